@@ -1,0 +1,1 @@
+"""Server-Sent Events with structured concurrency."""

@@ -1,0 +1,28 @@
+# The exceptions that are this library's own; their constructors own the wording.
+#
+# Rule 1: what happens to a channel is anyio's to name (BrokenResourceError, ClosedResourceError,
+#         EndOfStream, WouldBlock). Nothing here re-invents those.
+# Rule 2: bad arguments are ValueError and TypeError. Nothing here re-invents those either.
+# Rule 3: every exception here derives from SSEError, so that one `except` can catch all of them.
+
+from __future__ import annotations
+
+__all__ = ("SSEError", "SendTimeoutError")
+
+
+class SSEError(Exception):
+    """The base of every exception that is ``sse_trio``'s own."""
+
+
+class SendTimeoutError(SSEError, TimeoutError):
+    """A client took nothing for ``send_timeout`` seconds, and there was no way to abort its connection.
+
+    Raised out of the response, so that the server drops the connection. The client's fault, or its network's.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the client took nothing for {seconds:g} s, so the stream was ended; wrap the application in "
+            "ServerBridge to have such a connection aborted without this error"
+        )
+        self.seconds = seconds
