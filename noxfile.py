@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nox
@@ -74,10 +73,12 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", "--diff", ".")
-    # ASYNC910 and ASYNC911 want a checkpoint on every path out of every async function. `send` has none on most calls,
-    # on purpose: it yields by slices, or events could never be joined into one write. The rule is written there and
-    # tested there. ASYNC900 wants no async generators, ASYNC400s are for except* on anyio's groups.
-    session.run("flake8-async", "--anyio", "--enable=ASYNC1,ASYNC2,ASYNC3", "sse_trio", "examples")
+    # Left off: ASYNC910 and ASYNC911 (off by default) want a checkpoint on every path out of every async function. `send`
+    # has none on most calls, on purpose: it yields by slices, or events could never be joined into one write; its
+    # docstring states the rule and tests hold it. ASYNC124 wants no `async def` without an `await`, but that is what
+    # keeps Starlette from running an endpoint in a thread, and what an interface may ask for.
+    files = [str(path) for folder in ("sse_trio", "examples") for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
+    session.run("flake8-async", "--anyio", "--enable=ASYNC1,ASYNC2", "--disable=ASYNC124", *files)
 
 
 @nox.session
