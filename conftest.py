@@ -1,7 +1,7 @@
 # What holds for the whole suite, wherever it runs.
 #
-# Rule 1: on a developer's machine a test that lacks its server or browser is skipped and says so. In CI, where everything
-#         has been installed, the same skip is a failure: a test that did not run has proved nothing.
+# Rule 1: on a developer's machine a test that lacks its server or browser is skipped and says so. In CI, where all of
+#         it has been installed, the same skip is a failure: a test that did not run has proved nothing.
 # Rule 2: what can't apply on a platform says `not applicable: ...` as its reason, and stays a skip.
 
 from __future__ import annotations

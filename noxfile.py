@@ -73,7 +73,7 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", "--diff", ".")
-    # Left off: ASYNC910 and ASYNC911 (off by default) want a checkpoint on every path out of every async function. `send`
+    # Left off: ASYNC910 and ASYNC911 (off by default) want a checkpoint on every path out of an async function. `send`
     # has none on most calls, on purpose: it yields by slices, or events could never be joined into one write; its
     # docstring states the rule and tests hold it. ASYNC124 wants no `async def` without an `await`, but that is what
     # keeps Starlette from running an endpoint in a thread, and what an interface may ask for.
