@@ -32,31 +32,32 @@ def install(session: nox.Session, *groups: str, extras: str = "all", resolution:
         session.install("--resolution", resolution, *requirements)
 
 
-def run_pytest(session: nox.Session, *args: str, measured: bool) -> None:
+def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
-    data = Path(session.create_tmp()).resolve() / "coverage"
-    session.chdir(data.parent)
-    command = ["coverage", "run", "--rcfile", str(ROOT / "pyproject.toml")] if measured else ["python"]
-    session.run(*command, *PYTEST, *args, env={"COVERAGE_FILE": str(data)})
+    session.chdir(empty_folder(session))
+    session.run("python", *PYTEST, *args)
+
+
+def empty_folder(session: nox.Session) -> Path:
+    """Return a folder of the session's own. (Not create_tmp(): that sets TMPDIR to a path too long for unix sockets.)"""
+    folder = ROOT / session.virtualenv.location / "empty"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
     install(session, "tests")
-    whole_suite = not session.posargs
-    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]), measured=whole_suite)
-    if whole_suite:
-        report(session)
-
-
-def report(session: nox.Session) -> None:
-    """Combine what was measured and hold it against `fail_under`."""
-    config = ("--rcfile", str(ROOT / "pyproject.toml"))
-    data = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / "coverage")}
-    session.chdir(ROOT)
-    session.run("coverage", "combine", *config, "--quiet", env=data)
-    session.run("coverage", "report", *config, env=data)
+    if session.posargs:  # a part of the suite: no figure to hold
+        run_pytest(session, *session.posargs)
+        return
+    rcfile = f"--rcfile={ROOT / 'pyproject.toml'}"
+    session.chdir(empty_folder(session))
+    session.run("coverage", "erase", rcfile)
+    session.run("coverage", "run", rcfile, *PYTEST, str(ROOT / "tests"))
+    session.run("coverage", "combine", rcfile, "--quiet")
+    session.run("coverage", "report", rcfile)
 
 
 @nox.session(python=PYTHONS, venv_backend="uv")
@@ -64,7 +65,7 @@ def report(session: nox.Session) -> None:
 def matrix(session: nox.Session, resolution: str) -> None:
     """The suite on each Python of the classifiers that is installed, with the oldest and the newest dependencies."""
     install(session, "tests", resolution=resolution)
-    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]), measured=False)
+    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]))
 
 
 @nox.session
@@ -95,4 +96,4 @@ def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py")
-    run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs, measured=False)
+    run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
