@@ -17,7 +17,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYTEST = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2025.10.16"  # download_python
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.sessions = ["lint", "typing", "tests"]
@@ -39,7 +39,8 @@ def run_pytest(session: nox.Session, *args: str) -> None:
 
 
 def empty_folder(session: nox.Session) -> Path:
-    """Return a folder of the session's own. (Not create_tmp(): that sets TMPDIR to a path too long for unix sockets.)"""
+    """Return a folder of the session's own."""
+    # Not session.create_tmp(), which sets TMPDIR as well: the path would be too long for unix sockets in it.
     folder = ROOT / session.virtualenv.location / "empty"
     folder.mkdir(exist_ok=True)
     return folder
@@ -60,10 +61,15 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report", rcfile)
 
 
-@nox.session(python=PYTHONS, venv_backend="uv")
-@nox.parametrize("resolution", ["lowest-direct", "latest"])
+@nox.session(venv_backend="uv", download_python="never")
+@nox.parametrize(
+    "python,resolution",
+    [(python, "latest") for python in PYTHONS]
+    # The oldest versions have wheels for the Pythons of their time only.
+    + [(python, "lowest-direct") for python in PYTHONS if python != "3.14"],
+)
 def matrix(session: nox.Session, resolution: str) -> None:
-    """The suite on each Python of the classifiers that is installed, with the oldest and the newest dependencies."""
+    """The suite on each Python that is installed, with the newest and the oldest dependencies (needs `nox[uv]`)."""
     install(session, "tests", resolution=resolution)
     run_pytest(session, *(session.posargs or [str(ROOT / "tests")]))
 
