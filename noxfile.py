@@ -103,3 +103,10 @@ def examples(session: nox.Session) -> None:
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
+    install(session, "demo", extras="hypercorn,uvicorn")
+    session.run("python", str(ROOT / "examples" / "demo" / "serve.py"), *session.posargs)
