@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -81,6 +82,8 @@ class Recorder:
 
 
 class State(TypedDict):
+    """What the lifespan hands to every request."""
+
     recorder: Recorder
 
 
@@ -123,9 +126,10 @@ def _events(taken: int, reading: dict[str, dict[str, object]]) -> list[ServerSen
 
 
 def _parse(cursor: str | None) -> int | None:
-    """The cursor that a client claims to have: nobody else's id, none from the future."""
-    known = cursor is not None and cursor.isascii() and cursor.isdecimal() and len(cursor) < 16 and int(cursor) <= _now()
-    return int(cursor) if known else None
+    """The time up to which a client says it has the samples, if it is one of our ids and not of the future."""
+    if cursor is None or not re.fullmatch("[0-9]{1,15}", cursor):
+        return None
+    return min(int(cursor), _now())
 
 
 def _now() -> int:
@@ -136,6 +140,7 @@ class Page(StaticFiles):
     """The files of the page. Nothing comes from elsewhere, nothing runs inline, and the browser is told so."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Starlette's answer for a file, with our headers."""
         response = super().file_response(*args, **kwargs)
         response.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
         response.headers["cache-control"] = "no-cache"

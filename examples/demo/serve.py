@@ -14,11 +14,13 @@ from functools import partial
 import trio
 from app import app
 
+log = logging.getLogger("demo")
+
 
 def serve_hypercorn(host: str, port: int) -> None:
     """Serve with hypercorn on trio."""
-    from hypercorn.config import Config
-    from hypercorn.trio import serve
+    from hypercorn.config import Config  # noqa: PLC0415  only the server that is asked for must be installed
+    from hypercorn.trio import serve  # noqa: PLC0415
 
     config = Config.from_mapping(bind=f"{host}:{port}", loglevel="WARNING")
     trio.run(partial(serve, app, config, shutdown_trigger=wait_for_signal))
@@ -26,7 +28,7 @@ def serve_hypercorn(host: str, port: int) -> None:
 
 def serve_uvicorn(host: str, port: int) -> None:
     """Serve with uvicorn on asyncio."""
-    import uvicorn
+    import uvicorn  # noqa: PLC0415
 
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.info("http://%s:%s, %s. Ctrl+C ends it.", options.host, options.port, options.server)
+    log.info("http://%s:%s, %s. Ctrl+C ends it.", options.host, options.port, options.server)
     SERVERS[options.server](options.host, options.port)
 
 
