@@ -1,7 +1,8 @@
 // One plot in its card: uPlot for the drawing; the key and the headline as text that everybody can read.
 //
 // Rule 1: the stylesheet owns the colours. A series is drawn in the colour of its entry in the key.
-// Rule 2: time without data is drawn as such: hatched, and named with its length.
+// Rule 2: the first series lies on top, so uPlot gets them in reverse; `#place(i)` is where.
+// Rule 3: time without data is drawn as such: hatched, and named with its length.
 
 import * as format from "./format.js";
 import { Record } from "./record.js";
@@ -22,7 +23,7 @@ export class Chart {
     new ResizeObserver(() => this.#resize()).observe(this.plot);
   }
 
-  // Names of the lines, and which of them is an area: [{name, area}]. Making the plot anew is cheap and rare.
+  // What is drawn: [{name, colour, area, thin, faint}]. Making the plot anew is cheap and rare.
   setSeries(series) {
     if (this.names === JSON.stringify(series)) return;
     this.names = JSON.stringify(series);
@@ -54,7 +55,12 @@ export class Chart {
 
   #data() {
     const columns = this.record.columns;
-    return [columns[0], ...this.series.map((_, i) => columns[i + 1] ?? columns[0].map(() => null))];
+    const lines = this.series.map((_, i) => columns[i + 1] ?? columns[0].map(() => null));
+    return [columns[0], ...lines.reverse()];
+  }
+
+  #place(i) {
+    return this.series.length - i;
   }
 
   #options(hidden) {
@@ -69,15 +75,16 @@ export class Chart {
         { ...axis, size: 30, gap: 9, space: 70, values: (_, ticks) => ticks.map(this.view.format) },
         { ...axis, size: 62, gap: 8, space: 32, incrs: this.incrs, values: (_, ticks) => ticks.map(this.ticks) },
       ],
-      series: [{}, ...this.series.map((line, i) => this.#line(line, i, hidden[i + 1]))],
+      series: [{}, ...this.series.map((line, i) => this.#line(line, i, hidden[this.#place(i)])).reverse()],
       hooks: { drawAxes: [(plot) => this.#drawGaps(plot)], draw: [(plot) => this.#drawMarks(plot)], setCursor: [(plot) => this.#hover(plot)] },
     };
   }
 
-  #line({ area, thin }, i, hidden = false) {
+  #line({ area, thin, faint }, i, hidden = false) {
     const colour = this.#keyColour(i);
-    const fill = area ? this.#resolve(`color-mix(in srgb, ${colour} 14%, transparent)`) : undefined;
-    return { show: !hidden, stroke: colour, fill, width: thin ? 1.25 : 1.75, points: { show: false } };
+    const mixed = (share) => this.#resolve(`color-mix(in srgb, ${colour} ${share}%, transparent)`);
+    const look = { stroke: faint ? mixed(40) : colour, fill: area ? mixed(14) : undefined, width: thin ? 1.25 : 1.75 };
+    return { show: !hidden, ...look, points: { show: false } };
   }
 
   #makeKey() {
@@ -105,13 +112,14 @@ export class Chart {
   #toggle(button, i) {
     const show = button.ariaPressed !== "true";
     button.ariaPressed = String(show);
-    this.uplot.setSeries(i + 1, { show });
+    this.uplot.setSeries(this.#place(i), { show });
   }
 
   #fillKey() {
     const columns = this.#data();
     const row = this.hovered ?? columns[0].length - 1;
-    this.card.querySelectorAll(".key .value").forEach((value, i) => (value.textContent = this.format(columns[i + 1][row])));
+    const values = this.card.querySelectorAll(".key .value");
+    values.forEach((value, i) => (value.textContent = this.format(columns[this.#place(i)][row])));
   }
 
   #hover(plot) {

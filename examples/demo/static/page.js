@@ -87,7 +87,7 @@ const charts = {
 };
 
 function coreSeries(cores) {
-  const each = Array.from({ length: cores }, (_, i) => ({ name: `Core ${i}`, colour: 2 + (i % 7), thin: true }));
+  const each = Array.from({ length: cores }, (_, i) => ({ name: `Core ${i}`, colour: 2 + (i % 7), thin: true, faint: cores > 8 }));
   return [{ name: "Average", colour: 1, area: true }, ...each];
 }
 
