@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import pytest
+
+from sse_trio.testing import VirtualTimeError, virtual_backend, wait_all_tasks_blocked
+from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
+
+BOTH = pytest.mark.parametrize("name", ["asyncio", "trio"])
+
+
+def run(name: str, async_fn: Any, *args: Any) -> Any:
+    """Run in virtual time, and raise what the plugin would raise afterwards."""
+    backend, options = virtual_backend(name)
+    result = anyio.run(partial(async_fn, *args), backend=backend, backend_options=options)
+    watch = watch_of((backend, options))
+    assert watch is not None
+    watch.check()
+    return result
+
+
+@pytest.mark.anyio
+async def test_an_hour_of_sleeps_takes_no_time() -> None:
+    """An hour of 15 s sleeps passes in the time that 240 timers take to run."""
+    began = time.perf_counter()
+    for _ in range(240):
+        await anyio.sleep(15)
+    assert anyio.current_time() == 3600
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.anyio
+async def test_timers_fire_in_order() -> None:
+    """Tasks wake in the order of their deadlines, each at its own time."""
+    woken: list[tuple[int, float]] = []
+
+    async def sleeper(seconds: int) -> None:
+        await anyio.sleep(seconds)
+        woken.append((seconds, anyio.current_time()))
+
+    async with anyio.create_task_group() as tg:
+        for seconds in (60, 1, 3600):
+            tg.start_soon(sleeper, seconds)
+    assert woken == [(1, 1.0), (60, 60.0), (3600, 3600.0)]
+
+
+@pytest.mark.anyio
+async def test_time_stands_still_while_a_task_can_run() -> None:
+    """A deadline doesn't come nearer while tasks only pass through checkpoints."""
+    with anyio.move_on_after(0.001) as scope:
+        for _ in range(1000):
+            await anyio.lowlevel.checkpoint()
+    assert not scope.cancelled_caught
+    assert anyio.current_time() == 0
+
+
+@pytest.mark.anyio
+async def test_wait_all_tasks_blocked_takes_no_virtual_time() -> None:
+    """wait_all_tasks_blocked returns when the others have come as far as they can, at the same virtual time."""
+    steps: list[int] = []
+
+    async def walker() -> None:
+        for step in range(20):
+            steps.append(step)
+            await anyio.lowlevel.checkpoint()
+        await anyio.sleep(10)
+        steps.append(99)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(walker)
+        await wait_all_tasks_blocked()
+        assert steps == list(range(20))
+        assert anyio.current_time() == 0
+    assert steps[-1] == 99
+    assert anyio.current_time() == 10
+
+
+@pytest.mark.anyio
+async def test_wait_all_tasks_blocked_can_be_cancelled() -> None:
+    """A cancelled wait leaves nothing behind that a later one would trip over."""
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(wait_all_tasks_blocked)
+        tg.cancel_scope.cancel()
+    await wait_all_tasks_blocked()
+
+
+@pytest.mark.anyio
+async def test_two_can_wait_for_idle() -> None:
+    """Several tasks in wait_all_tasks_blocked don't count as busy for each other."""
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(wait_all_tasks_blocked)
+        await wait_all_tasks_blocked()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("real_clock")
+async def test_wait_all_tasks_blocked_on_the_real_clock() -> None:
+    """On a real clock wait_all_tasks_blocked is anyio's."""
+    assert not await is_virtual()
+    await wait_all_tasks_blocked()
+
+
+@BOTH
+def test_worker_thread_is_detected(name: str) -> None:
+    """A worker thread in flight is an error: the clock doesn't wait for it."""
+
+    async def main() -> None:
+        with anyio.move_on_after(1):
+            await anyio.to_thread.run_sync(time.sleep, 0.01)
+
+    with pytest.raises(VirtualTimeError, match="a thread was in use"):
+        run(name, main)
+
+
+@BOTH
+def test_thread_of_ones_own_is_detected(name: str) -> None:
+    """A thread that reports back by itself is an error as well."""
+
+    async def main() -> None:
+        done = anyio.Event()
+        portal_token = anyio.lowlevel.current_token()
+        report = partial(anyio.from_thread.run_sync, done.set, token=portal_token)
+        threading.Timer(0.01, report).start()
+        await done.wait()
+
+    with pytest.raises(VirtualTimeError, match="a thread was in use"):
+        run(name, main)
+
+
+def test_executor_is_refused_at_once() -> None:
+    """run_in_executor raises where it is called."""
+    watch = Watch()
+    loop = VirtualTimeLoop(watch)
+    with pytest.raises(VirtualTimeError, match="a thread was in use"):
+        loop.run_in_executor(None, print)
+    with pytest.raises(VirtualTimeError):
+        watch.check()
+    loop.close()
+
+
+@BOTH
+def test_socket_is_detected(name: str) -> None:
+    """Waiting for a socket is an error: what comes from outside comes in real time."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, anyio.move_on_after(1):
+            await anyio.wait_readable(ours)
+
+    with pytest.raises(VirtualTimeError, match="a socket"):
+        run(name, main)
+
+
+@BOTH
+def test_ready_socket_is_no_problem(name: str) -> None:
+    """A socket that never makes the loop wait is left alone."""
+
+    async def main() -> int:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"x")
+            await anyio.wait_readable(ours)
+            return len(ours.recv(1))
+
+    assert run(name, main) == 1
+
+
+@BOTH
+def test_the_loops_own_thread_is_no_thread(name: str) -> None:
+    """The thread-safe call made from the loop's own thread, or a signal handler in it, is harmless."""
+
+    async def main() -> None:
+        done = anyio.Event()
+        token: Any = anyio.lowlevel.current_token().native_token
+        post = token.run_sync_soon if name == "trio" else token.call_soon_threadsafe
+        before = signal.signal(signal.SIGUSR1, lambda *_: post(done.set))
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await done.wait()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    run(name, main)
+
+
+def test_uvloop_is_refused() -> None:
+    """uvloop has no place for another clock, and says so before a test runs."""
+    with pytest.raises(ValueError, match="uvloop keeps its own time"):
+        virtual_backend(("asyncio", {"use_uvloop": True}))
+
+
+def test_unknown_backend_is_refused() -> None:
+    """A backend without virtual time is named in the error."""
+    with pytest.raises(ValueError, match="'curio'"):
+        virtual_backend("curio")
+
+
+@BOTH
+def test_own_options_are_kept(name: str) -> None:
+    """Options for anyio's backend stay beside the clock."""
+    _, options = virtual_backend((name, {"debug": True}))
+    assert options["debug"] is True
+
+
+def test_other_instruments_are_kept() -> None:
+    """An instrument of the user's runs beside the one that watches."""
+    first = object()
+    _, options = virtual_backend(("trio", {"instruments": [first]}))
+    assert options["instruments"][0] is first
+    assert watch_of(("trio", options)) is not None
+
+
+@pytest.mark.parametrize("backend", ["trio", ("asyncio", {}), ("trio", {"instruments": [object()]}), None])
+def test_other_backends_have_no_watch(backend: object) -> None:
+    """A backend that virtual_backend() didn't make isn't watched."""
+    assert watch_of(backend) is None
