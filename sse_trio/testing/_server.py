@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .._servers import EXTENSION
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from .._connection import ServerShutdown
     from .._reason import CloseReason
@@ -27,7 +27,7 @@ class PlainServer:
 
     def __init__(self, exchange: Exchange) -> None:
         self.close_reason: CloseReason | None = None
-        self.wait_disconnect: Callable[[], Awaitable[None]] | None = None
+        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._exchange = exchange
         exchange.scope["extensions"][EXTENSION] = {"connection": self}
 
