@@ -34,7 +34,7 @@ async def messages(send_channel: EventSendChannel, room: str, after: int) -> Non
         await sleep(0.5)
 
 
-def known_room(room: str) -> str:
+async def known_room(room: str) -> str:
     """Refuse a room that there is not, as any dependency would."""
     if room != "lobby":
         raise HTTPException(404, "no such room")
