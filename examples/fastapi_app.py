@@ -10,10 +10,10 @@ import itertools
 from datetime import datetime, timezone
 from typing import Annotated
 
+from _serve import serve
 from anyio import sleep
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
-from serve import serve
 
 from sse_trio import EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id
 

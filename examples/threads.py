@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from _serve import serve
 from anyio import from_thread, to_thread
-from serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

@@ -26,7 +26,7 @@ from sse_trio.testing import open_test_stream, virtual_backend
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PACKAGE_AT = str(Path(sse_trio.__file__).parent.parent)  # an example's process tests what this one tests
-SHARED = {"serve"}  # what the examples are served with, no example itself
+PROGRAMS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
 SECONDS_TO_EXIT = 2.0
 
 
@@ -102,15 +102,15 @@ def matches(case, received):
 
 def test_every_example_has_a_case():
     """An example that nobody runs is a bug."""
-    assert {path.stem for path in EXAMPLES.glob("*.py")} - SHARED == set(CASES)
+    assert {path.stem for path in PROGRAMS} == set(CASES)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_an_example_opens_with_what_it_shows_and_how_to_run_it(path):
     """The first line says what the example shows, and the comment how to start it."""
     head = path.read_text(encoding="utf-8").partition("\n\n")[0]
     assert all(line.startswith("#") for line in head.splitlines())
-    assert f"python examples/{path.name}" in head or path.stem in SHARED
+    assert f"python examples/{path.name}" in head
 
 
 # --- in memory
