@@ -135,7 +135,7 @@ def free_port() -> int:
 @pytest.fixture(params=SERVERS)
 def demo(request, tmp_path):
     """The demo, on each server."""
-    command = (ROOT / "examples/demo/serve.py", "--server", request.param, "--port", "{port}")
+    command = (ROOT / "examples/demo", "--server", request.param, "--port", "{port}")
     server = Server(*command, cwd=tmp_path, log=tmp_path / "demo.log")
     server.start()
     yield server

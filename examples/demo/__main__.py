@@ -1,4 +1,4 @@
-# Starts the demo: `python examples/demo/serve.py [--server hypercorn|uvicorn] [--host HOST] [--port PORT]`.
+# Starts the demo: `python examples/demo [--server hypercorn|uvicorn] [--host HOST] [--port PORT]`.
 #
 # Rule 1: the app is the same object for both servers; only this file knows them.
 # Rule 2: Ctrl+C ends the process at once, with the page open. The servers would wait for open streams; the streams
