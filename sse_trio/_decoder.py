@@ -4,7 +4,7 @@
 # Rule 2: what comes out does not depend on how the bytes were cut into chunks, the error included.
 # Rule 3: each byte is searched and copied a fixed number of times, whatever the chunking. Nothing that has been
 #         looked at is looked at again when more arrives, and nothing is concatenated twice.
-# Rule 4: what is held between two calls is bounded by `max_event_size`.
+# Rule 4: what is held between two calls is bounded by ``max_event_size``.
 
 from __future__ import annotations
 
@@ -41,13 +41,10 @@ class ReceivedEvent(NamedTuple):
     """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
 
     def json(self) -> Any:
-        """Parse `data` as JSON.
-
-        Returns:
-          What ``json.loads(data)`` returns.
+        """Return ``json.loads(data)``.
 
         Raises:
-          json.JSONDecodeError: (a ``ValueError``) `data` isn't JSON; the server's fault, or the caller's for asking.
+            json.JSONDecodeError: (a :exc:`ValueError`) the data isn't JSON.
         """
         return json.loads(self.data)
 
@@ -60,13 +57,13 @@ class EventDecoder:
     a LF. An event that the end of the stream cuts off is never dispatched. A connection's bytes need a decoder of
     their own: make a new one for each.
 
-    Arguments:
-      max_event_size: the most bytes that one event may take: its lines, comments left out, each line end counted as
-        one byte. A line that hasn't ended yet counts, whatever it is.
-      last_event_id: the last event id of an earlier connection, which holds until the stream sets another.
+    Args:
+        max_event_size: the most bytes that one event may take: its lines without comments, each line end counted as
+            one byte, and the line that hasn't ended yet, whatever that is.
+        last_event_id: the last event id of an earlier connection, which holds until this stream sets another.
 
     Raises:
-      ValueError: `max_event_size` is less than 1.
+        ValueError: ```max_event_size``` is less than 1.
     """
 
     __slots__ = (
@@ -125,13 +122,13 @@ class EventDecoder:
         """Take the next bytes of the stream, in whatever chunks they come.
 
         Returns:
-          The events that ended in them, oldest first; often none.
+            The events that ended in them, oldest first; often none.
 
         Raises:
-          EventTooLargeError: an event is larger than `max_event_size`; the server's fault. The events that ended
-            before it in this call are in the error's `events`, and `last_event_id` is that of the last of them, so
-            that a reconnection can go on from there. The decoder has dropped what it held and is of no further use:
-            every later call raises the same.
+            EventTooLargeError: an event is larger than ```max_event_size```; the server's fault. The events that ended
+                before it in this call are in the error's ``events``, and ``last_event_id`` is as the last of them
+                left it, so a reconnection can go on from there. The decoder has dropped what it held and is of no
+                further use: every later call raises the same error, with no events.
         """
         events: list[ReceivedEvent] = []
         if self._too_large:
