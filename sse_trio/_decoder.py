@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._errors import EventTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ("EventDecoder", "ReceivedEvent")
 
 _BOM = b"\xef\xbb\xbf"
-# Short lines are cheapest split and decoded all in one call, a longer one by itself, with fewer copies. They break
+# Short lines are cheapest split and decoded all in one call, long ones each by itself with fewer copies. They break
 # even at about this many bytes (benchmarks/decoder.py).
 _LONG_LINE = 512
 # The most bytes that are decoded in one go, so that a feed() of 100 MB needs no second 100 MB.
 _WINDOW = 262_144
-# 2**63 has 19 digits. A longer retry is taken for the garbage that it is, as Chromium does; int() would also raise
-# at 4300 digits.
+# What an unfinished event's lines may weigh as objects: about this many bytes each, whatever their length.
+_STR_SIZE = 64
+_MANY_LINES = 1024
+# The standard sets no bound on a retry. Chromium too leaves the time as it was when the number is too long for 64 bits,
+# and int() would raise at 4300 digits.
 _RETRY_DIGITS = 18
 
 
-# A tuple, because making these is most of what decoding costs: a frozen dataclass takes three times as long to make.
+# A tuple, because making one is a large part of what decoding costs, and a frozen dataclass takes far longer to make.
 class ReceivedEvent(NamedTuple):
     """One event as an ``EventSource`` would dispatch it (WHATWG HTML 9.2.6). Immutable."""
 
@@ -40,13 +43,18 @@ class ReceivedEvent(NamedTuple):
     id: str = ""
     """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
 
-    def json(self) -> Any:
+    def json(self) -> Any:  # type: ignore[explicit-any]  # as json.loads: only the caller knows
         """Return ``json.loads(data)``.
 
         Raises:
             json.JSONDecodeError: (a :exc:`ValueError`) the data isn't JSON.
         """
         return json.loads(self.data)
+
+
+# The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.
+_new_event: Callable[[type[ReceivedEvent], tuple[str, str, str]], ReceivedEvent]
+_new_event = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class EventDecoder:
@@ -156,7 +164,7 @@ class EventDecoder:
         return data
 
     def _without_bom(self, data: bytes) -> bytes:
-        if len(data) < len(_BOM) and _BOM.startswith(data):
+        if _BOM.startswith(data):
             self._at_start = data
             return b""
         self._at_start = None
@@ -178,17 +186,22 @@ class EventDecoder:
         if not cut:
             self._tail += window
             return
-        lines: bytes | bytearray = window[:cut]
-        if self._tail:
+        if not self._tail:
+            lines: bytes | bytearray = window[:cut]
+        else:
             lines, self._tail = self._tail, bytearray()
-            lines += window[:cut]
+            lines += memoryview(window)[:cut]
         if cut < len(window):
-            self._tail += window[cut:]
+            self._tail += memoryview(window)[cut:]
         if _has_long_lines(lines):
             self._interpret_long(lines, events)
         else:
             self._interpret_short(lines, events)
         self._size = 0 if lines.endswith(b"\n\n") else _size_after(lines, self._size)
+        # Many short lines are large as objects. Joining them when they outweigh what is joined keeps that linear.
+        many = len(self._more_data)
+        if many > _MANY_LINES and many * _STR_SIZE > len(self._data or ""):
+            self._join_data()
 
     def _interpret_short(self, lines: bytes | bytearray, events: list[ReceivedEvent]) -> None:
         # A LF ends any UTF-8 sequence, so decoding many lines at once replaces what decoding each would.
@@ -197,14 +210,14 @@ class EventDecoder:
         if not self._size and text.startswith("data: ") and text.endswith("\n\n"):
             values = text[6:-2].split("\n\ndata: ")
             if text.count("\n") == 2 * len(values):
-                new, event_id = tuple.__new__, self._id
+                new, event_id = _new_event, self._id
                 events += [new(ReceivedEvent, ("message", value, event_id)) for value in values]
                 return
         self._interpret(text.split("\n")[:-1], events)
 
     def _interpret(self, lines: Iterable[str], events: list[ReceivedEvent]) -> None:
         """Process complete lines. The hot loop: what small events are made of is done right here."""
-        append, new = events.append, tuple.__new__  # the named tuple's own __new__ would take as long as all the rest
+        append, new = events.append, _new_event
         for line in lines:
             if line:
                 # Most servers put a space after the colon. Then this is right at once, and so it is for a name alone.
@@ -223,11 +236,10 @@ class EventDecoder:
                     self._process_field(name, value.removeprefix(" "))
             else:
                 self._last_event_id = self._id
-                if (data := self._data) is not None:
+                if self._data is not None:
                     if self._more_data:
-                        data = "\n".join((data, *self._more_data))
-                        self._more_data = []
-                    append(new(ReceivedEvent, (self._event or "message", data, self._id)))
+                        self._join_data()
+                    append(new(ReceivedEvent, (self._event or "message", self._data, self._id)))
                     self._data = None
                 self._event = ""
 
@@ -238,12 +250,17 @@ class EventDecoder:
         while start < len(lines):
             end = lines.index(b"\n", start)
             colon = lines.find(b":", start, end)
-            if colon < 0 or end - start < _LONG_LINE:
+            if colon < 0:
                 self._interpret((str(view[start:end], "utf-8", "replace"),), events)
             else:
+                name = str(view[start:colon], "utf-8", "replace")
                 value = colon + 2 if lines.startswith(b" ", colon + 1) else colon + 1
-                self._process_field(str(view[start:colon], "utf-8", "replace"), str(view[value:end], "utf-8", "replace"))
+                self._process_field(name, str(view[value:end], "utf-8", "replace"))
             start = end + 1
+
+    def _join_data(self) -> None:
+        self._data = "\n".join((self._data or "", *self._more_data))
+        self._more_data = []
 
     def _process_field(self, name: str, value: str) -> None:
         """The field rules of 9.2.6. A comment is a field without a name; what isn't known is ignored."""

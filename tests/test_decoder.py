@@ -63,7 +63,10 @@ CASES = {
     "an id without data": (b"id: 1\n\ndata: x\n\n", [("message", "x", "1")]),
     "an id that is taken back": (b"id: 1\ndata: x\n\nid\ndata: y\n\n", [("message", "x", "1"), ("message", "y", "")]),
     "an id with NUL": (b"id: 1\nid: 2\0\ndata: x\n\n", [("message", "x", "1")]),
-    "other line breaks": ("data: \x0b\x0c\x1c\x85\u2028\u2029\n\n".encode(), [("message", "\x0b\x0c\x1c\x85\u2028\u2029", "")]),
+    "other line breaks": (
+        "data: \x0b\x0c\x1c\x85\u2028\u2029\n\n".encode(),
+        [("message", "\x0b\x0c\x1c\x85\u2028\u2029", "")],
+    ),
     "invalid UTF-8": (b"data: \xff\xe2\x80\ndata: \xe2\n\n", [("message", "\ufffd\ufffd\n\ufffd", "")]),
     "a byte order mark later on": (b"data: \xef\xbb\xbfx\n\n", [("message", "\ufeffx", "")]),
     "half a byte order mark": (b"\xef\xbbdata: x\n\ndata: y\n\n", [("message", "y", "")]),
@@ -71,7 +74,10 @@ CASES = {
     "a line cut off": (b"data: x\n\ndata: y", [("message", "x", "")]),
     "CR, LF and CRLF mixed": (b"data: x\rdata: y\r\n\r\ndata: z\n\r", [("message", "x\ny", ""), ("message", "z", "")]),
     "blank lines": (b"\n\r\n\rdata: x\n\n\n\ndata: y\r\r\r\n", [("message", "x", ""), ("message", "y", "")]),
-    "a run of one-line events": (b"data: x\n\ndata: \n\ndata: z\n\n", [("message", value, "") for value in ("x", "", "z")]),
+    "a run of one-line events": (
+        b"data: x\n\ndata: \n\ndata: z\n\n",
+        [("message", value, "") for value in ("x", "", "z")],
+    ),
     "nearly such a run": (b"data: x\n\ndata: y\ndata: z\n\n\n", [("message", "x", ""), ("message", "y\nz", "")]),
     "a run under an id": (b"id: 1\n\ndata: x\n\ndata: y\n\n", [("message", "x", "1"), ("message", "y", "1")]),
     "a run after half an event": (b"event: a\ndata: x\n\ndata: y\n\n", [("a", "x", ""), ("message", "y", "")]),
@@ -200,6 +206,7 @@ def feed_until_too_large(stream, limit, chunks=None):
         (b"data: 12345678901\r\n\r\n", 18),
         (b"\xef\xbb\xbfdata: 1\n\n", 8),
         (b"\n\n\n: \ndata\n\n\n\n", 5),
+        (b"\n\nid: 123456789\ndata: 12345678901\n\n", 32),
     ],
 )
 def test_the_size_of_an_event(stream, size):
