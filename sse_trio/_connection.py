@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 __all__ = ("ServerConnection", "ServerShutdown")
 
@@ -29,7 +29,7 @@ class ServerShutdown(Protocol):
 class ServerConnection(Protocol):
     """The client's connection as the server sees it. Each method is safe to call at any time."""
 
-    wait_disconnect: Callable[[], Awaitable[None]] | None
+    wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None
     """Returns when the client is gone, without taking body messages from whoever reads them.
 
     Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ._loop import DetachedTask, Parking
+if TYPE_CHECKING:
+    from ._loop import DetachedTask, Parking
 
 __all__ = ("AsyncioLoop",)
 

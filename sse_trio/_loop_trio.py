@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, current_trio_token, reschedule
 from trio.lowlevel import spawn_system_task, wait_task_rescheduled
 
-from ._loop import DetachedTask, Parking
+if TYPE_CHECKING:
+    from ._loop import DetachedTask, Parking
 
 __all__ = ("TrioLoop",)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -29,7 +30,7 @@ EXTENSION = "sse_trio"  # the key in scope["extensions"] under which ServerBridg
 
 _CANCEL = 0x8  # RFC 9113 section 7: "the stream is no longer needed"
 _RESET_WITHIN = 0.5  # seconds; a connection that takes no 13 bytes of RST_STREAM in this time is stalled as a whole
-_LINGER_NONE = b"\1\0\0\0\0\0\0\0"  # struct linger: on, 0 seconds
+_LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 def find_connection(scope: Scope, receive: Receive, send: Send) -> ServerConnection:
@@ -67,7 +68,7 @@ class _Unknown:
     __slots__ = ("wait_disconnect",)
 
     def __init__(self) -> None:
-        self.wait_disconnect: Callable[[], Awaitable[None]] | None = None
+        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     @property
     def is_lost(self) -> bool | None:
