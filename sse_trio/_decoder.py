@@ -2,8 +2,8 @@
 #
 # Rule 1: every parsing decision of WHATWG HTML 9.2.6 is made in this file and in no other.
 # Rule 2: what comes out does not depend on how the bytes were cut into chunks, the error included.
-# Rule 3: each byte is searched and copied a fixed number of times, whatever the chunking. Nothing that has been
-#         looked at is looked at again when more arrives, and nothing is concatenated twice.
+# Rule 3: time is linear in the bytes, whatever the chunking: what has been looked at isn't looked at again when more
+#         arrives, and what is held is only ever appended to, or joined when it has grown by a fixed share.
 # Rule 4: what is held between two calls is bounded by ``max_event_size``.
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._errors import EventTooLargeError
+from ._line_ends import PlainLineEnds, has_long_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ("EventDecoder", "ReceivedEvent")
 
-_BOM = b"\xef\xbb\xbf"
-# Short lines are cheapest split and decoded all in one call, long ones each by itself with fewer copies. They break
-# even at about this many bytes (benchmarks/decoder.py).
-_LONG_LINE = 512
 # The most bytes that are decoded in one go, so that a feed() of 100 MB needs no second 100 MB.
 _WINDOW = 262_144
 # What an unfinished event's lines may weigh as objects: about this many bytes each, whatever their length.
@@ -43,7 +40,7 @@ class ReceivedEvent(NamedTuple):
     id: str = ""
     """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
 
-    def json(self) -> Any:  # type: ignore[explicit-any]  # as json.loads: only the caller knows
+    def json(self) -> Any:
         """Return ``json.loads(data)``.
 
         Raises:
@@ -75,12 +72,11 @@ class EventDecoder:
     """
 
     __slots__ = (
-        "_after_cr",
-        "_at_start",
         "_data",
         "_event",
         "_id",
         "_last_event_id",
+        "_line_ends",
         "_max_event_size",
         "_more_data",
         "_retry",
@@ -97,9 +93,7 @@ class EventDecoder:
         # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
         self._window = min(_WINDOW, max_event_size // 2 or 1)
         self._too_large = False
-        # The bytes of a byte order mark seen so far; None once it is known whether there is one.
-        self._at_start: bytes | None = b""
-        self._after_cr = False
+        self._line_ends = PlainLineEnds()
         # The line that hasn't ended. A bytearray grows in place, so a long line in small chunks stays linear.
         self._tail = bytearray()
         # The event that hasn't ended: its bytes without _tail, and its fields. The first data line is apart because
@@ -141,8 +135,8 @@ class EventDecoder:
         events: list[ReceivedEvent] = []
         if self._too_large:
             raise EventTooLargeError(self._max_event_size, events)
-        if self._after_cr or self._at_start is not None or b"\r" in data:
-            data = self._with_plain_line_ends(data)
+        if b"\r" in data or self._line_ends.is_pending:
+            data = self._line_ends.feed(data)
         for start in range(0, len(data), self._window):
             window = data[start : start + self._window]
             if self._size + len(self._tail) + len(window) <= self._max_event_size:
@@ -150,25 +144,6 @@ class EventDecoder:
             else:
                 self._take_line_by_line(window, events)
         return events
-
-    def _with_plain_line_ends(self, data: bytes) -> bytes:
-        """`data` without a leading byte order mark and with every line end a LF."""
-        if self._at_start is not None:
-            data = self._without_bom(self._at_start + data)
-        if self._after_cr and data:
-            self._after_cr = False
-            data = data.removeprefix(b"\n")
-        if b"\r" in data:
-            self._after_cr = data.endswith(b"\r")
-            data = _replace_cr(data)
-        return data
-
-    def _without_bom(self, data: bytes) -> bytes:
-        if _BOM.startswith(data):
-            self._at_start = data
-            return b""
-        self._at_start = None
-        return data.removeprefix(_BOM)
 
     def _take_line_by_line(self, window: bytes, events: list[ReceivedEvent]) -> None:
         """Take a window in which some event may be too large: the limit is exact, and the same for any chunking."""
@@ -193,7 +168,8 @@ class EventDecoder:
             lines += memoryview(window)[:cut]
         if cut < len(window):
             self._tail += memoryview(window)[cut:]
-        if _has_long_lines(lines):
+        # Short lines are cheapest decoded all in one call, long ones each by itself with fewer copies.
+        if has_long_lines(lines):
             self._interpret_long(lines, events)
         else:
             self._interpret_short(lines, events)
@@ -278,21 +254,6 @@ class EventDecoder:
             digits = value.lstrip("0") or "0"
             if len(digits) <= _RETRY_DIGITS:
                 self._retry = int(digits)
-
-
-def _has_long_lines(data: bytes | bytearray) -> bool:
-    """Whether the line in the middle is long. It stands for all, as only speed depends on it."""
-    middle = len(data) // 2
-    return middle > _LONG_LINE and data.find(b"\n", middle, middle + _LONG_LINE) < 0
-
-
-def _replace_cr(data: bytes) -> bytes:
-    """`data` with every CRLF and CR a LF."""
-    if _has_long_lines(data):
-        # Searching for one byte is much faster than for two.
-        first, *others = data.split(b"\r")
-        return b"\n".join((first, *(part.removeprefix(b"\n") for part in others)))
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _size_after(lines: bytes | bytearray, size: int) -> int:

@@ -7,7 +7,8 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sse_trio._decoder import EventDecoder
 from sse_trio._errors import EventTooLargeError
