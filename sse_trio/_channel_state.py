@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -74,6 +75,7 @@ class ChannelState:
         "loop",
         "max_buffer_bytes",
         "max_buffer_size",
+        "on_overflow",
         "open_receivers",
         "open_senders",
         "overflow",
@@ -112,6 +114,7 @@ class ChannelState:
         self.ending = False
         self.overflowed = False
         self.refusing = False
+        self.on_overflow: Callable[[], None] | None = None
         self.closing: Event | None = None
         self.close_reason: CloseReason | None = None
         self.received = 0
@@ -159,6 +162,8 @@ class ChannelState:
         else:
             self.overflowed = True
             self.refuse_sends()
+            if self.on_overflow is not None:
+                self.on_overflow()
             raise self.broken()
 
     def _has_room(self, size: int) -> bool:

@@ -23,6 +23,8 @@ from ._loop import DetachedTask, Loop
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
+    from ._connection import ServerConnection
+
 __all__ = ("Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
@@ -46,6 +48,7 @@ class Writer:
     """Writes one stream. Made by the stream, started once."""
 
     __slots__ = (
+        "_connection",
         "_done",
         "_head",
         "_last",
@@ -61,14 +64,25 @@ class Writer:
         "_waiting",
         "_with_final",
         "error",
+        "final_began",
+        "has_begun",
         "idle_since",
         "outcome",
         "write_began",
     )
 
     def __init__(
-        self, state: ChannelState, send: Send, head: Message, *, opening: bytes, loop: Loop, on_done: Callable[[], None]
+        self,
+        state: ChannelState,
+        send: Send,
+        head: Message,
+        *,
+        opening: bytes,
+        connection: ServerConnection,
+        loop: Loop,
+        on_done: Callable[[], None],
     ) -> None:
+        self._connection = connection
         self._state = state
         self._send = send
         self._head = head
@@ -85,6 +99,8 @@ class Writer:
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
+        self.has_begun = False
+        self.final_began = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
 
@@ -120,11 +136,6 @@ class Writer:
         while self.outcome is None:
             await self._done.park()
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether the head was handed to the server."""
-        return self.write_began is not None or self.idle_since is not None
-
     # --- the task
 
     async def _run(self) -> None:
@@ -147,6 +158,7 @@ class Writer:
         state = self._state
         while not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
             await self._park()
+        self.has_begun = True
         await self._write(self._head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         batch = self._opening + state.take_batch()
@@ -156,7 +168,12 @@ class Writer:
         if self._last:
             await self._write_body(self._last)
         if self._with_final:
+            self.final_began = True
             await self._write({"type": self._prefix, "body": b"", "more_body": False})
+            # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
+            # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
+            self.write_began = self._loop.current_time()
+            await self._connection.wait_flushed()
 
     async def _write_next(self) -> bool:
         # Writes for as long as there is something to write; True when that was all.
