@@ -1,4 +1,4 @@
-# A client that does to a server what clients do: reads a stream bit by bit, stalls, resets, closes one half, comes back.
+# A client that does to a server what clients do: reads bit by bit, stalls, resets, closes one half, comes back.
 #
 # Rule 1: blocking sockets with a deadline on each, so that a test that waits for ever fails and says where.
 # Rule 2: HTTP/1.1 is taken apart by hand. A library hides what is tested: the final chunk, and what follows it.
@@ -43,7 +43,7 @@ class Client:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.socket.close()
+        self.close()
 
     def send(self, method: str, target: str, *headers: str, body: bytes = b"") -> None:
         """Send a request; its headers say themselves how long the body is."""
@@ -97,6 +97,10 @@ class Client:
         poll.register(self.socket, 0)  # POLLERR and POLLHUP are always reported
         assert poll.poll(within * 1000), f"still connected after {within} s"
         return time.monotonic()
+
+    def close(self) -> None:
+        """Go away with a FIN."""
+        self.socket.close()
 
     def reset(self) -> None:
         """Go away with a RST, as a process that is killed does with data unread."""

@@ -22,9 +22,10 @@ async def wait_sigterm(*, task_status: trio.TaskStatus[trio.Event]) -> None:
 async def main(target: str, *options: str) -> None:
     module, _, name = target.partition(":")
     config = Config.from_mapping(bind=["127.0.0.1:0"], errorlog="-", graceful_timeout=3.0)
-    for option in options:
-        key, _, value = option.removeprefix("--").partition("=")
-        setattr(config, key.replace("-", "_"), value)
+    for argument in options:
+        key, _, value = argument.removeprefix("--").partition("=")
+        option = key.replace("-", "_")
+        setattr(config, option, type(getattr(config, option) or "")(value))
     async with trio.open_nursery() as nursery:
         asked = await nursery.start(wait_sigterm)
         await serve(getattr(import_module(module), name), config, shutdown_trigger=asked.wait)
