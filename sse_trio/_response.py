@@ -57,7 +57,8 @@ class EventSourceResponse(Response):
             ``None``. By default nothing internal is sent.
         on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds.
         sep: the line end on the wire.
-        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable.
+        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
+            slice of a flood fits in it, see :meth:`EventSendChannel.send`.
         labels: what ``StreamGroup.close()`` chooses by.
         group: the :class:`StreamGroup`; by default one for the event-loop run.
 
@@ -93,7 +94,7 @@ class EventSourceResponse(Response):
         on_error: Callable[[Exception], ServerSentEvent | None] | None = None,
         on_close: Callable[[CloseReason], Awaitable[object]] | None = None,
         sep: str = "\n",
-        max_buffer_size: float = 64,
+        max_buffer_size: float = 256,
         max_buffer_bytes: float = 65_536,
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
