@@ -109,7 +109,7 @@ def examples(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
     install(session, "demo", extras="hypercorn,uvicorn")
-    session.run("python", str(ROOT / "examples" / "demo" / "serve.py"), *session.posargs)
+    session.run("python", str(ROOT / "examples" / "demo"), *session.posargs)
 
 
 @nox.session
