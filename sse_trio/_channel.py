@@ -379,4 +379,3 @@ class EventReceiveChannel(_End):
 
     def __del__(self) -> None:
         self._warn_unclosed(self._state.open_senders)
-
