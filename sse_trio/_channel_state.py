@@ -102,7 +102,7 @@ class ChannelState:
         self.max_buffer_size = max_buffer_size
         self.max_buffer_bytes = max_buffer_bytes
         self.overflow: Overflow = overflow
-        self.sep = "\n"
+        self.sep: str = "\n"
         self.text_overhead = size_of("", "\n")
         self.loop: Loop | None = None
         self.open_senders = 0
