@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ("EventSourceResponse", "last_event_id")
 
-HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
 class EventSourceResponse(Response):
@@ -116,7 +116,7 @@ class EventSourceResponse(Response):
         self._called = False
         self.status_code = status_code
         self.background = background
-        self.init_headers({**HEADERS, **{name.lower(): value for name, value in (headers or {}).items()}})
+        self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in (headers or {}).items()}})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
