@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from ._clock import (
     VirtualTimeError as VirtualTimeError,
+)
+from ._clock import (
     virtual_backend as virtual_backend,
+)
+from ._clock import (
     wait_all_tasks_blocked as wait_all_tasks_blocked,
 )
-from ._stream import TestStream as TestStream, open_test_stream as open_test_stream
+from ._stream import TestStream as TestStream
+from ._stream import open_test_stream as open_test_stream
 
 if TYPE_CHECKING:
     from ._transport import StreamingASGITransport as StreamingASGITransport
