@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from sse_trio.testing import TestStream, open_test_stream, virtual_backend, wait
 
 UVLOOP_UNIT = 0.02
 BACKENDS = ("asyncio", "trio", "asyncio+uvloop")
+PATIENCE = 500  # units; no ending takes longer
 TIMES = frozenset({"ping", "send_timeout", "commit_within", "grace", "max_lifetime"})
 RESOURCE_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, trio.BrokenResourceError)
 
@@ -63,8 +64,8 @@ def publisher() -> Callable[[Cell, float], Awaitable[None]]:
 
     async def publish(cell: Cell, interval: float) -> None:
         send = cell.source.publish()
-        with anyio.fail_after(60 * cell.unit), pytest.raises(RESOURCE_ERRORS):
-            for _ in range(1000):
+        with anyio.fail_after(60 * cell.unit), pytest.raises(RESOURCE_ERRORS):  # noqa: PT012
+            while True:
                 await send("p")
                 await cell.sleep(interval)
         cell.log.append("publisher refused")
@@ -264,12 +265,12 @@ class Cell:
     async def run(
         self,
         script: Sequence[Step],
-        act: Callable[[Cell, TestStream], Awaitable[None]] | None = None,
+        act: Callable[[Cell, TestStream], Awaitable[None]],
         *,
         bridge: bool = True,
         failures: Sequence[Exception] = (),
         **options: Any,
-    ) -> TestStream:
+    ) -> None:
         """Serve the script to a client, do `act` to it meanwhile, and assert what holds for every ending."""
         self.source = self.source_type(script, self.unit, self.log)
         response = self.source.respond(
@@ -282,11 +283,12 @@ class Cell:
         self.began = anyio.current_time()
         self.stream: TestStream | None = None
         try:
-            async with open_test_stream(partial(self.serve, response), wait_head=False, bridge=bridge) as self.stream:
-                if act is not None:
+            with anyio.fail_after(PATIENCE * self.unit):
+                async with open_test_stream(
+                    partial(self.serve, response), wait_head=False, bridge=bridge
+                ) as self.stream:
                     await act(self, self.stream)
-                await self.stream.wait_closed()
-            return self.stream
+                    await self.stream.wait_closed()
         finally:
             await self.settle()
             assert self.source.open_ends() == (0, 0), "both ends are closed (C8)"
@@ -300,6 +302,7 @@ class Cell:
             self.log.append("returned")
 
     async def on_close(self, reason: Any) -> None:
+        assert self.source.open_ends()[1] == 0, "nobody can send any more when on_close is called"
         self.log.append(f"on_close {reason.value}")
 
     async def fail(self, exc: Exception) -> None:

@@ -216,7 +216,7 @@ PUBLISHED = (
 
 @pytest.mark.parametrize("ending", PUBLISHED, ids=lambda ending: ending.name)
 async def test_outside_publisher(ending: Ending, cell: Any, publisher: Any, show: Callable[[Any], str]) -> None:
-    """Whoever sends from outside of the response gets a BrokenResourceError when it has ended, and never blocks (C8)."""
+    """Whoever sends from outside of the response gets an error when that has ended, and never blocks (C8)."""
 
     async def act(cell: Any, stream: Any) -> None:
         await stream.receive()
