@@ -27,7 +27,7 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_errors", "_reason", "_json", "_connection", "_loop_trio", "_loop_asyncio"}),
+    frozenset({"_errors", "_reason", "_json", "_line_ends", "_connection", "_loop_trio", "_loop_asyncio"}),
     frozenset({"_event", "_decoder", "_loop"}),
     frozenset({"_buffer"}),
     frozenset({"_channel_state"}),
@@ -46,7 +46,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Who may import what from outside. What is not listed is the standard library or forbidden.
 OUTSIDE: dict[str, frozenset[str]] = {
-    "anyio": frozenset(RANK) - {"_errors", "_reason", "_json", "_connection", "_event", "_decoder", "_signals"},
+    "anyio": frozenset(RANK)
+    - {"_errors", "_reason", "_json", "_line_ends", "_connection", "_event", "_decoder", "_signals"},
     "trio": frozenset({"_loop_trio", "testing"}),
     "asyncio": frozenset({"_loop_asyncio", "testing"}),
     "starlette": frozenset({"_response", "testing"}),
