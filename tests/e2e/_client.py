@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-WAIT = 15.0  # seconds that a read may take before the test fails
+    from typing_extensions import Self
+
+WAIT = 10.0  # seconds that a read may take before the test fails; less than the 15 s after which a ping comes
 SMALL = 4096  # bytes of receive buffer with which a client stalls soon
 
 
@@ -39,7 +41,7 @@ class Client:
         self._buffer = b""
         self.head: Head | None = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
