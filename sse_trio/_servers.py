@@ -235,6 +235,8 @@ class _HypercornH2(_Unknown):
             protocol.priority.unblock(stream_id)
             await protocol.has_data.set()
             await protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent
+            async with self._carrier._server.send_lock:  # noqa: SLF001
+                pass  # another task may have taken our bytes along with its own; the lock is handed on in order
         except Exception:  # noqa: BLE001, S110  the stream ended meanwhile; this runs in hypercorn's nursery
             pass
         finally:

@@ -301,8 +301,10 @@ class FakeH2:
     def __init__(self, nursery: Any, *, stalled: bool = False) -> None:
         self.calls: list[object] = []
         self.transport = FakeTransport()
-        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain))
-        self.stalled = stalled
+        self.lock = anyio.Lock()
+        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain), send_lock=self.lock)
+        if stalled:
+            nursery.start_soon(self.send_for_ever)
         self.attributes: dict[str, Any] = {
             "streams": {1: object()},
             "stream_buffers": {1: SimpleNamespace(buffer=b"", close=self.close_buffer, drain=self.drain_buffer)},
@@ -325,9 +327,12 @@ class FakeH2:
     async def drain_buffer(self) -> None:
         self.calls.append("drained")
 
-    async def flush(self) -> None:
-        if self.stalled:
+    async def send_for_ever(self) -> None:
+        async with self.lock:
             await self.transport.closed.wait()
+
+    async def flush(self) -> None:
+        await checkpoint()
         self.calls.append("flushed")
 
 
@@ -344,6 +349,7 @@ class TestHypercornH2:
         """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery, stalled=True)
+            await checkpoint()
             assert h2.connection().abort() is True
         assert h2.transport.aborted
 

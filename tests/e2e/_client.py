@@ -95,10 +95,7 @@ class Client:
 
     def wait_reset(self, within: float) -> float:
         """Wait, without reading, until the server has dropped the connection; return when that was seen."""
-        poll = select.poll()
-        poll.register(self.socket, 0)  # POLLERR and POLLHUP are always reported
-        assert poll.poll(within * 1000), f"still connected after {within} s"
-        return time.monotonic()
+        return wait_reset(self.socket, within)
 
     def close(self) -> None:
         """Go away with a FIN."""
@@ -130,3 +127,11 @@ class Client:
         if not data:
             raise EOFError(f"the server closed the connection in the middle of a response, after {self._buffer!r}")
         self._buffer += data
+
+
+def wait_reset(connection: socket.socket, within: float) -> float:
+    """Wait, without reading, until the other end has dropped the connection; return when that was seen."""
+    poll = select.poll()
+    poll.register(connection, 0)  # POLLERR and POLLHUP are always reported
+    assert poll.poll(within * 1000), f"still connected after {within} s"
+    return time.monotonic()

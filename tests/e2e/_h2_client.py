@@ -82,11 +82,6 @@ class H2Client:
             assert time.monotonic() < until, f"waited {WAIT} s for {what}"
             self.pump()
 
-    def wait_dropped(self) -> None:
-        """Receive what has come until the connection turns out to be cut off."""
-        with suppress(ConnectionResetError, ssl.SSLError, EOFError):
-            self.pump_until(lambda: False, "the connection to be dropped")
-
     def pump_to_eof(self) -> None:
         """Receive until the server has closed the connection, and close it as well."""
         with suppress(EOFError):
