@@ -143,3 +143,16 @@ def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path:
         client.pump_to_eof()
         assert server.wait_gone(12) - asked < 2
         server.wait_reports("cleaned", 40)
+
+
+def test_shutdown_with_a_deaf_client(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path: Path) -> None:
+    """A client that reads nothing at all, so that not even the reset gets through, holds no shutdown either."""
+    with (
+        serve(setup, tmp_path, *options) as server,
+        H2Client(server.port, tls, receive_buffer=SMALL) as client,
+    ):
+        client.get("/flood?name=h2-deaf", window=WIDE)
+        server.wait_report("stuck", "h2-deaf")
+        asked = server.terminate()
+        assert server.wait_gone(12) - asked < 3
+        server.wait_report("cleaned", "h2-deaf")
