@@ -59,13 +59,9 @@ def test_wait_flushed(server: Server, setup: str) -> None:
 
 def test_unread_body_does_not_hide_the_end(server: Server) -> None:
     """A client that posts more than is read ahead and then goes away is noticed, though nobody reads its body."""
-    size = 1_000_000
     with Client(server.port) as client:
-        client.send("POST", "/bare/unread", f"content-length: {size}")
+        client.send("POST", "/bare/unread", "content-length: 1000000", body=b"x" * 200_000)
         client.read_head()
-        client.socket.settimeout(0.5)
-        with pytest.raises(TimeoutError):
-            client.socket.sendall(b"x" * 100_000_000)
         client.reset()
     server.wait_report("noticed", "unread")
 
