@@ -46,7 +46,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Who may import what from outside. What is not listed is the standard library or forbidden.
 OUTSIDE: dict[str, frozenset[str]] = {
-    "anyio": frozenset(RANK) - {"_errors", "_reason", "_json", "_line_ends", "_connection", "_event", "_decoder", "_signals"},
+    "anyio": frozenset(RANK)
+    - {"_errors", "_reason", "_json", "_line_ends", "_connection", "_event", "_decoder", "_signals"},
     "trio": frozenset({"_loop_trio", "testing"}),
     "asyncio": frozenset({"_loop_asyncio", "testing"}),
     "starlette": frozenset({"_response", "testing"}),
