@@ -217,12 +217,13 @@ class ChannelState:
         """Let sends go the fast way, if nothing stands against it, until the slice is used up."""
         if self.slice_end or self.ending or self.waiting_receives:
             return
-        held = len(self.fifo)
-        self.slice_begin = held
-        self.slice_step = held + 1
-        self.slice_events = min(held + SLICE_EVENTS, self.max_buffer_size)
-        self.slice_bytes = min(self.fifo.size + SLICE_BYTES, self.max_buffer_bytes)
         self.slice_end = perf_counter() + SLICE_SECONDS
+        if self.buffer is self.fifo:  # else the limits stay 0: the fast way knows nothing of keys
+            held = len(self.fifo)
+            self.slice_begin = held
+            self.slice_events = min(held + SLICE_EVENTS, self.max_buffer_size)
+            self.slice_step = held + 1
+            self.slice_bytes = min(self.fifo.size + SLICE_BYTES, self.max_buffer_bytes)
 
     def slice_goes_on(self) -> bool:
         """Whether one more event fits the slice, by their number and by the clock."""
