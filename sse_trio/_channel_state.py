@@ -222,7 +222,7 @@ class ChannelState:
             held = len(self.fifo)
             self.slice_begin = held
             self.slice_events = min(held + SLICE_EVENTS, self.max_buffer_size)
-            self.slice_step = held + 1
+            self.slice_step = min(held + 1, self.slice_events)
             self.slice_bytes = min(self.fifo.size + SLICE_BYTES, self.max_buffer_bytes)
 
     def slice_goes_on(self) -> bool:

@@ -63,6 +63,48 @@ def take_all(receive_channel: EventReceiveChannel) -> list[str | None]:
         return received
 
 
+# --- limits
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 64])
+async def test_no_more_events_than_the_limit(open_pair: OpenPair, size: int) -> None:
+    """The channel never holds more than ``max_buffer_size`` events, whichever way they were sent."""
+    send_channel, receive_channel = open_pair(size)
+    most = 0
+
+    async def flood() -> None:
+        nonlocal most
+        for n in range(200):
+            await send_channel.send(n)
+            most = max(most, send_channel.statistics().current_buffer_used)
+        send_channel.close()
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(flood)
+        assert [event.data async for event in receive_channel] == [str(n) for n in range(200)]
+    assert most <= max(size, 1)  # with 0, what a receiver waits for is in the buffer until it runs
+
+
+async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPair) -> None:
+    """With ``max_buffer_size=0`` a second send waits, though the first met a waiting receiver."""
+    send_channel, receive_channel = open_pair(0)
+    sent = []
+
+    async def send_two() -> None:
+        for n in range(2):
+            await send_channel.send(n)
+            sent.append(n)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(receive_channel.receive)
+        await wait_all_tasks_blocked()
+        tg.start_soon(send_two)
+        await wait_all_tasks_blocked()
+        assert sent == [0]
+        assert (await receive_channel.receive()).data == "1"
+    assert sent == [0, 1]
+
+
 # --- conflation
 
 
