@@ -3,7 +3,8 @@
 # Rule 1: an event is accepted, refused with an error, or (drop_*) counted as dropped: exactly one of these.
 #         Accepted means "in the buffer"; a send that waits is moved there by whoever makes room, never by itself,
 #         so that nobody overtakes it.
-# Rule 2: unparked means decided (_loop.py, rule 2). A wait that raises was not decided yet, and only has to leave.
+# Rule 2: unparked means decided (_loop.py, rule 2). A wait that raises was not decided yet, and only has to leave. It
+#         is passed over from the moment of its cancellation, not only when its task has run.
 # Rule 3: a receiver is woken for each event and takes it itself when it runs; until then the event is in the
 #         buffer, so a receiver that is cancelled loses nothing.
 # Rule 4: slices. A send that finds room goes on at once until 256 events, 16 KiB or 1 ms have gone by since the
@@ -150,7 +151,7 @@ class ChannelState:
         """Put the event in the buffer, in its place or where there is room; False when it must wait."""
         if self.buffer is not self.fifo and self.buffer.replace(event, size):
             self.conflated += 1
-        elif self.waiting_sends or not self._has_room(size):
+        elif self._first_waiting_send() is not None or not self._has_room(size):
             return False
         else:
             self.buffer.put(event, size)
@@ -187,7 +188,9 @@ class ChannelState:
         try:
             await waiting.parking.park()
         except BaseException:
-            self.waiting_sends.remove(waiting)
+            if waiting in self.waiting_sends:
+                self.waiting_sends.remove(waiting)
+            self._admit_waiting_sends()  # a smaller event may have waited behind it
             raise
         if waiting.error is not None:
             raise waiting.error
@@ -197,15 +200,20 @@ class ChannelState:
     def _admit_waiting_sends(self) -> None:
         # Events of waiting sends move up. The consumer leaves them until their senders have run (take_batch), or
         # a flood would leave as 64, 1, 64, 1: each send brings its sender's next slice along.
-        while self.waiting_sends and self._has_room(self.waiting_sends[0].size):
-            waiting = self._admit_first()
-            self.buffer.put(waiting.event, waiting.size)
+        while (waiting := self._first_waiting_send()) is not None and self._has_room(waiting.size):
+            self.buffer.put(self._admit_first(), waiting.size)
 
-    def _admit_first(self) -> WaitingSend:
+    def _first_waiting_send(self) -> WaitingSend | None:
+        waiting = self.waiting_sends
+        while waiting and not waiting[0].parking.is_parked():
+            waiting.popleft()
+        return waiting[0] if waiting else None
+
+    def _admit_first(self) -> Held:
         waiting = self.waiting_sends.popleft()
         self.resuming_sends += 1
         waiting.parking.unpark()
-        return waiting
+        return waiting.event
 
     def _refuse(self, waiting: WaitingSend, error: Exception) -> None:
         waiting.error = error
@@ -251,8 +259,8 @@ class ChannelState:
         if len(self.buffer):
             event = self.buffer.pop(self.sep)
             self._admit_waiting_sends()
-        elif self.waiting_sends:
-            event = self._admit_first().event
+        elif self._first_waiting_send() is not None:
+            event = self._admit_first()
         elif self.at_end():
             raise EndOfStream
         else:
@@ -269,9 +277,9 @@ class ChannelState:
         if held:
             batch = self.buffer.drain(self.sep)
             self._admit_waiting_sends()
-        elif self.waiting_sends:
+        elif self._first_waiting_send() is not None:
             held = 1
-            batch = encode_held(self._admit_first().event, self.sep)
+            batch = encode_held(self._admit_first(), self.sep)
         else:
             return b""
         self.end_slice()
@@ -280,7 +288,9 @@ class ChannelState:
 
     def at_end(self) -> bool:
         """Whether every event has been received and none can come."""
-        return not (len(self.buffer) or self.waiting_sends) and (not self.open_senders or self.refusing)
+        if len(self.buffer) or self._first_waiting_send() is not None:
+            return False
+        return not self.open_senders or self.refusing
 
     def call_receiver(self) -> None:
         """Wake one receiver for an event that is there."""

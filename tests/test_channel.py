@@ -105,6 +105,102 @@ async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPai
     assert sent == [0, 1]
 
 
+# --- cancellation of a send
+
+
+class Sending:
+    """A send in a task and a cancel scope of its own, and how it ended."""
+
+    def __init__(self, send_channel: EventSendChannel, event: Any) -> None:
+        self.scope = anyio.CancelScope()
+        self.outcome: str | None = None
+        self._send_channel = send_channel
+        self._event = event
+
+    async def run(self) -> None:
+        """Be the task."""
+        with self.scope:
+            try:
+                await self._send_channel.send(self._event)
+            except anyio.get_cancelled_exc_class():
+                self.outcome = "cancelled"
+                raise
+            except (BrokenResourceError, ClosedResourceError) as exc:
+                self.outcome = type(exc).__name__
+            else:
+                self.outcome = "sent"
+
+
+Step = Callable[[EventReceiveChannel, EventSendChannel], object]
+
+MAKE_ROOM: dict[str, Step] = {
+    "receive_nowait": lambda receive_channel, _: receive_channel.receive_nowait(),
+    "take_batch": lambda receive_channel, _: receive_channel._state.take_batch(),
+    "close the receiver": lambda receive_channel, _: receive_channel.close(),
+    "close the sender": lambda _, send_channel: send_channel.close(),
+    "refuse": lambda receive_channel, _: receive_channel._state.refuse_sends(),
+}
+
+
+@pytest.mark.parametrize("order", ["cancel first", "cancel last"])
+@pytest.mark.parametrize("step", MAKE_ROOM)
+@pytest.mark.parametrize("size", [0, 1])
+async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: str, order: str, size: int) -> None:
+    """Cancelled in the same moment in which it is decided, a send returns and its event is received, or neither."""
+    send_channel, receive_channel = open_pair(size)
+    if size:
+        send_channel.send_nowait("first")
+    sending = Sending(send_channel, "second")
+    received = []
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(sending.run)
+        await wait_all_tasks_blocked()
+        steps = [sending.scope.cancel, lambda: MAKE_ROOM[step](receive_channel, send_channel)]
+        for each in steps if order == "cancel first" else steps[::-1]:
+            try:
+                result = each()
+            except WouldBlock:
+                continue
+            received += [result.data] if isinstance(result, ServerSentEvent) else []
+            received += result.decode().split() if isinstance(result, bytes) else []
+    if not receive_channel._closed:
+        received += take_all(receive_channel)
+    state = send_channel._state
+    if order == "cancel first":
+        assert sending.outcome == "cancelled"
+    assert (sending.outcome == "sent") == ("second" in received)
+    assert (state.resuming_sends, len(state.waiting_sends)) == (0, 0)
+
+
+async def test_send_passes_a_cancelled_one(open_pair: OpenPair) -> None:
+    """A send that was cancelled, and has not run since, keeps no other from the room that there is."""
+    send_channel, _ = open_pair(max_buffer_bytes=100)
+    send_channel.send_nowait("x" * 50)
+    sending = Sending(send_channel, "y" * 90)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(sending.run)
+        await wait_all_tasks_blocked()
+        with pytest.raises(WouldBlock):
+            send_channel.send_nowait("overtakes")
+        sending.scope.cancel()
+        send_channel.send_nowait("passes")
+
+
+async def test_cancelled_send_lets_a_smaller_one_through(open_pair: OpenPair) -> None:
+    """A send that waited behind a larger one goes on when that is cancelled, if there is room for it."""
+    send_channel, receive_channel = open_pair(max_buffer_bytes=100)
+    send_channel.send_nowait("x" * 50)
+    large, small = Sending(send_channel, "y" * 90), Sending(send_channel, "small")
+    async with anyio.create_task_group() as tg:
+        for sending in (large, small):
+            tg.start_soon(sending.run)
+            await wait_all_tasks_blocked()
+        large.scope.cancel()
+        await wait_all_tasks_blocked()
+        assert (large.outcome, small.outcome) == ("cancelled", "sent")
+    assert take_all(receive_channel) == ["x" * 50, "small"]
+
+
 # --- conflation
 
 
