@@ -353,6 +353,8 @@ class EventReceiveChannel(_End):
             await waiting.parking.park()
         finally:
             state.end_waiting(waiting)
+        if self._closed:
+            state.call_receiver()  # the event that this end was called to is another's now
 
     def __aiter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@
 # Rule 2: unparked means decided (_loop.py, rule 2). A wait that raises was not decided yet, and only has to leave. It
 #         is passed over from the moment of its cancellation, not only when its task has run.
 # Rule 3: a receiver is woken for each event and takes it itself when it runs; until then the event is in the
-#         buffer, so a receiver that is cancelled loses nothing.
+#         buffer, so a receiver that is cancelled loses nothing. Who can't take it any more is not called to it.
 # Rule 4: slices. A send that finds room goes on at once until 256 events, 16 KiB or 1 ms have gone by since the
 #         consumer last ran; the next one is a checkpoint. A flood so fills a slice and leaves as one message, and
 #         a slow producer's event, the first since the consumer ran, goes out at once.
@@ -177,7 +177,7 @@ class ChannelState:
     def _has_room(self, size: int) -> bool:
         held = len(self.buffer)
         # With no buffer there is room for what receivers already wait for: a rendezvous.
-        room = self.max_buffer_size or len(self.waiting_receives) + self.called_receivers
+        room = self.max_buffer_size or self.called_receivers + sum(w.parking.is_parked() for w in self.waiting_receives)
         return held < room and (held == 0 or self.buffer.size + size <= self.max_buffer_bytes)
 
     async def wait_accepted(self, end: object, event: Held, size: int) -> None:
@@ -293,12 +293,9 @@ class ChannelState:
         return not self.open_senders or self.refusing
 
     def call_receiver(self) -> None:
-        """Wake one receiver for an event that is there."""
-        if self.waiting_receives and len(self.buffer) > self.called_receivers:
-            waiting = self.waiting_receives.popleft()
-            waiting.called = True
-            self.called_receivers += 1
-            waiting.parking.unpark()
+        """Wake a receiver for each event that none was called to yet."""
+        while self.waiting_receives and len(self.buffer) > self.called_receivers:
+            self._call(self.waiting_receives.popleft())
 
     def begin_waiting(self, waiting: WaitingReceive) -> None:
         """Have the receiver called when an event comes, or the last sender goes."""
@@ -310,13 +307,16 @@ class ChannelState:
         if waiting.called:
             waiting.called = False
             self.called_receivers -= 1
-        else:
+        elif waiting in self.waiting_receives:
             self.waiting_receives.remove(waiting)
 
     def call_all_receivers(self) -> None:
         """Wake every receiver, to find out for itself what has changed."""
         while self.waiting_receives:
-            waiting = self.waiting_receives.popleft()
+            self._call(self.waiting_receives.popleft())
+
+    def _call(self, waiting: WaitingReceive) -> None:
+        if waiting.parking.is_parked():
             waiting.called = True
             self.called_receivers += 1
             waiting.parking.unpark()
@@ -337,11 +337,8 @@ class ChannelState:
         self.open_receivers -= 1
         for waiting in [w for w in self.waiting_receives if w.end is end]:
             self.waiting_receives.remove(waiting)
-            waiting.called = True
-            self.called_receivers += 1
             waiting.parking.unpark()
         if self.open_receivers:
-            self.call_receiver()  # this end may have been called to an event that it now leaves
             return
         self.refuse_sends()
         if len(self.buffer):

@@ -201,6 +201,77 @@ async def test_cancelled_send_lets_a_smaller_one_through(open_pair: OpenPair) ->
     assert take_all(receive_channel) == ["x" * 50, "small"]
 
 
+# --- cancellation of a receive
+
+
+class Receiving:
+    """A receive in a task and a cancel scope of its own, and what it gave."""
+
+    def __init__(self, receive_channel: EventReceiveChannel) -> None:
+        self.scope = anyio.CancelScope()
+        self.outcome: str | None = None
+        self._receive_channel = receive_channel
+
+    async def run(self) -> None:
+        """Be the task."""
+        with self.scope:
+            try:
+                self.outcome = (await self._receive_channel.receive()).data
+            except anyio.get_cancelled_exc_class():
+                self.outcome = "cancelled"
+                raise
+            except (EndOfStream, ClosedResourceError) as exc:
+                self.outcome = type(exc).__name__
+
+
+@pytest.mark.parametrize("size", [0, 5])
+@pytest.mark.parametrize("order", ["leave first", "leave last"])
+@pytest.mark.parametrize("leave", ["cancel", "close"])
+async def test_receiver_that_leaves_keeps_no_event(open_pair: OpenPair, leave: str, order: str, size: int) -> None:
+    """If a waiting receiver is cancelled or closed in the moment an event comes, it or another one receives it."""
+    send_channel, receive_channel = open_pair(size)
+    with receive_channel.clone() as other_channel:
+        leaver, other = Receiving(receive_channel), Receiving(other_channel)
+        async with anyio.create_task_group() as tg:
+            for receiving in (leaver, other):
+                tg.start_soon(receiving.run)
+                await wait_all_tasks_blocked()
+            steps = [leaver.scope.cancel if leave == "cancel" else receive_channel.close]
+            steps.insert(order == "leave first", lambda: send_channel.send_nowait("event"))
+            for step in steps:
+                step()
+            await wait_all_tasks_blocked()
+            assert [leaver.outcome, other.outcome].count("event") == 1
+            tg.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("leave", ["cancel", "close"])
+async def test_rendezvous_with_a_receiver_that_leaves(open_pair: OpenPair, leave: str) -> None:
+    """A receiver that was cancelled or closed, and has not run since, is nobody to hand an event to."""
+    send_channel, receive_channel = open_pair(0)
+    with receive_channel.clone():
+        receiving = Receiving(receive_channel)
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(receiving.run)
+            await wait_all_tasks_blocked()
+            receiving.scope.cancel() if leave == "cancel" else receive_channel.close()
+            with pytest.raises(WouldBlock):
+                send_channel.send_nowait("event")
+
+
+async def test_receiver_is_woken_for_each_event(open_pair: OpenPair) -> None:
+    """Events that come while none of the called receivers has run wake one receiver each."""
+    send_channel, receive_channel = open_pair()
+    receivings = [Receiving(receive_channel) for _ in range(3)]
+    async with anyio.create_task_group() as tg:
+        for receiving in receivings:
+            tg.start_soon(receiving.run)
+            await wait_all_tasks_blocked()
+        for n in range(3):
+            send_channel.send_nowait(n)
+    assert {receiving.outcome for receiving in receivings} == {"0", "1", "2"}
+
+
 # --- conflation
 
 
