@@ -223,7 +223,7 @@ class ChannelState:
 
     def begin_slice(self) -> None:
         """Let sends go the fast way, if nothing stands against it, until the slice is used up."""
-        if self.slice_end or self.ending or self.waiting_receives:
+        if self.slice_end or self.ending or self.refusing or self.waiting_receives or self.waiting_sends:
             return
         self.slice_end = perf_counter() + SLICE_SECONDS
         if self.buffer is self.fifo:  # else the limits stay 0: the fast way knows nothing of keys

@@ -105,6 +105,69 @@ async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPai
     assert sent == [0, 1]
 
 
+# --- order
+
+
+async def test_blocked_senders_go_first_come_first_served(open_pair: OpenPair) -> None:
+    """Sends that wait are accepted in the order in which they began to wait."""
+    send_channel, receive_channel = open_pair(2)
+    async with anyio.create_task_group() as tg:
+        for n in range(10):
+            tg.start_soon(send_channel.send, n)
+            await wait_all_tasks_blocked()
+        received = []
+        while len(received) < 10:
+            received += take_all(receive_channel)
+            await wait_all_tasks_blocked()
+    assert received == [str(n) for n in range(10)]
+
+
+@pytest.mark.usefixtures("long_slices")
+async def test_nobody_overtakes_a_send_that_waits(open_pair: OpenPair) -> None:
+    """A large event that waits for room is not overtaken by small ones, though there is room for those."""
+    send_channel, receive_channel = open_pair(max_buffer_bytes=1000)
+    received = []
+
+    async def send_small() -> None:
+        await send_channel.send("x" * 500)
+        for n in range(20):
+            await send_channel.send(n)
+
+    send_channel.send_nowait("x" * 950)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_small)
+        await wait_all_tasks_blocked()
+        tg.start_soon(send_channel.send, "y" * 900)
+        await wait_all_tasks_blocked()
+        receive_channel.receive_nowait()
+        await wait_all_tasks_blocked()
+        while send_channel.statistics().current_buffer_used:
+            received += take_all(receive_channel)
+            await wait_all_tasks_blocked()
+    assert [data[0] for data in received if data][:2] == ["x", "y"]
+
+
+@pytest.mark.usefixtures("long_slices")
+async def test_no_slice_begins_after_the_end(open_pair: OpenPair) -> None:
+    """A send that was accepted just before the receiver closed returns, and the next one raises."""
+    send_channel, receive_channel = open_pair(1)
+    errors = []
+
+    async def send_two() -> None:
+        await send_channel.send("accepted")
+        with pytest.raises(BrokenResourceError) as info:
+            await send_channel.send("too late")
+        errors.append(info.value)
+
+    send_channel.send_nowait("first")
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_two)
+        await wait_all_tasks_blocked()
+        receive_channel.receive_nowait()
+        receive_channel.close()
+    assert len(errors) == 1
+
+
 # --- cancellation of a send
 
 
