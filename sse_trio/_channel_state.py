@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -41,12 +41,13 @@ SLICE_STEP = 8
 class WaitingSend:
     """A send that waits for room."""
 
-    __slots__ = ("end", "error", "event", "parking", "size")
+    __slots__ = ("end", "error", "event", "key", "parking", "size")
 
-    def __init__(self, end: object, event: Held, size: int, parking: Parking) -> None:
+    def __init__(self, end: object, event: Held, size: int, key: Hashable, parking: Parking) -> None:
         self.end = end
         self.event = event
         self.size = size
+        self.key = key
         self.parking = parking
         self.error: Exception | None = None
 
@@ -147,26 +148,25 @@ class ChannelState:
         error.sse_trio_channel = self  # type: ignore[attr-defined]
         return error
 
-    def accept(self, event: Held, size: int) -> bool:
-        """Put the event in the buffer, in its place or where there is room; False when it must wait."""
-        if self.buffer is not self.fifo and self.buffer.replace(event, size):
-            self.conflated += 1
-        elif self._first_waiting_send() is not None or not self._has_room(size):
+    def accept(self, event: Held, size: int, key: Hashable) -> bool:
+        """Put the event in the buffer if there is room for it; False when it must wait."""
+        if not (self._has_turn(key) and self._has_room(size, key)):
             return False
-        else:
-            self.buffer.put(event, size)
+        self._put(event, size, key)
+        if self.waiting_sends:
+            self._admit_waiting_sends()  # the event that it replaced may have been larger
         self.call_receiver()
         return True
 
-    def accept_or_drop(self, event: Held, size: int) -> None:
+    def accept_or_drop(self, event: Held, size: int, key: Hashable) -> None:
         """Accept the event at the cost of another, or drop it, or close the channel, as `overflow` says."""
         if self.overflow == "drop_newest" or (self.overflow == "drop_oldest" and self.max_buffer_size == 0):
             self.dropped += 1
         elif self.overflow == "drop_oldest":
-            while not self._has_room(size):
+            while not self._has_room(size, key):
                 self.buffer.pop(self.sep)
                 self.dropped += 1
-            self.buffer.put(event, size)
+            self._put(event, size, key)
         else:
             self.overflowed = True
             self.refuse_sends()
@@ -174,15 +174,29 @@ class ChannelState:
                 self.on_overflow()
             raise self.broken()
 
-    def _has_room(self, size: int) -> bool:
+    def _put(self, event: Held, size: int, key: Hashable) -> None:
+        if self.buffer.put(event, size, key):
+            self.conflated += 1
+
+    def _has_turn(self, key: Hashable) -> bool:
+        # An event overtakes waiting sends only by taking a place in the buffer, and none with its own key: that one
+        # would replace it later, and the older value would be the one that is received.
+        if self._first_waiting_send() is None:
+            return True
+        return self.buffer.size_at(key) is not None and all(waiting.key != key for waiting in self.waiting_sends)
+
+    def _has_room(self, size: int, key: Hashable) -> bool:
         held = len(self.buffer)
+        replaced = self.buffer.size_at(key)
+        if replaced is not None:
+            return held == 1 or self.buffer.size - replaced + size <= self.max_buffer_bytes
         # With no buffer there is room for what receivers already wait for: a rendezvous.
         room = self.max_buffer_size or self.called_receivers + sum(w.parking.is_parked() for w in self.waiting_receives)
         return held < room and (held == 0 or self.buffer.size + size <= self.max_buffer_bytes)
 
-    async def wait_accepted(self, end: object, event: Held, size: int) -> None:
+    async def wait_accepted(self, end: object, event: Held, size: int, key: Hashable) -> None:
         """Wait until the event is in the buffer. Cancellation: atomic."""
-        waiting = WaitingSend(end, event, size, self.bound_loop().new_parking())
+        waiting = WaitingSend(end, event, size, key, self.bound_loop().new_parking())
         self.waiting_sends.append(waiting)
         self.end_slice()
         try:
@@ -200,8 +214,8 @@ class ChannelState:
     def _admit_waiting_sends(self) -> None:
         # Events of waiting sends move up. The consumer leaves them until their senders have run (take_batch), or
         # a flood would leave as 64, 1, 64, 1: each send brings its sender's next slice along.
-        while (waiting := self._first_waiting_send()) is not None and self._has_room(waiting.size):
-            self.buffer.put(self._admit_first(), waiting.size)
+        while (waiting := self._first_waiting_send()) is not None and self._has_room(waiting.size, waiting.key):
+            self._put(self._admit_first(), waiting.size, waiting.key)
 
     def _first_waiting_send(self) -> WaitingSend | None:
         waiting = self.waiting_sends

@@ -53,14 +53,19 @@ def of_type(kind: str, data: object) -> dict[str, object]:
     return {"event": kind, "data": data}
 
 
-def take_all(receive_channel: EventReceiveChannel) -> list[str | None]:
+def take_events(receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
     """Receive what is there now."""
     received = []
     try:
         while True:
-            received.append(receive_channel.receive_nowait().data)
+            received.append(receive_channel.receive_nowait())
     except (WouldBlock, EndOfStream):
         return received
+
+
+def take_all(receive_channel: EventReceiveChannel) -> list[str | None]:
+    """Receive the data of what is there now."""
+    return [event.data for event in take_events(receive_channel)]
 
 
 # --- limits
@@ -344,3 +349,110 @@ async def test_conflating_keeps_every_key(open_pair: OpenPair) -> None:
     for n in range(10):
         await send_channel.send(of_type(str(n), n))
     assert take_all(receive_channel) == [str(n) for n in range(10)]
+
+
+async def test_conflating_keeps_the_place(open_pair: OpenPair) -> None:
+    """An event takes the place of the one with its key; the key ``None`` is nobody's; each is counted."""
+    send_channel, receive_channel = open_pair(conflate=by_type)
+    for kind, data in [("a", 1), ("b", 1), (None, 1), ("a", 2), (None, 2), ("a", 3)]:
+        await send_channel.send({"event": kind, "data": data})
+    statistics = send_channel.statistics()
+    assert (statistics.events_conflated, statistics.current_buffer_used) == (2, 4)
+    assert [(event.event, event.data) for event in take_events(receive_channel)] == [
+        ("a", "3"), ("b", "1"), (None, "1"), (None, "2")
+    ]  # fmt: skip
+    assert send_channel.statistics().current_buffer_bytes == 0
+
+
+async def test_conflating_texts(open_pair: OpenPair) -> None:
+    """The key function is called with a ServerSentEvent, whatever was sent."""
+    send_channel, receive_channel = open_pair(conflate=lambda event: event.data)
+    for text in ("same", "same", "other"):
+        await send_channel.send(text)
+    assert take_all(receive_channel) == ["same", "other"]
+
+
+async def test_conflating_needs_no_room_for_an_event(open_pair: OpenPair) -> None:
+    """In a full buffer an event still takes the place of another; one with a new key waits."""
+    send_channel, receive_channel = open_pair(1, conflate=by_type)
+    await send_channel.send(of_type("a", 1))
+    await send_channel.send(of_type("a", 2))
+    with pytest.raises(WouldBlock):
+        send_channel.send_nowait(of_type("b", 1))
+    assert take_all(receive_channel) == ["2"]
+
+
+async def test_conflating_keeps_the_limit_of_bytes(open_pair: OpenPair) -> None:
+    """A larger event replaces a smaller one only within ``max_buffer_bytes``, or where it is alone."""
+    send_channel, receive_channel = open_pair(conflate=by_type, max_buffer_bytes=100)
+    send_channel.send_nowait(of_type("a", "x" * 20))
+    send_channel.send_nowait(of_type("a", "x" * 200))
+    send_channel.send_nowait(of_type("a", "x"))
+    send_channel.send_nowait(of_type("b", "x"))
+    with pytest.raises(WouldBlock):
+        send_channel.send_nowait(of_type("b", "x" * 90))
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_channel.send, of_type("b", "y" * 90))
+        await wait_all_tasks_blocked()
+        assert receive_channel.receive_nowait().data == "x"
+        await wait_all_tasks_blocked()
+        assert take_all(receive_channel) == ["y" * 90]  # alone with the one that it replaces, it had room
+
+
+async def test_conflating_smaller_event_makes_room(open_pair: OpenPair) -> None:
+    """A send that waits for bytes goes on when an event is replaced by a smaller one."""
+    send_channel, receive_channel = open_pair(conflate=by_type, max_buffer_bytes=100)
+    await send_channel.send(of_type("a", "x" * 70))
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_channel.send, of_type("b", "y" * 40))
+        await wait_all_tasks_blocked()
+        await send_channel.send(of_type("a", "x"))
+    assert take_all(receive_channel) == ["x", "y" * 40]
+
+
+async def test_conflating_among_waiting_sends(open_pair: OpenPair) -> None:
+    """Of several waiting sends with one key the latest is received, counted once and by its own bytes."""
+    send_channel, receive_channel = open_pair(2, conflate=by_type)
+    async with anyio.create_task_group() as tg:
+        for n in range(6):
+            tg.start_soon(send_channel.send, of_type("ab"[n] if n < 2 else "key", n))
+            await wait_all_tasks_blocked()
+        receive_channel.receive_nowait()
+        receive_channel.receive_nowait()
+        await wait_all_tasks_blocked()
+        statistics = send_channel.statistics()
+        assert (statistics.current_buffer_used, statistics.events_conflated) == (1, 3)
+        assert statistics.current_buffer_bytes == len(ServerSentEvent("5", event="key").encode())
+        assert take_all(receive_channel) == ["5"]
+
+
+async def test_conflating_never_brings_an_old_value_back(open_pair: OpenPair) -> None:
+    """A send doesn't overtake a waiting one that has the same key, whose older value would then replace its own."""
+    send_channel, receive_channel = open_pair(conflate=by_type, max_buffer_bytes=60)
+    send_channel.send_nowait(of_type("a", "older"))
+    send_channel.send_nowait(of_type("b", "."))
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_channel.send, of_type("a", "old" * 10))
+        await wait_all_tasks_blocked()
+        tg.start_soon(send_channel.send, of_type("a", "new"))
+        await wait_all_tasks_blocked()
+        send_channel.send_nowait(of_type("b", "other keys may"))
+        received = []
+        while send_channel.statistics().current_buffer_used:
+            received += take_all(receive_channel)
+            await wait_all_tasks_blocked()
+    assert received[-1] == "new"
+
+
+async def test_conflate_that_raises(open_pair: OpenPair) -> None:
+    """An error of the key function is raised by ``send``, and the event was not sent."""
+
+    def conflate(event: ServerSentEvent) -> str:
+        raise LookupError(event.data)
+
+    send_channel, _ = open_pair(conflate=conflate)
+    with pytest.raises(LookupError):
+        await send_channel.send("event")
+    with pytest.raises(LookupError):
+        send_channel.send_nowait("event")
+    assert send_channel.statistics().current_buffer_used == 0
