@@ -390,6 +390,8 @@ class ChannelState:
             self.text_overhead = size_of("", sep)
             self.end_slice()
             self.buffer.measure(sep)
+            for waiting in self.waiting_sends:
+                waiting.size = size_of(waiting.event, sep)
 
     def bound_loop(self) -> Loop:
         """Return the loop in which the channel is used, from its first use on."""

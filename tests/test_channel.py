@@ -456,3 +456,35 @@ async def test_conflate_that_raises(open_pair: OpenPair) -> None:
     with pytest.raises(LookupError):
         send_channel.send_nowait("event")
     assert send_channel.statistics().current_buffer_used == 0
+
+
+# --- line ends
+
+
+async def test_line_end_counts_for_all_that_is_in_the_channel(open_pair: OpenPair) -> None:
+    """When a response uses another line end, bytes of buffered and of waiting events are counted with it."""
+    send_channel, receive_channel = open_pair(2)
+    state = send_channel._state
+    send_channel.send_nowait("one")
+    send_channel.send_nowait({"event": "two", "data": "2"})
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(send_channel.send, "three")
+        await wait_all_tasks_blocked()
+        state.use_sep("\r\n")
+        assert send_channel.statistics().current_buffer_bytes == len("data: one") + 4 + len("event: twodata: 2") + 6
+        receive_channel.receive_nowait()
+    assert send_channel.statistics().current_buffer_used == 2
+    assert len(take_all(receive_channel)) == 2
+    assert send_channel.statistics().current_buffer_bytes == 0
+    send_channel.send_nowait("four")
+    assert state.take_batch() == b"data: four\r\n\r\n"
+
+
+async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:
+    """The bytes of a conflating channel are counted with another line end too."""
+    send_channel, receive_channel = open_pair(conflate=by_type)
+    send_channel.send_nowait(of_type("a", 1))
+    send_channel._state.use_sep("\r\n")
+    assert send_channel.statistics().current_buffer_bytes == len("event: adata: 1") + 6
+    assert len(take_all(receive_channel)) == 1
+    assert send_channel.statistics().current_buffer_bytes == 0
