@@ -1,7 +1,239 @@
 # ServerSentEvent: one event as a value, and the bytes it is on the wire. No I/O, no anyio.
 #
-# Rule 1: an event that exists can be encoded. Everything that the wire can't carry is refused when it is made.
+# Rule 1: an event that exists can be encoded: it is encoded when it is made, and that is its validation.
+#         What the wire can't carry is therefore refused at the line that made the event.
 # Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id.
-# Rule 3: `data` is split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at U+0085 or U+2028.
+# Rule 3: `data` and `comment` are split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at
+#         U+0085 or U+2028, at which str.splitlines() splits as well.
+# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in encode_sendable() and
+#         as_event(), so that both make the same bytes and the same event of it.
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+from ._json import dumps_compact
+
+__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "encode_sendable")
+
+LINE_ENDS = ("\n", "\r\n", "\r")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class ServerSentEvent:
+    """One server-sent event, immutable and known to be legal.
+
+    Args:
+        data: the payload. ``int`` and ``float`` are sent as ``str()`` gives them, ``bytes`` must be UTF-8; for
+            anything else see :meth:`json`. Line breaks are allowed: each line travels as a ``data`` field of its
+            own and the client joins them with LF. A client dispatches no event that has no data at all.
+        event: the event type; ``None`` means ``message``. One line.
+        id: becomes the client's last event id. One line without NUL. The empty string resets it.
+        retry: the client's reconnection time, in milliseconds.
+        comment: ignored by clients; seen by whoever reads the wire. May have several lines.
+
+    Raises:
+        ValueError: the wire can't carry one of the values; the message says which, and what to write instead.
+        TypeError: a value of a type that has no meaning here.
+
+    The format is that of WHATWG HTML section 9.2.5 and 9.2.6.
+    """
+
+    data: str | None
+    event: str | None
+    id: str | None
+    retry: int | None
+    comment: str | None
+    _wire: bytes = field(init=False, repr=False, compare=False)
+
+    def __init__(
+        self,
+        data: str | float | bytes | None = None,
+        *,
+        event: str | None = None,
+        id: str | None = None,  # noqa: A002 -- the wire's own name
+        retry: int | None = None,
+        comment: str | None = None,
+    ) -> None:
+        text = data if data is None or type(data) is str else _data_as_text(data)
+        set_field = object.__setattr__  # frozen: the only way, and the dataclass's own
+        set_field(self, "data", text)
+        set_field(self, "event", event)
+        set_field(self, "id", id)
+        set_field(self, "retry", retry)
+        set_field(self, "comment", comment)
+        set_field(self, "_wire", _encode_fields(text, event, id, retry, comment, "\n"))
+
+    def encode(self, sep: str = "\n") -> bytes:
+        r"""Return the event as it is on the wire, the blank line that ends it included.
+
+        Fields come in the order comment, event, id, retry, data. ``sep`` is the line end: ``"\n"``, ``"\r\n"``
+        or ``"\r"``; anything else raises :exc:`ValueError`.
+        """
+        if sep == "\n":
+            return self._wire
+        return _encode_fields(self.data, self.event, self.id, self.retry, self.comment, check_sep(sep))
+
+    @classmethod
+    def json(
+        cls,
+        value: object,
+        *,
+        event: str | None = None,
+        id: str | None = None,  # noqa: A002 -- as in __init__
+        retry: int | None = None,
+        comment: str | None = None,
+        dumps: Callable[[object], str | bytes] | None = None,
+    ) -> ServerSentEvent:
+        """Return an event whose data is ``value`` as JSON on one line: compact, non-ASCII kept.
+
+        Dataclasses, ``datetime``, ``UUID``, ``Decimal`` and enums are known; with the extra ``json``
+        (pydantic-core) pydantic models and many more. ``dumps`` replaces all that.
+
+        Raises:
+            TypeError: a type that is not known.
+            ValueError: NaN or an infinity, for which JSON has no form.
+        """
+        text = dumps_compact(value) if dumps is None else dumps(value)
+        return cls(text, event=event, id=id, retry=retry, comment=comment)
+
+    # The wire form is derived, so copies and pickles carry the fields alone and are validated again.
+    def __getstate__(self) -> tuple[str | None, str | None, str | None, int | None, str | None]:
+        return (self.data, self.event, self.id, self.retry, self.comment)
+
+    def __setstate__(self, state: tuple[str | None, str | None, str | None, int | None, str | None]) -> None:
+        data, event, id_, retry, comment = state
+        self.__init__(data, event=event, id=id_, retry=retry, comment=comment)  # type: ignore[misc]
+
+
+Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
+"""What ``send()`` takes: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
+
+
+def encode_sendable(event: Sendable, sep: str) -> bytes:
+    """Return the wire bytes of whatever ``send()`` takes. The errors are those of ServerSentEvent."""
+    if type(event) is str and sep == "\n" and "\n" not in event and "\r" not in event:
+        try:
+            return f"data: {event}\n\n".encode()  # nearly every event of nearly every stream
+        except UnicodeEncodeError:
+            pass  # as_event() says it better
+    return as_event(event).encode(sep)
+
+
+def as_event(event: Sendable) -> ServerSentEvent:
+    """Return the event that a sendable stands for. The errors are those of ServerSentEvent."""
+    if isinstance(event, ServerSentEvent):
+        return event
+    if isinstance(event, Mapping):
+        return _event_of_mapping(event)
+    if isinstance(event, (str, int)) and not isinstance(event, bool):
+        return ServerSentEvent(event)
+    msg = (
+        f"send() takes a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
+        f"{type(event).__name__}; for an object as JSON write send(ServerSentEvent.json(value))"
+    )
+    raise TypeError(msg)
+
+
+def check_sep(sep: str) -> str:
+    """Return ``sep`` when it is one of the three line ends; ValueError otherwise."""
+    if sep not in LINE_ENDS:
+        msg = rf"sep={sep!r} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
+        raise ValueError(msg)
+    return sep
+
+
+_FIELDS = frozenset(("data", "event", "id", "retry", "comment"))
+
+
+def _event_of_mapping(fields: Mapping[str, object]) -> ServerSentEvent:
+    if not fields.keys() <= _FIELDS:
+        unknown = ", ".join(sorted(repr(name) for name in fields.keys() - _FIELDS))
+        msg = (
+            f"{unknown} is no field of an event (they are comment, data, event, id, retry); to send a mapping "
+            "as JSON write send(ServerSentEvent.json(value))"
+        )
+        raise TypeError(msg)
+    return ServerSentEvent(**fields)  # type: ignore[arg-type]  # __init__ checks the values
+
+
+def _data_as_text(data: object) -> str:
+    if isinstance(data, bytes):
+        try:
+            return data.decode()
+        except UnicodeDecodeError as exc:
+            msg = f"data={data[:40]!r} is not UTF-8 ({exc.reason}); an event stream is text: base64-encode binary data"
+            raise ValueError(msg) from None
+    # The plain value of a subclass: str() of an enum's member with a str or int mixed in is its name.
+    if isinstance(data, str):
+        return str.__str__(data)
+    if isinstance(data, float):
+        return float.__repr__(data)
+    if isinstance(data, int) and not isinstance(data, bool):
+        return int.__repr__(data)
+    msg = (
+        f"data must be str, int, float or UTF-8 bytes, not {type(data).__name__}; "
+        "for an object as JSON write ServerSentEvent.json(value)"
+    )
+    raise TypeError(msg)
+
+
+def _encode_fields(
+    data: str | None, event: str | None, id_: str | None, retry: int | None, comment: str | None, sep: str
+) -> bytes:
+    text = ""
+    if comment is not None:
+        text = "".join([f": {line}{sep}" for line in _lines("comment", comment)])
+    if event is not None:
+        text += f"event: {_one_line('event', event)}{sep}"
+    if id_ is not None:
+        text += f"id: {_one_line('id', id_)}{sep}"
+    if retry is not None:
+        text += f"retry: {_milliseconds(retry)}{sep}"
+    if data is not None:
+        if "\n" in data or "\r" in data:
+            text += "".join([f"data: {line}{sep}" for line in _lines("data", data)])
+        else:
+            text += f"data: {data}{sep}"
+    try:
+        return (text + sep).encode()
+    except UnicodeEncodeError as exc:
+        msg = (
+            f"{exc.object[max(0, exc.start - 8) : exc.end + 8]!r} has a lone surrogate, which UTF-8 can't carry; "
+            "decode the text with errors='replace' where it comes from"
+        )
+        raise ValueError(msg) from None
+
+
+def _lines(name: str, text: str) -> list[str]:
+    if not isinstance(cast("object", text), str):
+        raise _not_text(name, text)
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _one_line(name: str, text: str) -> str:
+    if not isinstance(cast("object", text), str):
+        raise _not_text(name, text)
+    if "\n" in text or "\r" in text:
+        msg = f"{name}={text!r} has a line break, and {name} travels on one line; encode it, with urllib.parse.quote say"
+        raise ValueError(msg)
+    if name == "id" and "\0" in text:
+        msg = f"id={text!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"
+        raise ValueError(msg)
+    return str.__str__(text)
+
+
+def _not_text(name: str, value: object) -> TypeError:
+    return TypeError(f"{name} must be a str, not {type(value).__name__}; write {name}=str(...)")
+
+
+def _milliseconds(retry: int) -> int:
+    if not isinstance(cast("object", retry), int) or isinstance(retry, bool):
+        msg = f"retry must be an int of milliseconds, not {retry!r}; write retry=3000 for three seconds"
+        raise TypeError(msg)
+    if retry < 0:
+        msg = f"retry={retry} is negative; it is a time in milliseconds"
+        raise ValueError(msg)
+    return retry
