@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SSEError", "SendTimeoutError")
+__all__ = ("SSEError", "SendTimeoutError", "StoreUnavailableError")
 
 
 class SSEError(Exception):
@@ -26,3 +26,15 @@ class SendTimeoutError(SSEError, TimeoutError):
             "ServerBridge to have such a connection aborted without this error"
         )
         self.seconds = seconds
+
+
+class StoreUnavailableError(SSEError, ConnectionError):
+    """What a store is made on (a file, a server) can't be reached or used now. Nobody's fault in this process.
+
+    From opening a store: nothing has happened. From ``append``: the outcome is unknown, and a retry is safe with
+    the same ``key`` only. The cause, where there is one, is the ``__cause__``.
+    """
+
+    def __init__(self, store: str, why: object) -> None:
+        super().__init__(f"{store} is not available: {why}")
+        self.store = store
