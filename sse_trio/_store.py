@@ -90,12 +90,15 @@ class Page(NamedTuple):
 
     events: tuple[StoredEvent, ...]
     next: EventId
-    """Ask with ``after=next`` for what follows. It may be newer than the last event here: what lies between was of
+    """Up to here these are all events that are kept. It may be newer than the last one: what lies between was of
     other topics. The page was the last one if ``next == tip``."""
     gap: Gap | None
-    """Said before the events: some were missed between the id that was asked for and the first one here."""
+    """Said before the events: some were missed between the id that was asked for and ``trimmed_to``."""
     tip: EventId
     """The newest id that the hub had given when this page was read."""
+    trimmed_to: EventId
+    """Of the topics asked for, the newest event that is no longer kept. Older ones may still be: each topic loses its
+    own oldest. So who reads on from this page knows already that the history is not whole up to here."""
 
 
 class EventStore(Protocol):
@@ -115,19 +118,24 @@ class EventStore(Protocol):
     *unknown outcome*: an ``append`` that was cancelled, or that raised ``StoreUnavailableError``, may or may not have
     happened; only a ``key`` makes it safe to try again. Cancelling one call never disturbs another, however often.
 
-    *gap*: ``read`` says whether the asker missed something, exactly: a gap is reported if and only if an event of the
-    topics asked for, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than
-    anything in this one. After a gap of the first kind the events that are left and newer than ``after`` follow; after the
-    others everything that is kept. (Of topics that have no event left a store may remember the latest 100,000 only; for
-    those that it forgot it reports a gap rather than none.)
+    *gap*: ``read`` says whether the asker missed something, exactly: a gap is reported if and only if an event of
+    the topics asked for, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than
+    anything in this one. After a gap of the first kind the events that are left and newer than ``after`` follow; after
+    the others everything that is kept. (Of topics that have no event left a store may remember the latest 100,000
+    only; for those that it forgot it reports a gap rather than none.)
 
-    *join*: reading from an id page by page until ``next == tip`` and following from there yields each event once.
+    A reader who reads on from a page is told of what was trimmed meanwhile, and not again of what is older than
+    the page's ``trimmed_to``.
+
+    *join*: reading from an id page by page until ``next == tip``, and from there what a follower gets, is each event
+    once.
 
     *follow*: every event of the hub after an id, in order, exactly once, through restarts of what the store is made
     on. If events were trimmed before they could be delivered, or history was lost, a page says so with its ``gap``.
 
-    *retention*: the oldest go first, at the ``append`` that exceeds a limit (age: within a tenth of it, at most a minute, more). Never
-    is less kept than the limits allow; the newest event of a hub or topic is not trimmed for its size.
+    *retention*: the oldest go first, at the ``append`` that exceeds a limit of number or size; for their age within a
+    tenth of the limit, or a minute, whichever is less. Never is less kept than the limits allow, and the newest event
+    of a hub or topic is not trimmed for its size.
 
     *epoch*: a history that is lost, in whole or in an unknown part, gets a new epoch, so that no old id fits it.
     """
@@ -147,9 +155,7 @@ class EventStore(Protocol):
         """Finish what was accepted, end the tasks, let go of files and connections."""
         ...
 
-    async def append(
-        self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None
-    ) -> list[EventId]:
+    async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """Add events, each a topic and a payload, and return their ids when they are durable.
 
         Args:
@@ -164,14 +170,15 @@ class EventStore(Protocol):
         """
         ...
 
-    async def read(self, topics: TopicFilter, after: EventId | None, *, limit: int = 256) -> Page:
+    async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """Return the events after ``after``, at most ``limit`` of them, the oldest first. Never waits for new ones.
 
         A page can have fewer events than ``limit``, even none, and not be the last: see :attr:`Page.next`.
 
         Args:
             topics: whose events.
-            after: the last id that the asker has seen; ``None`` for everything that is kept, which is no gap.
+            after: the last id that the asker has seen; or the page to read on from, which was of the same topics;
+                or ``None`` for everything that is kept, which is no gap.
             limit: 1 or more.
 
         Raises: as ``append``. Checkpoint: always. Cancellation: leaves nothing behind.

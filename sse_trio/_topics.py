@@ -69,8 +69,9 @@ class TopicFilter:
         return self.prefixes == ("",)
 
     def __eq__(self, other: object) -> bool:
-        same_type = isinstance(other, TopicFilter)
-        return self.exact == other.exact and self.prefixes == other.prefixes if same_type else NotImplemented
+        if not isinstance(other, TopicFilter):
+            return NotImplemented
+        return self.exact == other.exact and self.prefixes == other.prefixes
 
     def __hash__(self) -> int:
         return hash((self.exact, self.prefixes))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .._store import (
+from sse_trio._store import (
     EventId as EventId,
     EventStore as EventStore,
     Gap as Gap,
@@ -13,6 +13,20 @@ from .._store import (
     StoredEvent as StoredEvent,
     new_epoch as new_epoch,
 )
-from .._topics import TopicFilter as TopicFilter, check_topic as check_topic
+from sse_trio._topics import TopicFilter as TopicFilter, check_topic as check_topic
 
-__all__ = ("EventId", "EventStore", "Gap", "Page", "StoredEvent", "TopicFilter", "check_topic", "new_epoch")
+from ._retention import Retention as Retention
+from .memory import MemoryStore as MemoryStore
+
+__all__ = (
+    "EventId",
+    "EventStore",
+    "Gap",
+    "MemoryStore",
+    "Page",
+    "Retention",
+    "StoredEvent",
+    "TopicFilter",
+    "check_topic",
+    "new_epoch",
+)
