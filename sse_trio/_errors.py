@@ -38,3 +38,4 @@ class StoreUnavailableError(SSEError, ConnectionError):
     def __init__(self, store: str, why: object) -> None:
         super().__init__(f"{store} is not available: {why}")
         self.store = store
+        self.why = why

@@ -17,6 +17,7 @@ from sse_trio._topics import TopicFilter as TopicFilter, check_topic as check_to
 
 from ._retention import Retention as Retention
 from .memory import MemoryStore as MemoryStore
+from .sqlite import SQLiteStore as SQLiteStore
 
 __all__ = (
     "EventId",
@@ -25,6 +26,7 @@ __all__ = (
     "MemoryStore",
     "Page",
     "Retention",
+    "SQLiteStore",
     "StoredEvent",
     "TopicFilter",
     "check_topic",
