@@ -17,7 +17,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYTEST = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2025.10.16"  # download_python
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.sessions = ["lint", "typing", "tests"]
@@ -32,39 +32,46 @@ def install(session: nox.Session, *groups: str, extras: str = "all", resolution:
         session.install("--resolution", resolution, *requirements)
 
 
-def run_pytest(session: nox.Session, *args: str, measured: bool) -> None:
+def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
-    data = Path(session.create_tmp()).resolve() / "coverage"
-    session.chdir(data.parent)
-    command = ["coverage", "run", "--rcfile", str(ROOT / "pyproject.toml")] if measured else ["python"]
-    session.run(*command, *PYTEST, *args, env={"COVERAGE_FILE": str(data)})
+    session.chdir(empty_folder(session))
+    session.run("python", *PYTEST, *args)
+
+
+def empty_folder(session: nox.Session) -> Path:
+    """Return a folder of the session's own."""
+    # Not session.create_tmp(), which sets TMPDIR as well: the path would be too long for unix sockets in it.
+    folder = ROOT / session.virtualenv.location / "empty"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
     install(session, "tests")
-    whole_suite = not session.posargs
-    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]), measured=whole_suite)
-    if whole_suite:
-        report(session)
+    if session.posargs:  # a part of the suite: no figure to hold
+        run_pytest(session, *session.posargs)
+        return
+    rcfile = f"--rcfile={ROOT / 'pyproject.toml'}"
+    session.chdir(empty_folder(session))
+    session.run("coverage", "erase", rcfile)
+    session.run("coverage", "run", rcfile, *PYTEST, str(ROOT / "tests"))
+    session.run("coverage", "combine", rcfile, "--quiet")
+    session.run("coverage", "report", rcfile)
 
 
-def report(session: nox.Session) -> None:
-    """Combine what was measured and hold it against `fail_under`."""
-    config = ("--rcfile", str(ROOT / "pyproject.toml"))
-    data = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / "coverage")}
-    session.chdir(ROOT)
-    session.run("coverage", "combine", *config, "--quiet", env=data)
-    session.run("coverage", "report", *config, env=data)
-
-
-@nox.session(python=PYTHONS, venv_backend="uv")
-@nox.parametrize("resolution", ["lowest-direct", "latest"])
+@nox.session(venv_backend="uv", download_python="never")
+@nox.parametrize(
+    "python,resolution",
+    [(python, "latest") for python in PYTHONS]
+    # The oldest versions have wheels for the Pythons of their time only.
+    + [(python, "lowest-direct") for python in PYTHONS if python != "3.14"],
+)
 def matrix(session: nox.Session, resolution: str) -> None:
-    """The suite on each Python of the classifiers that is installed, with the oldest and the newest dependencies."""
+    """The suite on each Python that is installed, with the newest and the oldest dependencies (needs `nox[uv]`)."""
     install(session, "tests", resolution=resolution)
-    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]), measured=False)
+    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]))
 
 
 @nox.session
@@ -95,4 +102,11 @@ def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py")
-    run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs, measured=False)
+    run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
+    install(session, "demo", extras="hypercorn,uvicorn")
+    session.run("python", str(ROOT / "examples" / "demo" / "serve.py"), *session.posargs)

@@ -1,1 +1,45 @@
-"""Server-Sent Events with structured concurrency."""
+"""Server-Sent Events with structured concurrency, for trio and asyncio.
+
+A stream is a pair of channels. A producer is a coroutine that gets the send end, and the response owns the nursery
+that it runs in: whatever ends the stream, the producer is cancelled and has cleaned up when the response is done.
+"""
+
+# The layers, each importing from those before it only (tests/test_layering.py):
+#
+#   _errors  _reason  _json                      exceptions and words
+#   _event  _decoder                             an event, to bytes and from bytes
+#   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
+#   _connection  _servers  _bridge               what the server knows
+#   _writer  _ticker  _signals  _group           what writes, and what ends
+#   _options  _sources  _failures  _stream       one stream
+#   _response                                    the stream as a Starlette response
+
+from ._bridge import ServerBridge as ServerBridge
+from ._channel import EventChannelStatistics as EventChannelStatistics
+from ._channel import EventReceiveChannel as EventReceiveChannel
+from ._channel import EventSendChannel as EventSendChannel
+from ._channel import open_event_channel as open_event_channel
+from ._errors import SendTimeoutError as SendTimeoutError
+from ._errors import SSEError as SSEError
+from ._event import ServerSentEvent as ServerSentEvent
+from ._group import StreamGroup as StreamGroup
+from ._group import StreamGroupStatistics as StreamGroupStatistics
+from ._reason import CloseReason as CloseReason
+from ._response import EventSourceResponse as EventSourceResponse
+from ._response import last_event_id as last_event_id
+
+__all__ = (
+    "CloseReason",
+    "EventChannelStatistics",
+    "EventReceiveChannel",
+    "EventSendChannel",
+    "EventSourceResponse",
+    "SSEError",
+    "SendTimeoutError",
+    "ServerBridge",
+    "ServerSentEvent",
+    "StreamGroup",
+    "StreamGroupStatistics",
+    "last_event_id",
+    "open_event_channel",
+)

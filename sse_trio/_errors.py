@@ -7,7 +7,14 @@
 
 from __future__ import annotations
 
-__all__ = ("SSEError", "SendTimeoutError", "StoreUnavailableError")
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._decoder import ReceivedEvent
+
+__all__ = ("EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
 
 
 class SSEError(Exception):
@@ -26,6 +33,21 @@ class SendTimeoutError(SSEError, TimeoutError):
             "ServerBridge to have such a connection aborted without this error"
         )
         self.seconds = seconds
+
+
+class EventTooLargeError(SSEError):
+    """An event of a stream is larger than the decoder's ``max_event_size``. The server's fault, or the limit's.
+
+    ``events`` are the events that ended before it in the same bytes and that nothing else has returned.
+    """
+
+    def __init__(self, max_event_size: int, events: Sequence[ReceivedEvent] = ()) -> None:
+        super().__init__(
+            f"the stream holds an event of more than {max_event_size} bytes; if such events are expected, "
+            "decode with a larger max_event_size"
+        )
+        self.max_event_size = max_event_size
+        self.events = tuple(events)
 
 
 class StoreUnavailableError(SSEError, ConnectionError):

@@ -5,8 +5,8 @@
 # Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id.
 # Rule 3: `data` and `comment` are split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at
 #         U+0085 or U+2028, at which str.splitlines() splits as well.
-# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in encode_sendable() and
-#         as_event(), so that both make the same bytes and the same event of it.
+# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in as_event();
+#         encode_text() is the short way to the same bytes.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TypeAlias, cast
 
 from ._json import dumps_compact
 
-__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "encode_sendable")
+__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "encode_text")
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 
@@ -112,14 +112,14 @@ Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
 """What ``send()`` takes: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
 
 
-def encode_sendable(event: Sendable, sep: str) -> bytes:
-    """Return the wire bytes of whatever ``send()`` takes. The errors are those of ServerSentEvent."""
-    if type(event) is str and sep == "\n" and "\n" not in event and "\r" not in event:
+def encode_text(text: str, sep: str) -> bytes:
+    """Return the wire bytes of the event whose data is ``text``. The errors are those of ServerSentEvent."""
+    if sep == "\n" and "\n" not in text and "\r" not in text:
         try:
-            return f"data: {event}\n\n".encode()  # nearly every event of nearly every stream
+            return f"data: {text}\n\n".encode()  # nearly every event of nearly every stream
         except UnicodeEncodeError:
-            pass  # as_event() says it better
-    return as_event(event).encode(sep)
+            pass  # ServerSentEvent says it better
+    return ServerSentEvent(text).encode(sep)
 
 
 def as_event(event: Sendable) -> ServerSentEvent:

@@ -40,7 +40,7 @@ def _to_jsonable(value: object) -> object:
         raise _unknown_type(value) from None
 
 
-def _to_jsonable_alone(value: Any) -> object:  # type: ignore[explicit-any]  # anything may be asked of it
+def _to_jsonable_alone(value: Any) -> object:  # Any: anything may be asked of it
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (datetime.datetime, datetime.time)):

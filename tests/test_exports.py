@@ -48,7 +48,7 @@ def public_things():
         if "._" in name:
             continue
         module = importlib.import_module(name)
-        for export in module.__all__:
+        for export in getattr(module, "__all__", ()):
             thing = getattr(module, export)
             yield f"{name}.{export}", thing
             if inspect.isclass(thing):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING
 from anyio import ClosedResourceError, create_task_group
 from anyio.abc import TaskGroup
 
-if sys.version_info < (3, 11):  # pragma: no cover
-    from exceptiongroup import BaseExceptionGroup
+from sse_trio._failures import collapse
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,9 +66,9 @@ async def open_service_group() -> AsyncGenerator[TaskGroup]:
                 yield task_group
             finally:
                 task_group.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+    except BaseException as exc:
+        error = collapse(exc)
+        if error is exc:
             raise
-        error = group.exceptions[0]
     if error is not None:
         raise error  # not inside `except`, where it would be given the group as its context

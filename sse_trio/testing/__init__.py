@@ -1,9 +1,26 @@
-"""What sse_trio is tested with, for the tests of those who use it."""
+"""What sse_trio is tested with, for the tests of those who use it.
+
+``StreamingASGITransport`` needs httpx (``pip install sse-trio[client]``), which is imported when it is asked for. The
+pytest plugin is ``sse_trio.testing.pytest_plugin``.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ._clock import VirtualTimeError as VirtualTimeError
 from ._clock import virtual_backend as virtual_backend
 from ._clock import wait_all_tasks_blocked as wait_all_tasks_blocked
 
-__all__ = ("VirtualTimeError", "virtual_backend", "wait_all_tasks_blocked")
+if TYPE_CHECKING:
+    from ._transport import StreamingASGITransport as StreamingASGITransport
+
+__all__ = ("StreamingASGITransport", "VirtualTimeError", "virtual_backend", "wait_all_tasks_blocked")
+
+
+def __getattr__(name: str) -> object:
+    if name == "StreamingASGITransport":
+        from ._transport import StreamingASGITransport
+
+        return StreamingASGITransport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

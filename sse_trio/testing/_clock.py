@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("VirtualTimeError", "virtual_backend", "wait_all_tasks_blocked")
 
-_A_THREAD = "a thread"
+_A_THREAD = "a thread (where `def` endpoints and dependencies run, too)"
 _A_SOCKET = "a socket (or a pipe, or a process)"
 
 

@@ -1,0 +1,162 @@
+# A live page over Server-Sent Events: one sampler for the process, one producer for each open page.
+#
+# Rule 1: only the last event of a sample carries an id. A page that was cut off in the middle of a sample does not
+#         have its id, is sent the whole sample again, and puts it in the place of what it had.
+# Rule 2: the id is the time of the sample in ms, so that a `Last-Event-ID` means the same after a restart.
+# Rule 3: what is missing is said. The history lives in memory; a page that asks for more is sent a `gap` first.
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import anyio
+import sniffio
+from machine import Machine, describe_machine
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id
+
+INTERVAL = 1.0  # seconds between two samples
+HISTORY = 900  # samples kept: a quarter of an hour
+RETRY = 2000  # ms that a page waits before it reconnects
+FAREWELL = ServerSentEvent("The server is shutting down.", event="farewell")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+log = logging.getLogger("demo")
+
+
+class Sample(NamedTuple):
+    """One reading of the machine: its time in ms, and the events that tell it."""
+
+    time: int
+    events: list[ServerSentEvent]
+
+
+class Recorder:
+    """The last samples of this machine, shared by all streams."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=HISTORY)
+        self._recorded = anyio.Event()
+        self._complete_after = _now()  # no sample later than this is missing
+
+    async def run(self) -> None:
+        """Take samples for ever."""
+        machine = Machine()
+        while True:
+            await anyio.sleep(INTERVAL)
+            self._record(machine.read())
+
+    def _record(self, reading: dict[str, dict[str, object]]) -> None:
+        newest = self._samples[-1].time if self._samples else 0
+        if len(self._samples) == HISTORY:
+            self._complete_after = self._samples[0].time
+        taken = max(_now(), newest + 1)  # a clock that is set back must not make ids go back
+        self._samples.append(Sample(taken, _events(taken, reading)))
+        self._recorded.set()
+        self._recorded = anyio.Event()
+
+    def is_complete_after(self, cursor: int) -> bool:
+        """Whether every sample later than `cursor` (ms) is still here."""
+        return cursor >= self._complete_after
+
+    async def wait_newer(self, cursor: int) -> list[Sample]:
+        """Wait until there are samples later than `cursor` (ms), and return them, the oldest first."""
+        while not self._samples or self._samples[-1].time <= cursor:
+            await self._recorded.wait()
+        return list(takewhile(lambda sample: sample.time > cursor, reversed(self._samples)))[::-1]
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    recorder: Recorder
+
+
+async def follow(send_channel: EventSendChannel, recorder: Recorder, cursor: int | None) -> None:
+    """The producer: who we are, what is missing, then every sample after `cursor` as it comes."""
+    await send_channel.send(ServerSentEvent.json(_hello(), event="hello"))
+    if cursor is not None and not recorder.is_complete_after(cursor):
+        await send_channel.send(ServerSentEvent.json({"after": cursor}, event="gap"))
+    newest = cursor or 0
+    while True:
+        for sample in await recorder.wait_newer(newest):
+            for event in sample.events:
+                await send_channel.send(event)
+            newest = sample.time
+
+
+async def events(request: Request) -> EventSourceResponse:
+    """The stream. A page that reconnects says in `Last-Event-ID` what it has."""
+    cursor = last_event_id(request)
+    log.info("stream opened, Last-Event-ID: %s", cursor)
+    return EventSourceResponse(
+        follow, request.state.recorder, _parse(cursor), retry=RETRY, farewell=FAREWELL, on_close=_closed
+    )
+
+
+async def _closed(reason: CloseReason) -> None:
+    log.info("stream closed: %s", reason.value)
+
+
+def _hello() -> dict[str, object]:
+    return {**describe_machine(), "loop": sniffio.current_async_library(), "interval": INTERVAL * 1000, "retry": RETRY}
+
+
+def _events(taken: int, reading: dict[str, dict[str, object]]) -> list[ServerSentEvent]:
+    *_, last = reading
+    return [
+        ServerSentEvent.json({"time": taken, **values}, event=name, id=str(taken) if name == last else None)
+        for name, values in reading.items()
+    ]
+
+
+def _parse(cursor: str | None) -> int | None:
+    """The time up to which a client says it has the samples, if it is one of our ids and not of the future."""
+    if cursor is None or not re.fullmatch("[0-9]{1,15}", cursor):
+        return None
+    return min(int(cursor), _now())
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Page(StaticFiles):
+    """The files of the page. Nothing comes from elsewhere, nothing runs inline, and the browser is told so."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Starlette's answer for a file, with our headers."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[State]:
+    """The sampler runs as long as the server does."""
+    recorder = Recorder()
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(recorder.run)
+        yield {"recorder": recorder}
+        task_group.cancel_scope.cancel()
+
+
+STATIC = Path(__file__).parent / "static"
+routes = [Route("/events", events), Mount("/", Page(directory=STATIC, html=True))]
+app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))

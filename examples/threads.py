@@ -1,0 +1,53 @@
+# A source that blocks: iterate it in a worker thread, and send from there.
+#
+# `anyio.from_thread.run(send_channel.send, event)` sends in the event loop and waits for it in the thread, so a
+# slow client slows the thread down. When the stream ends, that call raises in the thread, which is how the loop in
+# it ends: no flag, no queue. A sync generator given to EventSourceResponse itself is a TypeError: it would block
+# every other client.
+#
+#     python examples/threads.py
+#     curl -N http://127.0.0.1:8000/lines
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from anyio import from_thread, to_thread
+from serve import serve
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+from sse_trio import EventSendChannel, EventSourceResponse, ServerBridge
+
+
+def read_lines() -> Iterator[str]:
+    """Stand for a driver, a file or a pipe that knows no async."""
+    number = 0
+    while True:
+        time.sleep(0.1)
+        number += 1
+        yield f"line {number}"
+
+
+def pump(send_channel: EventSendChannel) -> None:
+    """Run in the worker thread."""
+    for line in read_lines():
+        from_thread.run(send_channel.send, line)
+
+
+async def lines(send_channel: EventSendChannel) -> None:
+    """Run in the event loop, until the thread has ended."""
+    await to_thread.run_sync(pump, send_channel)
+
+
+async def endpoint(request: Request) -> EventSourceResponse:
+    """Answer with lines from a thread."""
+    return EventSourceResponse(lines)
+
+
+app = ServerBridge(Starlette(routes=[Route("/lines", endpoint)]))
+
+if __name__ == "__main__":
+    serve(app)

@@ -1,0 +1,386 @@
+# open_event_channel() and its two ends: trio's memory channel, for events that will be bytes.
+#
+# Rule 1: what an end may do is here, and how it is documented; what happens is decided in _channel_state.py.
+# Rule 2: an event is encoded in send(), in the task of whoever sends it, so that an event that can't be encoded is
+#         an error at that line.
+# Rule 3: close() never waits and is no checkpoint; aclose() is always one, as in trio.
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, final, get_args
+
+from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
+from anyio.lowlevel import checkpoint
+
+from ._buffer import ConflatingBuffer, FifoBuffer, Held
+from ._channel_state import SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
+from ._event import Sendable, ServerSentEvent, as_event, encode_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ._reason import CloseReason
+
+__all__ = ("EventChannelStatistics", "EventReceiveChannel", "EventSendChannel", "open_event_channel")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventChannelStatistics:
+    """A snapshot of a channel, for debugging and metrics."""
+
+    current_buffer_used: int
+    """Events in the buffer."""
+    max_buffer_size: float
+    """The most events that the buffer may hold."""
+    current_buffer_bytes: int
+    """Wire bytes in the buffer."""
+    max_buffer_bytes: float
+    """The most wire bytes that the buffer may hold, unless one event alone is larger."""
+    open_send_channels: int
+    """Send ends that are not closed, clones included."""
+    open_receive_channels: int
+    """Receive ends that are not closed, clones included."""
+    tasks_waiting_send: int
+    """Tasks that wait in ``send()`` for room."""
+    tasks_waiting_receive: int
+    """Tasks that wait for an event."""
+    events_received: int
+    """Events that left the channel at the receive end."""
+    events_dropped: int
+    """Events dropped by ``overflow="drop_oldest"`` or ``"drop_newest"``."""
+    events_conflated: int
+    """Events whose place a newer one with the same key has taken."""
+
+
+def open_event_channel(
+    max_buffer_size: float = 64,
+    *,
+    max_buffer_bytes: float = 65_536,
+    overflow: Overflow = "wait",
+    conflate: Callable[[ServerSentEvent], Hashable] | None = None,
+) -> tuple[EventSendChannel, EventReceiveChannel]:
+    """Open a channel for events. Data flows from left to right.
+
+    Args:
+        max_buffer_size: how many events may wait in the channel. ``0`` is a rendezvous, as in trio: a send waits
+            for a receive. ``math.inf`` is allowed when ``max_buffer_bytes`` is not infinite too.
+        max_buffer_bytes: how many bytes, as on the wire, may wait. One event larger than this passes, alone.
+        overflow: what a send does when there is no room: ``"wait"``; ``"drop_oldest"`` or ``"drop_newest"``, which
+            are counted in ``statistics()``; or ``"close"``, which closes the channel: what is in it is still
+            received, and senders get :exc:`anyio.BrokenResourceError`.
+        conflate: called with each event that is sent, returns a key. An event takes the place of the one in the
+            buffer with the same key, if there is one. ``None`` as key never conflates. For values of which only
+            the latest counts.
+
+    Returns:
+        ``(send_channel, receive_channel)``, both to be closed by whoever has them.
+
+    Raises:
+        ValueError, TypeError: an argument that makes no sense; the message says what does.
+    """
+    _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
+    state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
+    return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
+
+
+def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str) -> None:
+    if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
+        msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
+        raise TypeError(msg)
+    if max_buffer_size < 0 or math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes):
+        msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
+        raise ValueError(msg)
+    if not max_buffer_bytes > 0:
+        msg = f"max_buffer_bytes={max_buffer_bytes} must be more than 0; one event that is larger still passes"
+        raise ValueError(msg)
+    if overflow not in get_args(Overflow):
+        msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, get_args(Overflow)))}"
+        raise ValueError(msg)
+
+
+class _End:
+    # What both ends are: a share of the state, closed once.
+
+    __slots__ = ("__weakref__", "_closed", "_state")
+    _state: ChannelState
+    _closed: bool
+
+    def __new__(cls) -> Self:
+        msg = f"{cls.__name__} has no public constructor; use open_event_channel(), or clone()"
+        raise TypeError(msg)
+
+    @classmethod
+    def _of(cls, state: ChannelState) -> Self:
+        end = object.__new__(cls)
+        end._state = state
+        end._closed = False
+        end._opened()
+        return end
+
+    def _opened(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Close this end, and be a checkpoint. It is closed even when that is cancelled."""
+        self.close()
+        await checkpoint()
+
+    def clone(self) -> Self:
+        """Return another end of the same kind, to be closed by itself.
+
+        Raises:
+            ClosedResourceError: this end was closed; clone it first.
+        """
+        if self._closed:
+            msg = "this end of the channel was closed, so it can't be cloned; clone it before it is closed"
+            raise ClosedResourceError(msg)
+        return self._of(self._state)
+
+    def statistics(self) -> EventChannelStatistics:
+        """Return a snapshot of the channel."""
+        state = self._state
+        return EventChannelStatistics(
+            current_buffer_used=len(state.buffer),
+            max_buffer_size=state.max_buffer_size,
+            current_buffer_bytes=state.buffer.size,
+            max_buffer_bytes=state.max_buffer_bytes,
+            open_send_channels=state.open_senders,
+            open_receive_channels=state.open_receivers,
+            tasks_waiting_send=len(state.waiting_sends),
+            tasks_waiting_receive=len(state.waiting_receives),
+            events_received=state.received,
+            events_dropped=state.dropped,
+            events_conflated=state.conflated,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _warn_unclosed(self, other_ends: int) -> bool:
+        if self._closed or not other_ends:
+            return False
+        message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
+        warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+        return True
+
+
+@final
+class EventSendChannel(_End):
+    """The end for producers. Made by :func:`open_event_channel` and :meth:`clone`."""
+
+    __slots__ = ()
+
+    async def send(self, event: Sendable, /) -> None:
+        """Send one event: a :class:`ServerSentEvent`, its data as ``str`` or ``int``, or a mapping of its fields.
+
+        Waits while there is no room. Schedule point: when it waits, and otherwise when a slice is used up, which
+        is after 64 events, 16 KiB or a millisecond of sending without the receiver having run. Cancellation point:
+        whenever it is a schedule point, and at once when its stream is being ended by the response. So sends in a
+        loop neither starve other tasks nor pay for a checkpoint each.
+
+        Cancellation: atomic. The event was accepted and the call returns, or it was not and the call raises.
+
+        Raises:
+            BrokenResourceError: nobody receives any more; for the channel of a response, the stream has ended.
+            ClosedResourceError: you closed this end.
+            ValueError, TypeError: what was sent is no legal event; it was not sent, the channel is as before.
+        """
+        state = self._state
+        held, chunk = _encode(event, state.sep)
+        fifo = state.fifo
+        size = fifo.size + len(chunk)
+        if (
+            perf_counter() < state.slice_end
+            and len(fifo.chunks) < state.slice_events
+            and size <= state.slice_bytes
+            and not self._closed
+        ):
+            fifo.size = size
+            fifo.chunks.append(chunk)
+            fifo.events.append(held)
+        else:
+            await self._send_slowly(held, chunk)
+
+    async def _send_slowly(self, event: Held, chunk: bytes) -> None:
+        state = self._state
+        state.check_sendable(closed=self._closed)
+        if state.ending or state.slice_is_used_up():
+            state.end_slice()
+            await checkpoint()
+            state.check_sendable(closed=self._closed)
+        if not state.accept(event, chunk):
+            if state.overflow == "wait":
+                await state.wait_accepted(self, event, chunk)
+            else:
+                state.accept_or_drop(event, chunk)
+        state.begin_slice()
+
+    def send_nowait(self, event: Sendable, /) -> None:
+        """Send one event if there is room. Not a checkpoint.
+
+        Raises:
+            WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
+            BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
+        """
+        state = self._state
+        held, chunk = _encode(event, state.sep)
+        state.check_sendable(closed=self._closed)
+        if not state.accept(held, chunk):
+            if state.overflow == "wait":
+                raise WouldBlock
+            state.accept_or_drop(held, chunk)
+
+    def started(self) -> None:
+        """Say that set-up is over: the response sends its status and headers now, without waiting for an event.
+
+        Not a checkpoint. Until then, or the first event, or ``commit_within`` seconds, an exception from the
+        producer becomes a response of its own, a 404 say. More than one call, or one too late, does nothing.
+        """
+        self._state.started = True
+        self._state.call_all_receivers()
+
+    async def wait_closing(self) -> None:
+        """Wait until the stream is about to end, or nobody receives any more; return at once if it is so already.
+
+        A checkpoint. With ``grace`` this is how a producer learns that it has ``grace`` seconds left.
+        """
+        state = self._state
+        if state.is_closing():
+            await checkpoint()
+            return
+        if state.closing is None:
+            state.closing = Event()
+        await state.closing.wait()
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why the response ends the stream, from the moment that it does; ``None`` before."""
+        return self._state.close_reason
+
+    def close(self) -> None:
+        """Close this end; when it is the last one, the receiver gets what is buffered and then the end.
+
+        Not a checkpoint. A ``send()`` that waits on this end in another task gets
+        :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
+        """
+        if not self._closed:
+            self._closed = True
+            self._state.close_sender(self)
+
+    def _opened(self) -> None:
+        self._state.open_senders += 1
+
+    def __del__(self) -> None:
+        # A producer that forgot to close must not keep its stream open for ever. Collected in any thread.
+        if self._warn_unclosed(self._state.open_receivers) and self._state.loop is not None:
+            self._state.loop.call_soon_threadsafe(partial(self._state.close_sender, None))
+
+
+@final
+class EventReceiveChannel(_End):
+    """The end for consumers: a response, or a coroutine of yours. Made by :func:`open_event_channel`, `clone()`."""
+
+    __slots__ = ("_received_at_once",)
+    _received_at_once: int
+
+    async def receive(self) -> ServerSentEvent:
+        """Receive the oldest event, waiting while there is none.
+
+        Schedule point and cancellation point: when it waits, and at every 64th event that it finds there at once.
+        Cancellation: atomic. When it raises, no event was taken.
+
+        Raises:
+            EndOfStream: every send end was closed and everything was received. (``async for`` just ends.)
+            ClosedResourceError: you closed this end.
+        """
+        if self._received_at_once >= SLICE_EVENTS:
+            self._received_at_once = 0
+            await checkpoint()
+        while True:
+            try:
+                event = self.receive_nowait()
+            except WouldBlock:
+                await self._wait_readable()
+            else:
+                self._received_at_once += 1
+                return event
+
+    def receive_nowait(self) -> ServerSentEvent:
+        """Receive the oldest event if there is one. Not a checkpoint.
+
+        Raises:
+            WouldBlock: there is none now.
+            EndOfStream, ClosedResourceError: as :meth:`receive`.
+        """
+        if self._closed:
+            msg = "this receive channel was closed, so nothing can be received on it"
+            raise ClosedResourceError(msg)
+        return as_event(self._state.pop_event())
+
+    async def _wait_readable(self) -> None:
+        state = self._state
+        self._received_at_once = 0
+        waiting = WaitingReceive(self, state.bound_loop().new_parking())
+        state.begin_waiting(waiting)
+        try:
+            await waiting.parking.park()
+        finally:
+            state.end_waiting(waiting)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        try:
+            return await self.receive()
+        except EndOfStream:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Close this end; when it is the last one, what is buffered is dropped and senders get an error.
+
+        Not a checkpoint. A ``receive()`` that waits on this end in another task gets
+        :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
+        """
+        if not self._closed:
+            self._closed = True
+            self._state.close_receiver(self)
+
+    def _opened(self) -> None:
+        self._received_at_once = 0
+        self._state.open_receivers += 1
+
+    def __del__(self) -> None:
+        self._warn_unclosed(self._state.open_senders)
+
+
+def _encode(event: Sendable, sep: str) -> tuple[Held, bytes]:
+    if type(event) is str:
+        return event, encode_text(event, sep)
+    event = as_event(event)
+    return event, event.encode(sep)

@@ -1,0 +1,62 @@
+# What a stream may ask of the server that carries it, beyond ASGI. An interface only: `_servers.py` implements it.
+#
+# Rule 1: every method may be called at any time: before the head, after the end, twice, with the client gone.
+# Rule 2: a server that cannot do a thing says so by its answer, never by an error.
+# Rule 3: a connection is only dropped while it is this stream's: the next request on it is somebody else's.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ("ServerConnection", "ServerShutdown")
+
+
+class ServerShutdown(Protocol):
+    """The server's own notice that it is ending; the same object for every connection of one server."""
+
+    def is_set(self) -> bool:
+        """Whether the server has begun to shut down."""
+        ...
+
+    async def wait(self) -> object:
+        """Return once the server has begun to shut down. A checkpoint, and cancellable without effect."""
+        ...
+
+
+class ServerConnection(Protocol):
+    """The client's connection as the server sees it. Each method is safe to call at any time."""
+
+    wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None
+    """Returns when the client is gone, without taking body messages from whoever reads them.
+
+    Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
+    """
+
+    @property
+    def is_lost(self) -> bool | None:
+        """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
+        ...
+
+    def abort(self) -> bool:
+        """Drop the client's connection now, unsent bytes included; over HTTP/2 only this stream of it.
+
+        Returns:
+            ``False`` where that cannot be done, and then nothing has been done.
+        """
+        ...
+
+    async def wait_flushed(self) -> None:
+        """Return once this process holds no more bytes for the client, or the client is gone.
+
+        An asyncio server's ``send`` returns while up to 64 KiB of a stalled client's are still in the transport;
+        closing it would wait for those for ever. Returns at once where the server has no such buffer.
+        A checkpoint only if it has to wait; cancelling leaves nothing behind.
+        """
+        ...
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        """The server's own shutdown event, or ``None`` where there is none within reach."""
+        ...

@@ -1,0 +1,48 @@
+# Exceptions that come out of a stream's nursery: which of them are failures, and in what form they are raised.
+#
+# Rule 1: one failing task raises its own exception, several raise a group (C9). Only the nursery's own layer is taken
+#         off: a group that a producer raised is the producer's.
+# Rule 2: a send that found its stream ended has not failed (C3). Only errors of that stream's own channel are meant:
+#         a BrokenResourceError of some other resource is an error like any other.
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from anyio import BrokenResourceError
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+if TYPE_CHECKING:
+    from ._channel_state import ChannelState
+
+__all__ = ("collapse", "is_failure", "without_own")
+
+
+def collapse(exc: BaseException) -> BaseException:
+    """Return what a nursery raised without the nursery's group, if there is but one exception in it."""
+    if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        only: BaseException = exc.exceptions[0]
+        return only
+    return exc
+
+
+def is_failure(exc: BaseException) -> bool:
+    """Whether there is anything in it but cancellation and requests to exit."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.subgroup(Exception) is not None
+    return isinstance(exc, Exception)
+
+
+def without_own(exc: BaseException, state: ChannelState) -> BaseException | None:
+    """Return the exception without the errors of sends on this channel; None if there was nothing else."""
+
+    def is_own(leaf: BaseException) -> bool:
+        return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is state
+
+    if isinstance(exc, BaseExceptionGroup):
+        rest: BaseException | None = exc.split(is_own)[1]
+        return rest
+    return None if is_own(exc) else exc

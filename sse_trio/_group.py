@@ -1,0 +1,237 @@
+# StreamGroup: every open stream of an application, to be counted, kicked, and ended when the server goes.
+#
+# Rule 1: no server says http.disconnect to open streams when it shuts down, and lifespan.shutdown comes only after
+#         they are gone. So streams hear of it here: by request_shutdown(), by a chained signal handler, or by the
+#         server's own event where ServerBridge reaches it (which ends that server's streams, not another's).
+# Rule 2: a group may be made anywhere; what belongs to an event loop is in a _Run, made at the first use in it.
+# Rule 3: request_shutdown() may come from any thread or signal handler; all else from the loop's own thread.
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from anyio import Event
+from anyio.lowlevel import RunVar, checkpoint
+
+from ._connection import ServerShutdown
+from ._event import ServerSentEvent
+from ._loop import DetachedTask, Loop, current_loop
+from ._reason import CloseReason
+from ._signals import SignalChain
+from ._ticker import Ticker, Ticking
+
+__all__ = ("GroupMember", "StreamGroup", "StreamGroupStatistics", "current_default_group")
+
+Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
+
+
+class GroupMember(Ticking, Protocol):
+    """What a group asks of a stream."""
+
+    labels: Mapping[str, str]
+    server_shutdown: ServerShutdown | None
+
+    def end(self, reason: CloseReason, /) -> None:
+        """Begin to end; nothing if it has begun."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamGroupStatistics:
+    """A snapshot of a group."""
+
+    open_streams: int
+    """Streams that are open now."""
+    opened: int
+    """Streams that were opened since the group's first use in this event loop."""
+    closed: Mapping[CloseReason, int]
+    """Streams that have ended since then, by reason."""
+    shutdown_requested: bool
+    """Whether new streams are ended at once."""
+
+
+class _Run:
+    # The group's life in one event loop.
+
+    __slots__ = ("closed", "empty", "loop", "opened", "shutdown", "signals", "streams", "ticker", "watchers")
+
+    def __init__(self, loop: Loop, signals: SignalChain | None) -> None:
+        self.loop = loop
+        self.ticker = Ticker(loop)
+        self.signals = signals
+        self.streams: set[GroupMember] = set()
+        self.watchers: dict[ServerShutdown, DetachedTask] = {}
+        self.opened = 0
+        self.closed: Counter[CloseReason] = Counter()
+        self.shutdown = Event()
+        self.empty = Event()
+
+    def watch(self, server_shutdown: ServerShutdown) -> None:
+        if server_shutdown not in self.watchers:
+
+            async def wait_and_end() -> None:
+                await server_shutdown.wait()
+                self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
+
+            self.watchers[server_shutdown] = self.loop.spawn_detached(wait_and_end)
+
+    def end_all(self, predicate: Callable[[GroupMember], bool], reason: CloseReason = CloseReason.SHUTDOWN) -> None:
+        for stream in [stream for stream in self.streams if predicate(stream)]:
+            stream.end(reason)
+
+    def request_shutdown(self) -> None:
+        self.shutdown.set()
+        self.end_all(lambda _: True)
+
+    def became_empty(self) -> None:
+        self.ticker.clear()
+        if self.signals is not None:
+            self.signals.uninstall()
+        for watcher in self.watchers.values():
+            watcher.cancel()
+        self.watchers.clear()
+        self.empty.set()
+
+
+@final
+class StreamGroup:
+    """Every open stream of an application. A response names its group with ``group=``.
+
+    Without one, streams are in a default group, one for each event-loop run.
+
+    Args:
+        shutdown_grace: seconds that producers are given at a shutdown, where their response gives them less.
+        reconnect_within: spread reconnects over so many seconds: at a shutdown each stream ends with a random
+            ``retry`` up to that, and each new stream begins with its normal one, so that a deploy is no stampede.
+        farewell: the last event of a stream that has no ``farewell`` of its own, or a function that is called with
+            the :class:`CloseReason` and returns it, or ``None``.
+        signals: at the first stream in the main thread, put a signal handler before those that the server
+            installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. What uvicorn needs, and
+            does nothing where no handlers are installed.
+    """
+
+    __slots__ = ("_run", "_shutdown_requested", "_signals", "farewell", "reconnect_within", "shutdown_grace")
+
+    def __init__(
+        self,
+        *,
+        shutdown_grace: float = 0.0,
+        reconnect_within: float | None = None,
+        farewell: Farewell | None = None,
+        signals: bool = True,
+    ) -> None:
+        if not shutdown_grace >= 0 or (reconnect_within is not None and not reconnect_within > 0):
+            msg = f"shutdown_grace={shutdown_grace} and reconnect_within={reconnect_within} must be positive seconds"
+            raise ValueError(msg)
+        self.shutdown_grace = shutdown_grace
+        self.reconnect_within = reconnect_within
+        self.farewell = farewell
+        self._signals = signals
+        self._shutdown_requested = False
+        self._run: _Run | None = None
+
+    def request_shutdown(self) -> None:
+        """End every stream, and from now on every new one at once, with ``CloseReason.SHUTDOWN``.
+
+        Not a checkpoint. May be called from any thread and from a signal handler, also before the event loop runs.
+        """
+        self._shutdown_requested = True
+        run = self._run
+        if run is not None:
+            run.loop.call_soon_threadsafe(run.request_shutdown)
+
+    async def wait_shutdown_requested(self) -> None:
+        """Wait until :meth:`request_shutdown` was called. A checkpoint. Fits hypercorn's ``shutdown_trigger``."""
+        await self._bound().shutdown.wait()
+
+    async def wait_empty(self) -> None:
+        """Wait until no stream is open; that may be so already. A checkpoint."""
+        run = self._bound()
+        if not run.streams:
+            await checkpoint()
+            return
+        await run.empty.wait()
+
+    async def close(self, predicate: Callable[[Mapping[str, str]], bool] | None = None) -> int:
+        """Kick streams: end them with ``CloseReason.KICKED``.
+
+        Args:
+            predicate: called with the ``labels`` of each stream; those for which it is true are ended. Default: all.
+
+        Returns:
+            How many streams that were. They may still be open: with ``grace`` they end later.
+
+        A checkpoint. Cancellation: after it the streams are ended all the same.
+        """
+        run = self._bound()
+        chosen = [stream for stream in run.streams if predicate is None or predicate(stream.labels)]
+        for stream in chosen:
+            stream.end(CloseReason.KICKED)
+        await checkpoint()
+        return len(chosen)
+
+    def statistics(self) -> StreamGroupStatistics:
+        """Return a snapshot of the group."""
+        run = self._run
+        return StreamGroupStatistics(
+            open_streams=0 if run is None else len(run.streams),
+            opened=0 if run is None else run.opened,
+            closed={} if run is None else dict(run.closed),
+            shutdown_requested=self._shutdown_requested,
+        )
+
+    # --- for streams
+
+    def add(self, stream: GroupMember) -> Ticker:
+        """Take in a stream that opens, and end it at once if that is due. Internal: the response calls it."""
+        run = self._bound()
+        if not run.streams:
+            run.empty = Event()
+            if run.signals is not None:
+                run.signals.install()
+        run.streams.add(stream)
+        run.opened += 1
+        if stream.server_shutdown is not None:
+            run.watch(stream.server_shutdown)
+        if self._shutdown_requested or (stream.server_shutdown is not None and stream.server_shutdown.is_set()):
+            stream.end(CloseReason.SHUTDOWN)
+        return run.ticker
+
+    def discard(self, stream: GroupMember, reason: CloseReason) -> None:
+        """Let go a stream that has ended. Internal: the response calls it."""
+        run = self._bound()
+        run.ticker.discard(stream)
+        run.streams.discard(stream)
+        run.closed[reason] += 1
+        if not run.streams:
+            run.became_empty()
+
+    def _bound(self) -> _Run:
+        loop = current_loop()
+        run = self._run
+        if run is None or run.loop is not loop:
+            if run is not None:
+                if run.streams:
+                    msg = "this StreamGroup has streams in another event loop; give each event loop a group of its own"
+                    raise RuntimeError(msg)
+                self._shutdown_requested = False  # that was the shutdown of an earlier server
+            run = self._run = _Run(loop, SignalChain(self.request_shutdown) if self._signals else None)
+            if self._shutdown_requested:
+                run.shutdown.set()
+        return run
+
+
+_default_group: RunVar[StreamGroup] = RunVar("sse_trio._default_group")
+
+
+def current_default_group() -> StreamGroup:
+    """Return the group of streams that have none of their own, of this event-loop run."""
+    try:
+        return _default_group.get()
+    except LookupError:
+        group = StreamGroup()
+        _default_group.set(group)
+        return group

@@ -1,0 +1,79 @@
+# What the library needs of the running event loop and anyio does not offer: four small things, per loop.
+#
+# Rule 1: this file names them; _loop_trio.py and _loop_asyncio.py do them, and only the one that runs is imported.
+# Rule 2: an unpark() wins over a cancellation that comes after it, on both loops, as trio defines it. Whoever
+#         returns from park() was unparked, whoever gets an exception was not: no hand-over is ever in doubt.
+# Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer alone:
+#         hypercorn's trio worker shields its socket write from cancellation, so nobody may be obliged to wait for
+#         a task that is in one (DESIGN, C11). No code of the user's ever runs in such a task.
+#
+# A bare Parking costs 1-2 us where an anyio.Event for each wait costs twice that, and leaves no garbage to collect.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from anyio.lowlevel import RunVar, current_token
+
+__all__ = ("DetachedTask", "Loop", "Parking", "current_loop")
+
+
+class Parking(Protocol):
+    """A place where one task at a time waits to be called."""
+
+    async def park(self) -> None:
+        """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
+
+    def unpark(self) -> None:
+        """Let the parked task go on; nothing if nobody is parked. From the loop's own thread only."""
+
+
+class DetachedTask(Protocol):
+    """A task that belongs to no nursery."""
+
+    def cancel(self) -> None:
+        """Cancel it; nothing if it is done. It goes on for as long as the server shields itself."""
+
+
+class Loop(Protocol):
+    """The running event loop, bound once and kept by whoever needs it often."""
+
+    def current_time(self) -> float:
+        """Return the loop's clock, in seconds."""
+        ...
+
+    def new_parking(self) -> Parking:
+        """Return a new, empty parking."""
+        ...
+
+    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
+        """Start ``async_fn()`` outside every nursery, in a copy of the caller's context. It must not raise."""
+        ...
+
+    def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
+        """Have ``fn()`` called by the loop. From any thread or signal handler; nothing once the loop is closed."""
+        ...
+
+
+_loop: RunVar[Loop] = RunVar("sse_trio._loop")
+
+
+def current_loop() -> Loop:
+    """Return the running loop. anyio's error for "not in a loop" where there is none."""
+    try:
+        return _loop.get()
+    except LookupError:
+        loop = _make_loop()
+        _loop.set(loop)
+        return loop
+
+
+def _make_loop() -> Loop:
+    if current_token().backend_class.__module__.endswith("_trio"):
+        from ._loop_trio import TrioLoop  # noqa: PLC0415 -- only where trio runs already
+
+        return TrioLoop()
+    from ._loop_asyncio import AsyncioLoop  # noqa: PLC0415 -- only where asyncio runs already
+
+    return AsyncioLoop()

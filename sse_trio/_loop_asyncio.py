@@ -1,0 +1,82 @@
+# asyncio's side of _loop.py. Imported only where asyncio runs already.
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from ._loop import DetachedTask, Parking
+
+__all__ = ("AsyncioLoop",)
+
+
+class AsyncioParking:
+    """A parking made of one bare future per wait."""
+
+    __slots__ = ("_create_future", "_future")
+
+    def __init__(self, create_future: Callable[[], asyncio.Future[None]]) -> None:
+        self._create_future = create_future
+        self._future: asyncio.Future[None] | None = None
+
+    async def park(self) -> None:
+        """Wait for unpark()."""
+        self._future = future = self._create_future()
+        try:
+            await future
+        except asyncio.CancelledError as exc:
+            if future.cancelled() or not future.done():
+                raise
+            _cancel_again(exc)
+        finally:
+            self._future = None
+
+    def unpark(self) -> None:
+        """Let the parked task go on."""
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+def _cancel_again(exc: asyncio.CancelledError) -> None:
+    # A native Task.cancel() came after unpark() in the same pass of the loop (anyio's own cancellation waits for
+    # the next one). The unpark counts, and asyncio's one-shot cancellation must not be lost: it is put back, to
+    # be raised at the task's next await, and the count of Task.cancelling() is left as it was.
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    if sys.version_info >= (3, 11):
+        task.uncancel()
+    task.cancel(*exc.args[:1])
+
+
+class AsyncioLoop:
+    """The four things, of asyncio and uvloop."""
+
+    __slots__ = ("_detached", "_loop", "current_time")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._detached: set[asyncio.Task[None]] = set()  # asyncio itself keeps weak references only
+        self.current_time = self._loop.time
+
+    def new_parking(self) -> Parking:
+        """Return a new parking."""
+        return AsyncioParking(self._loop.create_future)
+
+    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
+        """Start a task that only this object refers to."""
+        coroutine = cast("Coroutine[Any, Any, None]", async_fn())
+        task = self._loop.create_task(coroutine)
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+        return cast("DetachedTask", task)
+
+    def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
+        """Have fn() called by the loop."""
+        if not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(fn)
+            except RuntimeError:  # closed between the question and the call
+                pass

@@ -1,0 +1,87 @@
+# trio's side of _loop.py. Imported only where trio runs already.
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, current_trio_token, reschedule
+from trio.lowlevel import spawn_system_task, wait_task_rescheduled
+
+if TYPE_CHECKING:
+    from ._loop import DetachedTask, Parking
+
+__all__ = ("TrioLoop",)
+
+
+class TrioParking:
+    """A parking made of trio's own wait and reschedule."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+
+    async def park(self) -> None:
+        """Wait for unpark()."""
+        self._task = current_task()
+        await wait_task_rescheduled(self._abort)
+
+    def unpark(self) -> None:
+        """Let the parked task go on."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            reschedule(task)
+
+    def _abort(self, raise_cancel: RaiseCancelT) -> Abort:
+        del raise_cancel
+        self._task = None
+        return Abort.SUCCEEDED
+
+
+class TrioDetachedTask:
+    """A system task in a cancel scope of its own."""
+
+    __slots__ = ("_async_fn", "_cancel_scope")
+
+    def __init__(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        self._async_fn = async_fn
+        self._cancel_scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Be the task."""
+        with self._cancel_scope:
+            await self._async_fn()
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        self._cancel_scope.cancel()
+
+
+class TrioLoop:
+    """The four things, of trio."""
+
+    __slots__ = ("_token", "current_time")
+
+    def __init__(self) -> None:
+        self._token = current_trio_token()
+        self.current_time = trio.current_time
+
+    def new_parking(self) -> Parking:
+        """Return a new parking."""
+        return TrioParking()
+
+    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
+        """Start a system task, in the caller's context: the server's `send` may read context variables."""
+        task = TrioDetachedTask(async_fn)
+        spawn_system_task(task.run, context=contextvars.copy_context())
+        return task
+
+    def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
+        """Have fn() called by the loop."""
+        try:
+            self._token.run_sync_soon(fn)
+        except trio.RunFinishedError:
+            pass

@@ -1,0 +1,164 @@
+# EventSourceResponse: a stream as a Starlette response. Options and headers here, the stream itself in _stream.py.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from ._event import ServerSentEvent
+from ._group import StreamGroup
+from ._options import Farewell, StreamOptions
+from ._reason import CloseReason
+from ._sources import Producer, Source, check_producers, check_source, close_source, open_source
+from ._stream import Stream
+
+if TYPE_CHECKING:
+    from starlette.background import BackgroundTask
+    from starlette.requests import HTTPConnection
+    from starlette.types import Message, Receive, Scope, Send
+
+__all__ = ("EventSourceResponse", "last_event_id")
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class EventSourceResponse(Response):
+    """A stream of server-sent events.
+
+    The response owns the nursery in which the producers run. Whatever ends the stream (the producers are done, the
+    client leaves, the server shuts down, a write times out), they are cancelled and have cleaned up when the
+    response is done.
+
+    Args:
+        source: a coroutine function, called as ``source(send_channel, *args)`` in the response's nursery, with a
+            channel that is closed when it returns; or a receive channel (of :func:`open_event_channel`, an anyio
+            object stream, a trio memory channel); or an async iterable, which is closed in the task that iterates it.
+        producers: coroutine functions without arguments that run in the same nursery, for a source that is a channel.
+        status_code, headers, background: as for any Starlette response. ``background`` runs after every ending but a
+            failure. ``Cache-Control: no-store`` and ``X-Accel-Buffering: no`` are set unless ``headers`` says else.
+        ping: seconds of silence after which a ping is sent, ``None`` or ``0`` for never.
+        ping_message_factory: returns the event to be sent as a ping; by default it is the comment ``: ping``.
+        send_timeout: seconds that one write may take before the client counts as stalled, ``None`` for any time.
+        commit_within: the status and headers are sent with the first event, at ``send_channel.started()``, or after
+            so many seconds; until then a producer's exception is raised out of the response with nothing sent.
+            ``None`` never sends them for the sake of time.
+        grace: seconds that producers are given to end by themselves at a disconnect, shutdown, lifetime or kick.
+        max_lifetime: seconds after which the stream is ended, at a random point of the last fifth.
+        retry: milliseconds, sent at the start: the client's reconnection time.
+        farewell: the last event at a shutdown, lifetime, kick or cancellation; or a function that is called with
+            the :class:`CloseReason` and returns it, or ``None``.
+        on_error: called with the exception of a producer that failed after the start; returns a last event, or
+            ``None``. By default nothing internal is sent.
+        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds.
+        sep: the line end on the wire.
+        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable.
+        labels: what ``StreamGroup.close()`` chooses by.
+        group: the :class:`StreamGroup`; by default one for the event-loop run.
+
+    Raises:
+        TypeError, ValueError: an option that makes no sense, when the response is made.
+
+    A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
+    exceptions, a single one bare and several as a group; :exc:`SendTimeoutError`, where a stalled client could not be
+    dropped otherwise; cancellation, after a bounded farewell. A client that goes away is no error.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        source: Source,
+        /,
+        *args: object,
+        producers: Sequence[Producer] = (),
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+        ping: float | None = 15.0,
+        ping_message_factory: Callable[[], ServerSentEvent] | None = None,
+        send_timeout: float | None = 30.0,
+        commit_within: float | None = 0.5,
+        grace: float = 0.0,
+        max_lifetime: float | None = None,
+        retry: int | None = None,
+        farewell: Farewell | None = None,
+        on_error: Callable[[Exception], ServerSentEvent | None] | None = None,
+        on_close: Callable[[CloseReason], Awaitable[object]] | None = None,
+        sep: str = "\n",
+        max_buffer_size: float = 64,
+        max_buffer_bytes: float = 65_536,
+        labels: Mapping[str, str] | None = None,
+        group: StreamGroup | None = None,
+    ) -> None:
+        check_source(source, args)
+        check_producers(producers)
+        self._options = StreamOptions(
+            ping=ping,
+            ping_message_factory=ping_message_factory,
+            send_timeout=send_timeout,
+            commit_within=commit_within,
+            grace=grace,
+            max_lifetime=max_lifetime,
+            retry=retry,
+            farewell=farewell,
+            on_error=on_error,
+            on_close=on_close,
+            sep=sep,
+            labels=labels or {},
+            group=group,
+        )
+        self._receive_channel, self._producers = open_source(
+            source, args, producers, max_buffer_size, max_buffer_bytes
+        )
+        self._source = source
+        self._called = False
+        self.status_code = status_code
+        self.background = background
+        self.init_headers({**HEADERS, **{name.lower(): value for name, value in (headers or {}).items()}})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream, as ASGI says."""
+        if self._called:
+            msg = "an EventSourceResponse serves one request; make a new one for each"
+            raise RuntimeError(msg)
+        self._called = True
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        head: Message = {
+            "type": f"{prefix}http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        if scope.get("method") == "HEAD":
+            await self._answer_head(send, head)
+        else:
+            await self._answer_stream(scope, receive, send, head)
+        if self.background is not None:
+            await self.background()
+
+    async def _answer_head(self, send: Send, head: Message) -> None:
+        try:
+            await send(head)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._receive_channel.close()
+            await close_source(self._source)
+
+    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, head: Message) -> None:
+        stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+        producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
+        await stream.serve(producers, receive)
+
+
+def last_event_id(connection: HTTPConnection) -> str | None:
+    """Return the id that a reconnecting client received last: the stream goes on after it.
+
+    Looks at the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then at the query parameters
+    ``lastEventId`` and ``last_event_id``, for clients that can't set headers. ``None`` for a first connection.
+    """
+    header = connection.headers.get("last-event-id")
+    if header is not None:
+        return header.encode("latin-1").decode(errors="replace")
+    query = connection.query_params
+    return query.get("lastEventId", query.get("last_event_id"))

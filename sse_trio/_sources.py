@@ -1,0 +1,116 @@
+# What a response may be made of, brought to one form: a receive channel, and the producers that feed it.
+#
+# Rule 1: a stream knows one kind of source. What is not our channel becomes a producer that reads it.
+# Rule 2: an async iterable is iterated and closed in one task, and closed whatever happens; that close may wait, but
+#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup).
+# Rule 3: what can be known to be wrong when the response is made is an error then.
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+
+from anyio import move_on_after
+
+from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
+from ._event import Sendable
+
+__all__ = ("OpenSource", "Producer", "Source", "check_producers", "check_source", "open_source")
+
+CLOSE_SECONDS = 5.0
+"""How long an async iterable may take to close."""
+
+Producer: TypeAlias = Callable[[], Awaitable[object]]
+Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | AsyncIterable[Sendable]
+OpenSource: TypeAlias = tuple[EventReceiveChannel, Sequence[Producer]]
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+def check_source(source: object, args: tuple[object, ...]) -> None:
+    """Raise TypeError for what can't be a source, with what to write instead."""
+    if isinstance(source, AsyncIterable):
+        if args:
+            msg = f"{args!r} are arguments for a producer, but the source is a {type(source).__name__}, not a function"
+            raise TypeError(msg)
+    elif inspect.isasyncgenfunction(_innermost(source)):
+        msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
+        raise TypeError(msg)
+    elif inspect.isgeneratorfunction(_innermost(source)) or (isinstance(source, Iterable) and not callable(source)):
+        msg = (
+            "the source is a synchronous iterable, which would block the event loop; iterate it in a worker thread "
+            "that sends from there: examples/threads.py shows how"
+        )
+        raise TypeError(msg)
+    elif inspect.iscoroutine(source):
+        source.close()
+        msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
+        raise TypeError(msg)
+    elif not callable(source):
+        msg = f"the source must be a coroutine function, a receive channel or an async iterable, not {source!r}"
+        raise TypeError(msg)
+
+
+def check_producers(producers: Sequence[object]) -> None:
+    """Raise TypeError for what can't be a producer."""
+    for producer in producers:
+        if not callable(producer):
+            if inspect.iscoroutine(producer):
+                producer.close()
+            msg = (
+                f"producers must be functions without arguments, not {type(producer).__name__}: write "
+                "producers=[partial(produce, send_channel)]"
+            )
+            raise TypeError(msg)
+
+
+def open_source(
+    source: Source,
+    args: tuple[object, ...],
+    producers: Sequence[Producer],
+    max_buffer_size: float,
+    max_buffer_bytes: float,
+) -> OpenSource:
+    """Return the channel to be written and everything that has to run for it."""
+    if isinstance(source, EventReceiveChannel):
+        return source, producers
+    send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
+    if isinstance(source, AsyncIterable):
+        feed: Producer = partial(_iterate, source, send_channel)
+    else:
+        feed = partial(_call, source, send_channel, args)
+    return receive_channel, [feed, *producers]
+
+
+async def _call(
+    function: Callable[..., Awaitable[object]], send_channel: EventSendChannel, args: tuple[object, ...]
+) -> None:
+    with send_channel:
+        await function(send_channel, *args)
+
+
+async def _iterate(source: AsyncIterable[Sendable], send_channel: EventSendChannel) -> None:
+    with send_channel:
+        try:
+            async for event in source:
+                await send_channel.send(event)
+        finally:
+            await close_source(source)
+
+
+async def close_source(source: object) -> None:
+    """Close an iterable that can be closed. A checkpoint of at most five seconds, shielded."""
+    if isinstance(source, _Closable):
+        with move_on_after(CLOSE_SECONDS, shield=True):
+            await source.aclose()
+
+
+def _innermost(function: object) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    return cast("Any", function)

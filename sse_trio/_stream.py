@@ -1,0 +1,390 @@
+# One stream: the nursery in which source, writer and disconnect meet, and the one way out of it.
+#
+# Rule 1: end() is the only way to end (C2). It is synchronous, may be called from anywhere in the loop, and the
+#         first reason counts.
+# Rule 2: user code runs in the nursery and nowhere else, and is gone when serve() is left (C1). The writer is not in
+#         it (_writer.py, rule 2), so serve() waits for it only as long as it makes progress, or for a bounded moment.
+# Rule 3: the final frame says that all went well, so it is written only when every producer has returned (C6): one
+#         that closes its channel and fails after that has failed.
+# Rule 4: a client that is gone is no error of anybody's. Only producers, and a server's `send`, make serve() raise,
+#         and SendTimeoutError does, where only that makes a server drop the connection (C11).
+
+from __future__ import annotations
+
+import logging
+import math
+from random import randrange, uniform
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, create_task_group, move_on_after
+
+from ._channel import EventReceiveChannel
+from ._errors import SendTimeoutError
+from ._event import ServerSentEvent
+from ._failures import collapse, is_failure, without_own
+from ._group import current_default_group
+from ._loop import current_loop
+from ._options import StreamOptions
+from ._reason import CloseReason
+from ._servers import find_connection
+from ._sources import Producer
+from ._ticker import Entry
+from ._writer import Outcome, Writer
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+    from starlette.types import Message, Receive, Scope, Send
+
+__all__ = ("Stream",)
+
+logger = logging.getLogger("sse_trio")
+
+FINAL_SECONDS = 1.0
+"""How long the last writes of a stream may take that is ended from outside: the server is waiting."""
+ABANDON_SECONDS = 0.1
+"""How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
+CLOSE_SECONDS = 5.0
+"""How long `on_close` may take."""
+RETRY = 3000
+"""Milliseconds; what EventSource does by default, said where a group has said something else before."""
+
+DROPPED = (
+    "event stream %r: %d bytes of the request's body came while it waited for the disconnect, and were dropped; "
+    "read the body before you return the response, or wrap the application in ServerBridge"
+)
+
+GRACEFUL = frozenset((CloseReason.DISCONNECTED, CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED))
+WITH_FAREWELL = frozenset((CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED, CloseReason.CANCELLED))
+
+
+class Stream:
+    """One open stream. Made and served once by a response; its group and its ticker call it."""
+
+    __slots__ = (
+        "_aborted",
+        "_cancel_at",
+        "_client_lost",
+        "_commit_at",
+        "_connection",
+        "_failure",
+        "_group",
+        "_lifetime_at",
+        "_loop",
+        "_nursery",
+        "_options",
+        "_path",
+        "_producers_running",
+        "_receive_channel",
+        "_rest_scope",
+        "_stalled",
+        "_state",
+        "_ticker",
+        "_writer",
+        "labels",
+        "reason",
+        "server_shutdown",
+        "tick_entry",
+    )
+
+    def __init__(
+        self,
+        options: StreamOptions,
+        receive_channel: EventReceiveChannel,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        head: Message,
+    ) -> None:
+        self._options = options
+        self._group = options.group or current_default_group()
+        self._loop = current_loop()
+        self._path = scope.get("path", "")
+        self._connection = find_connection(scope, receive, send)
+        self._receive_channel = receive_channel
+        self._state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
+        self._state.loop = self._loop
+        self._state.on_overflow = self._overflow
+        self._state.use_sep(options.sep)
+        self._writer = Writer(
+            self._state,
+            send,
+            head,
+            opening=self._opening(),
+            connection=self._connection,
+            loop=self._loop,
+            on_done=self._writer_done,
+        )
+        self._nursery: TaskGroup | None = None
+        self._rest_scope: CancelScope | None = None
+        self._producers_running = 0
+        self._client_lost = False
+        self._stalled = self._aborted = False
+        self._failure: Exception | None = None
+        self._commit_at = self._cancel_at = self._lifetime_at = math.inf
+        self.labels = options.labels
+        self.server_shutdown = self._connection.shutdown_event()
+        self.reason: CloseReason | None = None
+        self.tick_entry: Entry | None = None
+
+    # --- the life of a stream
+
+    async def serve(self, producers: list[Producer], receive: Receive) -> None:
+        """Run the producers and write what they send, until the stream has ended in one way or another."""
+        self._ticker = self._group.add(self)
+        try:
+            self._begin(self._loop.current_time())
+            error = await self._run_nursery(producers, receive)
+            await self._write_rest(error)
+            self._raise_own(error)
+        finally:
+            self._close()
+            await self._call_on_close()
+
+    def _begin(self, now: float) -> None:
+        options = self._options
+        if options.commit_within is not None:
+            self._commit_at = now + options.commit_within
+        if options.max_lifetime is not None:
+            self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
+        self._ticker.schedule(self, self.tick(now))
+        self._writer.start()
+
+    async def _run_nursery(self, producers: list[Producer], receive: Receive) -> Exception | None:
+        # Returns the failure of a producer; a cancellation from outside is raised, with everything written.
+        try:
+            async with create_task_group() as self._nursery:
+                if self.reason is None:
+                    self._producers_running = len(producers)
+                    if not producers:
+                        self._writer.finish()  # as soon as every send channel is closed
+                    for producer in producers:
+                        self._nursery.start_soon(self._produce, producer)
+                    producers.clear()  # each is its task's alone: a channel that one forgets to close is noticed
+                    await self._wait_disconnect(receive)
+        except BaseException as exc:  # noqa: BLE001 -- sorted out below
+            error = collapse(exc)
+            if isinstance(error, Exception):
+                self.end(CloseReason.FAILED)
+                return error
+            self.end(CloseReason.FAILED if is_failure(error) else CloseReason.CANCELLED)
+            await self._write_rest(None)
+            raise error from None
+        return None
+
+    async def _produce(self, producer: Producer) -> None:
+        try:
+            await producer()
+        except BaseException as exc:
+            rest = without_own(exc, self._state)
+            if rest is None and (self.reason is not None or self._state.refusing):
+                self._produced()
+            elif rest is None or rest is exc:
+                raise
+            else:
+                raise rest from None
+        else:
+            self._produced()
+
+    def _produced(self) -> None:
+        self._producers_running -= 1
+        if not self._producers_running:
+            if self.reason is None:
+                self._writer.finish()
+            else:
+                self._cancel()  # nothing is left that the grace was for
+
+    async def _wait_disconnect(self, receive: Receive) -> None:
+        if self._connection.wait_disconnect is not None:
+            await self._connection.wait_disconnect()
+        else:
+            await self._receive_disconnect(receive)
+        if not self._writer.final_began:
+            self.end(CloseReason.DISCONNECTED)
+
+    async def _receive_disconnect(self, receive: Receive) -> None:
+        dropped = 0
+        try:
+            while not (message := await receive())["type"].endswith("disconnect"):
+                dropped += len(message.get("body", b""))
+        finally:
+            if dropped:
+                logger.warning(DROPPED, self._path, dropped)
+
+    async def _write_rest(self, error: Exception | None) -> None:
+        # The nursery is left; what is in the buffer and what comes last is still to be written.
+        writer = self._writer
+        try:
+            if writer.outcome is None and not self._client_lost:
+                self._state.refuse_sends()
+                if error is not None and not self._is_committed():
+                    writer.abandon()
+                else:
+                    writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
+                with CancelScope(deadline=self._rest_deadline()) as self._rest_scope:
+                    self._rest_scope.shield = self.reason is CloseReason.CANCELLED
+                    await writer.wait_done()
+        except BaseException:
+            self.end(CloseReason.CANCELLED)
+            with move_on_after(FINAL_SECONDS, shield=True):
+                await writer.wait_done()
+            raise
+        finally:
+            if writer.outcome is None:
+                self._lose_client(stalled=not self._client_lost)
+                with move_on_after(ABANDON_SECONDS, shield=True):
+                    await writer.wait_done()
+
+    def _raise_own(self, error: Exception | None) -> None:
+        error = error or self._failure or self._writer.error
+        if error is not None:
+            raise error
+        if self._stalled and not self._aborted:
+            raise SendTimeoutError(self._options.send_timeout or FINAL_SECONDS)
+
+    def _close(self) -> None:
+        reason = self.reason = self.reason or CloseReason.COMPLETED
+        self._state.close_reason = reason
+        self._state.on_overflow = None
+        self._receive_channel.close()
+        self._group.discard(self, reason)
+        level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
+        logger.log(level, "event stream %r ended: %s", self._path, reason.value)
+
+    async def _call_on_close(self) -> None:
+        if self._options.on_close is not None and self.reason is not None:
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self._options.on_close(self.reason)
+
+    # --- the way out
+
+    def end(self, reason: CloseReason, /) -> None:
+        """Begin to end for this reason, unless that has begun; a worse one still hastens it."""
+        first = self.reason is None
+        if first:
+            self.reason = reason
+            self._state.begin_ending(reason)
+        if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
+            self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
+        if self._rest_scope is not None:
+            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline())
+        grace = self._grace(reason)
+        if not grace:
+            self._cancel()
+        elif first:
+            self._cancel_at = self._loop.current_time() + grace
+            self._ticker.schedule(self, self._cancel_at)
+
+    def _grace(self, reason: CloseReason) -> float:
+        if reason not in GRACEFUL or not self._producers_running:
+            return 0.0
+        of_group = self._group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
+        return max(self._options.grace, of_group)
+
+    def _cancel(self) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    def _lose_client(self, *, stalled: bool) -> None:
+        # Nothing more can be written: senders get an error, and nobody waits for the writer.
+        self._client_lost = True
+        self._stalled = self._stalled or stalled
+        self._receive_channel.close()
+        self._writer.abandon()
+        if self._stalled and not self._aborted:
+            self._aborted = self._connection.abort()
+        if self._rest_scope is not None:
+            self._rest_scope.cancel()
+
+    def _writer_done(self) -> None:
+        outcome = self._writer.outcome
+        if outcome is Outcome.GONE:
+            self.end(CloseReason.DISCONNECTED)
+        elif outcome is Outcome.FAILED:
+            self.end(CloseReason.FAILED)
+        elif outcome is Outcome.FINISHED:
+            if self.reason is None:
+                self.reason = CloseReason.COMPLETED
+            self._cancel()
+
+    def _overflow(self) -> None:
+        self.end(CloseReason.KICKED)
+
+    # --- what is written first and last
+
+    def _opening(self) -> bytes:
+        retry = self._options.retry
+        if retry is None and self._group.reconnect_within is not None:
+            retry = RETRY
+        return b"" if retry is None else ServerSentEvent(retry=retry).encode(self._options.sep)
+
+    def _last(self, error: Exception | None) -> bytes:
+        try:
+            events = [*self._last_events(error)]
+        except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
+            self._failure = exc
+            return b""
+        return b"".join([event.encode(self._options.sep) for event in events])
+
+    def _last_events(self, error: Exception | None) -> list[ServerSentEvent]:
+        options, within = self._options, self._group.reconnect_within
+        events: list[ServerSentEvent | None] = []
+        if error is not None and options.on_error is not None:
+            events.append(options.on_error(error))
+        if self.reason is CloseReason.SHUTDOWN and within is not None:
+            events.append(ServerSentEvent(retry=randrange(round(within * 1000) + 1)))  # noqa: S311
+        if self.reason in WITH_FAREWELL:
+            farewell = options.farewell or self._group.farewell
+            events.append(farewell(self.reason) if callable(farewell) else farewell)
+        return [event for event in events if event is not None]
+
+    def _is_committed(self) -> bool:
+        return self._writer.has_begun or self._state.started or len(self._state.buffer) > 0
+
+    def _rest_deadline(self) -> float:
+        if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
+            return math.inf  # as long as the client takes something within send_timeout
+        return self._loop.current_time() + FINAL_SECONDS
+
+    # --- time
+
+    def tick(self, now: float) -> float:
+        """Do what is due; return when the next thing can be due at the earliest."""
+        if self._cancel_at <= now:
+            self._cancel_at = math.inf
+            self._cancel()
+        if self._lifetime_at <= now:
+            self._lifetime_at = math.inf
+            self.end(CloseReason.LIFETIME)
+        if self._commit_at <= now:
+            self._commit_at = math.inf
+            self._state.started = True
+            self._writer.wake()
+        return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
+
+    def _tick_write(self, now: float) -> float:
+        seconds, began = self._options.send_timeout, self._writer.write_began
+        if seconds is None or self._client_lost:
+            return math.inf
+        if began is None:
+            return now + seconds  # a write that begins after this can't be late before that
+        if began + seconds <= now:
+            self.end(CloseReason.SEND_TIMEOUT)
+            return math.inf
+        return began + seconds
+
+    def _tick_ping(self, now: float) -> float:
+        seconds, idle_since = self._options.ping, self._writer.idle_since
+        if not seconds or self.reason is not None:
+            return math.inf
+        if idle_since is None or idle_since + seconds > now:
+            return (now if idle_since is None else idle_since) + seconds
+        try:
+            self._writer.ping(self._ping_chunk())
+        except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
+            self._failure = exc
+            self.end(CloseReason.FAILED)
+        return now + seconds
+
+    def _ping_chunk(self) -> bytes:
+        factory, sep = self._options.ping_message_factory, self._options.sep
+        return f": ping{sep}{sep}".encode() if factory is None else factory().encode(sep)

@@ -1,0 +1,103 @@
+# The one clock of all streams of a run: it calls each stream when its next deadline may have come.
+#
+# Rule 1: a stream is called no later than its earliest deadline, and says itself when to be called next. Events and
+#         writes only ever move deadlines away, so they never touch the ticker: no timer and no scope per event.
+# Rule 2: what is new and earlier is scheduled. Entries are replaced by being emptied, so that a stream that is over
+#         is held by nothing.
+# Rule 3: it lives only while there is something to call.
+
+from __future__ import annotations
+
+import math
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from anyio import CancelScope
+
+from ._loop import Loop
+
+__all__ = ("Entry", "Ticker", "Ticking")
+
+
+class Ticking(Protocol):
+    """What a ticker calls."""
+
+    tick_entry: Entry | None
+
+    def tick(self, now: float) -> float:
+        """Do what is due at `now`; return when to be called next."""
+        ...
+
+
+class Entry:
+    """A place in the ticker's order."""
+
+    __slots__ = ("at", "item", "number")
+
+    def __init__(self, at: float, number: int, item: Ticking) -> None:
+        self.at = at
+        self.number = number
+        self.item: Ticking | None = item
+
+    def __lt__(self, other: Entry) -> bool:
+        return (self.at, self.number) < (other.at, other.number)
+
+
+class Ticker:
+    """Calls each item when its time has come, in one detached task."""
+
+    __slots__ = ("_count", "_heap", "_loop", "_parking", "_running")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._parking = loop.new_parking()
+        self._heap: list[Entry] = []
+        self._count = count()
+        self._running = False
+
+    def schedule(self, item: Ticking, at: float) -> None:
+        """Call the item at `at`, in seconds of the loop's clock, unless it is to be called before that anyway."""
+        entry = item.tick_entry
+        if entry is not None:
+            if entry.at <= at:
+                return
+            entry.item = None
+        item.tick_entry = entry = Entry(at, next(self._count), item)
+        heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._start_or_wake()
+
+    def discard(self, item: Ticking) -> None:
+        """Call the item no more."""
+        if item.tick_entry is not None:
+            item.tick_entry.item = None
+            item.tick_entry = None
+
+    def clear(self) -> None:
+        """Call nobody any more, and end the task."""
+        self._heap.clear()
+        self._parking.unpark()
+
+    def _start_or_wake(self) -> None:
+        if self._running:
+            self._parking.unpark()
+        else:
+            self._running = True
+            self._loop.spawn_detached(self._run)
+
+    async def _run(self) -> None:
+        try:
+            while self._heap:
+                self._call_due(self._loop.current_time())
+                with CancelScope(deadline=self._heap[0].at if self._heap else -math.inf):
+                    await self._parking.park()
+        finally:
+            self._running = False
+
+    def _call_due(self, now: float) -> None:
+        while self._heap and self._heap[0].at <= now:
+            item = heappop(self._heap).item
+            if item is not None:
+                item.tick_entry = None
+                self.schedule(item, item.tick(now))

@@ -1,0 +1,207 @@
+# The single writer to a stream's ASGI `send`: head, batches, pings, the last event, the final frame.
+#
+# Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
+# Rule 2: it runs detached (_loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
+#         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
+#         is in `outcome`, and `on_done` is called once.
+# Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
+# Rule 4: it is idle exactly while it is parked with its head sent, nothing buffered and no `send` in flight;
+#         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
+#         `write_began` and `idle_since`, and calls what is in the section "from outside".
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from anyio import BrokenResourceError, ClosedResourceError
+
+from ._channel_state import ChannelState, WaitingReceive
+from ._loop import DetachedTask, Loop
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Send
+
+    from ._connection import ServerConnection
+
+__all__ = ("Outcome", "Writer")
+
+CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
+"""What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
+
+
+class Outcome(Enum):
+    """How the writer ended."""
+
+    FINISHED = "finished"
+    """Everything was written that should be."""
+    GONE = "gone"
+    """`send` said that the client is gone."""
+    FAILED = "failed"
+    """`send` raised something else: `error`."""
+    ABANDONED = "abandoned"
+    """It was told to stop."""
+
+
+class Writer:
+    """Writes one stream. Made by the stream, started once."""
+
+    __slots__ = (
+        "_connection",
+        "_done",
+        "_head",
+        "_last",
+        "_loop",
+        "_may_finish",
+        "_on_done",
+        "_opening",
+        "_pending_ping",
+        "_prefix",
+        "_send",
+        "_state",
+        "_task",
+        "_waiting",
+        "_with_final",
+        "error",
+        "final_began",
+        "has_begun",
+        "idle_since",
+        "outcome",
+        "write_began",
+    )
+
+    def __init__(
+        self,
+        state: ChannelState,
+        send: Send,
+        head: Message,
+        *,
+        opening: bytes,
+        connection: ServerConnection,
+        loop: Loop,
+        on_done: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._state = state
+        self._send = send
+        self._head = head
+        self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
+        self._opening = opening
+        self._loop = loop
+        self._on_done = on_done
+        self._waiting = WaitingReceive(self, loop.new_parking())
+        self._done = loop.new_parking()
+        self._task: DetachedTask | None = None
+        self._pending_ping = b""
+        self._last = b""
+        self._with_final = True
+        self._may_finish = False
+        self.write_began: float | None = None
+        self.idle_since: float | None = None
+        self.has_begun = False
+        self.final_began = False
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+
+    # --- from outside
+
+    def start(self) -> None:
+        """Start writing."""
+        self._task = self._loop.spawn_detached(self._run)
+
+    def wake(self) -> None:
+        """Have an idle writer look again at what there is to do."""
+        self._waiting.parking.unpark()
+
+    def ping(self, chunk: bytes) -> None:
+        """Write this when there is nothing else to write."""
+        self._pending_ping = chunk
+        self.wake()
+
+    def finish(self, last: bytes = b"", *, with_final: bool = True) -> None:
+        """Write what is buffered to its end, then `last`, then the final frame; and be done."""
+        self._last = last
+        self._with_final = with_final
+        self._may_finish = True
+        self.wake()
+
+    def abandon(self) -> None:
+        """Stop, in the middle of a write if need be; the server decides how soon that is."""
+        if self.outcome is None and self._task is not None:
+            self._task.cancel()
+
+    async def wait_done(self) -> None:
+        """Wait until the writer has ended. One waiter at a time."""
+        while self.outcome is None:
+            await self._done.park()
+
+    # --- the task
+
+    async def _run(self) -> None:
+        outcome = Outcome.ABANDONED
+        try:
+            await self._write_all()
+            outcome = Outcome.FINISHED
+        except CLIENT_GONE:
+            outcome = Outcome.GONE
+        except Exception as exc:  # noqa: BLE001 -- the response raises it
+            self.error = exc
+            outcome = Outcome.FAILED
+        finally:
+            self.write_began = None
+            self.outcome = outcome
+            self._done.unpark()
+            self._on_done()
+
+    async def _write_all(self) -> None:
+        state = self._state
+        while not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
+            await self._park()
+        self.has_begun = True
+        await self._write(self._head)
+        # hypercorn keeps the head back until there is a body message, if an empty one.
+        batch = self._opening + state.take_batch()
+        await self._write_body(batch)
+        while not await self._write_next():
+            await self._park()
+        if self._last:
+            await self._write_body(self._last)
+        if self._with_final:
+            self.final_began = True
+            await self._write({"type": self._prefix, "body": b"", "more_body": False})
+            # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
+            # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
+            self.write_began = self._loop.current_time()
+            await self._connection.wait_flushed()
+
+    async def _write_next(self) -> bool:
+        # Writes for as long as there is something to write; True when that was all.
+        state = self._state
+        while True:
+            if batch := state.take_batch():
+                self._pending_ping = b""
+                await self._write_body(batch)
+            elif self._pending_ping:
+                chunk, self._pending_ping = self._pending_ping, b""
+                await self._write_body(chunk)
+            else:
+                return self._may_finish and state.at_end()
+
+    async def _write_body(self, body: bytes) -> None:
+        await self._write({"type": self._prefix, "body": body, "more_body": True})
+
+    async def _write(self, message: Message) -> None:
+        self.idle_since = None
+        self.write_began = self._loop.current_time()
+        await self._send(message)
+        self.write_began = None
+        self.idle_since = self._loop.current_time()
+
+    async def _park(self) -> None:
+        state = self._state
+        state.begin_waiting(self._waiting)
+        try:
+            await self._waiting.parking.park()
+        finally:
+            state.end_waiting(self._waiting)

@@ -1,0 +1,257 @@
+# Exchange: one request to an ASGI application and its response, from the server's side. No sockets, no threads.
+#
+# Rule 1: the application runs in a task of the caller's, and what it raises is kept for whoever asks, never lost.
+# Rule 2: `messages` is what the client got: a message is in there when its `send` went through, and only then.
+# Rule 3: the server is strict. What a real one would garble or ignore (two sends at once, a second head, a send after
+#         the application returned) is noted as a fault of the application and raised at the end.
+# Rule 4: a disconnect is not a cancellation. The application is told, and sends that follow go nowhere.
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+    from typing import Protocol
+
+    from starlette.types import ASGIApp, Message, Scope
+
+    class RequestBody(Protocol):
+        """The chunks of a request's body, not yet asked for."""
+
+        def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+__all__ = ("Exchange", "http_scope")
+
+
+def http_scope(
+    method: str,
+    path: str,
+    *,
+    raw_path: bytes,
+    query_string: bytes,
+    headers: list[tuple[bytes, bytes]],
+    scheme: str = "http",
+    server: tuple[str, int | None] = ("testserver", 80),
+    client: tuple[str, int] = ("127.0.0.1", 50_000),
+    root_path: str = "",
+) -> Scope:
+    """The scope of an HTTP request, with what uvicorn and hypercorn put in it."""
+    return {
+        "type": "http",
+        # 2.3: a send after a disconnect is ignored. From 2.4 on it would raise OSError, which no server does yet.
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": scheme,
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query_string,
+        "root_path": root_path,
+        "headers": [(name.lower(), value) for name, value in headers],
+        "client": client,
+        "server": server,
+        "extensions": {},
+        "state": {},
+    }
+
+
+class Exchange:
+    """Run an application for one request, take what it sends, and fail on demand."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, body: RequestBody, *, max_unread_bytes: float = inf) -> None:
+        self.scope = scope
+        self.messages: list[Message] = []
+        self.exception: Exception | None = None
+        self.faults: list[str] = []
+        self._app = app
+        self._body = body.__aiter__()
+        self._body_ended = False
+        self._max_unread_bytes = max_unread_bytes
+        self._unread: list[bytes] = []
+        self._cancel_scope = anyio.CancelScope()
+        self._sending = False
+        self._stalled = False
+        self._stall_is_shielded = False
+        self._send_exception: Exception | None = None
+        self._disconnected = False
+        self._finished = False
+        self._changed = anyio.Event()
+
+    # What the caller does
+
+    async def run(self) -> None:
+        """Run the application until it returns. Raises nothing of its own: see `exception`."""
+        try:
+            with self._cancel_scope:
+                await self._app(self.scope, self.receive, self.send)
+        except Exception as exc:  # noqa: BLE001 - whoever reads the response gets it
+            self.exception = exc
+        finally:
+            self._finished = True
+            self._notify()
+
+    def disconnect(self) -> None:
+        self._disconnected = True
+        self._notify()
+
+    def cancel(self) -> None:
+        self._cancel_scope.cancel()
+
+    def stall(self, *, shield: bool = False) -> None:
+        self._stalled = True
+        self._stall_is_shielded = shield
+
+    def resume(self) -> None:
+        self._stalled = False
+        self._notify()
+
+    def fail_send(self, exc: Exception) -> None:
+        self._send_exception = exc
+        self._notify()
+
+    @property
+    def head(self) -> Message | None:
+        return self.messages[0] if self.messages else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the client got the whole response."""
+        return bool(self.messages) and _is_final(self.messages[-1])
+
+    @property
+    def is_disconnected(self) -> bool:
+        return self._disconnected
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the application has returned or raised."""
+        return self._finished
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a `send` of the application is under way."""
+        return self._sending
+
+    async def wait_head(self) -> Message | None:
+        """Block until the status and the headers are there; None if the exchange ended without."""
+        while self.head is None and not self._is_over():
+            await self._changed.wait()
+        return self.head
+
+    async def next_chunk(self) -> bytes:
+        """Block until there are bytes of the body.
+
+        Raises:
+            EndOfStream: that was all of it.
+            BrokenResourceError: the body was cut off, by the application's exception if that is its cause.
+        """
+        while not self._unread and not self._is_over():
+            await self._changed.wait()
+        if self._unread:
+            self._notify()
+            return self._unread.pop(0)
+        if self.is_complete:
+            raise anyio.EndOfStream
+        raise anyio.BrokenResourceError("the body ended before its last message") from self.exception
+
+    async def wait_finished(self) -> None:
+        while not self._finished:
+            await self._changed.wait()
+
+    async def close(self, within: float) -> None:
+        """Disconnect and wait for the application to return; cancel it after so many seconds, or if cancelled."""
+        self.disconnect()
+        try:
+            with anyio.move_on_after(within):
+                await self.wait_finished()
+        finally:
+            in_time = self._finished
+            await self.cancel_and_wait()
+        if not in_time:
+            self.faults.append(f"the application still ran {within:g} s after http.disconnect, and was cancelled")
+
+    async def cancel_and_wait(self) -> None:
+        """As the end of a nursery: cancel, and wait for the clean-up, however long that takes."""
+        self.cancel()
+        with anyio.CancelScope(shield=True):
+            await self.wait_finished()
+
+    # What the application calls
+
+    async def receive(self) -> Message:
+        """ASGI's receive: the request's body, then http.disconnect when the client is gone or has everything."""
+        await anyio.lowlevel.checkpoint()
+        if not self._body_ended and not self._disconnected:
+            return await self._next_request_message()
+        while not (self._disconnected or self.is_complete):
+            await self._changed.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """ASGI's send. It is a checkpoint, as on servers that have to wait; a message is taken whole or not at all."""
+        self._check(message)
+        self._sending = True
+        try:
+            await self._wait_writable()
+            if not self._disconnected:
+                self._take(dict(message))
+        finally:
+            self._sending = False
+
+    def _check(self, message: MutableMapping[str, Any]) -> None:
+        """Refuse what breaks the ASGI specification (HTTP: "Response Start", "Response Body")."""
+        expected = "http.response.body" if self.messages else "http.response.start"
+        if self._sending:
+            self._fault(f"{message['type']} was sent while another send was under way")
+        if self._finished:
+            self._fault(f"{message['type']} was sent after the application had returned")
+        if self.is_complete:
+            self._fault(f"{message['type']} was sent after the last message of the body")
+        if message["type"] != expected and not self._disconnected:
+            self._fault(f"{message['type']} was sent where {expected} was expected")
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(text)
+        raise AssertionError(text)
+
+    async def _wait_writable(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        while not self._disconnected and self._send_exception is None and self._is_blocked():
+            if self._finished:
+                raise anyio.BrokenResourceError("the server closed the connection")
+            with anyio.CancelScope(shield=self._stalled and self._stall_is_shielded):
+                await self._changed.wait()
+        if self._send_exception is not None:
+            raise self._send_exception
+
+    def _is_blocked(self) -> bool:
+        return self._stalled or sum(map(len, self._unread)) >= self._max_unread_bytes
+
+    def _take(self, message: Message) -> None:
+        self.messages.append(message)
+        if message.get("body") and self.scope["method"] != "HEAD":
+            self._unread.append(message["body"])
+        self._notify()
+
+    async def _next_request_message(self) -> Message:
+        try:
+            return {"type": "http.request", "body": await self._body.__anext__(), "more_body": True}
+        except StopAsyncIteration:
+            self._body_ended = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+    def _is_over(self) -> bool:
+        return self.is_complete or self._disconnected or self._finished
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+def _is_final(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -1,0 +1,200 @@
+# StreamingASGITransport: httpx to an ASGI application in this process, with the body delivered as it is sent.
+#
+# httpx.ASGITransport waits for the whole body, so a response from an endless stream never comes back.
+#
+# Rule 1: the applications run in the transport's own task group, which the `async with` of the httpx client opens.
+#         Nothing outlives that block, and its cancellation is theirs.
+# Rule 2: closing a response is http.disconnect, and waits for the application's clean-up.
+# Rule 3: an exception of the application comes out exactly once: of the request, of the body, or of the closing.
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+
+from ._exchange import Exchange, http_scope
+
+if TYPE_CHECKING:
+    import sys
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+    from starlette.types import ASGIApp, Message
+
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+__all__ = ("StreamingASGITransport",)
+
+
+class StreamingASGITransport(httpx.AsyncBaseTransport):
+    """An httpx transport that calls an ASGI application and delivers its responses as they are sent.
+
+    ::
+
+        transport = StreamingASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with client.stream("GET", "/clock") as response:
+                async for line in response.aiter_lines():
+                    ...
+
+    The applications run in a task group that ``async with`` opens, in the caller's task tree. Closing a response gives
+    its application ``http.disconnect`` and waits for it to return. Cancelling a request before its response is there
+    cancels the application. Leaving the client closes the responses that are still open.
+
+    A timeout of httpx's for reading counts, as it does over a network (5 s of silence unless the client says
+    otherwise); the others have nothing to measure here.
+
+    An exception of the application comes out of the request if there was no head yet. After that the body ends in
+    :exc:`httpx.RemoteProtocolError` with the exception as its cause; if nobody reads that far, closing the response
+    raises the exception.
+
+    Args:
+        app: the ASGI application. Its lifespan is not run.
+        root_path: the path that the application is mounted at.
+        client: host and port of the client, for the scope.
+        max_buffer_bytes: how much of a body may be unread before ``send`` blocks, like a network's buffers.
+        close_within: seconds that an application has to return after ``http.disconnect``. Then it is cancelled, and
+            closing raises an :exc:`AssertionError`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        root_path: str = "",
+        client: tuple[str, int] = ("127.0.0.1", 50_000),
+        max_buffer_bytes: int = 65_536,
+        close_within: float = 10.0,
+    ) -> None:
+        self._app = app
+        self._root_path = root_path
+        self._client = client
+        self._max_buffer_bytes = max_buffer_bytes
+        self._close_within = close_within
+        self._task_group: TaskGroup | None = None
+        self._open_bodies: set[_Body] = set()
+
+    async def __aenter__(self) -> Self:
+        self._task_group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        assert self._task_group is not None
+        try:
+            if exc_type is None:
+                for body in list(self._open_bodies):
+                    await body.aclose()
+        finally:
+            # Nothing that runs in there raises, so the group is closed as if the block had not raised either:
+            # an exception that the caller's block did raise goes on as it is, not in a group of one.
+            self._task_group.cancel_scope.cancel()
+            await self._task_group.__aexit__(None, None, None)
+            self._task_group = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Start the application and wait for its head.
+
+        Raises:
+            RuntimeError: the client was not entered with ``async with``.
+            ReadTimeout: no head within the request's read timeout.
+            Exception: whatever the application raised before its head.
+        """
+        exchange = self._start(request)
+        head = await self._wait_head(exchange, request)
+        body = _Body(exchange, request, self._close_within, self._open_bodies)
+        return httpx.Response(head["status"], headers=head.get("headers", []), stream=body, request=request)
+
+    def _start(self, request: httpx.Request) -> Exchange:
+        if self._task_group is None:
+            raise RuntimeError(
+                "the applications need a task group to run in; write "
+                "`async with httpx.AsyncClient(transport=StreamingASGITransport(app)) as client:`"
+            )
+        url = request.url
+        scope = http_scope(
+            request.method,
+            url.path,
+            raw_path=url.raw_path.partition(b"?")[0],
+            query_string=url.query,
+            headers=request.headers.raw,
+            scheme=url.scheme,
+            server=(url.host, url.port),
+            client=self._client,
+            root_path=self._root_path,
+        )
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        exchange = Exchange(self._app, scope, request.stream, max_unread_bytes=self._max_buffer_bytes)
+        self._task_group.start_soon(exchange.run)
+        return exchange
+
+    async def _wait_head(self, exchange: Exchange, request: httpx.Request) -> Message:
+        try:
+            with _read_timeout(request):
+                head = await exchange.wait_head()
+        except httpx.ReadTimeout:
+            await exchange.close(self._close_within)
+            raise
+        except BaseException:
+            await exchange.cancel_and_wait()
+            raise
+        if head is not None:
+            return head
+        if exchange.exception is not None:
+            raise exchange.exception
+        raise httpx.RemoteProtocolError("the application returned without sending http.response.start", request=request)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response that is still being sent."""
+
+    def __init__(self, exchange: Exchange, request: httpx.Request, close_within: float, registry: set[_Body]) -> None:
+        self._exchange = exchange
+        self._request = request
+        self._close_within = close_within
+        self._registry = registry
+        self._is_reported = False
+        registry.add(self)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            with _read_timeout(self._request):
+                return await self._exchange.next_chunk()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+        except anyio.BrokenResourceError as exc:
+            self._is_reported = True
+            raise httpx.RemoteProtocolError(str(exc), request=self._request) from self._exchange.exception
+
+    async def aclose(self) -> None:
+        if self not in self._registry:
+            return
+        self._registry.discard(self)
+        await self._exchange.close(self._close_within)
+        if self._exchange.faults:
+            raise AssertionError("; ".join(self._exchange.faults)) from self._exchange.exception
+        if self._exchange.exception is not None and not self._is_reported:
+            raise self._exchange.exception
+
+
+@contextmanager
+def _read_timeout(request: httpx.Request) -> Iterator[None]:
+    seconds = request.extensions.get("timeout", {}).get("read")
+    with anyio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise httpx.ReadTimeout(f"no byte of the response for {seconds:g} s", request=request)

@@ -1,0 +1,370 @@
+# A real browser, Debian's Chromium, on the demo and on an app that says no: what the whole is for.
+#
+# Rule 1: each server is a process of its own, started and ended as a person does it: by its command and by Ctrl+C.
+# Rule 2: a test waits for what the page shows, never for an amount of time.
+# Rule 3: what the server was told is read from its log or from itself, not from the page.
+# Rule 4: a page in a test asks nobody but its server, and writes no error to its console that the test doesn't expect.
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright_api.expect
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+APPS = Path(__file__).parent / "apps"
+ARTIFACTS = ROOT / "artifacts"
+CHROMIUM = Path("/usr/bin/chromium")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+NARROW = {"width": 320, "height": 640}
+SERVERS = ("hypercorn", "uvicorn")
+PATIENCE = 15_000  # ms that the page has for what a person would see within two seconds
+NOTICES = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")  # of a server that is gone
+
+# How many pixels of a plot have the colour that its key says, for each entry of the key.
+COUNT_PIXELS = """card => {
+  const canvas = card.querySelector("canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [...card.querySelectorAll(".swatch")].map(swatch => {
+    const [red, green, blue] = getComputedStyle(swatch).backgroundColor.match(/\\d+/g).map(Number);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4)
+      if (Math.abs(data[i] - red) + Math.abs(data[i + 1] - green) + Math.abs(data[i + 2] - blue) < 24) count += 1;
+    return count;
+  });
+}"""
+
+A_NUMBER = re.compile(r"\d")
+LAST_EVENT_ID = "Number(document.getElementById('last-event-id').textContent)"
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
+# The elements whose text doesn't fit into them.
+CUT_OFF = """[...document.querySelectorAll("body *")]
+  .filter(element => !element.matches(".unseen, .u-wrap *, pre, option") && element.clientWidth)
+  .filter(element => element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline")
+  .map(element => element.outerHTML.slice(0, 80))"""
+
+
+# --- servers --------------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """A server process with its log, on a port that it keeps when it is started again."""
+
+    def __init__(self, *command: object, cwd: Path, log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self._command = [sys.executable, *(str(part).format(port=self.port) for part in command)]
+        self._cwd = cwd
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def start(self) -> None:
+        # The server imports what the tests import: the installed package under nox, else this folder's.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
+        self._wait_listening(deadline=time.monotonic() + 20)
+
+    def interrupt(self) -> float:
+        """Press Ctrl+C, and return how many seconds the process took to end."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=20)
+        return time.monotonic() - began
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_listening(self, deadline: float) -> None:
+        assert self._process is not None
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.05)  # no server tells another process when it listens
+            else:
+                return
+        pytest.fail(f"the server does not listen:\n{self.log}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(params=SERVERS)
+def demo(request, tmp_path):
+    """The demo, on each server."""
+    command = (ROOT / "examples/demo/serve.py", "--server", request.param, "--port", "{port}")
+    server = Server(*command, cwd=tmp_path, log=tmp_path / "demo.log")
+    server.start()
+    yield server
+    server.kill()
+
+
+RETRY_COMMANDS = {
+    "hypercorn": ("-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:{port}", "retry_app:app"),
+    "uvicorn": ("-m", "uvicorn", "--port", "{port}", "retry_app:app"),
+}
+
+
+@pytest.fixture(params=SERVERS)
+def retry_app(request, tmp_path):
+    """The app that ends two streams and then says 204, on each server."""
+    server = Server(*RETRY_COMMANDS[request.param], cwd=APPS, log=tmp_path / "retry_app.log")
+    server.start()
+    yield server
+    server.kill()
+
+
+# --- the browser ----------------------------------------------------------------------------------------------------
+
+
+def chromium_path() -> Path:
+    if not CHROMIUM.exists():
+        pytest.skip("chromium is not installed")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for the module; each test opens contexts of its own in it."""
+    executable = chromium_path()
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page in a context of its own; at the end, see what it complained of and whom it asked."""
+    complaints: list[str] = []
+    with ExitStack() as stack:
+
+        def open_page(server, *, viewport=DESKTOP, **options):
+            context = browser.new_context(viewport=viewport, **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda message: note_message(message, complaints))
+            page.on("request", lambda request: note_stranger(request.url, server.url, complaints))
+            page.goto(server.url)
+            return page
+
+        yield open_page
+    assert complaints == []
+
+
+def note_message(message, complaints):
+    if message.type in {"error", "warning"} and not any(notice in message.text for notice in NOTICES):
+        complaints.append(message.text)
+
+
+def note_stranger(url, origin, complaints):
+    if not url.startswith(origin):
+        complaints.append(f"the page asked for {url}")
+
+
+def wait_state(page, state):
+    """Wait until the page shows this as the state of its connection: what a reader sees, not an attribute."""
+    expect(page.locator("#state")).to_contain_text(state, timeout=PATIENCE)
+
+
+def wait_true(page, expression):
+    """Wait until this JavaScript is true. (Playwright's own waiting needs `eval`, which the page's policy forbids.)"""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"{expression} did not become true"
+        page.wait_for_timeout(50)
+
+
+def wait_samples(page, samples):
+    """Wait until so many samples have come, four events each after the `hello`."""
+    wait_true(page, f"Number(document.getElementById('received').textContent.replace(',', '')) >= {1 + 4 * samples}")
+
+
+def last_event_id(page) -> int:
+    return int(page.locator("#last-event-id").inner_text())
+
+
+def is_id_after(line, last) -> bool:
+    return line.startswith("id: ") and int(line.removeprefix("id: ")) > last
+
+
+def shoot(page, name):
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+# --- the demo -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_every_plot_has_data(demo, open_page):
+    """Each named event of the stream is drawn in its plot, in the colours of the key, and told in numbers."""
+    page = open_page(demo)
+    wait_state(page, "Live")
+    wait_samples(page, 4)
+    for name in ("cpu", "memory", "network", "load"):
+        card = page.locator(f"#{name}")
+        expect(card.locator(".headline")).to_have_text(A_NUMBER)
+        for value in card.locator(".key .value").all():
+            expect(value).to_have_text(A_NUMBER)
+        # Lines may cover each other, as those of two idle cores do; the one that is drawn last shows.
+        assert max(card.evaluate(COUNT_PIXELS)) > 10
+    expect(page.locator("#rate")).not_to_have_text("0.0")
+    assert last_event_id(page) > 0
+
+
+@pytest.mark.browser
+def test_reconnects_with_its_last_event_id_after_a_restart(demo, open_page):
+    """A server that is stopped and started again gets the page back, with the id of the last sample it has."""
+    page = open_page(demo)
+    wait_samples(page, 3)
+    page.get_by_text("The stream as it arrives").click()
+
+    assert demo.interrupt() < 1.0
+    assert demo.returncode == 0
+    wait_state(page, "Reconnecting")
+    last = last_event_id(page)
+
+    demo.start()
+    wait_state(page, "Live")
+    expect(page.locator("#reconnects")).to_have_text("1")
+    expect(page.locator("#lines")).to_contain_text(f'event: gap\ndata: {{"after":{last}}}')
+    assert f"Last-Event-ID: {last}\n" in demo.log
+    wait_true(page, f"{LAST_EVENT_ID} > {last}")
+    shoot(page, "demo-restarted")
+
+
+@pytest.mark.browser
+def test_what_was_missed_while_disconnected_is_sent(demo, open_page):
+    """A page that connects again in the server's lifetime gets the samples in between, and no gap."""
+    page, witness = open_page(demo), open_page(demo)
+    for each in (page, witness):
+        each.get_by_text("The stream as it arrives").click()
+    wait_samples(page, 1)
+    page.get_by_role("button", name="Disconnect").click()
+    wait_state(page, "Disconnected")
+    last = last_event_id(page)
+    wait_true(witness, f"{LAST_EVENT_ID} > {last + 1500}")
+    missed = [line for line in witness.locator("#lines").inner_text().splitlines() if is_id_after(line, last)]
+
+    page.get_by_role("button", name="Connect", exact=True).click()
+    wait_state(page, "Live")
+    for line in missed:
+        expect(page.locator("#lines")).to_contain_text(line)
+    assert f"Last-Event-ID: {last}\n" in demo.log
+    expect(page.locator("#lines")).not_to_contain_text("event: gap")
+
+
+@pytest.mark.browser
+def test_an_answer_of_204_ends_it_until_the_visitor_connects(demo, open_page):
+    """The page doesn't ask again after a 204, says so, and offers to connect."""
+    page = open_page(demo)
+    wait_samples(page, 1)
+    page.get_by_role("button", name="Disconnect").click()
+    page.route("**/events*", lambda route: route.fulfill(status=204))
+    page.get_by_role("button", name="Connect", exact=True).click()
+    wait_state(page, "Ended by the server")
+    expect(page.get_by_role("status")).to_have_text("Ended by the server")
+    page.unroute("**/events*")
+    page.get_by_role("button", name="Connect", exact=True).click()
+    wait_state(page, "Live")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)])
+def test_fits_the_screen(demo, open_page, name, viewport, scheme):
+    """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen."""
+    page = open_page(demo, viewport=viewport, color_scheme=scheme, device_scale_factor=2)
+    wait_samples(page, 3)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    assert page.evaluate(CUT_OFF) == []
+    shoot(page, f"demo-{name}-{scheme}")
+
+
+@pytest.mark.browser
+def test_the_chosen_theme_is_kept(demo, open_page):
+    """The theme is the system's until the visitor chooses, and the choice outlives a reload."""
+    page = open_page(demo, color_scheme="light")
+    button = page.get_by_role("button", name="Dark theme")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    light = page.evaluate(GROUND)
+    button.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(GROUND) != light
+
+
+def test_ctrl_c_ends_it_at_once_with_200_streams_open(demo):
+    """However many pages are open, each is told goodbye, gets a complete body, and the process is gone in a second."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(urlopen(demo.url + "events", timeout=20)) for _ in range(200)]
+        for stream in streams:
+            assert b"retry: " in stream.readline()
+        assert demo.interrupt() < 1.0
+        assert demo.returncode == 0
+        for stream in streams:  # urlopen raises IncompleteRead for a body that was cut off
+            assert b"event: farewell\n" in stream.read()
+    assert "Traceback" not in demo.log
+    assert demo.log.count("stream closed: shutdown") == 200
+
+
+# --- between streams ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_the_browser_waits_as_told_and_stops_on_204(retry_app, open_page):
+    """`retry` is the time between two streams, the id comes back each time, and after a 204 nobody asks again."""
+    page = open_page(retry_app)
+    expect(page.locator("ol")).to_have_text("event 1 event 2", timeout=PATIENCE)
+    wait_true(page, "document.body.dataset.readyState == EventSource.CLOSED")
+    visits = json.load(urlopen(retry_app.url + "visits", timeout=20))
+    assert [visit["last_event_id"] for visit in visits] == [None, "1", "2"]
+    for before, after in pairwise(visit["at"] for visit in visits):
+        assert 0.45 < after - before < 2.5  # told: 0.5 s; Chromium's own: 3 s

@@ -1,0 +1,384 @@
+"""What each server's adapter does with the objects it finds, and that it degrades where they are built otherwise."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from sse_trio._connection import ServerConnection, ServerShutdown
+from sse_trio._servers import connection_of, find_connection
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeSocket:
+    def __init__(self) -> None:
+        self.options: list[tuple[object, ...]] = []
+        self.closed = False
+
+    def setsockopt(self, *option: object) -> None:
+        self.options.append(option)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeTransport:
+    """An asyncio transport as far as abort and the flush go."""
+
+    def __init__(self) -> None:
+        self.socket = FakeSocket()
+        self.aborted = False
+        self.unsent = 0
+        self.limits: list[int | None] = []
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_extra_info(self, name: str) -> FakeSocket:
+        assert name == "socket"
+        return self.socket
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None) -> None:
+        self.limits.append(high)
+
+
+class FakeEvent:
+    """hypercorn's wrapper of both loops' events: set is async."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    async def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+class Of:
+    """An object of a package's class, with these attributes and two methods to be found by."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+    async def receive(self) -> Any:
+        raise NotImplementedError
+
+    async def __call__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    async def method(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+class OfUvicorn(Of):
+    __module__ = "uvicorn.protocols.http.fake_impl"
+
+
+class OfHypercorn(Of):
+    __module__ = "hypercorn.protocol.fake"
+
+
+async def plain(*_: object) -> Any:
+    raise NotImplementedError
+
+
+def on_uvicorn(**attributes: Any) -> Any:
+    return connection_of(OfUvicorn(**attributes).receive, plain)
+
+
+def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attributes: Any) -> Any:
+    """The chain HTTPStream -> protocol -> TCPServer; `attributes` are the stream's."""
+    protocol_send = server.method if server is not None else plain
+    chained = OfHypercorn(send=protocol_send, **(protocol or {}))
+    stream = OfHypercorn(**{"send": chained.method, "closed": False, "stream_id": 1, **attributes})
+    return connection_of(plain, stream.method)
+
+
+async def test_callables_that_lead_nowhere() -> None:
+    """A server that is not known can do nothing, and says so."""
+    connection = find_connection({"type": "http"}, plain, plain)
+    await connection.wait_flushed()
+    assert connection.is_lost is None
+    assert connection.abort() is False
+    assert connection.shutdown_event() is None
+    assert connection.wait_disconnect is None
+
+
+async def test_placed_connection_comes_first() -> None:
+    """What ServerBridge placed in the scope is used, whatever middlewares made of the callables."""
+    placed = object()
+    scope = {"type": "http", "extensions": {"sse_trio": {"connection": placed}}}
+    assert find_connection(scope, OfUvicorn().receive, plain) is placed
+
+
+async def test_foreign_extension_is_not_mistaken() -> None:
+    """An empty extension of the same name counts as none."""
+    assert find_connection({"type": "http", "extensions": {"sse_trio": {}}}, plain, plain).abort() is False
+
+
+class TestUvicorn:
+    async def test_abort(self) -> None:
+        """The transport is aborted with a RST, so that the kernel keeps nothing for a client that takes nothing."""
+        transport = FakeTransport()
+        assert on_uvicorn(transport=transport, on_response=OfUvicorn().method).abort() is True
+        assert transport.aborted
+        assert len(transport.socket.options) == 1
+
+    async def test_subclass_from_elsewhere_is_known(self) -> None:
+        """A protocol of the user's own is uvicorn's if it derives from uvicorn's."""
+
+        class Mine(OfUvicorn):
+            __module__ = "mine"
+
+        assert connection_of(Mine(transport=FakeTransport()).receive, plain).abort() is True
+
+    async def test_no_abort_of_the_next_request(self) -> None:
+        """Once the application has returned the connection is the next request's, and is left alone."""
+        transport = FakeTransport()
+        assert on_uvicorn(transport=transport, on_response=lambda: None).abort() is False
+        assert not transport.aborted
+
+    async def test_abort_without_a_transport(self) -> None:
+        """A uvicorn that is built otherwise cannot be aborted; that is no error."""
+        assert on_uvicorn().abort() is False
+        assert on_uvicorn(transport=object()).abort() is False
+
+    @pytest.mark.parametrize("error", [OSError, AttributeError])
+    async def test_abort_without_linger(self, error: type[Exception]) -> None:
+        """A unix socket, or one that is closed, is aborted without the option."""
+        transport = FakeTransport()
+
+        def refuse(*_: object) -> None:
+            raise error
+
+        transport.socket.setsockopt = refuse  # type: ignore[method-assign]
+        assert on_uvicorn(transport=transport).abort() is True
+
+    async def test_is_lost(self) -> None:
+        """The request's flag is passed on; a WebSocket's protocol has none."""
+        assert on_uvicorn(disconnected=False).is_lost is False
+        assert on_uvicorn(disconnected=True).is_lost is True
+        assert on_uvicorn().is_lost is None
+
+    async def test_no_shutdown_event(self) -> None:
+        """uvicorn has none within reach; there the chained signal handlers are the notice."""
+        assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
+
+
+class TestWaitFlushed:
+    def connection(self, transport: Any, drain: Any) -> Any:
+        return on_uvicorn(transport=transport, flow=SimpleNamespace(drain=drain))
+
+    async def test_empty_buffer(self) -> None:
+        """With nothing unsent it returns at once and leaves the limits alone."""
+        transport = FakeTransport()
+        await self.connection(transport, plain).wait_flushed()
+        assert transport.limits == []
+
+    async def test_waits_for_an_empty_buffer(self) -> None:
+        """The high-water mark is 0 while it waits, so that drain means empty, and asyncio's own afterwards."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            assert transport.limits == [0]
+            await checkpoint()
+
+        await self.connection(transport, drain).wait_flushed()
+        assert transport.limits == [0, None]
+
+    async def test_cancelling_restores_the_limits(self) -> None:
+        """A wait that is given up leaves the transport as it was."""
+        transport = FakeTransport()
+        transport.unsent = 5
+        with anyio.move_on_after(0.01):
+            await self.connection(transport, anyio.sleep_forever).wait_flushed()
+        assert transport.limits == [0, None]
+
+    @pytest.mark.parametrize("error", [ConnectionResetError, RuntimeError])
+    async def test_client_that_is_gone(self, error: type[Exception]) -> None:
+        """A client that goes away meanwhile has nothing more to wait for."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            raise error
+
+        await self.connection(transport, drain).wait_flushed()
+
+    async def test_without_flow_control(self) -> None:
+        """Where there is nothing to wait on, it does not wait."""
+        await on_uvicorn(transport=FakeTransport()).wait_flushed()
+        await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
+
+    async def test_hypercorn_on_asyncio(self) -> None:
+        """hypercorn's StreamWriter buffers as well, and drains in the same way."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            transport.unsent = 0
+
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=drain))
+        await on_hypercorn(server).wait_flushed()
+        assert transport.unsent == 0
+
+
+class TestHypercorn:
+    async def test_shutdown_event(self) -> None:
+        """The worker's own event is handed out as it is, the same object for each of its connections."""
+        context = SimpleNamespace(terminated=FakeEvent())
+        first, second = (on_hypercorn(None, context=context).shutdown_event() for _ in range(2))
+        assert first is second is context.terminated
+        await context.terminated.set()
+        await first.wait()
+        assert first.is_set()
+
+    @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(terminated=object())])
+    async def test_no_shutdown_event(self, context: object) -> None:
+        """A hypercorn that is built otherwise has none, which is no error."""
+        assert on_hypercorn(None, context=context).shutdown_event() is None
+
+    async def test_is_lost(self) -> None:
+        """The stream's flag is passed on."""
+        assert on_hypercorn(None).is_lost is False
+        assert on_hypercorn(None, closed=True).is_lost is True
+
+    async def test_abort_on_asyncio(self) -> None:
+        """The asyncio worker's transport is aborted."""
+        transport = FakeTransport()
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+        assert on_hypercorn(server).abort() is True
+        assert transport.aborted
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_abort_on_trio(self, *, tls: bool) -> None:
+        """The trio worker's socket is closed, also from under TLS."""
+        socket = FakeSocket()
+        stream = SimpleNamespace(socket=socket)
+        server = OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream)
+        assert on_hypercorn(server).abort() is True
+        assert socket.closed
+        assert len(socket.options) == 1
+
+    async def test_abort_on_trio_without_a_socket(self) -> None:
+        """A stream that is no socket's cannot be aborted."""
+        assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
+
+    async def test_abort_without_a_connection(self) -> None:
+        """Where the chain to the connection is broken (HTTP/3), there is no abort."""
+        assert on_hypercorn(None).abort() is False
+        assert on_hypercorn(None, send=plain).abort() is False
+
+    @pytest.mark.parametrize("between_requests", [False, True])
+    async def test_no_abort_of_the_next_request(self, *, between_requests: bool) -> None:
+        """A connection that carries the next request is left alone; between requests it is still this one's."""
+        transport = FakeTransport()
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+        current = None if between_requests else object()
+        assert on_hypercorn(server, protocol={"stream": current}).abort() is between_requests
+        assert transport.aborted is between_requests
+
+
+class FakeH2:
+    """hypercorn's H2Protocol as far as a reset goes, on a connection that may be stalled as a whole."""
+
+    def __init__(self, nursery: Any, *, stalled: bool = False) -> None:
+        self.calls: list[object] = []
+        self.transport = FakeTransport()
+        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain))
+        self.stalled = stalled
+        self.attributes: dict[str, Any] = {
+            "streams": {1: object()},
+            "stream_buffers": {1: SimpleNamespace(close=self.close_buffer)},
+            "connection": SimpleNamespace(reset_stream=self.reset_stream),
+            "priority": SimpleNamespace(unblock=self.calls.append),
+            "has_data": FakeEvent(),
+            "task_group": SimpleNamespace(spawn=nursery.start_soon),
+            "_flush": self.flush,
+        }
+
+    def connection(self) -> Any:
+        return on_hypercorn(self.server, protocol=self.attributes, context=SimpleNamespace(terminated=FakeEvent()))
+
+    def reset_stream(self, stream_id: int, error_code: int) -> None:
+        self.calls.append(("reset", stream_id, error_code))
+
+    async def close_buffer(self) -> None:
+        self.calls.append("closed")
+
+    async def flush(self) -> None:
+        while self.stalled and not self.transport.aborted:
+            await checkpoint()
+        self.calls.append("flushed")
+
+
+class TestHypercornH2:
+    async def test_abort_resets_only_the_stream(self) -> None:
+        """The stream is reset with CANCEL, its waiting writer let go, and the connection stays."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            assert h2.connection().abort() is True
+        assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
+        assert not h2.transport.aborted
+
+    async def test_stalled_connection_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
+        monkeypatch.setattr("sse_trio._servers._RESET_WITHIN", 0.01)
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery, stalled=True)
+            assert h2.connection().abort() is True
+        assert h2.transport.aborted
+
+    async def test_stream_that_is_gone(self) -> None:
+        """Aborting a stream that the client reset, or that has ended, is done already."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["streams"].clear()
+            assert h2.connection().abort() is True
+        assert h2.calls == []
+
+    async def test_refused_reset(self) -> None:
+        """If h2 refuses (the connection is closed), nothing has been done."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            del h2.attributes["task_group"]
+            assert h2.connection().abort() is False
+
+    async def test_stream_that_ends_meanwhile(self) -> None:
+        """The task that sends the reset runs among the server's own, so it never raises."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["stream_buffers"].clear()
+            assert h2.connection().abort() is True
+        assert h2.calls == [("reset", 1, 8)]
+
+    async def test_the_rest_is_the_connection_s(self) -> None:
+        """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1; `send` leaves nothing unsent."""
+        async with anyio.create_task_group() as nursery:
+            connection = FakeH2(nursery).connection()
+            await connection.wait_flushed()
+            assert connection.is_lost is False
+            assert connection.shutdown_event().is_set() is False
+
+
+async def test_every_connection_has_the_interface() -> None:
+    """Each adapter offers all that `ServerConnection` names, whatever the server is."""
+    names = {name for name in vars(ServerConnection) if not name.startswith("_")} | set(
+        ServerConnection.__annotations__
+    )
+    for connection in (on_uvicorn(), on_hypercorn(None), connection_of(plain, plain)):
+        assert names <= set(dir(connection))
+    assert {"is_set", "wait"} <= set(dir(ServerShutdown))
