@@ -135,30 +135,29 @@ class RedisStore(OpenedOnce):
         """See :class:`EventStore`. It has a connection of its own."""
         self._check_open()
         send_stream, receive_stream = create_memory_object_stream[Page](0)
-        async with receive_stream, open_service_group() as task_group:
+        async with send_stream, receive_stream, open_service_group() as task_group:
             task_group.start_soon(self._follow, send_stream, after)
             yield receive_stream
 
     async def _follow(self, send_stream: MemoryObjectSendStream[Page], after: EventId) -> None:
         backoff = Backoff()
         last: EventId | Page = after
-        async with send_stream:
-            while True:
-                try:
-                    async with self._server.connect(block=self._server.reply_within) as client:
-                        page = await self._log.read(client, ALL_TOPICS, last, FOLLOWED_AT_ONCE)
-                        while True:
-                            backoff.reset()
-                            if page.events or page.gap:
-                                await send_stream.send(page)
-                                last = page
-                            page = await self._next_page(client, last)
-                except Exception as exc:
-                    if not is_unavailable(exc):
-                        raise
-                    if backoff.failures == 0:
-                        _logger.warning("following %s failed (%r); connecting again", self._server.name, exc)
-                await backoff.wait()
+        while True:
+            try:
+                async with self._server.connect(block=self._server.reply_within) as client:
+                    page = await self._log.read(client, ALL_TOPICS, last, FOLLOWED_AT_ONCE)
+                    while True:
+                        backoff.reset()
+                        if page.events or page.gap:
+                            await send_stream.send(page)
+                            last = page
+                        page = await self._next_page(client, last)
+            except Exception as exc:
+                if not is_unavailable(exc):
+                    raise
+                if backoff.failures == 0:
+                    _logger.warning("following %s failed (%r); connecting again", self._server.name, exc)
+            await backoff.wait()
 
     async def _next_page(self, client: Redis[bytes], after: EventId | Page) -> Page:
         page = await self._log.wait_page(client, after, self._server.reply_within)

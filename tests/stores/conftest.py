@@ -80,8 +80,8 @@ class FaultProxy:
     don't; ``delay``: a few milliseconds more for every chunk; ``refuse``: new connections are closed at once.
     """
 
-    def __init__(self, port):
-        self._server_port = port
+    def __init__(self, server):
+        self._server_port = server.port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._pairs = set()
         self._commands, self._ear = socket.socketpair()
@@ -129,6 +129,7 @@ class FaultProxy:
         except OSError:
             client.close()
             return
+        server.settimeout(None)  # or MSG_DONTWAIT would wait
         pair = (client, server)
         self._pairs.add(pair)
         for end in pair:
@@ -203,7 +204,7 @@ def make_proxy():
     proxies = []
 
     def make(server):
-        proxies.append(FaultProxy(server.port))
+        proxies.append(FaultProxy(server))
         return proxies[-1]
 
     yield make
