@@ -43,6 +43,6 @@ async def _run(check: Callable[[Places], Awaitable[None]], make_store: MakeStore
 
 def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Places], Awaitable[None]], ...]:
     always = (checks.order, checks.durable, checks.idempotent, checks.gap, checks.gap_while_reading, checks.closed)
-    at_once = (races.join, races.follow, races.unknown_outcome)
+    at_once = (races.join, races.follow, races.falling_behind, races.unknown_outcome)
     restart = checks.restart if durable else checks.new_epoch
     return (*always, restart, *at_once, *((races.shared,) if shared else ()))

@@ -15,7 +15,7 @@ from sse_trio.stores import Retention
 
 from ._store_places import ALL, Places, read_all
 
-__all__ = ("follow", "join", "shared", "unknown_outcome")
+__all__ = ("falling_behind", "follow", "join", "shared", "unknown_outcome")
 
 
 async def join(places: Places) -> None:
@@ -74,6 +74,25 @@ async def follow(places: Places) -> None:
                     await anext(pages)
             (id_,) = await store.append([("a", b"new")])
             assert [event.id for event in (await anext(pages)).events] == [id_], "follow: a cancelled wait lost a page"
+
+
+async def falling_behind(places: Places) -> None:
+    """A follower that is too slow for what is kept is told, and what it is sent is in order and not doubled."""
+    async with places.open("limited", Retention(max_events=5)) as store:
+        start = (await store.read_last(ALL, 0)).tip
+        async with store.follow(start) as pages:
+            for n in range(60):
+                (last,) = await store.append([("a", b"%d" % n)])
+                if n == 0:
+                    assert [event.id for event in (await anext(pages)).events] == [last], "follow: not the first event"
+            seen = start.sequence + 1
+            while seen < last.sequence:
+                page = await anext(pages)
+                for event in page.events:
+                    assert event.id.sequence > seen, f"follow: {event.id} came again, or too late"
+                    missed = event.id.sequence > seen + 1
+                    assert not missed or page.gap, f"follow: no gap, although {event.id} is not the next"
+                    seen = event.id.sequence
 
 
 async def unknown_outcome(places: Places) -> None:
