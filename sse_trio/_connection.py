@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from ._reason import CloseReason
+
 __all__ = ("ServerConnection", "ServerShutdown")
 
 
@@ -59,4 +61,8 @@ class ServerConnection(Protocol):
 
     def shutdown_event(self) -> ServerShutdown | None:
         """The server's own shutdown event, or ``None`` where there is none within reach."""
+        ...
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        """Be told why the stream ended, once, when its producers are gone. For the servers of tests."""
         ...

@@ -39,8 +39,9 @@ class DetachedTask(Protocol):
 class Loop(Protocol):
     """The running event loop, bound once and kept by whoever needs it often."""
 
-    def current_time(self) -> float:
-        """Return the loop's clock, in seconds."""
+    @property
+    def current_time(self) -> Callable[[], float]:
+        """The loop's clock, in seconds; bound once and called often."""
         ...
 
     def new_parking(self) -> Parking:

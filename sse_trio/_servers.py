@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from ._connection import ServerConnection, ServerShutdown
+    from ._reason import CloseReason
 
 __all__ = ("EXTENSION", "connection_of", "find_connection")
 
@@ -82,6 +83,9 @@ class _Unknown:
 
     def shutdown_event(self) -> ServerShutdown | None:
         return None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        """No server wants to know."""
 
 
 class _Uvicorn(_Unknown):

@@ -36,12 +36,13 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for what can't be a source, with what to write instead."""
     if isinstance(source, AsyncIterable):
         if args:
-            msg = f"{args!r} are arguments for a producer, but the source is a {type(source).__name__}, not a function"
+            name = type(cast("object", source)).__name__
+            msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
             raise TypeError(msg)
     elif inspect.isasyncgenfunction(_innermost(source)):
         msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
         raise TypeError(msg)
-    elif inspect.isgeneratorfunction(_innermost(source)) or (isinstance(source, Iterable) and not callable(source)):
+    elif inspect.isgeneratorfunction(_innermost(source)) or (not callable(source) and isinstance(source, Iterable)):
         msg = (
             "the source is a synchronous iterable, which would block the event loop; iterate it in a worker thread "
             "that sends from there: examples/threads.py shows how"

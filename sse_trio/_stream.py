@@ -247,6 +247,7 @@ class Stream:
         self._state.on_overflow = None
         self._receive_channel.close()
         self._group.discard(self, reason)
+        self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
 

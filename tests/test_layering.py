@@ -32,8 +32,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_buffer", "_store"}),
     frozenset({"_channel_state"}),
     frozenset({"_channel"}),
-    frozenset({"_writer", "_group", "_servers"}),
-    frozenset({"_stream", "_sources", "_bridge"}),
+    frozenset({"_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
+    frozenset({"_group", "_bridge"}),
+    frozenset({"_options"}),
+    frozenset({"_stream"}),
     frozenset({"_response", "_hub"}),
     frozenset({"stores", "client"}),
     frozenset({"__init__"}),
@@ -44,10 +46,12 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Who may import what from outside. What is not listed is the standard library or forbidden.
 OUTSIDE: dict[str, frozenset[str]] = {
-    "anyio": frozenset(RANK) - {"_errors", "_reason", "_json", "_connection", "_topics", "_event", "_decoder", "_store"},
+    "anyio": frozenset(RANK)
+    - {"_errors", "_reason", "_json", "_topics", "_connection", "_event", "_decoder", "_store", "_signals"},
     "trio": frozenset({"_loop_trio", "testing"}),
     "asyncio": frozenset({"_loop_asyncio", "testing"}),
     "starlette": frozenset({"_response", "testing"}),
+    "exceptiongroup": frozenset({"_failures"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),

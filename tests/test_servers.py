@@ -173,7 +173,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """uvicorn has none within reach; there the chained signal handlers are the notice."""
+        """It has none within reach; there the chained signal handlers are the notice."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -224,7 +224,7 @@ class TestWaitFlushed:
         await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
 
     async def test_hypercorn_on_asyncio(self) -> None:
-        """hypercorn's StreamWriter buffers as well, and drains in the same way."""
+        """The StreamWriter of hypercorn buffers as well, and drains in the same way."""
         transport = FakeTransport()
         transport.unsent = 5
 

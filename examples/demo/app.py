@@ -139,6 +139,7 @@ def _now() -> int:
 class Page(StaticFiles):
     """The files of the page. Nothing comes from elsewhere, nothing runs inline, and the browser is told so."""
 
+    @override
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Starlette's answer for a file, with our headers."""
         response = super().file_response(*args, **kwargs)

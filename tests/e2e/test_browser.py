@@ -135,12 +135,14 @@ def free_port() -> int:
 @pytest.fixture(params=SERVERS)
 def demo(request, tmp_path):
     """The demo, on each server."""
-    command = (ROOT / "examples/demo/serve.py", "--server", request.param, "--port", "{port}")
+    command = (ROOT / "examples/demo", "--server", request.param, "--port", "{port}")
     server = Server(*command, cwd=tmp_path, log=tmp_path / "demo.log")
     server.start()
     yield server
     server.kill()
 
+
+one_server = pytest.mark.parametrize("demo", SERVERS[:1], indirect=True)  # for what is the page's business alone
 
 RETRY_COMMANDS = {
     "hypercorn": ("-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:{port}", "retry_app:app"),
@@ -301,6 +303,7 @@ def test_what_was_missed_while_disconnected_is_sent(demo, open_page):
 
 
 @pytest.mark.browser
+@one_server
 def test_an_answer_of_204_ends_it_until_the_visitor_connects(demo, open_page):
     """The page doesn't ask again after a 204, says so, and offers to connect."""
     page = open_page(demo)
@@ -316,6 +319,7 @@ def test_an_answer_of_204_ends_it_until_the_visitor_connects(demo, open_page):
 
 
 @pytest.mark.browser
+@one_server
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)])
 def test_fits_the_screen(demo, open_page, name, viewport, scheme):
@@ -328,6 +332,7 @@ def test_fits_the_screen(demo, open_page, name, viewport, scheme):
 
 
 @pytest.mark.browser
+@one_server
 def test_the_chosen_theme_is_kept(demo, open_page):
     """The theme is the system's until the visitor chooses, and the choice outlives a reload."""
     page = open_page(demo, color_scheme="light")

@@ -118,7 +118,7 @@ def test_worker_thread_is_detected(name: str) -> None:
         with anyio.move_on_after(1):
             await anyio.to_thread.run_sync(time.sleep, 0.01)
 
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
 
 
@@ -133,7 +133,7 @@ def test_thread_of_ones_own_is_detected(name: str) -> None:
         threading.Timer(0.01, report).start()
         await done.wait()
 
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
 
 
@@ -141,7 +141,7 @@ def test_executor_is_refused_at_once() -> None:
     """run_in_executor raises where it is called."""
     watch = Watch()
     loop = VirtualTimeLoop(watch)
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         loop.run_in_executor(None, print)
     with pytest.raises(VirtualTimeError):
         watch.check()
@@ -194,7 +194,7 @@ def test_the_loops_own_thread_is_no_thread(name: str) -> None:
 
 
 def test_uvloop_is_refused() -> None:
-    """uvloop has no place for another clock, and says so before a test runs."""
+    """There is no place in uvloop for for another clock, which is said before a test runs."""
     with pytest.raises(ValueError, match="uvloop keeps its own time"):
         virtual_backend(("asyncio", {"use_uvloop": True}))
 
