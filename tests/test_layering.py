@@ -51,7 +51,7 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "trio": frozenset({"_loop_trio", "testing"}),
     "asyncio": frozenset({"_loop_asyncio", "testing"}),
     "starlette": frozenset({"_response", "testing"}),
-    "exceptiongroup": frozenset({"_failures"}),
+    "exceptiongroup": frozenset({"_failures", "stores"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
