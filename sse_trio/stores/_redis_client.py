@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict, TypeVar, final
+from typing import TypedDict, TypeVar, cast, final
 from urllib.parse import urlsplit
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep
@@ -42,7 +42,7 @@ _FAILURES = (RedisError, OSError, BrokenResourceError, ClosedResourceError, EndO
 def is_unavailable(exc: BaseException) -> bool:
     """Whether it is the server or the way to it that failed, and nothing in this process."""
     if isinstance(exc, BaseExceptionGroup):
-        return all(is_unavailable(one) for one in exc.exceptions)
+        return all(is_unavailable(one) for one in cast("BaseExceptionGroup[BaseException]", exc).exceptions)
     return isinstance(exc, _FAILURES)
 
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, cast, final
+from hashlib import sha1
+from typing import cast, final
+
+from coredis import Redis
+from coredis.exceptions import NoScriptError
 
 from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
@@ -17,9 +21,6 @@ from ._gaps import Start, asked_for, make_page
 from ._group_commit import Append
 from ._redis_scripts import APPEND, READ
 from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
-
-if TYPE_CHECKING:
-    from coredis import Redis
 
 __all__ = ("RedisLog",)
 
@@ -131,7 +132,11 @@ class RedisLog:
 
     async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
         known = (new_epoch(), self._seen.epoch, self._seen.sequence)
-        answer: object = await client.register_script(script)([f"{self._root}meta"], [*known, *args])
+        keys, values = [f"{self._root}meta"], [*known, *args]
+        try:
+            answer = await client.evalsha(sha1(script.encode()).hexdigest(), keys, values)  # noqa: S324 -- Redis' name
+        except NoScriptError:  # the server is new, or has forgotten
+            answer = await client.eval(script, keys, values)
         return cast("list[bytes]", answer)
 
     def _saw(self, id_: EventId) -> None:

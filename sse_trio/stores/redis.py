@@ -63,7 +63,7 @@ class RedisStore(OpenedOnce):
         clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines.
     """
 
-    def __init__(  # noqa: PLR0913 -- options, named
+    def __init__(
         self,
         url: str,
         *,

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from anyio import fail_after
 
-from . import _store_checks as checks, _store_races as races
+from . import _store_checks as checks
+from . import _store_races as races
 from ._store_places import MakeStore, Places
 
 __all__ = ("MakeStore", "check_event_store")

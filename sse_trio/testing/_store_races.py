@@ -36,14 +36,15 @@ async def join(places: Places) -> None:
         events, _ = await read_all(store, ALL, after, limit=5)
         joined.append((after.sequence, [event.id.sequence for event in events], registered))
 
-    async with places.open() as store, create_task_group() as task_group:
+    async with places.open() as store:
         start = (await store.read_last(ALL, 0)).tip
-        task_group.start_soon(follow_all, start)
-        for topic in ("a", "b", "c"):
-            task_group.start_soon(publish, topic)
-        for n in range(30):
-            await come(EventId(start.epoch, live[-1 - n % len(live)]) if live else start)
-    assert live == list(range(start.sequence + 1, start.sequence + 121)), "follow: not each event once and in order"
+        async with create_task_group() as task_group:
+            task_group.start_soon(follow_all, start)
+            for topic in ("a", "b", "c"):
+                task_group.start_soon(publish, topic)
+            for n in range(30):
+                await come(EventId(start.epoch, live[-1 - n % len(live)]) if live else start)
+        assert live == list(range(start.sequence + 1, start.sequence + 121)), "follow: not each event once, in order"
     for after, read, registered in joined:
         last = read[-1] if read else after
         seen = read + [sequence for sequence in live[registered:] if sequence > last]
@@ -81,6 +82,7 @@ async def falling_behind(places: Places) -> None:
     async with places.open("limited", Retention(max_events=5)) as store:
         start = (await store.read_last(ALL, 0)).tip
         async with store.follow(start) as pages:
+            last = start
             for n in range(60):
                 (last,) = await store.append([("a", b"%d" % n)])
                 if n == 0:
