@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import fail_after
 
@@ -40,6 +40,19 @@ async def _run(check: Callable[[Places], Awaitable[None]], make_store: MakeStore
             await check(Places(make_store, check.__name__))
     except TimeoutError as exc:
         raise AssertionError(f"{check.__name__}: the check got nowhere for {_PATIENCE:g} s") from exc
+    except Exception as exc:
+        failure = next((one for one in _leaves(exc) if isinstance(one, AssertionError)), None)
+        if failure is None:
+            raise
+        raise failure from None  # several tasks of a check may have failed, of one cause
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    inner: tuple[BaseException, ...] = getattr(exc, "exceptions", ())  # of a group
+    if not inner:
+        yield exc
+    for one in inner:
+        yield from _leaves(one)
 
 
 def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Places], Awaitable[None]], ...]:

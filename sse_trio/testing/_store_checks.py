@@ -88,17 +88,17 @@ async def idempotent(places: Places) -> None:
 
 async def gap(places: Places) -> None:
     """Gap, events and order are right for every id and every kind of selection, after every append."""
-    limits = Retention(max_events=12, max_bytes=100), Retention(max_events=5, max_bytes=60)
+    limits = Retention(max_events=12, max_bytes=170), Retention(max_events=5, max_bytes=60)
     chance = random.Random(4)  # noqa: S311 -- a test
     async with places.open("limited", *limits) as store:
         model = StoreModel(store.epoch, *limits)
-        for step in range(25):
+        for step in range(21):
             topics = chance.choices(
                 ("a", "b", "p/1", "p/2/3", "p/4"), (9, 1, 3, 1, 1), k=chance.choice((1, 1, 1, 2, 20))
             )
             items = [(topic, b"x" * chance.randrange(30)) for topic in topics]
             model.appended(await store.append(items), items)
-            if step % 4 == 0:
+            if step % 5 == 0:
                 await _check_every_id(store, model)
         for count in (0, 1, 3, 100):
             for asked in _SELECTIONS:

@@ -69,12 +69,22 @@ async def follow(places: Places) -> None:
                 assert (page.gap is not None) == missed, f"follow: gap is {page.gap} after {after}"
                 left = [id_ for id_ in ids[4:] if missed or id_ > after]
                 assert [event.id for event in page.events] == left, f"follow: wrong events after {after}"
-        async with store.follow(ids[-1]) as pages:
-            for _ in range(3):
-                with move_on_after(0.001):
-                    await anext(pages)
-            (id_,) = await store.append([("a", b"new")])
-            assert [event.id for event in (await anext(pages)).events] == [id_], "follow: a cancelled wait lost a page"
+    async with places.open() as store:
+        await _cancel_followers_waits(store, EventId(store.epoch, 0))
+
+
+async def _cancel_followers_waits(store: EventStore, after: EventId) -> None:
+    chance = random.Random(1)  # noqa: S311 -- a test
+    seen: list[int] = []
+    async with store.follow(after) as pages:
+        for n in range(40):
+            await store.append([("a", b"%d" % n)])
+            with move_on_after(chance.random() * 0.004):
+                await _collect(pages, seen, n + 1)
+        await _collect(pages, seen, 40)
+    assert seen == list(range(after.sequence + 1, after.sequence + 41)), (
+        "follow: a cancelled wait lost or doubled events"
+    )
 
 
 async def falling_behind(places: Places) -> None:
