@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ("WakeSocket", "Waker")
 
+_DESCRIPTORS = "/proc/self/fd"
 _logger = logging.getLogger("sse_trio")
 
 
@@ -36,10 +37,10 @@ class _Directory:
     def __init__(self, database: str) -> None:
         self.path = f"{database}.wake"
         Path(self.path).mkdir(exist_ok=True)
-        self._descriptor = os.open(self.path, os.O_RDONLY) if Path("/proc/self/fd").is_dir() else None
+        self._descriptor = os.open(self.path, os.O_RDONLY) if Path(_DESCRIPTORS).is_dir() else None
 
     def address(self, name: str) -> str:
-        return f"{self.path if self._descriptor is None else f'/proc/self/fd/{self._descriptor}'}/{name}"
+        return f"{self.path if self._descriptor is None else f'{_DESCRIPTORS}/{self._descriptor}'}/{name}"
 
     def close(self) -> None:
         if self._descriptor is not None:

@@ -142,7 +142,7 @@ class SQLiteStore(OpenedOnce):
         limiter = CapacityLimiter(1)
         reader = await self._in_thread(lambda: SQLiteReader(open_file(self._path)), limiter)
         try:
-            with WakeSocket(self._path) as wake:
+            with await self._in_thread(lambda: WakeSocket(self._path), limiter) as wake:
 
                 async def wait_page(after: EventId | Page) -> Page:
                     return await self._wait_page(reader, limiter, wake, after)

@@ -298,7 +298,7 @@ async def test_an_honest_store_passes():
 @pytest.mark.parametrize(("broken", "promise"), BROKEN, ids=[broken.__name__ for broken, _ in BROKEN])
 async def test_a_broken_promise_is_named(broken, promise):
     """A store that breaks one promise fails the kit, and the failure begins with the promise's name."""
-    with pytest.raises(AssertionError, match=rf"^({promise})"):
+    with pytest.raises(AssertionError, match=rf"\A({promise})"):
         await check(broken)
 
 
