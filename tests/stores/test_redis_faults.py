@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import os
 import random
@@ -18,20 +17,11 @@ from sse_trio.stores import EventId, TopicFilter
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.usefixtures("real_clock"),
-    # coredis 6.9 doesn't close the streams of a connection that could not be made.
+    pytest.mark.usefixtures("real_clock", "forgive_coredis"),
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]
 ALL = TopicFilter("*")
 FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "40"))
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog):
-    """Silence coredis, which logs each failed connection with its traceback."""
-    caplog.set_level("CRITICAL", logger="coredis")
-    yield
-    gc.collect()  # here, where what coredis left is forgiven
 
 
 def load_faults():
