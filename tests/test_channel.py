@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import math
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, WouldBlock
 
@@ -488,3 +486,88 @@ async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:
     assert send_channel.statistics().current_buffer_bytes == len("event: adata: 1") + 6
     assert len(take_all(receive_channel)) == 1
     assert send_channel.statistics().current_buffer_bytes == 0
+
+
+# --- ends that were not closed
+
+
+async def test_forgotten_send_channel_is_closed() -> None:
+    """A send channel that is collected unclosed warns, and the receiver gets to the end all the same."""
+    send_channel, receive_channel = open_event_channel()
+    with receive_channel:
+        await send_channel.send("last")
+        assert (await receive_channel.receive()).data == "last"
+        receiving = Receiving(receive_channel)
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(receiving.run)
+            await wait_all_tasks_blocked()
+            with pytest.warns(ResourceWarning, match="unclosed EventSendChannel"):
+                del send_channel
+        assert receiving.outcome == "EndOfStream"
+
+
+async def test_forgotten_receive_channel_is_closed() -> None:
+    """A receive channel that is collected unclosed warns, and a sender that waits gets an error."""
+    send_channel, receive_channel = open_event_channel(1)
+    with send_channel:
+        send_channel.send_nowait("first")
+        sending = Sending(send_channel, "second")
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(sending.run)
+            await wait_all_tasks_blocked()
+            with pytest.warns(ResourceWarning, match="unclosed EventReceiveChannel"):
+                del receive_channel
+        assert sending.outcome == "BrokenResourceError"
+
+
+async def test_end_forgotten_before_anybody_waited() -> None:
+    """It is the same for an end that is collected before the channel was used in the event loop."""
+    send_channel, receive_channel = open_event_channel()
+    with receive_channel:
+        with pytest.warns(ResourceWarning):
+            del send_channel
+        with pytest.raises(EndOfStream):
+            await receive_channel.receive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_forgotten_end_is_closed_where_warnings_are_errors() -> None:
+    """An end that is collected unclosed is closed, whatever becomes of the warning."""
+    send_channel, receive_channel = open_event_channel()
+    with receive_channel:
+        del send_channel  # pytest's own filter makes the warning an error, which __del__ can't raise
+        assert receive_channel.statistics().open_send_channels == 0
+
+
+async def test_forgetting_both_ends_warns_once() -> None:
+    """Of a channel that is collected as a whole only one end warns: there is nobody left to wait."""
+    pair = open_event_channel()
+    with pytest.warns(ResourceWarning) as warned:
+        del pair
+    assert len(warned) == 1
+
+
+async def test_nobody_to_wait_no_warning() -> None:
+    """An end whose other side is closed may be dropped: nobody waits for it."""
+    send_channel, receive_channel = open_event_channel()
+    receive_channel.close()
+    del send_channel
+    send_channel, receive_channel = open_event_channel()
+    send_channel.close()
+    del receive_channel
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_end_collected_in_a_thread() -> None:
+    """The collector may run in any thread; the receiver is woken in its own."""
+    send_channel, receive_channel = open_event_channel()
+    ends = [send_channel]
+    del send_channel
+    with receive_channel:
+        receiving = Receiving(receive_channel)
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(receiving.run)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.warns(ResourceWarning):
+                await anyio.to_thread.run_sync(ends.clear)
+        assert receiving.outcome == "EndOfStream"
