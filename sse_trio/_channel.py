@@ -332,10 +332,11 @@ class EventReceiveChannel(_End):
             try:
                 event = self.receive_nowait()
             except WouldBlock:
-                await self._wait_readable()
+                pass  # and wait outside of here, or a cancellation would say "during handling of WouldBlock"
             else:
                 self._received_at_once += 1
                 return event
+            await self._wait_readable()
 
     def receive_nowait(self) -> ServerSentEvent:
         """Receive the oldest event if there is one. Not a checkpoint.
