@@ -85,6 +85,9 @@ def open_event_channel(
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
     _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    if conflate is not None and not callable(conflate):
+        msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
+        raise TypeError(msg)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor

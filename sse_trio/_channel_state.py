@@ -243,7 +243,7 @@ class ChannelState:
         if self.buffer is self.fifo:  # else the limits stay 0: the fast way knows nothing of keys
             held = len(self.fifo)
             self.slice_begin = held
-            self.slice_events = min(held + SLICE_EVENTS, self.max_buffer_size)
+            self.slice_events = min(held - 1 + SLICE_EVENTS, self.max_buffer_size)  # with the event that has just come
             self.slice_step = min(held + 1, self.slice_events)
             self.slice_bytes = min(self.fifo.size + SLICE_BYTES, self.max_buffer_bytes)
 
