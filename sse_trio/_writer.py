@@ -86,7 +86,7 @@ class Writer:
         self._connection = connection
         self._state = state
         self._send = send
-        self._head = head
+        self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
