@@ -195,6 +195,8 @@ class Writer:
         self.idle_since = None
         self.write_began = self._loop.current_time()
         await self._send(message)
+        if self._connection.send_is_unbounded:
+            await self._connection.wait_flushed()
         self.write_began = None
         self.idle_since = self._loop.current_time()
 
