@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._clock import (
-    VirtualTimeError as VirtualTimeError,
-)
-from ._clock import (
-    virtual_backend as virtual_backend,
-)
-from ._clock import (
-    wait_all_tasks_blocked as wait_all_tasks_blocked,
-)
+from ._clock import VirtualTimeError as VirtualTimeError
+from ._clock import virtual_backend as virtual_backend
+from ._clock import wait_all_tasks_blocked as wait_all_tasks_blocked
 from ._stream import TestStream as TestStream
 from ._stream import open_test_stream as open_test_stream
 
