@@ -94,7 +94,7 @@ def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str
     if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
         msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
         raise TypeError(msg)
-    if max_buffer_size < 0 or math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes):
+    if max_buffer_size < 0 or (math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes)):
         msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
         raise ValueError(msg)
     if not max_buffer_bytes > 0:
@@ -234,11 +234,12 @@ class EventSendChannel(_End):
             state.end_slice()
             await checkpoint()
             state.check_sendable(closed=self._closed)
-        if not state.accept(event, size):
+        key = state.buffer.key_of(event)
+        if not state.accept(event, size, key):
             if state.overflow == "wait":
-                await state.wait_accepted(self, event, size)
+                await state.wait_accepted(self, event, size, key)
             else:
-                state.accept_or_drop(event, size)
+                state.accept_or_drop(event, size, key)
         state.begin_slice()
 
     def send_nowait(self, event: Sendable, /) -> None:
@@ -252,10 +253,11 @@ class EventSendChannel(_End):
         held: Held = event if type(event) is str and is_plain(event) else as_event(event)
         size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
-        if not state.accept(held, size):
+        key = state.buffer.key_of(held)
+        if not state.accept(held, size, key):
             if state.overflow == "wait":
                 raise WouldBlock
-            state.accept_or_drop(held, size)
+            state.accept_or_drop(held, size, key)
 
     def started(self) -> None:
         """Say that set-up is over: the response sends its status and headers now, without waiting for an event.
@@ -353,6 +355,8 @@ class EventReceiveChannel(_End):
             await waiting.parking.park()
         finally:
             state.end_waiting(waiting)
+        if self._closed:
+            state.call_receiver()  # the event that this end was called to is another's now
 
     def __aiter__(self) -> Self:
         return self
@@ -379,4 +383,3 @@ class EventReceiveChannel(_End):
 
     def __del__(self) -> None:
         self._warn_unclosed(self._state.open_senders)
-

@@ -34,6 +34,10 @@ class AsyncioParking:
         finally:
             self._future = None
 
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._future is not None and not self._future.done()
+
     def unpark(self) -> None:
         """Let the parked task go on."""
         future = self._future
