@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
 from ._buffer import Buffer, FifoBuffer, Held, encode_held, size_of
-from ._loop import Loop, Parking, current_loop
+from ._loop import Loop, Parked, Parking, current_loop
 
 if TYPE_CHECKING:
     from ._reason import CloseReason
@@ -56,7 +56,7 @@ class WaitingReceive:
 
     __slots__ = ("called", "end", "parking")
 
-    def __init__(self, end: object, parking: Parking) -> None:
+    def __init__(self, end: object, parking: Parked) -> None:
         self.end = end
         self.parking = parking
         self.called = False

@@ -383,7 +383,7 @@ class Stream:
         if self._commit_at <= now:
             self._commit_at = math.inf
             self._state.started = True
-            self._writer.wake()
+            self._writer.unpark()
         return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
