@@ -219,7 +219,7 @@ class ChannelState:
     def _first_waiting_send(self) -> WaitingSend | None:
         waiting = self.waiting_sends
         while waiting and not waiting[0].parking.is_parked():
-            waiting.popleft()
+            waiting.pop(0)
         return waiting[0] if waiting else None
 
     def _admit_first(self) -> Held:

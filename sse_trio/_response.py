@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -30,6 +31,7 @@ RAW_HEADERS = (
     (b"x-accel-buffering", b"no"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
@@ -118,7 +120,7 @@ class EventSourceResponse(Response):
             on_error=on_error,
             on_close=on_close,
             sep=sep,
-            labels=labels or {},
+            labels=NO_LABELS if labels is None else labels,
             group=group,
         )
         self._receive_channel, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
@@ -147,8 +149,7 @@ class EventSourceResponse(Response):
             await self._answer_head(send, head)
         else:
             stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
-            producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
-            await stream.serve(producers)
+            await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 import logging
 import math
 from random import randrange, uniform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
 
-from ._channel import EventReceiveChannel
+from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
 from ._event import ServerSentEvent
 from ._failures import collapse, is_failure, without_own
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 __all__ = ("Stream",)
+
+Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 
 logger = logging.getLogger("sse_trio")
 
@@ -133,8 +135,12 @@ class Stream:
 
     # --- the life of a stream
 
-    async def serve(self, producers: list[Producer]) -> None:
-        """Run the producers and write what they send, until the stream has ended in one way or another."""
+    async def serve(self, producers: Producers) -> None:
+        """Run the producers and write what they send, until the stream has ended in one way or another.
+
+        ``producers`` is emptied: each is let go of when it has begun, so that a channel that it forgets to close is
+        noticed.
+        """
         self._run.add(self)
         try:
             self._begin(self._run.loop.current_time())
@@ -155,45 +161,38 @@ class Stream:
         self._writer.start()
         self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
 
-    async def _serve_producers(self, producers: list[Producer]) -> Exception | None:
+    async def _serve_producers(self, producers: Producers) -> Exception | None:
         # Returns the failure of a producer; a cancellation from outside is raised, with everything written.
         try:
             with self._scope:
                 if producers and self.reason is None:
-                    await self._produce(producers)
+                    self._producing = True
+                    await (self._run_producer(*producers.pop()) if len(producers) == 1 else self._run_all(producers))
+                self._producing = False
                 if self.reason is None:
                     self._writer.finish()
                 while self.reason is None:
                     await self._parking.park()
         except BaseException as exc:
+            self._producing = False
             if isinstance(exc, Exception):
                 self.end(CloseReason.FAILED)
                 return exc
             self.end(CloseReason.FAILED if is_failure(exc) else CloseReason.CANCELLED)
             await self._write_rest(None)
             raise
+        self._producing = False
         return None
 
-    async def _produce(self, producers: list[Producer]) -> None:
-        # Each producer is let go of when it has begun: a channel that one forgets to close is noticed then.
-        self._producing = True
-        try:
-            if len(producers) == 1:
-                await self._run_producer(producers.pop())
-            else:
-                await self._run_in_nursery(producers)
-        finally:
-            self._producing = False
-
-    async def _run_in_nursery(self, producers: list[Producer]) -> None:
+    async def _run_all(self, producers: Producers) -> None:
         try:
             async with create_task_group() as nursery:
                 while producers:
-                    nursery.start_soon(self._run_producer, producers.pop(0))
+                    nursery.start_soon(self._run_producer, *producers.pop(0))
         except BaseException as exc:
             raise collapse(exc) from None
 
-    async def _run_producer(self, producer: Producer) -> None:
+    async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
         try:
             await producer()
         except BaseException as exc:
@@ -203,26 +202,24 @@ class Stream:
             if rest is None or rest is exc:
                 raise
             raise rest from None
+        finally:
+            if send_channel is not None:
+                send_channel.close()
 
     async def _watch_disconnect(self) -> None:
         # Detached: it is in the server's code only, is cancelled when the stream closes, and nobody waits for it.
+        dropped = 0
         try:
             if self._connection.wait_disconnect is not None:
                 await self._connection.wait_disconnect()
             else:
-                await self._receive_disconnect(self._receive)
+                while not (message := await self._receive())["type"].endswith("disconnect"):
+                    dropped += len(message.get("body", b""))
+            if not self._writer.final_began:
+                self.end(CloseReason.DISCONNECTED)
         except Exception as exc:  # noqa: BLE001 -- raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
-        else:
-            if not self._writer.final_began:
-                self.end(CloseReason.DISCONNECTED)
-
-    async def _receive_disconnect(self, receive: Receive) -> None:
-        dropped = 0
-        try:
-            while not (message := await receive())["type"].endswith("disconnect"):
-                dropped += len(message.get("body", b""))
         finally:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)

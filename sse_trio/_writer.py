@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -150,6 +150,7 @@ class Writer:
             outcome = Outcome.FAILED
         finally:
             self.write_began = None
+            self._state.end_waiting(self._waiting)
             self.outcome = outcome
             self._task_runs = False
             on_done, self._on_done = self._on_done, None  # no circle is left for the collector
@@ -159,14 +160,18 @@ class Writer:
     async def _write_all(self) -> None:
         state = self._state
         while not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
-            await self._park()
+            await self._parked()
+            state.end_waiting(self._waiting)
+        head, self._head = self._head, None  # streams live long
+        assert head is not None
         self.has_begun = True
-        await self._write(self._head)
+        await self._write(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         batch = self._opening + state.take_batch()
         await self._write_body(batch)
         while not await self._write_next():
-            await self._park()
+            await self._parked()
+            state.end_waiting(self._waiting)
         if self._last:
             await self._write_body(self._last)
         if self._with_final:
@@ -202,10 +207,7 @@ class Writer:
         self.write_began = None
         self.idle_since = self._loop.current_time()
 
-    async def _park(self) -> None:
-        state = self._state
-        state.begin_waiting(self._waiting)
-        try:
-            await self._waiting.parking.park()
-        finally:
-            state.end_waiting(self._waiting)
+    def _parked(self) -> Awaitable[None]:
+        # No coroutine of its own, of which an idle stream would hold one more; so end_waiting() is the caller's.
+        self._state.begin_waiting(self._waiting)
+        return self._waiting.parking.park()
