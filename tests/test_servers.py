@@ -391,6 +391,7 @@ class TestHypercornH2:
         """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
             connection = FakeH2(nursery).connection()
+            assert connection.send_is_unbounded
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
 
