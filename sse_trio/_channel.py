@@ -85,6 +85,9 @@ def open_event_channel(
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
     _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    if conflate is not None and not callable(conflate):
+        msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
+        raise TypeError(msg)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
@@ -179,12 +182,16 @@ class _End:
     ) -> None:
         await self.aclose()
 
-    def _warn_unclosed(self, other_ends: int) -> bool:
-        if self._closed or not other_ends:
-            return False
+    def _close_late(self, close: Callable[[object], None]) -> None:
+        # Whoever forgot to close an end must not keep the other one waiting for ever. Collected in any thread. First
+        # the closing, since a warning may be an error.
+        loop = self._state.loop
+        if loop is None:  # nobody has waited yet
+            close(None)
+        else:
+            loop.call_soon_threadsafe(partial(close, None))
         message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
         warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
-        return True
 
 
 @final
@@ -300,9 +307,8 @@ class EventSendChannel(_End):
         self._state.open_senders += 1
 
     def __del__(self) -> None:
-        # A producer that forgot to close must not keep its stream open for ever. Collected in any thread.
-        if self._warn_unclosed(self._state.open_receivers) and self._state.loop is not None:
-            self._state.loop.call_soon_threadsafe(partial(self._state.close_sender, None))
+        if not self._closed and self._state.open_receivers:
+            self._close_late(self._state.close_sender)
 
 
 @final
@@ -329,10 +335,11 @@ class EventReceiveChannel(_End):
             try:
                 event = self.receive_nowait()
             except WouldBlock:
-                await self._wait_readable()
+                pass  # and wait outside of here, or a cancellation would say "during handling of WouldBlock"
             else:
                 self._received_at_once += 1
                 return event
+            await self._wait_readable()
 
     def receive_nowait(self) -> ServerSentEvent:
         """Receive the oldest event if there is one. Not a checkpoint.
@@ -382,4 +389,6 @@ class EventReceiveChannel(_End):
         self._state.open_receivers += 1
 
     def __del__(self) -> None:
-        self._warn_unclosed(self._state.open_senders)
+        if not self._closed and self._state.open_senders:
+            self._close_late(self._state.close_receiver)
+

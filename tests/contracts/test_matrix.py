@@ -77,6 +77,24 @@ async def cancel(cell: Any, stream: Any) -> None:
     stream.cancel()
 
 
+async def shut_down_stalled(cell: Any, stream: Any) -> None:
+    await stall_shielded(cell, stream)
+    await cell.sleep(2)
+    stream.request_shutdown()
+
+
+async def shut_down_stalled_by_group(cell: Any, stream: Any) -> None:
+    await stall_shielded(cell, stream)
+    await cell.sleep(2)
+    cell.group.request_shutdown()
+
+
+async def cancel_stalled(cell: Any, stream: Any) -> None:
+    await stall_shielded(cell, stream)
+    await cell.sleep(2)
+    stream.cancel()
+
+
 async def release_failures(cell: Any, stream: Any) -> None:
     await stream.receive()
     await cell.settle()
@@ -126,6 +144,9 @@ ENDINGS = (
         "disconnect while blocked in send", FLOOD, disconnect_while_blocked, "head 1", R.DISCONNECTED,
         {"max_buffer_size": 1},
     ),
+    Ending(
+        "disconnect with grace", ("1", ["closing"], "late"), disconnect, "head 1", R.DISCONNECTED, {"grace": 5},
+    ),
     Ending("shutdown", ("1", ...), shut_down, "head 1 final", R.SHUTDOWN),
     Ending("shutdown by the group", ("1", ...), shut_down_by_group, "head 1 final", R.SHUTDOWN, PLAIN),
     Ending(
@@ -134,6 +155,9 @@ ENDINGS = (
     ),
     Ending("send timeout on head", TICKS, stall_at_once, "", R.SEND_TIMEOUT, SHORT_TIMEOUT, aborted=True),
     Ending("send timeout on body", TICKS, stall, "head 1", R.SEND_TIMEOUT, SHORT_TIMEOUT, aborted=True),
+    Ending(
+        "send timeout on body, shielded", TICKS, stall_shielded, "head 1", R.SEND_TIMEOUT, SHORT_TIMEOUT, aborted=True
+    ),
     Ending(
         "send timeout on ping", ("1", ...), stall, "head 1", R.SEND_TIMEOUT, SHORT_TIMEOUT | {"ping": 2}, aborted=True
     ),
@@ -157,6 +181,10 @@ ENDINGS = (
     Ending("lifetime", ("1", ...), nothing, "head 1 final", R.LIFETIME, {"max_lifetime": 10}),
     Ending("kick", ("1", ...), kick, "head 1 final", R.KICKED, {"labels": {"user": "1"}}),
     Ending("outer cancel", ("1", ...), cancel, "head 1 final", R.CANCELLED),
+    Ending(
+        "outer cancel with farewell", ("1", ...), cancel, "head 1 bye final", R.CANCELLED,
+        {"farewell": ServerSentEvent("bye")},
+    ),
     Ending("producer fails before commit", (BOOM,), nothing, "", R.FAILED, {"commit_within": 3}, Failed),
     Ending("producer fails after events", ("1", 1, "2", BOOM), nothing, "head 1 2", R.FAILED, raises=Failed),
     Ending(
@@ -169,6 +197,27 @@ ENDINGS = (
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
 async def test_ending(ending: Ending, cell: Any, show: Callable[[Any], str]) -> None:
     """The stream ends in one orderly way: messages, clean-up before on_close before the return, one reason."""
+    await check_ending(ending, cell, show)
+
+
+STALLED = (
+    Ending("shutdown", TICKS, shut_down_stalled, "head 1", R.SHUTDOWN, aborted=True),
+    Ending("outer cancel", TICKS, cancel_stalled, "head 1", R.CANCELLED, aborted=True),
+    Ending("shutdown, no bridge", TICKS, shut_down_stalled_by_group, "head 1", R.SHUTDOWN, PLAIN, SendTimeoutError),
+    Ending("outer cancel, no bridge", TICKS, cancel_stalled, "head 1", R.CANCELLED, PLAIN),
+    Ending("producer fails", ("1", 1, "2", BOOM), stall_shielded, "head 1", R.FAILED, raises=Failed, aborted=True),
+)
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("ending", STALLED, ids=lambda ending: ending.name)
+async def test_ending_while_stalled(ending: Ending, cell: Any, show: Callable[[Any], str]) -> None:
+    """A client that takes nothing, on a server that shields its write, holds no ending up (C11)."""
+    await check_ending(ending, cell, show)
+    assert cell.elapsed < 60
+
+
+async def check_ending(ending: Ending, cell: Any, show: Callable[[Any], str]) -> None:
     error = await run(cell, ending, ending.act)
     check_error(error, ending.raises)
     has_own_channel = hasattr(cell.source, "channel")
