@@ -85,6 +85,9 @@ def open_event_channel(
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
     _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    if conflate is not None and not callable(conflate):
+        msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
+        raise TypeError(msg)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
@@ -94,7 +97,7 @@ def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str
     if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
         msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
         raise TypeError(msg)
-    if max_buffer_size < 0 or math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes):
+    if max_buffer_size < 0 or (math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes)):
         msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
         raise ValueError(msg)
     if not max_buffer_bytes > 0:
@@ -179,12 +182,16 @@ class _End:
     ) -> None:
         await self.aclose()
 
-    def _warn_unclosed(self, other_ends: int) -> bool:
-        if self._closed or not other_ends:
-            return False
+    def _close_late(self, close: Callable[[object], None]) -> None:
+        # Whoever forgot to close an end must not keep the other one waiting for ever. Collected in any thread. First
+        # the closing, since a warning may be an error.
+        loop = self._state.loop
+        if loop is None:  # nobody has waited yet
+            close(None)
+        else:
+            loop.call_soon_threadsafe(partial(close, None))
         message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
         warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
-        return True
 
 
 @final
@@ -234,11 +241,12 @@ class EventSendChannel(_End):
             state.end_slice()
             await checkpoint()
             state.check_sendable(closed=self._closed)
-        if not state.accept(event, size):
+        key = state.buffer.key_of(event)
+        if not state.accept(event, size, key):
             if state.overflow == "wait":
-                await state.wait_accepted(self, event, size)
+                await state.wait_accepted(self, event, size, key)
             else:
-                state.accept_or_drop(event, size)
+                state.accept_or_drop(event, size, key)
         state.begin_slice()
 
     def send_nowait(self, event: Sendable, /) -> None:
@@ -252,10 +260,11 @@ class EventSendChannel(_End):
         held: Held = event if type(event) is str and is_plain(event) else as_event(event)
         size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
-        if not state.accept(held, size):
+        key = state.buffer.key_of(held)
+        if not state.accept(held, size, key):
             if state.overflow == "wait":
                 raise WouldBlock
-            state.accept_or_drop(held, size)
+            state.accept_or_drop(held, size, key)
 
     def started(self) -> None:
         """Say that set-up is over: the response sends its status and headers now, without waiting for an event.
@@ -298,9 +307,8 @@ class EventSendChannel(_End):
         self._state.open_senders += 1
 
     def __del__(self) -> None:
-        # A producer that forgot to close must not keep its stream open for ever. Collected in any thread.
-        if self._warn_unclosed(self._state.open_receivers) and self._state.loop is not None:
-            self._state.loop.call_soon_threadsafe(partial(self._state.close_sender, None))
+        if not self._closed and self._state.open_receivers:
+            self._close_late(self._state.close_sender)
 
 
 @final
@@ -327,10 +335,11 @@ class EventReceiveChannel(_End):
             try:
                 event = self.receive_nowait()
             except WouldBlock:
-                await self._wait_readable()
+                pass  # and wait outside of here, or a cancellation would say "during handling of WouldBlock"
             else:
                 self._received_at_once += 1
                 return event
+            await self._wait_readable()
 
     def receive_nowait(self) -> ServerSentEvent:
         """Receive the oldest event if there is one. Not a checkpoint.
@@ -353,6 +362,8 @@ class EventReceiveChannel(_End):
             await waiting.parking.park()
         finally:
             state.end_waiting(waiting)
+        if self._closed:
+            state.call_receiver()  # the event that this end was called to is another's now
 
     def __aiter__(self) -> Self:
         return self
@@ -378,5 +389,6 @@ class EventReceiveChannel(_End):
         self._state.open_receivers += 1
 
     def __del__(self) -> None:
-        self._warn_unclosed(self._state.open_senders)
+        if not self._closed and self._state.open_senders:
+            self._close_late(self._state.close_receiver)
 

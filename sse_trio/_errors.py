@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
     from ._decoder import ReceivedEvent
 
-__all__ = ("EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
+__all__ = ("EventSourceError", "EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
 
 
 class SSEError(Exception):
@@ -48,6 +50,18 @@ class EventTooLargeError(SSEError):
         )
         self.max_event_size = max_event_size
         self.events = tuple(events)
+
+
+class EventSourceError(SSEError):
+    """An event source gave up: no event stream where one was asked for, or none any more.
+
+    ``response`` is what the server answered, its body read as far as 64 KiB; ``None`` if there was no answer, or if a
+    stream that was there broke. ``__cause__`` is the HTTP client's own error, if that was the reason.
+    """
+
+    def __init__(self, url: str, reason: str, response: httpx.Response | None = None) -> None:
+        super().__init__(f"{url} {reason}")
+        self.response = response
 
 
 class StoreUnavailableError(SSEError, ConnectionError):

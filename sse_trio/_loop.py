@@ -25,6 +25,10 @@ class Parking(Protocol):
     async def park(self) -> None:
         """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
 
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody. A task that was cancelled has left, even if it didn't run yet."""
+        ...
+
     def unpark(self) -> None:
         """Let the parked task go on; nothing if nobody is parked. From the loop's own thread only."""
 

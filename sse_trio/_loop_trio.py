@@ -37,6 +37,10 @@ class TrioParking:
         self._task = current_task()
         await wait_task_rescheduled(self._abort)
 
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._task is not None
+
     def unpark(self) -> None:
         """Let the parked task go on."""
         if self._task is not None:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ("EventSourceResponse", "last_event_id")
 
+RAW_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
 HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
@@ -121,7 +126,10 @@ class EventSourceResponse(Response):
         self._called = False
         self.status_code = status_code
         self.background = background
-        self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in (headers or {}).items()}})
+        if headers is None:
+            self.raw_headers = [*RAW_HEADERS]  # of nearly every stream; what init_headers() would make of HEADERS
+        else:
+            self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
@@ -138,7 +146,9 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(send, head)
         else:
-            await self._answer_stream(scope, receive, send, head)
+            stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+            producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
+            await stream.serve(producers)
         if self.background is not None:
             await self.background()
 
@@ -149,11 +159,6 @@ class EventSourceResponse(Response):
         finally:
             self._receive_channel.close()
             await close_source(self._source)
-
-    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, head: Message) -> None:
-        stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
-        producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
-        await stream.serve(producers, receive)
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

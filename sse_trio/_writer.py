@@ -48,8 +48,8 @@ class Writer:
     """Writes one stream. Made by the stream, started once."""
 
     __slots__ = (
+        "_abandoned",
         "_connection",
-        "_done",
         "_head",
         "_last",
         "_loop",
@@ -61,6 +61,7 @@ class Writer:
         "_send",
         "_state",
         "_task",
+        "_task_runs",
         "_waiting",
         "_with_final",
         "error",
@@ -85,14 +86,15 @@ class Writer:
         self._connection = connection
         self._state = state
         self._send = send
-        self._head = head
+        self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
-        self._on_done = on_done
+        self._on_done: Callable[[], None] | None = on_done
         self._waiting = WaitingReceive(self, loop.new_parking())
-        self._done = loop.new_parking()
         self._task: DetachedTask | None = None
+        self._task_runs = False
+        self._abandoned = False
         self._pending_ping = b""
         self._last = b""
         self._with_final = True
@@ -128,21 +130,19 @@ class Writer:
 
     def abandon(self) -> None:
         """Stop, in the middle of a write if need be; the server decides how soon that is."""
-        if self.outcome is None and self._task is not None:
-            self._task.cancel()
-
-    async def wait_done(self) -> None:
-        """Wait until the writer has ended. One waiter at a time."""
-        while self.outcome is None:
-            await self._done.park()
+        self._abandoned = True
+        if self._task_runs and self._task is not None:
+            self._task.cancel()  # asyncio would never start a task that is cancelled before, and `outcome` stay None
 
     # --- the task
 
     async def _run(self) -> None:
         outcome = Outcome.ABANDONED
+        self._task_runs = True
         try:
-            await self._write_all()
-            outcome = Outcome.FINISHED
+            if not self._abandoned:
+                await self._write_all()
+                outcome = Outcome.FINISHED
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
@@ -151,8 +151,10 @@ class Writer:
         finally:
             self.write_began = None
             self.outcome = outcome
-            self._done.unpark()
-            self._on_done()
+            self._task_runs = False
+            on_done, self._on_done = self._on_done, None  # no circle is left for the collector
+            assert on_done is not None
+            on_done()
 
     async def _write_all(self) -> None:
         state = self._state
@@ -195,6 +197,8 @@ class Writer:
         self.idle_since = None
         self.write_began = self._loop.current_time()
         await self._send(message)
+        if self._connection.send_is_unbounded:
+            await self._connection.wait_flushed()
         self.write_began = None
         self.idle_since = self._loop.current_time()
 
