@@ -23,10 +23,10 @@ from coredis import Redis
 
 from sse_trio._errors import StoreUnavailableError
 from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter, check_topic
+from sse_trio._topics import TopicFilter
 
+from ._arguments import check_items, check_key, check_limit
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
-from ._gaps import check_limit
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
 from ._redis_client import Backoff, RedisServer, RedisWorker, is_unavailable
@@ -112,8 +112,7 @@ class RedisStore(OpenedOnce):
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`."""
         self._check_open()
-        checked = [(check_topic(topic), payload) for topic, payload in items]
-        return await self._commits.append(checked, key)
+        return await self._commits.append(check_items(items), check_key(key))
 
     async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
         number = next(self._group_numbers)
