@@ -68,12 +68,16 @@ class Buffer(Protocol):
 
 
 class FifoBuffer:
-    """A plain queue."""
+    """A plain queue.
+
+    A writer only ever drains it, and then a list will do, at a tenth of an empty deque's memory. For whoever takes
+    single events off its front it becomes a deque, at the first of them.
+    """
 
     __slots__ = ("events", "size")
 
     def __init__(self) -> None:
-        self.events: deque[Held] = deque()
+        self.events: list[Held] | deque[Held] = []
         self.size = 0
 
     def __len__(self) -> int:
@@ -94,6 +98,8 @@ class FifoBuffer:
 
     def pop(self, sep: str) -> Held:
         """Remove the oldest event."""
+        if isinstance(self.events, list):
+            self.events = deque(self.events)
         event = self.events.popleft()
         self.size -= size_of(event, sep)
         return event

@@ -97,7 +97,7 @@ def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str
     if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
         msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
         raise TypeError(msg)
-    if max_buffer_size < 0 or math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes):
+    if max_buffer_size < 0 or (math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes)):
         msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
         raise ValueError(msg)
     if not max_buffer_bytes > 0:

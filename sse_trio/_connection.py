@@ -37,6 +37,10 @@ class ServerConnection(Protocol):
     Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
     """
 
+    send_is_unbounded: bool
+    """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
+    await :meth:`wait_flushed` after each."""
+
     @property
     def is_lost(self) -> bool | None:
         """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
     from ._decoder import ReceivedEvent
 
-__all__ = ("EventTooLargeError", "SSEError", "SendTimeoutError")
+__all__ = ("EventSourceError", "EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
 
 
 class SSEError(Exception):
@@ -48,3 +50,28 @@ class EventTooLargeError(SSEError):
         )
         self.max_event_size = max_event_size
         self.events = tuple(events)
+
+
+class EventSourceError(SSEError):
+    """An event source gave up: no event stream where one was asked for, or none any more.
+
+    ``response`` is what the server answered, its body read as far as 64 KiB; ``None`` if there was no answer, or if a
+    stream that was there broke. ``__cause__`` is the HTTP client's own error, if that was the reason.
+    """
+
+    def __init__(self, url: str, reason: str, response: httpx.Response | None = None) -> None:
+        super().__init__(f"{url} {reason}")
+        self.response = response
+
+
+class StoreUnavailableError(SSEError, ConnectionError):
+    """What a store is made on (a file, a server) can't be reached or used now. Nobody's fault in this process.
+
+    From opening a store: nothing has happened. From ``append``: the outcome is unknown, and a retry is safe with
+    the same ``key`` only. The cause, where there is one, is the ``__cause__``.
+    """
+
+    def __init__(self, store: str, why: object) -> None:
+        super().__init__(f"{store} is not available: {why}")
+        self.store = store
+        self.why = why

@@ -212,7 +212,7 @@ def _one_line(name: str, text: str) -> str:
     if not isinstance(cast("object", text), str):
         raise _not_text(name, text)
     if "\n" in text or "\r" in text:
-        msg = f"{name}={text!r} has a line break, and {name} travels on one line; encode it, with urllib.parse.quote say"
+        msg = f"{name}={text!r} has a line break, and travels on one line; encode it, with urllib.parse.quote say"
         raise ValueError(msg)
     if name == "id" and "\0" in text:
         msg = f"id={text!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ("EventSourceResponse", "last_event_id")
 
+RAW_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
@@ -113,7 +120,7 @@ class EventSourceResponse(Response):
             on_error=on_error,
             on_close=on_close,
             sep=sep,
-            labels=labels or {},
+            labels=NO_LABELS if labels is None else labels,
             group=group,
         )
         self._receive_channel, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
@@ -121,7 +128,10 @@ class EventSourceResponse(Response):
         self._called = False
         self.status_code = status_code
         self.background = background
-        self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in (headers or {}).items()}})
+        if headers is None:
+            self.raw_headers = [*RAW_HEADERS]  # of nearly every stream; what init_headers() would make of HEADERS
+        else:
+            self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
@@ -138,7 +148,8 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(send, head)
         else:
-            await self._answer_stream(scope, receive, send, head)
+            stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+            await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
 
@@ -149,11 +160,6 @@ class EventSourceResponse(Response):
         finally:
             self._receive_channel.close()
             await close_source(self._source)
-
-    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, head: Message) -> None:
-        stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
-        producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
-        await stream.serve(producers, receive)
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

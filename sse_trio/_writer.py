@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,8 @@ class Writer:
     """Writes one stream. Made by the stream, started once."""
 
     __slots__ = (
+        "_abandoned",
         "_connection",
-        "_done",
         "_head",
         "_last",
         "_loop",
@@ -61,6 +61,7 @@ class Writer:
         "_send",
         "_state",
         "_task",
+        "_task_runs",
         "_waiting",
         "_with_final",
         "error",
@@ -85,14 +86,15 @@ class Writer:
         self._connection = connection
         self._state = state
         self._send = send
-        self._head = head
+        self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
-        self._on_done = on_done
+        self._on_done: Callable[[], None] | None = on_done
         self._waiting = WaitingReceive(self, loop.new_parking())
-        self._done = loop.new_parking()
         self._task: DetachedTask | None = None
+        self._task_runs = False
+        self._abandoned = False
         self._pending_ping = b""
         self._last = b""
         self._with_final = True
@@ -128,21 +130,19 @@ class Writer:
 
     def abandon(self) -> None:
         """Stop, in the middle of a write if need be; the server decides how soon that is."""
-        if self.outcome is None and self._task is not None:
-            self._task.cancel()
-
-    async def wait_done(self) -> None:
-        """Wait until the writer has ended. One waiter at a time."""
-        while self.outcome is None:
-            await self._done.park()
+        self._abandoned = True
+        if self._task_runs and self._task is not None:
+            self._task.cancel()  # asyncio would never start a task that is cancelled before, and `outcome` stay None
 
     # --- the task
 
     async def _run(self) -> None:
         outcome = Outcome.ABANDONED
+        self._task_runs = True
         try:
-            await self._write_all()
-            outcome = Outcome.FINISHED
+            if not self._abandoned:
+                await self._write_all()
+                outcome = Outcome.FINISHED
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
@@ -150,21 +150,28 @@ class Writer:
             outcome = Outcome.FAILED
         finally:
             self.write_began = None
+            self._state.end_waiting(self._waiting)
             self.outcome = outcome
-            self._done.unpark()
-            self._on_done()
+            self._task_runs = False
+            on_done, self._on_done = self._on_done, None  # no circle is left for the collector
+            assert on_done is not None
+            on_done()
 
     async def _write_all(self) -> None:
         state = self._state
         while not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
-            await self._park()
+            await self._parked()
+            state.end_waiting(self._waiting)
+        head, self._head = self._head, None  # streams live long
+        assert head is not None
         self.has_begun = True
-        await self._write(self._head)
+        await self._write(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         batch = self._opening + state.take_batch()
         await self._write_body(batch)
         while not await self._write_next():
-            await self._park()
+            await self._parked()
+            state.end_waiting(self._waiting)
         if self._last:
             await self._write_body(self._last)
         if self._with_final:
@@ -195,13 +202,12 @@ class Writer:
         self.idle_since = None
         self.write_began = self._loop.current_time()
         await self._send(message)
+        if self._connection.send_is_unbounded:
+            await self._connection.wait_flushed()
         self.write_began = None
         self.idle_since = self._loop.current_time()
 
-    async def _park(self) -> None:
-        state = self._state
-        state.begin_waiting(self._waiting)
-        try:
-            await self._waiting.parking.park()
-        finally:
-            state.end_waiting(self._waiting)
+    def _parked(self) -> Awaitable[None]:
+        # No coroutine of its own, of which an idle stream would hold one more; so end_waiting() is the caller's.
+        self._state.begin_waiting(self._waiting)
+        return self._waiting.parking.park()

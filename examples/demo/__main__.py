@@ -10,6 +10,7 @@ import argparse
 import logging
 import signal
 from functools import partial
+from typing import cast
 
 import trio
 from app import app
@@ -21,11 +22,12 @@ def serve_hypercorn(host: str, port: int) -> None:
     """Serve with hypercorn on trio."""
     from hypercorn.config import Config
     from hypercorn.trio import serve
+    from hypercorn.typing import Framework
 
     # Streams end at once; the page's other connections may not: Starlette's FileResponse is cancelled inside its last
     # `send`, before hypercorn has noted that the connection is idle. hypercorn drops those after graceful_timeout.
     config = Config.from_mapping(bind=f"{host}:{port}", loglevel="WARNING", graceful_timeout=0.25)
-    trio.run(partial(serve, app, config, shutdown_trigger=wait_for_signal))
+    trio.run(partial(serve, cast(Framework, app), config, shutdown_trigger=wait_for_signal))
 
 
 def serve_uvicorn(host: str, port: int) -> None:

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._clock import (
-    VirtualTimeError as VirtualTimeError,
-)
-from ._clock import (
-    virtual_backend as virtual_backend,
-)
-from ._clock import (
-    wait_all_tasks_blocked as wait_all_tasks_blocked,
-)
+from ._check_store import check_event_store as check_event_store
+from ._clock import VirtualTimeError as VirtualTimeError
+from ._clock import virtual_backend as virtual_backend
+from ._clock import wait_all_tasks_blocked as wait_all_tasks_blocked
 from ._stream import TestStream as TestStream
 from ._stream import open_test_stream as open_test_stream
 
@@ -27,6 +22,7 @@ __all__ = (
     "StreamingASGITransport",
     "TestStream",
     "VirtualTimeError",
+    "check_event_store",
     "open_test_stream",
     "virtual_backend",
     "wait_all_tasks_blocked",

@@ -188,7 +188,7 @@ class TrioWatch:
 
 
 def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """Make an anyio backend with virtual time, for an ``anyio_backend`` fixture or ``anyio.run``.
+    """Make an anyio backend with virtual time, for an ``anyio_backend`` fixture.
 
     ::
 

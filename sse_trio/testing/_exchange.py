@@ -46,7 +46,7 @@ async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
         await task_group.__aexit__(None, None, None)
 
 
-def http_scope(  # noqa: PLR0913 -- a request has as many parts
+def http_scope(
     method: str,
     path: str,
     *,

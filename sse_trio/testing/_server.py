@@ -25,6 +25,8 @@ __all__ = ("BridgedServer", "PlainServer")
 class PlainServer:
     """A server that knows nothing beyond ASGI."""
 
+    send_is_unbounded = False
+
     def __init__(self, exchange: Exchange) -> None:
         self.close_reason: CloseReason | None = None
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None

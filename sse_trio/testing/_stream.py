@@ -41,7 +41,7 @@ _MISSING = object()
 
 
 @asynccontextmanager
-async def open_test_stream(  # noqa: PLR0913 -- a request has as many parts
+async def open_test_stream(
     app: ASGIApp,
     path: str = "/",
     *,

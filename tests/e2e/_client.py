@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-WAIT = 15.0  # seconds that a read may take before the test fails
+    from typing_extensions import Self
+
+WAIT = 10.0  # seconds that a read may take before the test fails; less than the 15 s after which a ping comes
 SMALL = 4096  # bytes of receive buffer with which a client stalls soon
 
 
@@ -39,7 +41,7 @@ class Client:
         self._buffer = b""
         self.head: Head | None = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -93,10 +95,7 @@ class Client:
 
     def wait_reset(self, within: float) -> float:
         """Wait, without reading, until the server has dropped the connection; return when that was seen."""
-        poll = select.poll()
-        poll.register(self.socket, 0)  # POLLERR and POLLHUP are always reported
-        assert poll.poll(within * 1000), f"still connected after {within} s"
-        return time.monotonic()
+        return wait_reset(self.socket, within)
 
     def close(self) -> None:
         """Go away with a FIN."""
@@ -128,3 +127,11 @@ class Client:
         if not data:
             raise EOFError(f"the server closed the connection in the middle of a response, after {self._buffer!r}")
         self._buffer += data
+
+
+def wait_reset(connection: socket.socket, within: float) -> float:
+    """Wait, without reading, until the other end has dropped the connection; return when that was seen."""
+    poll = select.poll()
+    poll.register(connection, 0)  # POLLERR and POLLHUP are always reported
+    assert poll.poll(within * 1000), f"still connected after {within} s"
+    return time.monotonic()

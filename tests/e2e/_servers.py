@@ -111,7 +111,7 @@ class Server:
         self.log.append("(the process has closed its output)\n")
 
     def _read_reports(self) -> None:
-        with open(self._fifo_fd, encoding="utf-8") as lines:
+        with os.fdopen(self._fifo_fd, encoding="utf-8") as lines:
             for line in lines:
                 if line == "end\n":
                     return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 from _report import report
+from reach_app import reach_app
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -150,6 +151,7 @@ streams = [Route("/{producer}", stream, methods=["GET", "HEAD", "POST"])]
 starlette = Starlette(
     routes=[
         WebSocketRoute("/denied", deny),
+        Mount("/bare", app=reach_app),
         Mount("/wrapped", routes=streams, middleware=[Middleware(BaseHTTPMiddleware, dispatch=through)]),
         *streams,
     ]

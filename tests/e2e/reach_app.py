@@ -1,4 +1,4 @@
-# A bare ASGI application that uses what `find_connection` gives it, so that a test sees whether it does what it says.
+# Bare ASGI endpoints that use what `find_connection` gives them, so that a test sees whether it does what it says.
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import anyio
 from _report import report
 
-from sse_trio._bridge import ServerBridge
 from sse_trio._servers import find_connection
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from sse_trio._connection import ServerConnection
+
+__all__ = ("reach_app",)
 
 HEAD: Message = {"type": "http.response.start", "status": 200, "headers": []}
 seen: list[object] = []  # the shutdown events of the connections so far
@@ -117,20 +118,8 @@ async def receive_disconnect(receive: Receive) -> None:
         pass
 
 
-ENDPOINTS = {f"/{endpoint.__name__}": endpoint for endpoint in (reach, abort, stall, flush, shutdown, unread)}
+ENDPOINTS = {endpoint.__name__: endpoint for endpoint in (reach, abort, stall, flush, shutdown, unread)}
 
 
-async def lifespan(receive: Receive, send: Send) -> None:
-    for phase in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{phase}.complete"})
-
-
-async def endpoints(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        await lifespan(receive, send)
-    else:
-        await ENDPOINTS[scope["path"]](find_connection(scope, receive, send), receive, send)
-
-
-app = ServerBridge(endpoints)
+async def reach_app(scope: Scope, receive: Receive, send: Send) -> None:
+    await ENDPOINTS[scope["path"].rpartition("/")[2]](find_connection(scope, receive, send), receive, send)

@@ -12,6 +12,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from anyio.pytest_plugin import get_runner
 
 from sse_trio.testing import VirtualTimeError, virtual_backend, wait_all_tasks_blocked
 from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
@@ -19,11 +20,12 @@ from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
 BOTH = pytest.mark.parametrize("name", ["asyncio", "trio"])
 
 
-def run(name: str, async_fn: Any, *args: Any) -> Any:
+def run(name: str, async_fn: Any) -> Any:
     """Run in virtual time, and raise what the plugin would raise afterwards."""
-    backend, options = virtual_backend(name)
-    result = anyio.run(partial(async_fn, *args), backend=backend, backend_options=options)
-    watch = watch_of((backend, options))
+    backend = virtual_backend(name)
+    with get_runner(*backend) as runner:
+        result = runner.run_fixture(async_fn, {})
+    watch = watch_of(backend)
     assert watch is not None
     watch.check()
     return result

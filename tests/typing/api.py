@@ -1,8 +1,9 @@
 # The public API as type checkers see it. Checked by mypy and by pyright, never run.
 #
 # Rule 1: `assert_type` says what a call returns.
-# Rule 2: a misuse stands under `# type: ignore[code]`. Both checkers report an ignore that is not needed any more, so
-#         that an error which got lost fails here.
+# Rule 2: a misuse carries a comment that has its error ignored. Both checkers report such a comment that is not needed
+#         any more, so an error that got lost fails here. (This rule can't quote it: pyright would take a comment up here
+#         for the whole file's.)
 
 from __future__ import annotations
 
@@ -162,7 +163,7 @@ def use_responses(
         group=group,
     )
     EventSourceResponse(clock, farewell=ServerSentEvent("bye"))
-    bridged: ASGIApp = ServerBridge(app)
+    app = ServerBridge(app)
 
     EventSourceResponse(quotes)  # type: ignore[arg-type]
     EventSourceResponse(quotes, 1)  # type: ignore[arg-type]
@@ -198,8 +199,10 @@ async def use_group(request: Request) -> None:
 
 def use_errors(exc: SendTimeoutError) -> None:
     assert_type(exc.seconds, float)
-    sse_error: SSEError = exc
-    timeout_error: TimeoutError = exc
+    use_error_trees(exc, exc)
+
+
+def use_error_trees(sse_error: SSEError, timeout_error: TimeoutError) -> None: ...
 
 
 class Fields(TypedDict):

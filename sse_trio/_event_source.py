@@ -1,0 +1,306 @@
+# EventSource: connects, decodes, returns events, and connects again. What client.py opens.
+#
+# Rule 1: no task runs in the background. Everything happens in whoever iterates, so cancelling that stops everything,
+#         and a consumer that is slow slows the server down instead of filling memory.
+# Rule 2: at most one response is open. Whatever ends it (its end, an error, idleness, restart(), close(), being
+#         cancelled), its connection is closed before anything else is done.
+# Rule 3: events that were received are returned before anything else happens, so nothing is asked for twice.
+# Rule 4: what an answer means and how long to wait is _reconnect.py's business, HTTP is _request.py's, and the bytes
+#         are _decoder.py's.
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import anyio
+import httpx
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from ._decoder import EventDecoder, ReceivedEvent
+from ._errors import EventSourceError, EventTooLargeError, SSEError
+from ._interruptible import Interruptible
+from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
+from ._request import OpenStream, StreamRequest, close, read_head_of_body
+
+__all__ = ("ConnectionState", "EventSource", "EventSourceOptions")
+
+_logger = logging.getLogger("sse_trio.client")
+
+
+class ConnectionState(enum.Enum):
+    """The state of an event source: the ``readyState`` of WHATWG HTML 9.2.2."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSourceOptions:
+    """How an event source goes about it: the arguments of open_event_source() of the same names."""
+
+    reconnect: bool
+    idle_timeout: float | None
+    max_event_size: int
+    retry_statuses: Container[int]
+    on_state_change: Callable[[EventSource], object] | None
+
+
+class EventSource:
+    """A stream of :class:`ReceivedEvent` that connects again when it breaks. Made by :func:`open_event_source`.
+
+    Iterating gives the events. The iteration ends when the server says that there is no more (204), when the response
+    ends and reconnecting is off, and after :meth:`close`.
+    """
+
+    def __init__(
+        self, request: StreamRequest, backoff: Backoff, last_event_id: str, options: EventSourceOptions
+    ) -> None:
+        self._request = request
+        self._backoff = backoff
+        self._options = options
+        self._guard = anyio.ResourceGuard("reading from")
+        self._state = ConnectionState.CONNECTING
+        self._response: httpx.Response | None = None
+        self._stream: OpenStream | None = None
+        self._events: deque[ReceivedEvent] = deque()
+        self._received_id = self._returned_id = last_event_id
+        self._error: Exception | None = None
+        self._failure: Exception | None = None
+        self._attempt = 1
+        self._connect_at = 0.0
+        self._waits = Interruptible()
+
+    @property
+    def state(self) -> ConnectionState:
+        """CONNECTING until there is a stream and after it broke, OPEN while there is one, and CLOSED for ever after."""
+        return self._state
+
+    @property
+    def response(self) -> httpx.Response | None:
+        """The latest response, for its status, headers and final URL; ``None`` before the first."""
+        return self._response
+
+    @property
+    def last_event_id(self) -> str:
+        """The id to go on from, as of the event that was returned last. What to keep for another day."""
+        return self._returned_id if self._events else self._received_id
+
+    @property
+    def retry(self) -> float:
+        """The reconnection time, in seconds: the one that the server set last, or the one given."""
+        return self._backoff.retry
+
+    @property
+    def attempt(self) -> int:
+        """The number of the connection that there is, or that is next; from 1."""
+        return self._attempt
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the connection before ended or never was; ``None`` if the server ended it, and before the first."""
+        return self._error
+
+    @property
+    def connect_at(self) -> float:
+        """When the next connection is or the current one was made, on the clock of ``anyio.current_time()``."""
+        return self._connect_at
+
+    def restart(self) -> None:
+        """Drop the connection and connect again at once; nothing if closed. From any task of the event loop."""
+        self._waits.interrupt()
+
+    def close(self) -> None:
+        """End the iteration, in whichever task it is; no event comes after this. From any task of the event loop.
+
+        No checkpoint. The connection is closed by the task that iterates, or by leaving the ``async with`` block.
+        """
+        self._events.clear()
+        self._failure = None
+        self._enter(ConnectionState.CLOSED)
+        self._waits.interrupt()
+
+    def __aiter__(self) -> EventSource:
+        return self
+
+    async def __anext__(self) -> ReceivedEvent:
+        """Wait for the next event and return it.
+
+        A cancellation point always, and a schedule point where it waits for the network, which is once for each chunk
+        of bytes. Cancellation: no event is lost. While it waits for the network, the connection is closed; the next
+        call then connects again, or raises :exc:`EventSourceError` if reconnecting is off.
+
+        Raises:
+            StopAsyncIteration: there are no more events.
+            EventSourceError: what the server answered is final and no event stream, or the stream broke and
+                reconnecting is off.
+            EventTooLargeError: the server sent an event larger than ``max_event_size``.
+            BusyResourceError: another task is waiting for the next event.
+        """
+        await checkpoint_if_cancelled()
+        while not self._events:
+            if self._state is ConnectionState.CLOSED:
+                await self._finish()
+            await self._advance()
+        event = self._events.popleft()
+        self._returned_id = event.id
+        return event
+
+    # Only the iterating task, or open_event_source() before there is one, runs what follows.
+
+    async def _open(self) -> None:
+        """Connect as often as it takes until there is a stream, or a reason why there won't be one."""
+        self._enter(ConnectionState.CONNECTING)
+        while self._state is ConnectionState.CONNECTING:
+            await self._advance()
+        if self._failure is not None:
+            await self._finish()
+
+    async def _advance(self) -> None:
+        """Do the next thing that takes time: wait, connect or read."""
+        with self._guard:
+            if self._waits.is_interrupted:
+                await self._drop()
+                self._connect_again(anyio.current_time())
+            elif self._stream is not None:
+                await self._read(self._stream)
+            elif anyio.current_time() < self._connect_at:
+                with self._waits.scope():
+                    await anyio.sleep_until(self._connect_at)
+            else:
+                await self._connect()
+
+    async def _finish(self) -> NoReturn:
+        await self._drop()
+        failure, self._failure = self._failure, None
+        await checkpoint()
+        raise failure or StopAsyncIteration
+
+    async def _connect(self) -> None:
+        response = None
+        try:
+            with self._waits.scope(self._options.idle_timeout) as scope:
+                response = await self._request.send(self._received_id)
+        except httpx.HTTPError as exc:
+            await self._lose(exc, is_final=self._is_hopeless(exc))
+            return
+        if response is not None:
+            self._response = response
+            await self._accept(response)
+        elif scope.cancelled_caught:
+            await self._lose_unless_interrupted()
+
+    async def _accept(self, response: httpx.Response) -> None:
+        options, headers = self._options, response.headers
+        verdict = judge(response.status_code, headers.get("content-type", ""), options.retry_statuses)
+        if verdict is Verdict.OPEN:
+            decoder = EventDecoder(max_event_size=options.max_event_size, last_event_id=self._received_id)
+            self._stream = OpenStream(response, decoder)
+            self._enter(ConnectionState.OPEN)
+        elif verdict is Verdict.STOP:
+            await close(response)
+            self._enter(ConnectionState.CLOSED)
+        else:
+            await read_head_of_body(response)
+            error = EventSourceError(self._request.description, _refusal(response), response)
+            retry_after = retry_after_seconds(headers.get("retry-after", ""), headers.get("date", ""))
+            await self._lose(error, is_final=verdict is Verdict.FAIL, retry_after=retry_after)
+
+    async def _read(self, stream: OpenStream) -> None:
+        events: list[ReceivedEvent] = []
+        try:
+            with self._waits.scope(self._options.idle_timeout) as scope:
+                events = await stream.receive()
+        except anyio.EndOfStream:
+            await self._lose(None)
+        except (httpx.HTTPError, anyio.ClosedResourceError) as exc:
+            await self._lose(exc)
+        except EventTooLargeError as exc:
+            self._take(exc.events, stream.decoder)
+            await self._lose(exc, is_final=True)
+        else:
+            self._take(events, stream.decoder)
+            if scope.cancelled_caught:
+                await self._lose_unless_interrupted()
+
+    def _take(self, events: Iterable[ReceivedEvent], decoder: EventDecoder) -> None:
+        if self._state is ConnectionState.CLOSED:
+            return
+        self._events.extend(events)
+        self._received_id = decoder.last_event_id
+        if decoder.retry is not None:
+            self._backoff.retry = decoder.retry / 1000
+        if self._events:
+            self._backoff.reset()
+
+    async def _lose(self, error: Exception | None, *, is_final: bool = False, retry_after: float | None = None) -> None:
+        """The stream ended, or there was none: connect again, or never."""
+        await self._drop()
+        if self._state is ConnectionState.CLOSED:
+            return
+        self._error = error
+        if self._options.reconnect and not is_final:
+            wait = self._backoff.next_wait(retry_after)
+            reason = "ended" if error is None else repr(error)
+            _logger.log(
+                logging.INFO if error is None else logging.WARNING,
+                "%s: %s; connecting again in %.1f s",
+                self._request.description,
+                reason,
+                wait,
+            )
+            self._connect_again(anyio.current_time() + wait)
+        else:
+            self._failure = error and self._as_failure(error)
+            self._enter(ConnectionState.CLOSED)
+
+    async def _lose_unless_interrupted(self) -> None:
+        if not self._waits.is_interrupted:
+            await self._lose(TimeoutError(f"no byte came for {self._options.idle_timeout:g} s"))
+
+    def _as_failure(self, error: Exception) -> Exception:
+        if isinstance(error, SSEError):
+            return error
+        failure = EventSourceError(self._request.description, f"failed: {error!r}")
+        failure.__cause__ = error
+        return failure
+
+    def _is_hopeless(self, error: httpx.HTTPError) -> bool:
+        """Whether trying again is futile: no error of the network, but of what was asked for."""
+        if isinstance(error, httpx.LocalProtocolError):
+            return self._response is None  # else it worked before, and it is HTTP/2 being closed
+        return not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol)
+
+    def _connect_again(self, at: float) -> None:
+        self._attempt += 1
+        self._connect_at = at
+        self._waits.clear()
+        self._enter(ConnectionState.CONNECTING)
+
+    def _enter(self, state: ConnectionState) -> None:
+        if self._state is not ConnectionState.CLOSED:
+            self._state = state
+            if self._options.on_state_change is not None:
+                self._options.on_state_change(self)
+
+    async def _close(self) -> None:
+        self.close()
+        if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
+            await self._drop()
+
+    async def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+
+def _refusal(response: httpx.Response) -> str:
+    content_type = response.headers.get("content-type", "")
+    if response.status_code == 200:
+        return f"answered with content-type {content_type!r}, which is no text/event-stream"
+    return f"answered {response.status_code} {response.reason_phrase}"

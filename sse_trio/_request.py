@@ -1,0 +1,176 @@
+# One request for an event stream with httpx, and its answer: the events of a stream, or what is kept of a refusal.
+#
+# Rule 1: the request is made anew for every connection, from the URL that the caller gave, with everything the caller
+#         gave. Redirects are followed from there each time (WHATWG HTML 9.2.3).
+# Rule 2: httpx's own rules decide what a redirected request carries, so credentials don't reach another origin.
+# Rule 3: a response that isn't handed on is closed, and closing isn't interrupted by a cancellation.
+# Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import anyio
+import httpx
+
+from ._decoder import EventDecoder, ReceivedEvent
+
+__all__ = ("OpenStream", "StreamRequest", "close", "read_head_of_body")
+
+# As much of a refusal's body as is worth having in an error, in bytes, and the seconds that it may take.
+_BODY_BYTES = 65_536
+_BODY_SECONDS = 5.0
+# TLS may want to say goodbye; a dead peer must not hold us.
+_CLOSE_SECONDS = 5.0
+# More chunks than a closed connection can have left in its buffer. A transport that goes on for ever is left alone.
+_BUFFERED_CHUNKS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRequest:
+    """What every connection asks for."""
+
+    client: httpx.AsyncClient
+    method: str
+    url: httpx.URL | str
+    params: httpx.QueryParams | Mapping[str, str | int | float | bool | None] | None
+    headers: httpx.Headers
+    content: str | bytes | None
+    json: object
+
+    @property
+    def description(self) -> str:
+        """Method and URL without what may be secret, for messages."""
+        return f"{self.method} {self.build('').url.copy_with(username=None, password=None, query=None, fragment=None)}"
+
+    def build(self, last_event_id: str) -> httpx.Request:
+        """Return the request of a connection that goes on after ``last_event_id``."""
+        headers = httpx.Headers({"accept": "text/event-stream", "cache-control": "no-cache"})
+        headers.update(self.headers)
+        if last_event_id:
+            # Surrounding blanks are no part of a header's value, and h11 refuses to send them.
+            headers.update([(b"last-event-id", last_event_id.encode().strip(b" \t"))])
+        timeout = self.client.timeout
+        return self.client.build_request(
+            self.method,
+            self.url,
+            params=self.params,
+            headers=headers,
+            content=self.content,
+            json=self.json,
+            # Silence is no fault of an event stream. What is one, is the business of `idle_timeout`.
+            timeout=httpx.Timeout(timeout.connect, read=None, write=timeout.write, pool=timeout.pool),
+        )
+
+    async def send(self, last_event_id: str) -> httpx.Response:
+        """Send it, follow redirects, and return the response with its body unread.
+
+        Raises:
+            httpx.TransportError: there was no response.
+        """
+        response = await self.client.send(self.build(last_event_id), stream=True, follow_redirects=False)
+        for _ in range(self.client.max_redirects):
+            # An empty Location would be the same URL again, until the redirects are used up.
+            if response.next_request is None or not response.headers["location"].strip():
+                break
+            await close(response)
+            # Without the client's auth: the headers that it made are kept or dropped by httpx as the origin demands.
+            response = await self.client.send(response.next_request, stream=True, auth=None, follow_redirects=False)
+        return response
+
+
+class OpenStream:
+    """A response that is an event stream, being decoded."""
+
+    def __init__(self, response: httpx.Response, decoder: EventDecoder) -> None:
+        self.decoder = decoder
+        self._response = response
+        self._chunks = response.aiter_bytes()
+        self._is_closed = False
+
+    async def receive(self) -> list[ReceivedEvent]:
+        """Wait for bytes, and return the events that ended in them; often none.
+
+        Cancellation, or any other exception: the connection is closed.
+
+        Raises:
+            EndOfStream: the server ended the response.
+            ClosedResourceError: the connection is closed already.
+            httpx.HTTPError: the connection broke.
+            EventTooLargeError: the decoder's.
+        """
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        try:
+            return self.decoder.feed(await anext(self._chunks))
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection. Not interrupted by a cancellation."""
+        if not self._is_closed:
+            self._is_closed = True
+            await close(self._response, self._chunks)
+
+
+async def close(response: httpx.Response, chunks: AsyncIterator[bytes] | None = None) -> None:
+    """Close a response and with it its connection. Not interrupted by a cancellation, and bounded in time.
+
+    ``chunks`` is the iterator over its body, if there is one.
+    """
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        await response.aclose()
+        if chunks is not None:
+            await _exhaust(chunks)
+
+
+async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
+    """End the iteration over the body of a closed response.
+
+    httpx and httpcore nest seven async generators and close none but the outermost. All end only if the innermost
+    does, which it does when it is asked to read on: the connection is closed and we are cancelled.
+    """
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            for _ in range(_BUFFERED_CHUNKS):
+                await anext(chunks)
+        except (StopAsyncIteration, httpx.HTTPError):
+            pass
+
+
+async def read_head_of_body(response: httpx.Response) -> None:
+    """Read the body of a refusal, as far as it is short and comes soon, and close the response."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = _Head(response.stream)
+    try:
+        with anyio.move_on_after(_BODY_SECONDS):
+            await response.aread()
+    except httpx.HTTPError:
+        pass  # the refusal itself is the error to be reported
+    finally:
+        await close(response)
+
+
+class _Head(httpx.AsyncByteStream):
+    """The first bytes of a body."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = _BODY_BYTES
+        chunks = aiter(self._stream)
+        async for chunk in chunks:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                await self._stream.aclose()
+                await _exhaust(chunks)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
