@@ -129,7 +129,8 @@ class EventSourceResponse(Response):
         self.status_code = status_code
         self.background = background
         if headers is None:
-            self.raw_headers = [*RAW_HEADERS]  # of nearly every stream; what init_headers() would make of HEADERS
+            # Of nearly every stream: what init_headers() would make of HEADERS.
+            self.raw_headers: list[tuple[bytes, bytes]] = [*RAW_HEADERS]
         else:
             self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 

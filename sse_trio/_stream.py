@@ -186,7 +186,7 @@ class Stream:
             async with create_task_group() as nursery:
                 while producers:
                     nursery.start_soon(self._run_producer, *producers.pop(0))
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
             raise collapse(exc) from None
 
     async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
@@ -326,9 +326,8 @@ class Stream:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is Outcome.FAILED:
             self.end(CloseReason.FAILED)
-        elif outcome is Outcome.FINISHED:
-            if self.reason is None:
-                self.reason = CloseReason.COMPLETED
+        elif outcome is Outcome.FINISHED and self.reason is None:
+            self.reason = CloseReason.COMPLETED
         self._parking.unpark()
 
     def _overflow(self) -> None:
