@@ -50,6 +50,7 @@ class Writer:
     __slots__ = (
         "_abandoned",
         "_connection",
+        "_current_time",
         "_head",
         "_last",
         "_loop",
@@ -90,6 +91,7 @@ class Writer:
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
+        self._current_time = loop.current_time
         self._on_done: Callable[[], None] | None = on_done
         self._waiting = WaitingReceive(self, loop.new_parking())
         self._task: DetachedTask | None = None
@@ -179,7 +181,7 @@ class Writer:
             await self._write({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
-            self.write_began = self._loop.current_time()
+            self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
     async def _write_next(self) -> bool:
@@ -200,12 +202,12 @@ class Writer:
 
     async def _write(self, message: Message) -> None:
         self.idle_since = None
-        self.write_began = self._loop.current_time()
+        self.write_began = self._current_time()
         await self._send(message)
         if self._connection.send_is_unbounded:
             await self._connection.wait_flushed()
         self.write_began = None
-        self.idle_since = self._loop.current_time()
+        self.idle_since = self._current_time()
 
     def _parked(self) -> Awaitable[None]:
         # No coroutine of its own, of which an idle stream would hold one more; so end_waiting() is the caller's.
