@@ -59,6 +59,7 @@ class Writer:
     __slots__ = (
         "_abandoned",
         "_connection",
+        "_current_time",
         "_head",
         "_last",
         "_loop",
@@ -102,6 +103,7 @@ class Writer:
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
+        self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
         self._rests_without_task = False
@@ -242,7 +244,7 @@ class Writer:
             await self._write({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
-            self.write_began = self._loop.current_time()
+            self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
     async def _write_body(self, body: bytes) -> None:
@@ -250,9 +252,9 @@ class Writer:
 
     async def _write(self, message: Message) -> None:
         self.idle_since = None
-        self.write_began = self._loop.current_time()
+        self.write_began = self._current_time()
         await self._send(message)
         if self._connection.send_is_unbounded:
             await self._connection.wait_flushed()
         self.write_began = None
-        self.idle_since = self._loop.current_time()
+        self.idle_since = self._current_time()
