@@ -109,4 +109,12 @@ def examples(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
     install(session, "demo", extras="hypercorn,uvicorn")
-    session.run("python", str(ROOT / "examples" / "demo" / "serve.py"), *session.posargs)
+    session.run("python", str(ROOT / "examples" / "demo"), *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run a program of benchmarks/ against the alternatives: `-- endings`, and its own options after that."""
+    install(session, "bench", extras="hypercorn,uvicorn")
+    name, *options = session.posargs or ["endings"]
+    session.run("python", str(ROOT / "benchmarks" / f"{name}.py"), *options)

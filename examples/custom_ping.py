@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 
+from _serve import serve
 from anyio import sleep_forever
-from serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

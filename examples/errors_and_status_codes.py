@@ -12,8 +12,8 @@
 
 from __future__ import annotations
 
+from _serve import serve
 from anyio import sleep
-from serve import serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request

@@ -10,10 +10,10 @@ import itertools
 from datetime import datetime, timezone
 from typing import Annotated
 
+from _serve import serve
 from anyio import sleep
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
-from serve import serve
 
 from sse_trio import EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id
 
@@ -34,7 +34,7 @@ async def messages(send_channel: EventSendChannel, room: str, after: int) -> Non
         await sleep(0.5)
 
 
-def known_room(room: str) -> str:
+async def known_room(room: str) -> str:
     """Refuse a room that there is not, as any dependency would."""
     if room != "lobby":
         raise HTTPException(404, "no such room")

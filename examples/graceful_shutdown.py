@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 
+from _serve import serve
 from anyio import sleep
-from serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

@@ -12,8 +12,8 @@ import json
 import random
 from functools import partial
 
+from _serve import serve
 from anyio import sleep
-from serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

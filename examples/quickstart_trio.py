@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 import trio
-from serve import serve
+from _serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from serve import serve
+from _serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route

@@ -1,9 +1,9 @@
 # A source that blocks: iterate it in a worker thread, and send from there.
 #
-# `anyio.from_thread.run(send_channel.send, event)` sends in the event loop and waits for it in the thread, so a
-# slow client slows the thread down. When the stream ends, that call raises in the thread, which is how the loop in
-# it ends: no flag, no queue. A sync generator given to EventSourceResponse itself is a TypeError: it would block
-# every other client.
+# `from_thread.run(send_channel.send, line)` sends in the event loop and waits for it in the thread, so a slow client
+# slows the thread down. A thread can't be cancelled, it has to ask: `from_thread.check_cancelled()` raises when the
+# stream has ended, which is how the loop in it ends: no flag, no queue. A sync generator given to EventSourceResponse
+# itself is a TypeError: it would block every other client.
 #
 #     python examples/threads.py
 #     curl -N http://127.0.0.1:8000/lines
@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from _serve import serve
 from anyio import from_thread, to_thread
-from serve import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
@@ -34,6 +34,7 @@ def read_lines() -> Iterator[str]:
 def pump(send_channel: EventSendChannel) -> None:
     """Run in the worker thread."""
     for line in read_lines():
+        from_thread.check_cancelled()
         from_thread.run(send_channel.send, line)
 
 

@@ -64,7 +64,7 @@ def _with_connection(scope: Scope, receive: Receive, send: Send) -> tuple[Scope,
         inbox = _Inbox(receive, lambda: connection.is_lost)
         connection.wait_disconnect = inbox.wait_disconnect
         receive = inbox
-    extensions = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}
+    extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}
     return {**scope, "extensions": extensions}, receive
 
 

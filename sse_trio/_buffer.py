@@ -1,94 +1,119 @@
-# What a channel holds between its two ends: each event beside its wire bytes.
+# What a channel holds between its two ends, and the bytes that it is on the wire.
 #
-# Rule 1: the bytes are counted exactly, because they are there; `size` is always their sum.
-# Rule 2: an event is kept as the str it was sent as where it was one, and made a ServerSentEvent only for a
-#         receive() that wants it: on the way to a writer nothing is made that the collector has to track.
+# Rule 1: what is in here can be encoded. It is a ServerSentEvent, which was encoded when it was made, or a plain str,
+#         one line of ASCII, of which nothing has to be encoded to know that it can be, and to how many bytes.
+# Rule 2: so `size` is exact, and on the way from a str to a writer nothing is made per event: a flood of plain strs
+#         is joined and encoded in one go, three times as fast as one by one.
 # Rule 3: no waiting, no limits and no policy here; that is the channel's state.
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeAlias
 
 from ._event import ServerSentEvent, as_event
 
-__all__ = ("Buffer", "ConflatingBuffer", "FifoBuffer", "Held")
+__all__ = ("Buffer", "ConflatingBuffer", "FifoBuffer", "Held", "encode_held", "size_of")
 
 Held: TypeAlias = ServerSentEvent | str
 
 
+def size_of(held: Held, sep: str) -> int:
+    """Return how many bytes it is on the wire."""
+    return len(held) + 6 + 2 * len(sep) if isinstance(held, str) else len(held.encode(sep))
+
+
+def encode_held(held: Held, sep: str) -> bytes:
+    """Return its bytes on the wire."""
+    return f"data: {held}{sep}{sep}".encode() if isinstance(held, str) else held.encode(sep)
+
+
+def _encode_all(held: Iterable[Held], sep: str) -> bytes:
+    try:
+        texts = f"{sep}{sep}data: ".join(held)  # type: ignore[arg-type]  # the question is whether all are str
+    except TypeError:
+        return b"".join([encode_held(each, sep) for each in held])
+    return f"data: {texts}{sep}{sep}".encode()
+
+
 class Buffer(Protocol):
-    """A queue of events and their bytes, oldest first."""
+    """A queue of events, oldest first, and the size of their bytes."""
 
     size: int
 
     def __len__(self) -> int: ...
-    def replace(self, event: Held, chunk: bytes, /) -> bool:
-        """Put the event in the place of the one it conflates with; False when there is none."""
+    def key_of(self, event: Held, /) -> Hashable:
+        """Return what the event conflates by, ``None`` when it doesn't."""
         ...
 
-    def put(self, event: Held, chunk: bytes, /) -> None:
-        """Add an event at the end."""
-
-    def pop(self) -> tuple[Held, int]:
-        """Remove the oldest event; return it and the size of its bytes. IndexError when there is none."""
+    def size_at(self, key: Hashable, /) -> int | None:
+        """Return the size of the event that has this key, ``None`` when there is none."""
         ...
 
-    def drain(self) -> bytes:
-        """Remove everything and return its bytes, joined."""
+    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+        """Add an event, in the place of the one that has its key or at the end; whether it was the former."""
         ...
 
-    def recode(self, encode: Callable[[Held], bytes]) -> None:
-        """Encode everything again: the line end has changed."""
+    def pop(self, sep: str) -> Held:
+        """Remove the oldest event and return it. IndexError when there is none."""
+        ...
+
+    def drain(self, sep: str) -> bytes:
+        """Remove everything, at least one event, and return its bytes, joined."""
+        ...
+
+    def measure(self, sep: str) -> None:
+        """Count all the bytes again: the line end has changed."""
 
 
 class FifoBuffer:
-    """Two queues side by side: no object per event but the event and its bytes."""
+    """A plain queue.
 
-    __slots__ = ("chunks", "events", "size")
+    A writer only ever drains it, and then a list will do, at a tenth of an empty deque's memory. For whoever takes
+    single events off its front it becomes a deque, at the first of them.
+    """
+
+    __slots__ = ("events", "size")
 
     def __init__(self) -> None:
-        self.events: deque[Held] = deque()
-        self.chunks: deque[bytes] = deque()
+        self.events: list[Held] | deque[Held] = []
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self.chunks)
+        return len(self.events)
 
-    def replace(self, event: Held, chunk: bytes, /) -> bool:
+    def key_of(self, event: Held, /) -> None:
         """No event conflates with another here."""
-        del event, chunk
+
+    def size_at(self, key: Hashable, /) -> None:
+        """There is no event that has a key."""
+
+    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+        """Add an event at the end."""
+        del key
+        self.events.append(event)
+        self.size += size
         return False
 
-    def put(self, event: Held, chunk: bytes, /) -> None:
-        """Add an event at the end."""
-        self.events.append(event)
-        self.chunks.append(chunk)
-        self.size += len(chunk)
-
-    def pop(self) -> tuple[Held, int]:
+    def pop(self, sep: str) -> Held:
         """Remove the oldest event."""
+        if isinstance(self.events, list):
+            self.events = deque(self.events)
         event = self.events.popleft()
-        size = len(self.chunks.popleft())
-        self.size -= size
-        return event, size
+        self.size -= size_of(event, sep)
+        return event
 
-    def drain(self) -> bytes:
+    def drain(self, sep: str) -> bytes:
         """Remove everything and return its bytes."""
-        chunks = self.chunks
-        batch = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        batch = _encode_all(self.events, sep)
         self.events.clear()
         self.size = 0
         return batch
 
-    def recode(self, encode: Callable[[Held], bytes]) -> None:
-        """Encode everything again."""
-        chunks = list(map(encode, self.events))
-        self.chunks.clear()  # the same deque: send() holds on to it
-        self.chunks.extend(chunks)
-        self.size = sum(map(len, chunks))
+    def measure(self, sep: str) -> None:
+        """Count all the bytes again."""
+        self.size = sum(size_of(event, sep) for event in self.events)
 
 
 class ConflatingBuffer:
@@ -97,50 +122,50 @@ class ConflatingBuffer:
     A dict does just that: to assign to a key that is there keeps its place in the order.
     """
 
-    __slots__ = ("_key_of", "_queue", "size")
+    __slots__ = ("_conflate", "_queue", "size")
 
-    def __init__(self, key_of: Callable[[ServerSentEvent], Hashable]) -> None:
-        self._key_of = key_of
-        self._queue: dict[Hashable, tuple[Held, bytes]] = {}
+    def __init__(self, conflate: Callable[[ServerSentEvent], Hashable]) -> None:
+        self._conflate = conflate
+        self._queue: dict[Hashable, tuple[Held, int]] = {}
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def replace(self, event: Held, chunk: bytes, /) -> bool:
-        """Put the event in the place of the one with its key. The key None is nobody's."""
-        key = self._key_of(as_event(event))
-        replaced = self._queue.get(key) if key is not None else None
-        if replaced is None:
-            return False
-        self._queue[key] = (event, chunk)
-        self.size += len(chunk) - len(replaced[1])
-        return True
+    def key_of(self, event: Held, /) -> Hashable:
+        """Return what the user's function says."""
+        return self._conflate(as_event(event))
 
-    def put(self, event: Held, chunk: bytes, /) -> None:
-        """Add an event at the end; replace() has said that none has its key."""
-        key = self._key_of(as_event(event))
-        self._queue[object() if key is None else key] = (event, chunk)
-        self.size += len(chunk)
+    def size_at(self, key: Hashable, /) -> int | None:
+        """Return the size of the event that has this key."""
+        held = self._queue.get(key)  # None is nobody's key
+        return None if held is None else held[1]
 
-    def pop(self) -> tuple[Held, int]:
+    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+        """Add an event, in the place of the one that has its key or at the end."""
+        replaced = self.size_at(key)
+        self._queue[object() if key is None else key] = (event, size)
+        self.size += size - (replaced or 0)
+        return replaced is not None
+
+    def pop(self, sep: str) -> Held:
         """Remove the oldest event."""
-        try:
-            key = next(iter(self._queue))
-        except StopIteration:
-            raise IndexError from None
-        event, chunk = self._queue.pop(key)
-        self.size -= len(chunk)
-        return event, len(chunk)
+        del sep
+        key = next(iter(self._queue), None)
+        if key is None:
+            raise IndexError
+        event, size = self._queue.pop(key)
+        self.size -= size
+        return event
 
-    def drain(self) -> bytes:
+    def drain(self, sep: str) -> bytes:
         """Remove everything and return its bytes."""
-        batch = b"".join([chunk for _, chunk in self._queue.values()])
+        batch = _encode_all([event for event, _ in self._queue.values()], sep)
         self._queue.clear()
         self.size = 0
         return batch
 
-    def recode(self, encode: Callable[[Held], bytes]) -> None:
-        """Encode everything again."""
-        self._queue = {key: (event, encode(event)) for key, (event, _) in self._queue.items()}
-        self.size = sum(len(chunk) for _, chunk in self._queue.values())
+    def measure(self, sep: str) -> None:
+        """Count all the bytes again."""
+        self._queue = {key: (event, size_of(event, sep)) for key, (event, _) in self._queue.items()}
+        self.size = sum(size for _, size in self._queue.values())

@@ -1,8 +1,7 @@
 # open_event_channel() and its two ends: trio's memory channel, for events that will be bytes.
 #
 # Rule 1: what an end may do is here, and how it is documented; what happens is decided in _channel_state.py.
-# Rule 2: an event is encoded in send(), in the task of whoever sends it, so that an event that can't be encoded is
-#         an error at that line.
+# Rule 2: an event that can't be encoded is an error of send(), at the line of whoever sends it.
 # Rule 3: close() never waits and is no checkpoint; aclose() is always one, as in trio.
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, final, get_args
 
 from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.lowlevel import checkpoint
 
-from ._buffer import ConflatingBuffer, FifoBuffer, Held
+from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
 from ._channel_state import SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
-from ._event import Sendable, ServerSentEvent, as_event, encode_text
+from ._event import Sendable, ServerSentEvent, as_event, is_plain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -87,6 +85,9 @@ def open_event_channel(
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
     _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    if conflate is not None and not callable(conflate):
+        msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
+        raise TypeError(msg)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
@@ -96,7 +97,7 @@ def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str
     if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
         msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
         raise TypeError(msg)
-    if max_buffer_size < 0 or math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes):
+    if max_buffer_size < 0 or (math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes)):
         msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
         raise ValueError(msg)
     if not max_buffer_bytes > 0:
@@ -181,12 +182,16 @@ class _End:
     ) -> None:
         await self.aclose()
 
-    def _warn_unclosed(self, other_ends: int) -> bool:
-        if self._closed or not other_ends:
-            return False
+    def _close_late(self, close: Callable[[object], None]) -> None:
+        # Whoever forgot to close an end must not keep the other one waiting for ever. Collected in any thread. First
+        # the closing, since a warning may be an error.
+        loop = self._state.loop
+        if loop is None:  # nobody has waited yet
+            close(None)
+        else:
+            loop.call_soon_threadsafe(partial(close, None))
         message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
         warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
-        return True
 
 
 @final
@@ -199,7 +204,7 @@ class EventSendChannel(_End):
         """Send one event: a :class:`ServerSentEvent`, its data as ``str`` or ``int``, or a mapping of its fields.
 
         Waits while there is no room. Schedule point: when it waits, and otherwise when a slice is used up, which
-        is after 64 events, 16 KiB or a millisecond of sending without the receiver having run. Cancellation point:
+        is after 256 events, 16 KiB or a millisecond of sending without the receiver having run. Cancellation point:
         whenever it is a schedule point, and at once when its stream is being ended by the response. So sends in a
         loop neither starve other tasks nor pay for a checkpoint each.
 
@@ -211,33 +216,37 @@ class EventSendChannel(_End):
             ValueError, TypeError: what was sent is no legal event; it was not sent, the channel is as before.
         """
         state = self._state
-        held, chunk = _encode(event, state.sep)
         fifo = state.fifo
-        size = fifo.size + len(chunk)
+        # is_plain(), written out: this is the one line of the library that runs for every event of a flood.
+        if type(event) is str and event.isascii() and "\n" not in event and "\r" not in event:
+            size = len(event) + state.text_overhead
+        else:
+            event = as_event(event)
+            size = len(event.encode(state.sep))
+        total = fifo.size + size
         if (
-            perf_counter() < state.slice_end
-            and len(fifo.chunks) < state.slice_events
-            and size <= state.slice_bytes
+            total <= state.slice_bytes
+            and (len(fifo.events) < state.slice_step or state.slice_goes_on())
             and not self._closed
         ):
-            fifo.size = size
-            fifo.chunks.append(chunk)
-            fifo.events.append(held)
+            fifo.size = total
+            fifo.events.append(event)
         else:
-            await self._send_slowly(held, chunk)
+            await self._send_slowly(event, size)
 
-    async def _send_slowly(self, event: Held, chunk: bytes) -> None:
+    async def _send_slowly(self, event: Held, size: int) -> None:
         state = self._state
         state.check_sendable(closed=self._closed)
         if state.ending or state.slice_is_used_up():
             state.end_slice()
             await checkpoint()
             state.check_sendable(closed=self._closed)
-        if not state.accept(event, chunk):
+        key = state.buffer.key_of(event)
+        if not state.accept(event, size, key):
             if state.overflow == "wait":
-                await state.wait_accepted(self, event, chunk)
+                await state.wait_accepted(self, event, size, key)
             else:
-                state.accept_or_drop(event, chunk)
+                state.accept_or_drop(event, size, key)
         state.begin_slice()
 
     def send_nowait(self, event: Sendable, /) -> None:
@@ -248,12 +257,14 @@ class EventSendChannel(_End):
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
         """
         state = self._state
-        held, chunk = _encode(event, state.sep)
+        held: Held = event if type(event) is str and is_plain(event) else as_event(event)
+        size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
-        if not state.accept(held, chunk):
+        key = state.buffer.key_of(held)
+        if not state.accept(held, size, key):
             if state.overflow == "wait":
                 raise WouldBlock
-            state.accept_or_drop(held, chunk)
+            state.accept_or_drop(held, size, key)
 
     def started(self) -> None:
         """Say that set-up is over: the response sends its status and headers now, without waiting for an event.
@@ -296,9 +307,8 @@ class EventSendChannel(_End):
         self._state.open_senders += 1
 
     def __del__(self) -> None:
-        # A producer that forgot to close must not keep its stream open for ever. Collected in any thread.
-        if self._warn_unclosed(self._state.open_receivers) and self._state.loop is not None:
-            self._state.loop.call_soon_threadsafe(partial(self._state.close_sender, None))
+        if not self._closed and self._state.open_receivers:
+            self._close_late(self._state.close_sender)
 
 
 @final
@@ -311,7 +321,7 @@ class EventReceiveChannel(_End):
     async def receive(self) -> ServerSentEvent:
         """Receive the oldest event, waiting while there is none.
 
-        Schedule point and cancellation point: when it waits, and at every 64th event that it finds there at once.
+        Schedule point and cancellation point: when it waits, and at every 256th event that it finds there at once.
         Cancellation: atomic. When it raises, no event was taken.
 
         Raises:
@@ -325,10 +335,11 @@ class EventReceiveChannel(_End):
             try:
                 event = self.receive_nowait()
             except WouldBlock:
-                await self._wait_readable()
+                pass  # and wait outside of here, or a cancellation would say "during handling of WouldBlock"
             else:
                 self._received_at_once += 1
                 return event
+            await self._wait_readable()
 
     def receive_nowait(self) -> ServerSentEvent:
         """Receive the oldest event if there is one. Not a checkpoint.
@@ -345,12 +356,15 @@ class EventReceiveChannel(_End):
     async def _wait_readable(self) -> None:
         state = self._state
         self._received_at_once = 0
-        waiting = WaitingReceive(self, state.bound_loop().new_parking())
+        parking = state.bound_loop().new_parking()
+        waiting = WaitingReceive(self, parking)
         state.begin_waiting(waiting)
         try:
-            await waiting.parking.park()
+            await parking.park()
         finally:
             state.end_waiting(waiting)
+        if self._closed:
+            state.call_receiver()  # the event that this end was called to is another's now
 
     def __aiter__(self) -> Self:
         return self
@@ -376,11 +390,6 @@ class EventReceiveChannel(_End):
         self._state.open_receivers += 1
 
     def __del__(self) -> None:
-        self._warn_unclosed(self._state.open_senders)
+        if not self._closed and self._state.open_senders:
+            self._close_late(self._state.close_receiver)
 
-
-def _encode(event: Sendable, sep: str) -> tuple[Held, bytes]:
-    if type(event) is str:
-        return event, encode_text(event, sep)
-    event = as_event(event)
-    return event, event.encode(sep)

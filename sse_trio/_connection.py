@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from ._reason import CloseReason
+
 __all__ = ("ServerConnection", "ServerShutdown")
 
 
@@ -34,6 +36,10 @@ class ServerConnection(Protocol):
 
     Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
     """
+
+    send_is_unbounded: bool
+    """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
+    await :meth:`wait_flushed` after each."""
 
     @property
     def is_lost(self) -> bool | None:
@@ -59,4 +65,8 @@ class ServerConnection(Protocol):
 
     def shutdown_event(self) -> ServerShutdown | None:
         """The server's own shutdown event, or ``None`` where there is none within reach."""
+        ...
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        """Be told why the stream ended, once, when its producers are gone. For the servers of tests."""
         ...

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ._decoder import ReceivedEvent
 
-__all__ = ("EventSourceError", "EventTooLargeError", "SSEError", "SendTimeoutError")
+__all__ = ("EventSourceError", "EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
 
 
 class SSEError(Exception):
@@ -62,3 +62,16 @@ class EventSourceError(SSEError):
     def __init__(self, url: str, reason: str, response: httpx.Response | None = None) -> None:
         super().__init__(f"{url} {reason}")
         self.response = response
+
+
+class StoreUnavailableError(SSEError, ConnectionError):
+    """What a store is made on (a file, a server) can't be reached or used now. Nobody's fault in this process.
+
+    From opening a store: nothing has happened. From ``append``: the outcome is unknown, and a retry is safe with
+    the same ``key`` only. The cause, where there is one, is the ``__cause__``.
+    """
+
+    def __init__(self, store: str, why: object) -> None:
+        super().__init__(f"{store} is not available: {why}")
+        self.store = store
+        self.why = why

@@ -5,8 +5,8 @@
 # Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id.
 # Rule 3: `data` and `comment` are split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at
 #         U+0085 or U+2028, at which str.splitlines() splits as well.
-# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in as_event();
-#         encode_text() is the short way to the same bytes.
+# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in as_event().
+# Rule 5: a plain text (is_plain) is legal as it is, its bytes are known without encoding it, and so is their number.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TypeAlias, cast
 
 from ._json import dumps_compact
 
-__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "encode_text")
+__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "is_plain")
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 
@@ -112,14 +112,9 @@ Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
 """What ``send()`` takes: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
 
 
-def encode_text(text: str, sep: str) -> bytes:
-    """Return the wire bytes of the event whose data is ``text``. The errors are those of ServerSentEvent."""
-    if sep == "\n" and "\n" not in text and "\r" not in text:
-        try:
-            return f"data: {text}\n\n".encode()  # nearly every event of nearly every stream
-        except UnicodeEncodeError:
-            pass  # ServerSentEvent says it better
-    return ServerSentEvent(text).encode(sep)
+def is_plain(text: str) -> bool:
+    """Whether the text needs no look at its bytes: one line of ASCII, nearly every event of nearly every stream."""
+    return text.isascii() and "\n" not in text and "\r" not in text
 
 
 def as_event(event: Sendable) -> ServerSentEvent:
@@ -217,7 +212,7 @@ def _one_line(name: str, text: str) -> str:
     if not isinstance(cast("object", text), str):
         raise _not_text(name, text)
     if "\n" in text or "\r" in text:
-        msg = f"{name}={text!r} has a line break, and {name} travels on one line; encode it, with urllib.parse.quote say"
+        msg = f"{name}={text!r} has a line break, and travels on one line; encode it, with urllib.parse.quote say"
         raise ValueError(msg)
     if name == "id" and "\0" in text:
         msg = f"id={text!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from anyio import BrokenResourceError
 
@@ -23,15 +23,12 @@ __all__ = ("collapse", "is_failure", "without_own")
 
 def collapse(exc: BaseException) -> BaseException:
     """Return what a nursery raised without the nursery's group, if there is but one exception in it."""
-    if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        only: BaseException = exc.exceptions[0]
-        return only
-    return exc
+    return exc.exceptions[0] if _is_group(exc) and len(exc.exceptions) == 1 else exc
 
 
 def is_failure(exc: BaseException) -> bool:
     """Whether there is anything in it but cancellation and requests to exit."""
-    if isinstance(exc, BaseExceptionGroup):
+    if _is_group(exc):
         return exc.subgroup(Exception) is not None
     return isinstance(exc, Exception)
 
@@ -42,7 +39,11 @@ def without_own(exc: BaseException, state: ChannelState) -> BaseException | None
     def is_own(leaf: BaseException) -> bool:
         return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is state
 
-    if isinstance(exc, BaseExceptionGroup):
-        rest: BaseException | None = exc.split(is_own)[1]
-        return rest
+    if _is_group(exc):
+        return exc.split(is_own)[1]
     return None if is_own(exc) else exc
+
+
+def _is_group(exc: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    # Says what is in the group, which isinstance() doesn't.
+    return isinstance(exc, BaseExceptionGroup)

@@ -3,7 +3,7 @@
 # Rule 1: no server says http.disconnect to open streams when it shuts down, and lifespan.shutdown comes only after
 #         they are gone. So streams hear of it here: by request_shutdown(), by a chained signal handler, or by the
 #         server's own event where ServerBridge reaches it (which ends that server's streams, not another's).
-# Rule 2: a group may be made anywhere; what belongs to an event loop is in a _Run, made at the first use in it.
+# Rule 2: a group may be made anywhere; what belongs to an event loop is in a GroupRun, made at the first use in it.
 # Rule 3: request_shutdown() may come from any thread or signal handler; all else from the loop's own thread.
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._reason import CloseReason
 from ._signals import SignalChain
 from ._ticker import Ticker, Ticking
 
-__all__ = ("GroupMember", "StreamGroup", "StreamGroupStatistics", "current_default_group")
+__all__ = ("GroupMember", "GroupRun", "StreamGroup", "StreamGroupStatistics", "current_run")
 
 Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -53,12 +53,13 @@ class StreamGroupStatistics:
     """Whether new streams are ended at once."""
 
 
-class _Run:
-    # The group's life in one event loop.
+class GroupRun:
+    """A group's life in one event loop. A stream keeps hold of it."""
 
-    __slots__ = ("closed", "empty", "loop", "opened", "shutdown", "signals", "streams", "ticker", "watchers")
+    __slots__ = ("closed", "empty", "group", "loop", "opened", "shutdown", "signals", "streams", "ticker", "watchers")
 
-    def __init__(self, loop: Loop, signals: SignalChain | None) -> None:
+    def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
+        self.group = group
         self.loop = loop
         self.ticker = Ticker(loop)
         self.signals = signals
@@ -69,7 +70,29 @@ class _Run:
         self.shutdown = Event()
         self.empty = Event()
 
-    def watch(self, server_shutdown: ServerShutdown) -> None:
+    def add(self, stream: GroupMember) -> None:
+        """Take in a stream that opens, and end it at once if that is due."""
+        if not self.streams:
+            self.empty = Event()
+            if self.signals is not None:
+                self.signals.install()
+        self.streams.add(stream)
+        self.opened += 1
+        server_shutdown = stream.server_shutdown
+        if server_shutdown is not None:
+            self._watch(server_shutdown)
+        if self.group.shutdown_requested or (server_shutdown is not None and server_shutdown.is_set()):
+            stream.end(CloseReason.SHUTDOWN)
+
+    def discard(self, stream: GroupMember, reason: CloseReason) -> None:
+        """Let go a stream that has ended."""
+        self.ticker.discard(stream)
+        self.streams.discard(stream)
+        self.closed[reason] += 1
+        if not self.streams:
+            self._became_empty()
+
+    def _watch(self, server_shutdown: ServerShutdown) -> None:
         if server_shutdown not in self.watchers:
 
             async def wait_and_end() -> None:
@@ -86,7 +109,7 @@ class _Run:
         self.shutdown.set()
         self.end_all(lambda _: True)
 
-    def became_empty(self) -> None:
+    def _became_empty(self) -> None:
         self.ticker.clear()
         if self.signals is not None:
             self.signals.uninstall()
@@ -131,7 +154,7 @@ class StreamGroup:
         self.farewell = farewell
         self._signals = signals
         self._shutdown_requested = False
-        self._run: _Run | None = None
+        self._run: GroupRun | None = None
 
     def request_shutdown(self) -> None:
         """End every stream, and from now on every new one at once, with ``CloseReason.SHUTDOWN``.
@@ -145,11 +168,11 @@ class StreamGroup:
 
     async def wait_shutdown_requested(self) -> None:
         """Wait until :meth:`request_shutdown` was called. A checkpoint. Fits hypercorn's ``shutdown_trigger``."""
-        await self._bound().shutdown.wait()
+        await self.bound_run().shutdown.wait()
 
     async def wait_empty(self) -> None:
         """Wait until no stream is open; that may be so already. A checkpoint."""
-        run = self._bound()
+        run = self.bound_run()
         if not run.streams:
             await checkpoint()
             return
@@ -166,7 +189,7 @@ class StreamGroup:
 
         A checkpoint. Cancellation: after it the streams are ended all the same.
         """
-        run = self._bound()
+        run = self.bound_run()
         chosen = [stream for stream in run.streams if predicate is None or predicate(stream.labels)]
         for stream in chosen:
             stream.end(CloseReason.KICKED)
@@ -183,33 +206,13 @@ class StreamGroup:
             shutdown_requested=self._shutdown_requested,
         )
 
-    # --- for streams
+    @property
+    def shutdown_requested(self) -> bool:
+        """Whether :meth:`request_shutdown` was called."""
+        return self._shutdown_requested
 
-    def add(self, stream: GroupMember) -> Ticker:
-        """Take in a stream that opens, and end it at once if that is due. Internal: the response calls it."""
-        run = self._bound()
-        if not run.streams:
-            run.empty = Event()
-            if run.signals is not None:
-                run.signals.install()
-        run.streams.add(stream)
-        run.opened += 1
-        if stream.server_shutdown is not None:
-            run.watch(stream.server_shutdown)
-        if self._shutdown_requested or (stream.server_shutdown is not None and stream.server_shutdown.is_set()):
-            stream.end(CloseReason.SHUTDOWN)
-        return run.ticker
-
-    def discard(self, stream: GroupMember, reason: CloseReason) -> None:
-        """Let go a stream that has ended. Internal: the response calls it."""
-        run = self._bound()
-        run.ticker.discard(stream)
-        run.streams.discard(stream)
-        run.closed[reason] += 1
-        if not run.streams:
-            run.became_empty()
-
-    def _bound(self) -> _Run:
+    def bound_run(self) -> GroupRun:
+        """Return the group's life in the running event loop. Internal: streams call it."""
         loop = current_loop()
         run = self._run
         if run is None or run.loop is not loop:
@@ -218,20 +221,22 @@ class StreamGroup:
                     msg = "this StreamGroup has streams in another event loop; give each event loop a group of its own"
                     raise RuntimeError(msg)
                 self._shutdown_requested = False  # that was the shutdown of an earlier server
-            run = self._run = _Run(loop, SignalChain(self.request_shutdown) if self._signals else None)
+            run = self._run = GroupRun(self, loop, SignalChain(self.request_shutdown) if self._signals else None)
             if self._shutdown_requested:
                 run.shutdown.set()
         return run
 
 
-_default_group: RunVar[StreamGroup] = RunVar("sse_trio._default_group")
+_default_run: RunVar[GroupRun] = RunVar("sse_trio._default_run")
 
 
-def current_default_group() -> StreamGroup:
-    """Return the group of streams that have none of their own, of this event-loop run."""
+def current_run(group: StreamGroup | None) -> GroupRun:
+    """Return the life of this group, or of the default one, in the running event loop."""
+    if group is not None:
+        return group.bound_run()
     try:
-        return _default_group.get()
+        return _default_run.get()
     except LookupError:
-        group = StreamGroup()
-        _default_group.set(group)
-        return group
+        run = StreamGroup().bound_run()
+        _default_run.set(run)
+        return run

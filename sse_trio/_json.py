@@ -13,7 +13,7 @@ import decimal
 import enum
 import json
 import uuid
-from typing import Any
+from typing import Any, cast
 
 __all__ = ("dumps_compact",)
 
@@ -52,7 +52,7 @@ def _to_jsonable_alone(value: Any) -> object:  # Any: anything may be asked of i
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (set, frozenset)):
-        return list(value)
+        return list(cast("set[object]", value))
     raise _unknown_type(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -16,15 +17,15 @@ __all__ = ("AsyncioLoop",)
 class AsyncioParking:
     """A parking made of one bare future per wait."""
 
-    __slots__ = ("_create_future", "_future")
+    __slots__ = ("_future", "_loop")
 
-    def __init__(self, create_future: Callable[[], asyncio.Future[None]]) -> None:
-        self._create_future = create_future
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._future: asyncio.Future[None] | None = None
 
     async def park(self) -> None:
         """Wait for unpark()."""
-        self._future = future = self._create_future()
+        self._future = future = self._loop.create_future()
         try:
             await future
         except asyncio.CancelledError as exc:
@@ -33,6 +34,10 @@ class AsyncioParking:
             _cancel_again(exc)
         finally:
             self._future = None
+
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._future is not None and not self._future.done()
 
     def unpark(self) -> None:
         """Let the parked task go on."""
@@ -54,23 +59,28 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The four things, of asyncio and uvloop."""
 
-    __slots__ = ("_detached", "_loop", "current_time")
+    __slots__ = ("_context", "_forget", "_loop", "_remember", "current_time", "keeps_resting_tasks")
 
     def __init__(self) -> None:
+        self.keeps_resting_tasks = False
         self._loop = asyncio.get_running_loop()
-        self._detached: set[asyncio.Task[None]] = set()  # asyncio itself keeps weak references only
+        # asyncio itself keeps weak references only. What forgets a task and the context to do it in are made once:
+        # add_done_callback() would make and hold a copy of each for every task.
+        detached: set[asyncio.Task[None]] = set()
+        self._remember, self._forget = detached.add, detached.discard
+        self._context = contextvars.Context()
         self.current_time = self._loop.time
 
     def new_parking(self) -> Parking:
         """Return a new parking."""
-        return AsyncioParking(self._loop.create_future)
+        return AsyncioParking(self._loop)
 
     def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
         """Start a task that only this object refers to."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
         task = self._loop.create_task(coroutine)
-        self._detached.add(task)
-        task.add_done_callback(self._detached.discard)
+        self._remember(task)
+        task.add_done_callback(self._forget, context=self._context)
         return cast("DetachedTask", task)
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:

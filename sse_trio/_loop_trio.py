@@ -7,8 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, current_trio_token, reschedule
-from trio.lowlevel import spawn_system_task, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    RaiseCancelT,
+    Task,
+    current_task,
+    current_trio_token,
+    reschedule,
+    spawn_system_task,
+    wait_task_rescheduled,
+)
 
 if TYPE_CHECKING:
     from ._loop import DetachedTask, Parking
@@ -28,6 +36,10 @@ class TrioParking:
         """Wait for unpark()."""
         self._task = current_task()
         await wait_task_rescheduled(self._abort)
+
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._task is not None
 
     def unpark(self) -> None:
         """Let the parked task go on."""
@@ -63,11 +75,16 @@ class TrioDetachedTask:
 class TrioLoop:
     """The four things, of trio."""
 
-    __slots__ = ("_token", "current_time")
+    __slots__ = ("_token", "keeps_resting_tasks")
 
     def __init__(self) -> None:
+        self.keeps_resting_tasks = True
         self._token = current_trio_token()
-        self.current_time = trio.current_time
+
+    @property
+    def current_time(self) -> Callable[[], float]:
+        """The loop's clock."""
+        return trio.current_time
 
     def new_parking(self) -> Parking:
         """Return a new parking."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ._event import ServerSentEvent, check_sep
 from ._group import StreamGroup
@@ -16,7 +16,7 @@ __all__ = ("Farewell", "StreamOptions")
 Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class StreamOptions:
     """What EventSourceResponse was told about the stream; the meaning of each is documented there."""
 
@@ -35,27 +35,39 @@ class StreamOptions:
     group: StreamGroup | None
 
     def __post_init__(self) -> None:
-        for name in ("send_timeout", "max_lifetime"):
-            _check_seconds(name, getattr(self, name), zero=False)
-        for name in ("ping", "commit_within"):
-            _check_seconds(name, getattr(self, name), zero=True)
-        if self.grace is None or math.isinf(self.grace):
-            msg = f"grace={self.grace} must be a number of seconds; a producer that never ends would hold the server"
-            raise ValueError(msg)
-        _check_seconds("grace", self.grace, zero=True)
-        check_sep(self.sep)
-        ServerSentEvent(retry=self.retry)  # it has the rules and the words
-        _check_event("farewell", self.farewell)
+        # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
+        if self.ping is not None:
+            _check_seconds("ping", self.ping, zero=True)
+        if self.send_timeout is not None:
+            _check_seconds("send_timeout", self.send_timeout, zero=False)
+        if self.commit_within is not None:
+            _check_seconds("commit_within", self.commit_within, zero=True)
+        if self.max_lifetime is not None:
+            _check_seconds("max_lifetime", self.max_lifetime, zero=False)
+        if self.grace != 0.0:
+            _check_grace(self.grace)
+        if self.sep != "\n":
+            check_sep(self.sep)
+        if self.retry is not None:
+            ServerSentEvent(retry=self.retry)  # it has the rules and the words
+        if self.farewell is not None:
+            _check_event("farewell", self.farewell)
         for name in ("ping_message_factory", "on_error", "on_close"):
-            _check_callable(name, getattr(self, name))
-        if not isinstance(self.group, StreamGroup | None):
+            if getattr(self, name) is not None:
+                _check_callable(name, getattr(self, name))
+        if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
             msg = f"group must be a StreamGroup, not {type(self.group).__name__}"
             raise TypeError(msg)
 
 
+def _check_grace(grace: object) -> None:
+    if grace is None or grace == math.inf:
+        msg = f"grace={grace} must be a number of seconds; a producer that never ends would hold the server"
+        raise ValueError(msg)
+    _check_seconds("grace", grace, zero=True)
+
+
 def _check_seconds(name: str, value: object, *, zero: bool) -> None:
-    if value is None:
-        return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of seconds or None, not {value!r}"
         raise TypeError(msg)
@@ -66,12 +78,12 @@ def _check_seconds(name: str, value: object, *, zero: bool) -> None:
 
 
 def _check_callable(name: str, value: object) -> None:
-    if value is not None and not callable(value):
+    if not callable(value):
         msg = f"{name} must be a function, not {value!r}; give the function itself, not its result"
         raise TypeError(msg)
 
 
 def _check_event(name: str, value: object) -> None:
-    if not isinstance(value, ServerSentEvent | None) and not callable(value):
+    if not isinstance(value, ServerSentEvent) and not callable(value):
         msg = f"{name} must be a ServerSentEvent, or a function that returns one, not {value!r}"
         raise TypeError(msg)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from ._event import ServerSentEvent
+from ._channel import EventReceiveChannel, EventSendChannel
+from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
-from ._sources import Producer, Source, check_producers, check_source, close_source, open_source
+from ._sources import Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
     from starlette.requests import HTTPConnection
     from starlette.types import Message, Receive, Scope, Send
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")  # what a producer takes beside its channel
 
 __all__ = ("EventSourceResponse", "last_event_id")
 
+RAW_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
@@ -53,7 +64,8 @@ class EventSourceResponse(Response):
             ``None``. By default nothing internal is sent.
         on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds.
         sep: the line end on the wire.
-        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable.
+        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
+            slice of a flood fits in it, see :meth:`EventSendChannel.send`.
         labels: what ``StreamGroup.close()`` chooses by.
         group: the :class:`StreamGroup`; by default one for the event-loop run.
 
@@ -65,13 +77,15 @@ class EventSourceResponse(Response):
     dropped otherwise; cancellation, after a bounded farewell. A client that goes away is no error.
     """
 
-    media_type = "text/event-stream"
+    media_type: str | None = "text/event-stream"
 
     def __init__(
         self,
-        source: Source,
+        source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
+        | EventReceiveChannel
+        | AsyncIterable[Sendable],
         /,
-        *args: object,
+        *args: Unpack[Ts],
         producers: Sequence[Producer] = (),
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
@@ -87,7 +101,7 @@ class EventSourceResponse(Response):
         on_error: Callable[[Exception], ServerSentEvent | None] | None = None,
         on_close: Callable[[CloseReason], Awaitable[object]] | None = None,
         sep: str = "\n",
-        max_buffer_size: float = 64,
+        max_buffer_size: float = 256,
         max_buffer_bytes: float = 65_536,
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
@@ -106,17 +120,18 @@ class EventSourceResponse(Response):
             on_error=on_error,
             on_close=on_close,
             sep=sep,
-            labels=labels or {},
+            labels=NO_LABELS if labels is None else labels,
             group=group,
         )
-        self._receive_channel, self._producers = open_source(
-            source, args, producers, max_buffer_size, max_buffer_bytes
-        )
+        self._receive_channel, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
         self._source = source
         self._called = False
         self.status_code = status_code
         self.background = background
-        self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in (headers or {}).items()}})
+        if headers is None:
+            self.raw_headers = [*RAW_HEADERS]  # of nearly every stream; what init_headers() would make of HEADERS
+        else:
+            self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
@@ -133,7 +148,8 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(send, head)
         else:
-            await self._answer_stream(scope, receive, send, head)
+            stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+            await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
 
@@ -144,11 +160,6 @@ class EventSourceResponse(Response):
         finally:
             self._receive_channel.close()
             await close_source(self._source)
-
-    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, head: Message) -> None:
-        stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
-        producers, self._producers = list(self._producers), ()  # the stream lets go of each when it runs
-        await stream.serve(producers, receive)
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from ._connection import ServerConnection, ServerShutdown
+    from ._reason import CloseReason
 
 __all__ = ("EXTENSION", "connection_of", "find_connection")
 
@@ -67,6 +68,8 @@ class _Unknown:
 
     __slots__ = ("wait_disconnect",)
 
+    send_is_unbounded = False
+
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
 
@@ -82,6 +85,9 @@ class _Unknown:
 
     def shutdown_event(self) -> ServerShutdown | None:
         return None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        """No server wants to know."""
 
 
 class _Uvicorn(_Unknown):
@@ -177,6 +183,10 @@ class _HypercornH2(_Unknown):
 
     __slots__ = ("_carrier", "_protocol", "_stream")
 
+    # StreamBuffer.push() waits while the buffer is full, but StreamBuffer.pop() ends that wait whenever it has taken
+    # less than 16 KiB, so also when it took nothing because the client's window is shut [hypercorn 0.18].
+    send_is_unbounded = True
+
     def __init__(self, stream: Any, protocol: Any, carrier: _Hypercorn) -> None:
         super().__init__()
         self._stream = stream
@@ -186,6 +196,11 @@ class _HypercornH2(_Unknown):
     @property
     def is_lost(self) -> bool | None:
         return self._carrier.is_lost
+
+    async def wait_flushed(self) -> None:
+        buffer = self._protocol.stream_buffers.get(self._stream.stream_id)
+        if buffer is not None and buffer.buffer:
+            await buffer.drain()
 
     def shutdown_event(self) -> ServerShutdown | None:
         return self._carrier.shutdown_event()
@@ -220,6 +235,8 @@ class _HypercornH2(_Unknown):
             protocol.priority.unblock(stream_id)
             await protocol.has_data.set()
             await protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent
+            async with self._carrier._server.send_lock:  # noqa: SLF001
+                pass  # another task may have taken our bytes along with its own; the lock is handed on in order
         except Exception:  # noqa: BLE001, S110  the stream ended meanwhile; this runs in hypercorn's nursery
             pass
         finally:

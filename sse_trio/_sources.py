@@ -24,7 +24,8 @@ CLOSE_SECONDS = 5.0
 
 Producer: TypeAlias = Callable[[], Awaitable[object]]
 Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | AsyncIterable[Sendable]
-OpenSource: TypeAlias = tuple[EventReceiveChannel, Sequence[Producer]]
+OpenSource: TypeAlias = tuple[EventReceiveChannel, list[tuple[Producer, EventSendChannel | None]]]
+"""What is written, and what has to run for it, each with the end that is to be closed when it has returned."""
 
 
 @runtime_checkable
@@ -36,12 +37,13 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for what can't be a source, with what to write instead."""
     if isinstance(source, AsyncIterable):
         if args:
-            msg = f"{args!r} are arguments for a producer, but the source is a {type(source).__name__}, not a function"
+            name = type(cast("object", source)).__name__
+            msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
             raise TypeError(msg)
     elif inspect.isasyncgenfunction(_innermost(source)):
         msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
         raise TypeError(msg)
-    elif inspect.isgeneratorfunction(_innermost(source)) or (isinstance(source, Iterable) and not callable(source)):
+    elif inspect.isgeneratorfunction(_innermost(source)) or (not callable(source) and isinstance(source, Iterable)):
         msg = (
             "the source is a synchronous iterable, which would block the event loop; iterate it in a worker thread "
             "that sends from there: examples/threads.py shows how"
@@ -76,31 +78,24 @@ def open_source(
     max_buffer_size: float,
     max_buffer_bytes: float,
 ) -> OpenSource:
-    """Return the channel to be written and everything that has to run for it."""
+    """Bring the source to one form."""
+    running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if isinstance(source, EventReceiveChannel):
-        return source, producers
+        return source, running
     send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
     if isinstance(source, AsyncIterable):
         feed: Producer = partial(_iterate, source, send_channel)
     else:
-        feed = partial(_call, source, send_channel, args)
-    return receive_channel, [feed, *producers]
-
-
-async def _call(
-    function: Callable[..., Awaitable[object]], send_channel: EventSendChannel, args: tuple[object, ...]
-) -> None:
-    with send_channel:
-        await function(send_channel, *args)
+        feed = partial(source, send_channel, *args)
+    return receive_channel, [(feed, send_channel), *running]
 
 
 async def _iterate(source: AsyncIterable[Sendable], send_channel: EventSendChannel) -> None:
-    with send_channel:
-        try:
-            async for event in source:
-                await send_channel.send(event)
-        finally:
-            await close_source(source)
+    try:
+        async for event in source:
+            await send_channel.send(event)
+    finally:
+        await close_source(source)
 
 
 async def close_source(source: object) -> None:

@@ -1,9 +1,12 @@
-# One stream: the nursery in which source, writer and disconnect meet, and the one way out of it.
+# One stream: where source, writer and disconnect meet, and the one way out of it.
 #
 # Rule 1: end() is the only way to end (C2). It is synchronous, may be called from anywhere in the loop, and the
 #         first reason counts.
-# Rule 2: user code runs in the nursery and nowhere else, and is gone when serve() is left (C1). The writer is not in
-#         it (_writer.py, rule 2), so serve() waits for it only as long as it makes progress, or for a bounded moment.
+# Rule 2: user code runs inside the cancel scope of serve() and nowhere else, and is gone when serve() is left (C1). A
+#         single producer runs in the very task that serves the stream, in the context of its request; several run in
+#         a nursery. (A nursery for one cost as much as all the rest of a short stream, and half the memory of an idle
+#         one.) The writer is not in there (_writer.py, rule 2), so serve() waits for it only as long as it makes
+#         progress, or for a bounded moment; nor is the task that waits for the disconnect, in the server's `receive`.
 # Rule 3: the final frame says that all went well, so it is written only when every producer has returned (C6): one
 #         that closes its channel and fails after that has failed.
 # Rule 4: a client that is gone is no error of anybody's. Only producers, and a server's `send`, make serve() raise,
@@ -14,16 +17,16 @@ from __future__ import annotations
 import logging
 import math
 from random import randrange, uniform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
 
-from ._channel import EventReceiveChannel
+from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
 from ._event import ServerSentEvent
 from ._failures import collapse, is_failure, without_own
-from ._group import current_default_group
-from ._loop import current_loop
+from ._group import current_run
+from ._loop import DetachedTask
 from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
@@ -32,10 +35,11 @@ from ._ticker import Entry
 from ._writer import Outcome, Writer
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
     from starlette.types import Message, Receive, Scope, Send
 
 __all__ = ("Stream",)
+
+Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 
 logger = logging.getLogger("sse_trio")
 
@@ -67,18 +71,19 @@ class Stream:
         "_commit_at",
         "_connection",
         "_failure",
-        "_group",
         "_lifetime_at",
-        "_loop",
-        "_nursery",
         "_options",
+        "_parking",
         "_path",
-        "_producers_running",
+        "_producing",
+        "_receive",
         "_receive_channel",
         "_rest_scope",
+        "_run",
+        "_scope",
         "_stalled",
         "_state",
-        "_ticker",
+        "_watcher",
         "_writer",
         "labels",
         "reason",
@@ -96,27 +101,29 @@ class Stream:
         head: Message,
     ) -> None:
         self._options = options
-        self._group = options.group or current_default_group()
-        self._loop = current_loop()
+        self._run = run = current_run(options.group)
         self._path = scope.get("path", "")
         self._connection = find_connection(scope, receive, send)
+        self._receive = receive
         self._receive_channel = receive_channel
-        self._state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
-        self._state.loop = self._loop
-        self._state.on_overflow = self._overflow
-        self._state.use_sep(options.sep)
+        self._state = state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
+        state.loop = run.loop
+        state.on_overflow = self._overflow
+        state.use_sep(options.sep)
         self._writer = Writer(
-            self._state,
+            state,
             send,
             head,
             opening=self._opening(),
             connection=self._connection,
-            loop=self._loop,
+            loop=run.loop,
             on_done=self._writer_done,
         )
-        self._nursery: TaskGroup | None = None
+        self._parking = run.loop.new_parking()
+        self._scope = CancelScope()
         self._rest_scope: CancelScope | None = None
-        self._producers_running = 0
+        self._watcher: DetachedTask | None = None
+        self._producing = False
         self._client_lost = False
         self._stalled = self._aborted = False
         self._failure: Exception | None = None
@@ -128,12 +135,16 @@ class Stream:
 
     # --- the life of a stream
 
-    async def serve(self, producers: list[Producer], receive: Receive) -> None:
-        """Run the producers and write what they send, until the stream has ended in one way or another."""
-        self._ticker = self._group.add(self)
+    async def serve(self, producers: Producers) -> None:
+        """Run the producers and write what they send, until the stream has ended in one way or another.
+
+        ``producers`` is emptied: each is let go of when it has begun, so that a channel that it forgets to close is
+        noticed.
+        """
+        self._run.add(self)
         try:
-            self._begin(self._loop.current_time())
-            error = await self._run_nursery(producers, receive)
+            self._begin(self._run.loop.current_time())
+            error = await self._serve_producers(producers)
             await self._write_rest(error)
             self._raise_own(error)
         finally:
@@ -146,75 +157,80 @@ class Stream:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
-        self._ticker.schedule(self, self.tick(now))
+        self._run.ticker.schedule(self, self.tick(now))
         self._writer.start()
+        self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
 
-    async def _run_nursery(self, producers: list[Producer], receive: Receive) -> Exception | None:
+    async def _serve_producers(self, producers: Producers) -> Exception | None:
         # Returns the failure of a producer; a cancellation from outside is raised, with everything written.
         try:
-            async with create_task_group() as self._nursery:
+            with self._scope:
+                if producers and self.reason is None:
+                    self._producing = True
+                    await (self._run_producer(*producers.pop()) if len(producers) == 1 else self._run_all(producers))
+                self._producing = False
                 if self.reason is None:
-                    self._producers_running = len(producers)
-                    if not producers:
-                        self._writer.finish()  # as soon as every send channel is closed
-                    for producer in producers:
-                        self._nursery.start_soon(self._produce, producer)
-                    producers.clear()  # each is its task's alone: a channel that one forgets to close is noticed
-                    await self._wait_disconnect(receive)
-        except BaseException as exc:  # noqa: BLE001 -- sorted out below
-            error = collapse(exc)
-            if isinstance(error, Exception):
+                    self._writer.finish()
+                while self.reason is None:
+                    await self._parking.park()
+        except BaseException as exc:
+            self._producing = False
+            if isinstance(exc, Exception):
                 self.end(CloseReason.FAILED)
-                return error
-            self.end(CloseReason.FAILED if is_failure(error) else CloseReason.CANCELLED)
+                return exc
+            self.end(CloseReason.FAILED if is_failure(exc) else CloseReason.CANCELLED)
             await self._write_rest(None)
-            raise error from None
+            raise
+        self._producing = False
         return None
 
-    async def _produce(self, producer: Producer) -> None:
+    async def _run_all(self, producers: Producers) -> None:
+        try:
+            async with create_task_group() as nursery:
+                while producers:
+                    nursery.start_soon(self._run_producer, *producers.pop(0))
+        except BaseException as exc:
+            raise collapse(exc) from None
+
+    async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
         try:
             await producer()
         except BaseException as exc:
             rest = without_own(exc, self._state)
             if rest is None and (self.reason is not None or self._state.refusing):
-                self._produced()
-            elif rest is None or rest is exc:
+                return  # a send that found its stream ended has not failed
+            if rest is None or rest is exc:
                 raise
-            else:
-                raise rest from None
-        else:
-            self._produced()
+            raise rest from None
+        finally:
+            if send_channel is not None:
+                send_channel.close()
 
-    def _produced(self) -> None:
-        self._producers_running -= 1
-        if not self._producers_running:
-            if self.reason is None:
-                self._writer.finish()
-            else:
-                self._cancel()  # nothing is left that the grace was for
-
-    async def _wait_disconnect(self, receive: Receive) -> None:
-        if self._connection.wait_disconnect is not None:
-            await self._connection.wait_disconnect()
-        else:
-            await self._receive_disconnect(receive)
-        if not self._writer.final_began:
-            self.end(CloseReason.DISCONNECTED)
-
-    async def _receive_disconnect(self, receive: Receive) -> None:
+    async def _watch_disconnect(self) -> None:
+        # Detached: it is in the server's code only, is cancelled when the stream closes, and nobody waits for it.
         dropped = 0
         try:
-            while not (message := await receive())["type"].endswith("disconnect"):
-                dropped += len(message.get("body", b""))
+            if self._connection.wait_disconnect is not None:
+                await self._connection.wait_disconnect()
+            else:
+                while not (message := await self._receive())["type"].endswith("disconnect"):
+                    dropped += len(message.get("body", b""))
+            if not self._writer.final_began:
+                self.end(CloseReason.DISCONNECTED)
+        except Exception as exc:  # noqa: BLE001 -- raised by serve()
+            self._failure = exc
+            self.end(CloseReason.FAILED)
         finally:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)
 
     async def _write_rest(self, error: Exception | None) -> None:
-        # The nursery is left; what is in the buffer and what comes last is still to be written.
+        # The producers are gone; what is in the buffer and what comes last is still to be written.
         writer = self._writer
+        if writer.outcome is not None:
+            return
         try:
-            if writer.outcome is None and not self._client_lost:
+            if not self._client_lost:
                 self._state.refuse_sends()
                 if error is not None and not self._is_committed():
                     writer.abandon()
@@ -222,17 +238,21 @@ class Stream:
                     writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
                 with CancelScope(deadline=self._rest_deadline()) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
-                    await writer.wait_done()
+                    await self._wait_writer()
         except BaseException:
             self.end(CloseReason.CANCELLED)
             with move_on_after(FINAL_SECONDS, shield=True):
-                await writer.wait_done()
+                await self._wait_writer()
             raise
         finally:
             if writer.outcome is None:
                 self._lose_client(stalled=not self._client_lost)
                 with move_on_after(ABANDON_SECONDS, shield=True):
-                    await writer.wait_done()
+                    await self._wait_writer()
+
+    async def _wait_writer(self) -> None:
+        while self._writer.outcome is None:
+            await self._parking.park()
 
     def _raise_own(self, error: Exception | None) -> None:
         error = error or self._failure or self._writer.error
@@ -246,7 +266,10 @@ class Stream:
         self._state.close_reason = reason
         self._state.on_overflow = None
         self._receive_channel.close()
-        self._group.discard(self, reason)
+        self._run.discard(self, reason)
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
 
@@ -271,18 +294,20 @@ class Stream:
         if not grace:
             self._cancel()
         elif first:
-            self._cancel_at = self._loop.current_time() + grace
-            self._ticker.schedule(self, self._cancel_at)
+            self._cancel_at = self._run.loop.current_time() + grace
+            self._run.ticker.schedule(self, self._cancel_at)
 
     def _grace(self, reason: CloseReason) -> float:
-        if reason not in GRACEFUL or not self._producers_running:
+        if reason not in GRACEFUL or not self._producing:
             return 0.0
-        of_group = self._group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
+        of_group = self._run.group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel()
+        if self._producing:
+            self._scope.cancel()
+        else:
+            self._parking.unpark()
 
     def _lose_client(self, *, stalled: bool) -> None:
         # Nothing more can be written: senders get an error, and nobody waits for the writer.
@@ -304,7 +329,7 @@ class Stream:
         elif outcome is Outcome.FINISHED:
             if self.reason is None:
                 self.reason = CloseReason.COMPLETED
-            self._cancel()
+        self._parking.unpark()
 
     def _overflow(self) -> None:
         self.end(CloseReason.KICKED)
@@ -313,7 +338,7 @@ class Stream:
 
     def _opening(self) -> bytes:
         retry = self._options.retry
-        if retry is None and self._group.reconnect_within is not None:
+        if retry is None and self._run.group.reconnect_within is not None:
             retry = RETRY
         return b"" if retry is None else ServerSentEvent(retry=retry).encode(self._options.sep)
 
@@ -326,14 +351,14 @@ class Stream:
         return b"".join([event.encode(self._options.sep) for event in events])
 
     def _last_events(self, error: Exception | None) -> list[ServerSentEvent]:
-        options, within = self._options, self._group.reconnect_within
+        options, within = self._options, self._run.group.reconnect_within
         events: list[ServerSentEvent | None] = []
         if error is not None and options.on_error is not None:
             events.append(options.on_error(error))
         if self.reason is CloseReason.SHUTDOWN and within is not None:
             events.append(ServerSentEvent(retry=randrange(round(within * 1000) + 1)))  # noqa: S311
         if self.reason in WITH_FAREWELL:
-            farewell = options.farewell or self._group.farewell
+            farewell = options.farewell or self._run.group.farewell
             events.append(farewell(self.reason) if callable(farewell) else farewell)
         return [event for event in events if event is not None]
 
@@ -343,7 +368,7 @@ class Stream:
     def _rest_deadline(self) -> float:
         if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
             return math.inf  # as long as the client takes something within send_timeout
-        return self._loop.current_time() + FINAL_SECONDS
+        return self._run.loop.current_time() + FINAL_SECONDS
 
     # --- time
 
@@ -358,7 +383,7 @@ class Stream:
         if self._commit_at <= now:
             self._commit_at = math.inf
             self._state.started = True
-            self._writer.wake()
+            self._writer.unpark()
         return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:

@@ -139,6 +139,7 @@ async def test_websocket_keeps_its_receive() -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert (receive, send) == (cycle.receive, cycle.send)
+        assert "sse_trio" in scope["extensions"]
         assert find_connection(scope, receive, send).wait_disconnect is None
 
     await ServerBridge(app)({"type": "websocket"}, cycle.receive, cycle.send)
@@ -252,7 +253,10 @@ async def test_read_ahead_is_bounded(http_scope: Scope) -> None:
             nursery.start_soon(waiter(scope))
             await settle()
             assert cycle.pulled == 4, "the message that passes the bound is the last one"
-            assert [(await receive())["body"][:1] for _ in range(10)] == [bytes([n]) for n in range(10)]
+            assert (await receive())["body"][:1] == b"\0"
+            await settle()
+            assert cycle.pulled == 5, "there is room again"
+            assert [(await receive())["body"][:1] for _ in range(9)] == [bytes([n]) for n in range(1, 10)]
             assert await receive() == body(b"", more=False)
 
     await call_bridged(cycle, http_scope, use)
@@ -274,16 +278,17 @@ async def test_read_ahead_counts_small_messages(http_scope: Scope) -> None:
     await call_bridged(cycle, http_scope, use)
 
 
-async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope) -> None:
     """Behind a body nobody reads, the end is the server's having seen a write fail; the stream must not live on."""
-    monkeypatch.setattr("sse_trio._bridge._LOOK_AGAIN", 0.01)
     cycle = FakeCycle(body(b"x" * 70_000), body(b"unread"), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(waiter(scope))
+            nursery.start_soon(waiter(scope))
             await settle()
             assert cycle.pulled == 1
+            await anyio.sleep(3)
             cycle.disconnected = True
         assert len((await receive())["body"]) == 70_000
 

@@ -27,9 +27,9 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_errors", "_reason", "_json", "_connection", "_loop_trio", "_loop_asyncio"}),
+    frozenset({"_errors", "_reason", "_json", "_line_ends", "_topics", "_connection", "_loop_trio", "_loop_asyncio"}),
     frozenset({"_event", "_decoder", "_loop"}),
-    frozenset({"_buffer"}),
+    frozenset({"_buffer", "_store"}),
     frozenset({"_channel_state"}),
     frozenset({"_channel"}),
     frozenset({"_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
@@ -37,7 +37,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_options"}),
     frozenset({"_stream"}),
     frozenset({"_response", "_hub"}),
-    frozenset({"stores", "client"}),
+    frozenset({"stores", "_reconnect", "_interruptible", "_request"}),
+    frozenset({"_event_source"}),
+    frozenset({"client"}),
     frozenset({"__init__"}),
     frozenset({"testing", "_cli"}),
     frozenset({"__main__"}),
@@ -46,12 +48,24 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Who may import what from outside. What is not listed is the standard library or forbidden.
 OUTSIDE: dict[str, frozenset[str]] = {
-    "anyio": frozenset(RANK) - {"_errors", "_reason", "_json", "_connection", "_event", "_decoder", "_signals"},
+    "anyio": frozenset(RANK)
+    - {
+        "_errors",
+        "_reason",
+        "_json",
+        "_line_ends",
+        "_topics",
+        "_connection",
+        "_event",
+        "_decoder",
+        "_store",
+        "_signals",
+    },
     "trio": frozenset({"_loop_trio", "testing"}),
     "asyncio": frozenset({"_loop_asyncio", "testing"}),
     "starlette": frozenset({"_response", "testing"}),
-    "exceptiongroup": frozenset({"_failures"}),
-    "httpx": frozenset({"client", "testing", "_cli"}),
+    "exceptiongroup": frozenset({"_failures", "stores"}),
+    "httpx": frozenset({"client", "_event_source", "_request", "_interruptible", "_reconnect", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
     "typer": frozenset({"_cli"}),

@@ -9,8 +9,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
 from sse_trio._connection import ServerConnection, ServerShutdown
-from sse_trio._servers import connection_of, find_connection
+from sse_trio._servers import EXTENSION, _Unknown, connection_of, find_connection
 
 pytestmark = pytest.mark.anyio
 
@@ -33,11 +34,13 @@ class FakeTransport:
     def __init__(self) -> None:
         self.socket = FakeSocket()
         self.aborted = False
+        self.closed = anyio.Event()
         self.unsent = 0
         self.limits: list[int | None] = []
 
     def abort(self) -> None:
         self.aborted = True
+        self.closed.set()
 
     def get_extra_info(self, name: str) -> FakeSocket:
         assert name == "socket"
@@ -173,7 +176,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """uvicorn has none within reach; there the chained signal handlers are the notice."""
+        """It has none within reach; there the chained signal handlers are the notice."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -224,7 +227,7 @@ class TestWaitFlushed:
         await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
 
     async def test_hypercorn_on_asyncio(self) -> None:
-        """hypercorn's StreamWriter buffers as well, and drains in the same way."""
+        """The StreamWriter of hypercorn buffers as well, and drains in the same way."""
         transport = FakeTransport()
         transport.unsent = 5
 
@@ -298,11 +301,13 @@ class FakeH2:
     def __init__(self, nursery: Any, *, stalled: bool = False) -> None:
         self.calls: list[object] = []
         self.transport = FakeTransport()
-        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain))
-        self.stalled = stalled
+        self.lock = anyio.Lock()
+        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain), send_lock=self.lock)
+        if stalled:
+            nursery.start_soon(self.send_for_ever)
         self.attributes: dict[str, Any] = {
             "streams": {1: object()},
-            "stream_buffers": {1: SimpleNamespace(close=self.close_buffer)},
+            "stream_buffers": {1: SimpleNamespace(buffer=b"", close=self.close_buffer, drain=self.drain_buffer)},
             "connection": SimpleNamespace(reset_stream=self.reset_stream),
             "priority": SimpleNamespace(unblock=self.calls.append),
             "has_data": FakeEvent(),
@@ -319,9 +324,15 @@ class FakeH2:
     async def close_buffer(self) -> None:
         self.calls.append("closed")
 
+    async def drain_buffer(self) -> None:
+        self.calls.append("drained")
+
+    async def send_for_ever(self) -> None:
+        async with self.lock:
+            await self.transport.closed.wait()
+
     async def flush(self) -> None:
-        while self.stalled and not self.transport.aborted:
-            await checkpoint()
+        await checkpoint()
         self.calls.append("flushed")
 
 
@@ -334,11 +345,11 @@ class TestHypercornH2:
         assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
         assert not h2.transport.aborted
 
-    async def test_stalled_connection_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_stalled_connection_is_dropped(self) -> None:
         """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
-        monkeypatch.setattr("sse_trio._servers._RESET_WITHIN", 0.01)
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery, stalled=True)
+            await checkpoint()
             assert h2.connection().abort() is True
         assert h2.transport.aborted
 
@@ -365,13 +376,64 @@ class TestHypercornH2:
             assert h2.connection().abort() is True
         assert h2.calls == [("reset", 1, 8)]
 
+    async def test_wait_flushed(self) -> None:
+        """What the stream has buffered is waited for; a stream that has nothing, or is gone, waits for nothing."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            await h2.connection().wait_flushed()
+            h2.attributes["stream_buffers"][1].buffer = b"held back"
+            await h2.connection().wait_flushed()
+            h2.attributes["stream_buffers"].clear()
+            await h2.connection().wait_flushed()
+        assert h2.calls == ["drained"]
+
     async def test_the_rest_is_the_connection_s(self) -> None:
-        """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1; `send` leaves nothing unsent."""
+        """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
             connection = FakeH2(nursery).connection()
-            await connection.wait_flushed()
+            assert connection.send_is_unbounded
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
+
+
+class NeverFlushed(_Unknown):
+    """A server whose `send` takes everything, for a client that takes nothing."""
+
+    send_is_unbounded = True
+    aborted = False
+    reason: CloseReason | None = None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        self.reason = reason
+
+    async def wait_flushed(self) -> None:
+        await anyio.sleep_forever()
+
+    def abort(self) -> bool:
+        self.aborted = True
+        return True
+
+
+async def test_unbounded_send_is_bounded() -> None:
+    """Where `send` never waits for the client the stream does: memory stays bounded, and send_timeout counts."""
+    connection = NeverFlushed()
+    scope = {"type": "http", "method": "GET", "extensions": {EXTENSION: {"connection": connection}}}
+    sent = []
+
+    async def flood(send_channel: EventSendChannel) -> None:
+        while True:
+            await send_channel.send("x" * 1024)
+            sent.append(anyio.current_time())
+
+    async def take(message: object) -> None:
+        await checkpoint()
+
+    began = anyio.current_time()
+    await EventSourceResponse(flood, send_timeout=5)(scope, anyio.sleep_forever, take)
+    assert connection.aborted
+    assert connection.reason is CloseReason.SEND_TIMEOUT
+    assert anyio.current_time() - began == pytest.approx(5, abs=0.2)
+    assert len(sent) < 256, "a few batches of the buffer's 64 KiB"
 
 
 async def test_every_connection_has_the_interface() -> None:

@@ -1,7 +1,7 @@
 # A live page over Server-Sent Events: one sampler for the process, one producer for each open page.
 #
 # Rule 1: only the last event of a sample carries an id. A page that was cut off in the middle of a sample does not
-#         have its id, is sent the whole sample again, and puts it in the place of what it had.
+#         have its id, and is sent the whole sample again.
 # Rule 2: the id is the time of the sample in ms, so that a `Last-Event-ID` means the same after a restart.
 # Rule 3: what is missing is said. The history lives in memory; a page that asks for more is sent a `gap` first.
 
@@ -15,16 +15,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import anyio
 import sniffio
 from machine import Machine, describe_machine
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id
 
@@ -32,10 +33,12 @@ INTERVAL = 1.0  # seconds between two samples
 HISTORY = 900  # samples kept: a quarter of an hour
 RETRY = 2000  # ms that a page waits before it reconnects
 FAREWELL = ServerSentEvent("The server is shutting down.", event="farewell")
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+PAGE_HEADERS = {
+    "cache-control": "no-cache",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
 log = logging.getLogger("demo")
 
 
@@ -52,7 +55,7 @@ class Recorder:
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=HISTORY)
         self._recorded = anyio.Event()
-        self._complete_after = _now()  # no sample later than this is missing
+        self.complete_after = _now()  # ms; every sample later than this is still here
 
     async def run(self) -> None:
         """Take samples for ever."""
@@ -62,17 +65,13 @@ class Recorder:
             self._record(machine.read())
 
     def _record(self, reading: dict[str, dict[str, object]]) -> None:
-        newest = self._samples[-1].time if self._samples else 0
+        newest = self._samples[-1].time if self._samples else self.complete_after
         if len(self._samples) == HISTORY:
-            self._complete_after = self._samples[0].time
+            self.complete_after = self._samples[0].time
         taken = max(_now(), newest + 1)  # a clock that is set back must not make ids go back
         self._samples.append(Sample(taken, _events(taken, reading)))
         self._recorded.set()
         self._recorded = anyio.Event()
-
-    def is_complete_after(self, cursor: int) -> bool:
-        """Whether every sample later than `cursor` (ms) is still here."""
-        return cursor >= self._complete_after
 
     async def wait_newer(self, cursor: int) -> list[Sample]:
         """Wait until there are samples later than `cursor` (ms), and return them, the oldest first."""
@@ -87,29 +86,30 @@ class State(TypedDict):
     recorder: Recorder
 
 
-async def follow(send_channel: EventSendChannel, recorder: Recorder, cursor: int | None) -> None:
-    """The producer: who we are, what is missing, then every sample after `cursor` as it comes."""
+async def follow(send_channel: EventSendChannel, recorder: Recorder, last: int | None) -> None:
+    """The producer: who we are, then every sample after `last` (ms) as it comes; all there are, if that is None."""
     await send_channel.send(ServerSentEvent.json(_hello(), event="hello"))
-    if cursor is not None and not recorder.is_complete_after(cursor):
-        await send_channel.send(ServerSentEvent.json({"after": cursor}, event="gap"))
-    newest = cursor or 0
+    cursor = recorder.complete_after if last is None else last
     while True:
-        for sample in await recorder.wait_newer(newest):
+        samples = await recorder.wait_newer(cursor)
+        if cursor < recorder.complete_after:
+            await send_channel.send(ServerSentEvent.json({"after": cursor}, event="gap"))
+        for sample in samples:
             for event in sample.events:
                 await send_channel.send(event)
-            newest = sample.time
+            cursor = sample.time
 
 
 async def events(request: Request) -> EventSourceResponse:
     """The stream. A page that reconnects says in `Last-Event-ID` what it has."""
-    cursor = last_event_id(request)
-    log.info("stream opened, Last-Event-ID: %s", cursor)
+    last = _parse(last_event_id(request))
+    log.info("stream opened, Last-Event-ID: %s", last)
     return EventSourceResponse(
-        follow, request.state.recorder, _parse(cursor), retry=RETRY, farewell=FAREWELL, on_close=_closed
+        follow, request.state.recorder, last, retry=RETRY, farewell=FAREWELL, on_close=_log_close
     )
 
 
-async def _closed(reason: CloseReason) -> None:
+async def _log_close(reason: CloseReason) -> None:
     log.info("stream closed: %s", reason.value)
 
 
@@ -125,26 +125,29 @@ def _events(taken: int, reading: dict[str, dict[str, object]]) -> list[ServerSen
     ]
 
 
-def _parse(cursor: str | None) -> int | None:
-    """The time up to which a client says it has the samples, if it is one of our ids and not of the future."""
-    if cursor is None or not re.fullmatch("[0-9]{1,15}", cursor):
+def _parse(text: str | None) -> int | None:
+    """The time up to which a client says it has the samples (ms): only an id of ours, and none of the future."""
+    if text is None or not re.fullmatch("[0-9]{1,15}", text):
         return None
-    return min(int(cursor), _now())
+    return min(int(text), _now())
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Page(StaticFiles):
-    """The files of the page. Nothing comes from elsewhere, nothing runs inline, and the browser is told so."""
+def with_page_headers(app: ASGIApp) -> ASGIApp:
+    """The page's files: nothing comes from elsewhere, nothing runs inline, and the browser is told so."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """Starlette's answer for a file, with our headers."""
-        response = super().file_response(*args, **kwargs)
-        response.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
-        response.headers["cache-control"] = "no-cache"
-        return response
+    async def app_with_headers(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(PAGE_HEADERS)
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return app_with_headers
 
 
 @asynccontextmanager
@@ -158,5 +161,5 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
 
 
 STATIC = Path(__file__).parent / "static"
-routes = [Route("/events", events), Mount("/", Page(directory=STATIC, html=True))]
+routes = [Route("/events", events), Mount("/", with_page_headers(StaticFiles(directory=STATIC, html=True)))]
 app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))

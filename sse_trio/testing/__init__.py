@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._check_store import check_event_store as check_event_store
 from ._clock import VirtualTimeError as VirtualTimeError
 from ._clock import virtual_backend as virtual_backend
 from ._clock import wait_all_tasks_blocked as wait_all_tasks_blocked
+from ._stream import TestStream as TestStream
+from ._stream import open_test_stream as open_test_stream
 
 if TYPE_CHECKING:
     from ._transport import StreamingASGITransport as StreamingASGITransport
 
-__all__ = ("StreamingASGITransport", "VirtualTimeError", "virtual_backend", "wait_all_tasks_blocked")
+__all__ = (
+    "StreamingASGITransport",
+    "TestStream",
+    "VirtualTimeError",
+    "check_event_store",
+    "open_test_stream",
+    "virtual_backend",
+    "wait_all_tasks_blocked",
+)
 
 
 def __getattr__(name: str) -> object:
     if name == "StreamingASGITransport":
-        from ._transport import StreamingASGITransport
+        from ._transport import StreamingASGITransport  # noqa: PLC0415 -- httpx only for those who ask for it
 
         return StreamingASGITransport
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

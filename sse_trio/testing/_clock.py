@@ -133,7 +133,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(
         self,
-        executor: Executor | None,  # noqa: ARG002 - asyncio's signature
+        executor: Executor | None,  # noqa: ARG002 -- asyncio's signature
         func: Callable[[Unpack[Arguments]], object],  # noqa: ARG002
         *args: Unpack[Arguments],  # noqa: ARG002
     ) -> NoReturn:
@@ -151,11 +151,11 @@ class TrioWatch:
         self._watch = watch
         self._idle = False
 
-    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio's signature
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
         self._check_posted()
 
     def after_io_wait(self, timeout: float) -> None:
-        import trio
+        import trio  # noqa: PLC0415 -- only where trio runs
 
         self._check_posted()
         statistics = trio.lowlevel.current_statistics()
@@ -164,18 +164,18 @@ class TrioWatch:
             self._check_threads()
             self._check_sockets(statistics.io_statistics)
 
-    def before_task_step(self, task: object) -> None:  # noqa: ARG002 - trio's signature
+    def before_task_step(self, task: object) -> None:  # noqa: ARG002 -- trio's signature
         self._idle = False
 
     def _check_posted(self) -> None:
-        import trio
+        import trio  # noqa: PLC0415 -- only where trio runs
 
         # No task ran since the loop was idle, so who else could have called run_sync_soon?
         if self._idle and trio.lowlevel.current_statistics().run_sync_soon_queue_size:
             self._watch.complain(_A_THREAD)
 
     def _check_threads(self) -> None:
-        import trio
+        import trio  # noqa: PLC0415 -- only where trio runs
 
         if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
             self._watch.complain(_A_THREAD)
@@ -188,7 +188,7 @@ class TrioWatch:
 
 
 def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """Make an anyio backend with virtual time, for an ``anyio_backend`` fixture or ``anyio.run``.
+    """Make an anyio backend with virtual time, for an ``anyio_backend`` fixture.
 
     ::
 
@@ -229,22 +229,22 @@ class _LoopFactory:
 
 
 def _trio_options(options: dict[str, Any]) -> dict[str, Any]:
-    from trio.testing import MockClock
+    from trio.testing import MockClock  # noqa: PLC0415 -- only where trio runs
 
     watch = Watch()
     instruments = [*options.get("instruments", ()), TrioWatch(watch)]
     return {"clock": MockClock(autojump_threshold=0), "instruments": instruments}
 
 
-def watch_of(backend: object) -> Watch | None:
+def watch_of(backend: Any) -> Watch | None:
     """The watch of what virtual_backend() returned; None for any other backend."""
-    options: dict[str, Any] = backend[1] if isinstance(backend, tuple) else {}
+    options: dict[str, Any] = {} if backend is None or isinstance(backend, str) else backend[1]
     candidates = [options.get("loop_factory"), *options.get("instruments", ())]
     for candidate in candidates:
         if isinstance(candidate, _LoopFactory):
             return candidate.watch
         if isinstance(candidate, TrioWatch):
-            return candidate._watch  # noqa: SLF001 - the same file
+            return candidate._watch  # noqa: SLF001 -- the same file
     return None
 
 
@@ -253,7 +253,7 @@ async def is_virtual() -> bool:
     try:
         return isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
     except RuntimeError:
-        import trio
+        import trio  # noqa: PLC0415 -- only where trio runs
 
         return isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
 

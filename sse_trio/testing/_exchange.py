@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping
+    from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
     from typing import Protocol
 
+    from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Scope
 
     class RequestBody(Protocol):
@@ -25,7 +27,23 @@ if TYPE_CHECKING:
         def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-__all__ = ("Exchange", "http_scope")
+__all__ = ("Exchange", "http_scope", "open_task_group")
+
+
+@asynccontextmanager
+async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
+    """Open a task group for exchanges; leaving it cancels them.
+
+    They raise nothing, so the group is closed as if the block had not raised either: what the block did raise goes on
+    as it is, not in a group of one.
+    """
+    task_group = anyio.create_task_group()
+    await task_group.__aenter__()
+    try:
+        yield task_group
+    finally:
+        task_group.cancel_scope.cancel()
+        await task_group.__aexit__(None, None, None)
 
 
 def http_scope(
@@ -79,6 +97,7 @@ class Exchange:
         self._stall_is_shielded = False
         self._send_exception: Exception | None = None
         self._disconnected = False
+        self._aborted = False
         self._finished = False
         self._changed = anyio.Event()
 
@@ -89,7 +108,7 @@ class Exchange:
         try:
             with self._cancel_scope:
                 await self._app(self.scope, self.receive, self.send)
-        except Exception as exc:  # noqa: BLE001 - whoever reads the response gets it
+        except Exception as exc:  # noqa: BLE001 -- whoever reads the response gets it
             self.exception = exc
         finally:
             self._finished = True
@@ -98,6 +117,11 @@ class Exchange:
     def disconnect(self) -> None:
         self._disconnected = True
         self._notify()
+
+    def abort(self) -> None:
+        """What a server does that drops the connection."""
+        self._aborted = self._aborted or not self._disconnected
+        self.disconnect()
 
     def cancel(self) -> None:
         self._cancel_scope.cancel()
@@ -126,6 +150,11 @@ class Exchange:
     @property
     def is_disconnected(self) -> bool:
         return self._disconnected
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether it was the server that dropped the connection."""
+        return self._aborted
 
     @property
     def is_finished(self) -> bool:
@@ -159,6 +188,10 @@ class Exchange:
             raise anyio.EndOfStream
         raise anyio.BrokenResourceError("the body ended before its last message") from self.exception
 
+    async def wait_disconnect(self) -> None:
+        while not self._disconnected:
+            await self._changed.wait()
+
     async def wait_finished(self) -> None:
         while not self._finished:
             await self._changed.wait()
@@ -184,8 +217,10 @@ class Exchange:
     # What the application calls
 
     async def receive(self) -> Message:
-        """ASGI's receive: the request's body, then http.disconnect when the client is gone or has everything."""
-        await anyio.lowlevel.checkpoint()
+        """ASGI's receive: the request's body, then http.disconnect when the client is gone or has everything.
+
+        No checkpoint if a message is at hand, as with real servers: ``Request.is_disconnected()`` relies on that.
+        """
         if not self._body_ended and not self._disconnected:
             return await self._next_request_message()
         while not (self._disconnected or self.is_complete):
@@ -220,16 +255,21 @@ class Exchange:
         raise AssertionError(text)
 
     async def _wait_writable(self) -> None:
+        # Two, so that a send is under way for a whole pass of the loop, whatever the order of the tasks in it: another
+        # task that sends at the same time meets it.
         await anyio.lowlevel.checkpoint()
-        while not self._disconnected and self._send_exception is None and self._is_blocked():
-            if self._finished:
-                raise anyio.BrokenResourceError("the server closed the connection")
+        await anyio.lowlevel.checkpoint()
+        while self._is_blocked():
             with anyio.CancelScope(shield=self._stalled and self._stall_is_shielded):
                 await self._changed.wait()
         if self._send_exception is not None:
             raise self._send_exception
+        if self._finished:
+            raise anyio.BrokenResourceError("the server closed the connection when the application returned")
 
     def _is_blocked(self) -> bool:
+        if self._disconnected or self._finished or self._send_exception is not None:
+            return False
         return self._stalled or sum(map(len, self._unread)) >= self._max_unread_bytes
 
     def _take(self, message: Message) -> None:

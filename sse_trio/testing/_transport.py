@@ -9,17 +9,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 import httpx
 
-from ._exchange import Exchange, http_scope
+from ._exchange import Exchange, http_scope, open_task_group
 
 if TYPE_CHECKING:
     import sys
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -79,10 +79,11 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         self._max_buffer_bytes = max_buffer_bytes
         self._close_within = close_within
         self._task_group: TaskGroup | None = None
+        self._stack = AsyncExitStack()
         self._open_bodies: set[_Body] = set()
 
     async def __aenter__(self) -> Self:
-        self._task_group = await anyio.create_task_group().__aenter__()
+        self._task_group = await self._stack.enter_async_context(open_task_group())
         return self
 
     async def __aexit__(
@@ -91,17 +92,11 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        assert self._task_group is not None
-        try:
+        async with self._stack:
+            self._task_group = None
             if exc_type is None:
                 for body in list(self._open_bodies):
                     await body.aclose()
-        finally:
-            # Nothing that runs in there raises, so the group is closed as if the block had not raised either:
-            # an exception that the caller's block did raise goes on as it is, not in a group of one.
-            self._task_group.cancel_scope.cancel()
-            await self._task_group.__aexit__(None, None, None)
-            self._task_group = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Start the application and wait for its head.
@@ -181,8 +176,6 @@ class _Body(httpx.AsyncByteStream):
             raise httpx.RemoteProtocolError(str(exc), request=self._request) from self._exchange.exception
 
     async def aclose(self) -> None:
-        if self not in self._registry:
-            return
         self._registry.discard(self)
         await self._exchange.close(self._close_within)
         if self._exchange.faults:
@@ -192,7 +185,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 @contextmanager
-def _read_timeout(request: httpx.Request) -> Iterator[None]:
+def _read_timeout(request: httpx.Request) -> Generator[None, None, None]:
     seconds = request.extensions.get("timeout", {}).get("read")
     with anyio.move_on_after(seconds) as scope:
         yield

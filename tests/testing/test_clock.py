@@ -12,6 +12,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from anyio.pytest_plugin import get_runner
 
 from sse_trio.testing import VirtualTimeError, virtual_backend, wait_all_tasks_blocked
 from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
@@ -19,11 +20,12 @@ from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
 BOTH = pytest.mark.parametrize("name", ["asyncio", "trio"])
 
 
-def run(name: str, async_fn: Any, *args: Any) -> Any:
+def run(name: str, async_fn: Any) -> Any:
     """Run in virtual time, and raise what the plugin would raise afterwards."""
-    backend, options = virtual_backend(name)
-    result = anyio.run(partial(async_fn, *args), backend=backend, backend_options=options)
-    watch = watch_of((backend, options))
+    backend = virtual_backend(name)
+    with get_runner(*backend) as runner:
+        result = runner.run_fixture(async_fn, {})
+    watch = watch_of(backend)
     assert watch is not None
     watch.check()
     return result
@@ -118,7 +120,7 @@ def test_worker_thread_is_detected(name: str) -> None:
         with anyio.move_on_after(1):
             await anyio.to_thread.run_sync(time.sleep, 0.01)
 
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
 
 
@@ -133,7 +135,7 @@ def test_thread_of_ones_own_is_detected(name: str) -> None:
         threading.Timer(0.01, report).start()
         await done.wait()
 
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
 
 
@@ -141,7 +143,7 @@ def test_executor_is_refused_at_once() -> None:
     """run_in_executor raises where it is called."""
     watch = Watch()
     loop = VirtualTimeLoop(watch)
-    with pytest.raises(VirtualTimeError, match="a thread .* was in use"):
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         loop.run_in_executor(None, print)
     with pytest.raises(VirtualTimeError):
         watch.check()
@@ -194,7 +196,7 @@ def test_the_loops_own_thread_is_no_thread(name: str) -> None:
 
 
 def test_uvloop_is_refused() -> None:
-    """uvloop has no place for another clock, and says so before a test runs."""
+    """There is no place in uvloop for for another clock, which is said before a test runs."""
     with pytest.raises(ValueError, match="uvloop keeps its own time"):
         virtual_backend(("asyncio", {"use_uvloop": True}))
 

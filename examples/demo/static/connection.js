@@ -46,8 +46,8 @@ export class Connection {
   get eventsPerSecond() {
     const now = performance.now();
     this.arrivals = this.arrivals.filter((arrival) => now - arrival < RATE_WINDOW);
-    const age = Math.min(RATE_WINDOW, now - this.openedAt - REPLAY);
-    return this.arrivals.length / Math.max(1, age / 1000);
+    const known = now - this.openedAt > REPLAY + RATE_WINDOW;
+    return known ? (this.arrivals.length * 1000) / RATE_WINDOW : null;
   }
 
   #opened() {

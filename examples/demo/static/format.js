@@ -16,7 +16,7 @@ export const count = ifKnown((value) => whole.format(value));
 export const percent = ifKnown((value) => `${whole.format(value)} %`);
 export const gib = ifKnown((value) => `${(value === 0 ? whole : value < 10 ? hundredths : tenths).format(value)} GiB`);
 export const load = ifKnown((value) => hundredths.format(value));
-export const perSecond = (value) => tenths.format(value);
+export const perSecond = ifKnown((value) => tenths.format(value));
 
 export const rate = ifKnown((value) => {
   for (const [unit, size] of [["GB/s", 1e9], ["MB/s", 1e6], ["kB/s", 1e3]]) {

@@ -13,13 +13,15 @@ const STATES = {
   ended: "Ended by the server",
 };
 const LINES = 16; // events kept for "the stream as it arrives"
+const SHORTEST = 10; // seconds that the plots show at least
 const $ = (id) => document.getElementById(id);
 
 const machine = { cores: 1, memory: 0, interval: 1 };
 const newest = { seconds: 0, at: 0 }; // time of the newest sample, by the server's clock and by ours
+let first = Infinity; // time of the first sample that the page got
 const gaps = []; // [from, to] in seconds
 const lines = [];
-let shown = 60; // seconds of time that the plots show
+let shown = 60; // seconds that the plots show at most
 let scheduled = false;
 
 // --- time -----------------------------------------------------------------------------------------------------------
@@ -31,9 +33,10 @@ function overdue() {
 }
 
 const view = {
+  // All there is, up to the time chosen: a plot that has just begun is no narrow strip at the edge.
   range() {
     const now = newest.seconds ? newest.seconds + overdue() : Date.now() / 1000;
-    return [now - shown, now];
+    return [Math.max(now - shown, Math.min(first, now - SHORTEST)), now];
   },
   gaps() {
     const late = overdue();
@@ -141,6 +144,7 @@ function complete(seconds) {
   const open = gaps.at(-1);
   if (open && open[1] === Infinity) open[1] = seconds;
   if (gaps.length && gaps[0][1] < seconds - KEEP) gaps.shift();
+  first = Math.min(first, seconds);
   newest.seconds = Math.max(seconds, newest.seconds);
   newest.at = performance.now();
 }

@@ -16,7 +16,7 @@ from sse_trio import EventSendChannel, EventSourceResponse, ServerBridge, Server
 
 RETRY = 500  # ms; Chromium's own is 3000
 STREAMS = 2
-PAGE = """<!doctype html><title>retry</title><ol></ol><script>
+PAGE = """<!doctype html><title>retry</title><link rel="icon" href="data:,"><ol></ol><script>
 const source = new EventSource("/events");
 source.onmessage = (event) => document.querySelector("ol").append(event.data + " ");
 source.onerror = () => (document.body.dataset.readyState = source.readyState);

@@ -1,4 +1,4 @@
-# Starts the demo: `python examples/demo/serve.py [--server hypercorn|uvicorn] [--host HOST] [--port PORT]`.
+# Starts the demo: `python examples/demo [--server hypercorn|uvicorn] [--host HOST] [--port PORT]`.
 #
 # Rule 1: the app is the same object for both servers; only this file knows them.
 # Rule 2: Ctrl+C ends the process at once, with the page open. The servers would wait for open streams; the streams
@@ -10,6 +10,7 @@ import argparse
 import logging
 import signal
 from functools import partial
+from typing import cast
 
 import trio
 from app import app
@@ -19,16 +20,19 @@ log = logging.getLogger("demo")
 
 def serve_hypercorn(host: str, port: int) -> None:
     """Serve with hypercorn on trio."""
-    from hypercorn.config import Config  # noqa: PLC0415  only the server that is asked for must be installed
-    from hypercorn.trio import serve  # noqa: PLC0415
+    from hypercorn.config import Config
+    from hypercorn.trio import serve
+    from hypercorn.typing import Framework
 
-    config = Config.from_mapping(bind=f"{host}:{port}", loglevel="WARNING")
-    trio.run(partial(serve, app, config, shutdown_trigger=wait_for_signal))
+    # Streams end at once; the page's other connections may not: Starlette's FileResponse is cancelled inside its last
+    # `send`, before hypercorn has noted that the connection is idle. hypercorn drops those after graceful_timeout.
+    config = Config.from_mapping(bind=f"{host}:{port}", loglevel="WARNING", graceful_timeout=0.25)
+    trio.run(partial(serve, cast(Framework, app), config, shutdown_trigger=wait_for_signal))
 
 
 def serve_uvicorn(host: str, port: int) -> None:
     """Serve with uvicorn on asyncio."""
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
     uvicorn.run(app, host=host, port=port, log_level="warning")
 

@@ -37,7 +37,8 @@ def serve_hypercorn(app: ASGIApp, port: int) -> None:
     from hypercorn.trio import serve
 
     config = Config.from_mapping(bind=f"127.0.0.1:{port}", loglevel="WARNING")
-    trio.run(partial(serve, app, config, shutdown_trigger=wait_for_signal))
+    # hypercorn describes ASGI in types of its own, which no framework's applications match.
+    trio.run(partial(serve, app, config, shutdown_trigger=wait_for_signal))  # type: ignore[arg-type]
 
 
 async def wait_for_signal() -> None:

@@ -1,0 +1,32 @@
+# The cursor of a follower.
+#
+# Rule 1: it moves in the moment in which a page is handed out, with nothing awaited in between. So a cancelled
+#         `__anext__` loses no page and doubles none.
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import final
+
+from sse_trio._store import EventId, Page
+from sse_trio._topics import TopicFilter
+
+__all__ = ("ALL_TOPICS", "FOLLOWED_AT_ONCE", "Follower")
+
+ALL_TOPICS = TopicFilter("*")
+FOLLOWED_AT_ONCE = 1024
+"""Events in one page of a follower: enough to catch up fast, and a few milliseconds of work at most."""
+
+
+@final
+class Follower(AsyncIterator[Page]):
+    """Asks ``wait_page(after)`` for page after page."""
+
+    def __init__(self, wait_page: Callable[[EventId | Page], Awaitable[Page]], after: EventId) -> None:
+        self._wait_page = wait_page
+        self._after: EventId | Page = after
+
+    async def __anext__(self) -> Page:
+        page = await self._wait_page(self._after)
+        self._after = page
+        return page

@@ -1,0 +1,86 @@
+# Appends from many tasks, committed in groups by one: what makes a durable store fast.
+#
+# Rule 1: one task commits, so there is no lock and the order of the groups is the order of the ids.
+# Rule 2: a group is whatever came while the one before was being committed. Nobody waits for a group to fill up.
+# Rule 3: who appends only waits for the answer. Cancelling that wait cancels nothing that is under way.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import final
+
+from anyio import ClosedResourceError, Event
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio._store import EventId
+
+__all__ = ("Append", "GroupCommit")
+
+_LARGEST_GROUP = 1000  # appends; bounds how long one commit keeps the others waiting
+
+
+@final
+class Append:
+    """One call of ``append``, and in the end its answer."""
+
+    __slots__ = ("answered", "error", "ids", "items", "key")
+
+    def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
+        self.items = items
+        self.key = key
+        self.answered = Event()
+        self.ids: list[EventId] = []
+        self.error: StoreUnavailableError | None = None
+
+
+@final
+class GroupCommit:
+    """Collects appends and hands them to ``commit``, group by group.
+
+    Args:
+        commit: makes a group durable and returns the ids of each append in it, in order. What it raises as
+            :exc:`StoreUnavailableError` is raised in every task whose append was in the group; anything else is an
+            error in the store and ends :meth:`run`.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Append]], Awaitable[Sequence[list[EventId]]]]) -> None:
+        self._commit = commit
+        self._waiting: list[Append] = []
+        self._arrived = Event()
+
+    async def append(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
+        """Return the ids once the group with these items is committed. Cancelled: outcome unknown."""
+        append = Append(items, key)
+        self._waiting.append(append)
+        self._arrived.set()
+        await append.answered.wait()
+        if append.error is not None:
+            # An exception of its own for each task: they would share, and lengthen, one traceback.
+            raise StoreUnavailableError(append.error.store, append.error.why) from append.error.__cause__
+        if len(append.ids) < len(items):
+            raise ClosedResourceError("the store was closed before this was appended")
+        return append.ids
+
+    async def run(self) -> None:
+        """Commit what arrives until cancelled. Then nobody is left waiting."""
+        group: list[Append] = []
+        try:
+            while True:
+                await self._arrived.wait()
+                group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
+                if not self._waiting:
+                    self._arrived = Event()
+                await self._commit_group(group)
+        finally:
+            for append in (*group, *self._waiting):
+                append.answered.set()
+
+    async def _commit_group(self, group: Sequence[Append]) -> None:
+        try:
+            for append, ids in zip(group, await self._commit(group), strict=True):
+                append.ids = ids
+        except StoreUnavailableError as exc:
+            for append in group:
+                append.error = exc
+        for append in group:
+            append.answered.set()

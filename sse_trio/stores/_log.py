@@ -1,0 +1,78 @@
+# A run of events in memory: appended at one end, dropped at the other, found by sequence in between.
+#
+# Rule 1: entries are in the order of their sequences, so that a place is found by bisection.
+# Rule 2: dropping the oldest is O(1) amortised: the head moves, and the list is cut when half of it is dead.
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
+
+from sse_trio._store import StoredEvent
+
+__all__ = ("Entry", "Log")
+
+_CUT_FROM = 64  # below that the list isn't worth cutting
+
+
+class Entry(NamedTuple):
+    """An event beside what retention needs to know of it."""
+
+    sequence: int
+    time: float
+    event: StoredEvent
+
+
+_SEQUENCE = attrgetter("sequence")
+
+
+class Log:
+    """Entries in order of their sequence."""
+
+    __slots__ = ("_entries", "_head", "size")
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._head = 0
+        self.size = 0
+        """Bytes of payload."""
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._head
+
+    @property
+    def oldest(self) -> Entry:
+        """The entry that goes first. IndexError if there is none."""
+        return self._entries[self._head]
+
+    def append(self, entry: Entry) -> None:
+        """Add the newest entry."""
+        self._entries.append(entry)
+        self.size += len(entry.event.payload)
+
+    def drop_oldest(self) -> Entry:
+        """Remove and return the oldest entry."""
+        entry = self._entries[self._head]
+        self._head += 1
+        self.size -= len(entry.event.payload)
+        if self._head >= max(_CUT_FROM, len(self)):
+            del self._entries[: self._head]
+            self._head = 0
+        return entry
+
+    def after(self, sequence: int) -> Iterator[Entry]:
+        """The entries newer than ``sequence``, the oldest first. Valid until the log is changed."""
+        start = bisect_right(self._entries, sequence, lo=self._head, key=_SEQUENCE)
+        return (self._entries[index] for index in range(start, len(self._entries)))
+
+    def newest_first(self) -> Iterator[Entry]:
+        """All entries, the newest first. Valid until the log is changed."""
+        return (self._entries[index] for index in range(len(self._entries) - 1, self._head - 1, -1))
+
+    def keep(self, wanted: Callable[[Entry], bool]) -> None:
+        """Drop every entry that is not wanted, wherever it is. O(n)."""
+        self._entries = [entry for entry in self._entries[self._head :] if wanted(entry)]
+        self._head = 0
+        self.size = sum(len(entry.event.payload) for entry in self._entries)

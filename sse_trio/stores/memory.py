@@ -1,0 +1,249 @@
+# The store of one process: nothing outlives it. Also the plainest reading of what every store promises.
+#
+# Rule 1: no task, no lock: each method does its work between two checkpoints, so it is atomic.
+# Rule 2: a topic is trimmed from its oldest end only. So one number, `trimmed_to`, says what of it is gone, and an
+#         entry of the hub's log is dead exactly when its sequence is not above its topic's number.
+# Rule 3: age is measured on the event loop's clock: nothing here is older than the process.
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from heapq import merge
+from itertools import islice
+from typing import final
+
+from anyio import Event, current_time
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from sse_trio._store import EventId, Page, StoredEvent, new_epoch
+from sse_trio._topics import TopicFilter
+
+from ._arguments import check_items, check_key, check_limit
+from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
+from ._gaps import make_page, start_reading
+from ._lifetime import OpenedOnce
+from ._log import Entry, Log
+from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+
+__all__ = ("MemoryStore",)
+
+_SCAN = 4096  # entries looked at for one page of a prefix: about a millisecond of the event loop
+_COMPACT_FROM = 1024  # dead entries in the hub's log that aren't worth removing yet
+
+
+class _Topic:
+    __slots__ = ("log", "trimmed_to")
+
+    def __init__(self, trimmed_to: int) -> None:
+        self.log = Log()
+        self.trimmed_to = trimmed_to
+
+
+@final
+class MemoryStore(OpenedOnce):
+    """Keeps events in this process. Durable to: the end of the process, or of ``async with``.
+
+    Args:
+        max_events: of the hub.
+        max_age: of an event, in seconds.
+        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 600.
+        per_topic: the limits of each topic.
+
+    ``append`` is atomic under cancellation: it has happened, or it raised and has not.
+    """
+
+    def __init__(
+        self,
+        max_events: int | None = 10_000,
+        max_age: float | None = None,
+        max_bytes: int | None = 64 * 1024 * 1024,
+        *,
+        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+    ) -> None:
+        super().__init__()
+        self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
+        self._topic_limits = per_topic
+        self._max_age = narrowest_age(self._limits, per_topic)
+        self._epoch = new_epoch()
+        self._tip = 0
+        self._hub = Log()  # with dead entries in it
+        self._live = 0
+        self._live_size = 0
+        self._trimmed_to = 0  # the newest event of the hub that is gone
+        self._topics: dict[str, _Topic] = {}  # those with events
+        self._ends: OrderedDict[str, int] = OrderedDict()  # trimmed_to of those without, the latest last
+        self._floor = 0  # what `trimmed_to` may be of a topic in neither
+        self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
+        self._appended: Event | None = None
+
+    @property
+    def epoch(self) -> str:
+        """The name of this history."""
+        return self._epoch
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        await checkpoint()
+        yield
+
+    async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
+        """See :class:`EventStore`."""
+        self._check_open()
+        checked, key = check_items(items), check_key(key)
+        await checkpoint_if_cancelled()
+        ids = self._append_keyed(checked, key)
+        await cancel_shielded_checkpoint()
+        return ids
+
+    def _append_keyed(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
+        now = current_time()
+        if key is None:
+            return self._append_now(items, now)
+        while self._keys and next(iter(self._keys.values()))[0] < now - KEY_SECONDS:
+            self._keys.popitem(last=False)
+        if key not in self._keys:
+            self._keys[key] = (now, self._append_now(items, now))
+        return list(self._keys[key][1])
+
+    def _append_now(self, items: Sequence[tuple[str, bytes]], now: float) -> list[EventId]:
+        ids = [EventId(self._epoch, self._tip + n) for n in range(1, len(items) + 1)]
+        self._tip += len(items)
+        for id_, (topic, payload) in zip(ids, items, strict=True):
+            self._add(Entry(id_.sequence, now, StoredEvent(id_, topic, payload)))
+        self._trim({topic for topic, _ in items}, now)
+        if self._appended is not None:
+            self._appended.set()
+            self._appended = None
+        return ids
+
+    def _add(self, entry: Entry) -> None:
+        name = entry.event.topic
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = _Topic(self._ends.pop(name, self._floor))
+        topic.log.append(entry)
+        self._hub.append(entry)
+        self._live += 1
+        self._live_size += len(entry.event.payload)
+
+    async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        await checkpoint()
+        return self._read(topics, after, limit)
+
+    def _read(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
+        self._trim((), current_time())
+        tip, trimmed_to = EventId(self._epoch, self._tip), self._end_of(topics)
+        start = start_reading(after, tip, trimmed_to)
+        events, last = self._select(topics, start.sequence, check_limit(limit), to_first=start.missed)
+        return make_page(after, start, events, last, tip, trimmed_to)
+
+    def _select(
+        self, topics: TopicFilter, start: int, limit: int, *, to_first: bool
+    ) -> tuple[tuple[StoredEvent, ...], int]:
+        """Return events after ``start``, and up to where there are no others."""
+        if not topics.prefixes:
+            logs = [self._topics[name].log for name in topics.exact if name in self._topics]
+            events = [entry.event for entry in islice(merge(*(log.after(start) for log in logs)), limit)]
+            return tuple(events), (events[-1].id.sequence if len(events) == limit else self._tip)
+        return self._scan(topics, start, limit, to_first=to_first)
+
+    def _scan(
+        self, topics: TopicFilter, start: int, limit: int, *, to_first: bool
+    ) -> tuple[tuple[StoredEvent, ...], int]:
+        events: list[StoredEvent] = []
+        for looked_at, entry in enumerate(self._hub.after(start), 1):
+            if topics.matches(entry.event.topic) and self._is_live(entry):
+                events.append(entry.event)
+            if len(events) == limit or (looked_at >= _SCAN and not (to_first and not events)):
+                return tuple(events), entry.sequence
+        return tuple(events), self._tip
+
+    async def read_last(self, topics: TopicFilter, count: int) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        await checkpoint()
+        self._trim((), current_time())
+        tip = EventId(self._epoch, self._tip)
+        newest = [entry.event for entry in islice(self._newest_first(topics), count)]
+        return Page(tuple(reversed(newest)), tip, None, tip, EventId(self._epoch, self._end_of(topics)))
+
+    def _newest_first(self, topics: TopicFilter) -> Iterator[Entry]:
+        if not topics.prefixes:
+            logs = [self._topics[name].log for name in topics.exact if name in self._topics]
+            return merge(*(log.newest_first() for log in logs), reverse=True)
+        wanted = (entry for entry in self._hub.newest_first() if topics.matches(entry.event.topic))
+        return (entry for entry in wanted if self._is_live(entry))
+
+    @asynccontextmanager
+    async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
+        """See :class:`EventStore`."""
+        self._check_open()
+        await checkpoint()
+        yield Follower(self._wait_page, after)
+
+    async def _wait_page(self, after: EventId | Page) -> Page:
+        await checkpoint()
+        while True:
+            self._check_open()
+            page = self._read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+            if page.events or page.gap:
+                return page
+            if self._appended is None:
+                self._appended = Event()
+            await self._appended.wait()
+
+    def _is_live(self, entry: Entry) -> bool:
+        topic = self._topics.get(entry.event.topic)
+        return topic is not None and entry.sequence > topic.trimmed_to
+
+    def _end_of(self, topics: TopicFilter) -> int:
+        """Return the newest sequence that was trimmed of these topics."""
+        if topics.matches_all:
+            return self._trimmed_to
+        ends = [self._end_of_topic(name) for name in topics.exact]
+        if topics.prefixes:
+            ends.append(self._floor)
+            ends += (topic.trimmed_to for name, topic in self._topics.items() if name.startswith(topics.prefixes))
+            ends += (end for name, end in self._ends.items() if name.startswith(topics.prefixes))
+        return max(ends)
+
+    def _end_of_topic(self, name: str) -> int:
+        topic = self._topics.get(name)
+        return self._ends.get(name, self._floor) if topic is None else topic.trimmed_to
+
+    def _trim(self, grown: Iterable[str], now: float) -> None:
+        for name in grown:
+            log = self._topics[name].log
+            while self._topic_limits.exceeded_by(len(log), log.size):
+                self._drop_oldest_of(name)
+        while self._limits.exceeded_by(self._live, self._live_size):
+            self._drop_oldest()
+        if self._max_age is not None:
+            while self._hub and self._hub.oldest.time < now - self._max_age:
+                self._drop_oldest()
+        if len(self._hub) > 2 * self._live + _COMPACT_FROM:
+            self._hub.keep(self._is_live)
+
+    def _drop_oldest(self) -> None:
+        if self._is_live(self._hub.oldest):
+            self._drop_oldest_of(self._hub.oldest.event.topic)
+        self._hub.drop_oldest()
+
+    def _drop_oldest_of(self, name: str) -> None:
+        topic = self._topics[name]
+        entry = topic.log.drop_oldest()
+        topic.trimmed_to = entry.sequence
+        self._trimmed_to = max(self._trimmed_to, entry.sequence)
+        self._live -= 1
+        self._live_size -= len(entry.event.payload)
+        if not topic.log:
+            self._forget(name, self._topics.pop(name))
+
+    def _forget(self, name: str, topic: _Topic) -> None:
+        self._ends[name] = topic.trimmed_to
+        if len(self._ends) > MAX_FORGOTTEN:
+            self._floor = max(self._floor, self._ends.popitem(last=False)[1])

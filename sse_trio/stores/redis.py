@@ -1,0 +1,173 @@
+# The store of several machines: Redis or Valkey, through coredis. Needs the extra `redis`.
+#
+# Rule 1: three clients, each with one connection and one task that owns it: one appends, one reads history, one
+#         follows. What blocks or fails on one doesn't keep the others waiting.
+# Rule 2: a group of appends is sent until it is answered, and appended once: see _redis_scripts. So a connection that
+#         is cut costs publishers time and nothing else; after `retry_for` seconds of that they get the error.
+# Rule 3: a follower reads the hub's log, where a hole in the numbers is the only thing that can mean a loss, and asks a
+#         script what it means. It also asks when nothing came for a while: a history that was deleted is silent.
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import final
+
+from anyio import create_memory_object_stream, sleep
+from anyio.streams.memory import MemoryObjectSendStream
+from coredis import Redis
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio._store import EventId, Page
+from sse_trio._topics import TopicFilter
+
+from ._arguments import check_items, check_key, check_limit
+from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
+from ._group_commit import Append, GroupCommit
+from ._lifetime import OpenedOnce, open_service_group
+from ._redis_client import Backoff, RedisServer, RedisWorker, is_unavailable
+from ._redis_log import RedisLog
+from ._retention import Retention, narrowest_age
+
+__all__ = ("RedisStore",)
+
+_MAINTAINED_EVERY = 60.0  # seconds
+
+_logger = logging.getLogger("sse_trio")
+
+
+@final
+class RedisStore(OpenedOnce):
+    """Keeps events in Redis 6.2 or newer, or Valkey; any number of machines share a hub.
+
+    Durable to: what the server is configured for. With ``appendonly yes`` and ``appendfsync always`` an acknowledged
+    event survives a loss of power, with ``everysec`` about the last second may not; without ``appendonly`` a restart
+    loses everything. Replication is asynchronous: a failover can lose acknowledged events. Whatever of that happens,
+    it is noticed, and subscribers are told by a gap. Set ``maxmemory-policy noeviction``.
+
+    Args:
+        url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``. User and
+            password are percent-encoded.
+        name: of the hub; all its keys begin with it, in braces, so that a cluster keeps them together.
+        max_events: of the hub.
+        max_age: of an event, in seconds.
+        max_bytes: of payload in the hub. With what Redis adds, an event of 100 bytes takes about 250.
+        per_topic: the limits of each topic.
+        reply_within: seconds to wait for a connection and for each answer. What takes longer has failed.
+        retry_for: seconds for which a failed call is tried again before its caller gets the error.
+        ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
+        clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "sse_trio",
+        max_events: int | None = 100_000,
+        max_age: float | None = None,
+        max_bytes: int | None = 256 * 1024 * 1024,
+        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        reply_within: float = 5.0,
+        retry_for: float = 10.0,
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
+        self._max_age = narrowest_age(limits, per_topic)
+        self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
+        self._log = RedisLog(name, limits, per_topic, clock)
+        self._writer = RedisWorker(self._server, retry_for=retry_for)
+        self._reader = RedisWorker(self._server, retry_for=retry_for)
+        self._commits = GroupCommit(self._commit)
+        self._group_numbers = count(1)
+
+    @property
+    def epoch(self) -> str:
+        """The name of the history. It changes while the store is open if the server loses its events."""
+        return self._log.epoch
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        async with open_service_group() as task_group:
+            task_group.start_soon(self._writer.run)
+            task_group.start_soon(self._reader.run)
+            await self._reader.call(self._inspect, retry_for=0)
+            task_group.start_soon(self._commits.run)
+            task_group.start_soon(self._maintain)
+            yield
+
+    async def _inspect(self, client: Redis[bytes]) -> None:
+        await self._log.read_last(client, ALL_TOPICS, 0)
+        if (await client.info("memory")).get("maxmemory_policy") != "noeviction":
+            _logger.warning("%s may evict a hub's keys; set maxmemory-policy noeviction", self._server.name)
+        if not (await client.info("persistence")).get("aof_enabled"):
+            _logger.warning("%s loses all events at a restart; set appendonly yes", self._server.name)
+
+    async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
+        """See :class:`EventStore`."""
+        self._check_open()
+        return await self._commits.append(check_items(items), check_key(key))
+
+    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+        number = next(self._group_numbers)
+        return await self._writer.call(lambda client: self._log.append(client, group, number))
+
+    async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        check_limit(limit)
+        return await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
+
+    async def read_last(self, topics: TopicFilter, count: int) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        return await self._reader.call(lambda client: self._log.read_last(client, topics, count))
+
+    @asynccontextmanager
+    async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
+        """See :class:`EventStore`. It has a connection of its own."""
+        self._check_open()
+        send_stream, receive_stream = create_memory_object_stream[Page](0)
+        async with send_stream, receive_stream, open_service_group() as task_group:
+            task_group.start_soon(self._follow, send_stream, after)
+            yield receive_stream
+
+    async def _follow(self, send_stream: MemoryObjectSendStream[Page], after: EventId) -> None:
+        backoff = Backoff()
+        last: EventId | Page = after
+        while True:
+            try:
+                async with self._server.connect(block=self._server.reply_within) as client:
+                    page = await self._log.read(client, ALL_TOPICS, last, FOLLOWED_AT_ONCE)
+                    while True:
+                        backoff.reset()
+                        if page.events or page.gap:
+                            await send_stream.send(page)
+                            last = page
+                        page = await self._next_page(client, last)
+            except Exception as exc:
+                if not is_unavailable(exc):
+                    raise
+                if backoff.failures == 0:
+                    _logger.warning("following %s failed (%r); connecting again", self._server.name, exc)
+            await backoff.wait()
+
+    async def _next_page(self, client: Redis[bytes], after: EventId | Page) -> Page:
+        page = await self._log.wait_page(client, after, self._server.reply_within)
+        return page or await self._log.read(client, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+
+    async def _maintain(self) -> None:
+        if self._max_age is None:
+            return
+        while True:
+            try:
+                await self._writer.call(self._log.maintain)
+            except StoreUnavailableError as exc:
+                _logger.warning("%s; nothing was trimmed by age", exc)
+            await sleep(min(_MAINTAINED_EVERY, self._max_age / 10))

@@ -1,0 +1,186 @@
+# The embedded durable store: one file, any number of processes on one machine.
+#
+# Rule 1: SQLite blocks, so it runs in threads, each connection in one at a time: a limiter of its own for the writer,
+#         the readers, and each follower. The default limiter is Starlette's too: they would wait for each other.
+# Rule 2: a thread that commits is never abandoned. A cancelled append leaves its group to be committed.
+# Rule 3: sqlite3.Error is translated here and nowhere else: to publishers and readers it is StoreUnavailableError, a
+#         follower waits and tries again.
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from typing import TypeVar, final
+
+from anyio import CancelScope, CapacityLimiter, sleep, to_thread
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio._store import EventId, Page
+from sse_trio._topics import TopicFilter
+
+from ._arguments import check_items, check_key, check_limit
+from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
+from ._group_commit import Append, GroupCommit
+from ._lifetime import OpenedOnce, open_service_group
+from ._retention import Retention, narrowest_age
+from ._sqlite_file import open_file
+from ._sqlite_reader import SQLiteReader
+from ._sqlite_wake import Waker, WakeSocket
+from ._sqlite_writer import SQLiteWriter
+
+__all__ = ("SQLiteStore",)
+
+_MAINTAINED_EVERY = 60.0  # seconds, or a tenth of max_age where that is less
+
+_logger = logging.getLogger("sse_trio")
+_T = TypeVar("_T")
+
+
+@final
+class SQLiteStore(OpenedOnce):
+    """Keeps events in a SQLite file. Durable to: the disk, a loss of power included (``synchronous=FULL``).
+
+    Several processes of one machine may open one file; each sees the others' events within about a millisecond. The
+    file must be on a local disk: SQLite's log doesn't work on network file systems. Beside it appear ``-wal`` and
+    ``-shm``, SQLite's own, and the directory ``.wake`` with a socket for each follower.
+
+    Args:
+        path: of the file; made if there is none.
+        max_events: of the hub.
+        max_age: of an event, in seconds.
+        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 200.
+        per_topic: the limits of each topic.
+        poll_interval: seconds after which a follower looks for events if no wake-up has come. They come, except where
+            the system has no unix sockets: there it is how late events of other processes can be.
+        clock: the time in seconds since 1970, for ``max_age``: it has to be the same after a restart.
+
+    After a restore from a backup the file's ids may be ones that clients have seen with other events: run
+    ``UPDATE hub SET epoch = lower(hex(randomblob(4)))`` on it before it is used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_events: int | None = 1_000_000,
+        max_age: float | None = None,
+        max_bytes: int | None = 1024 * 1024 * 1024,
+        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        poll_interval: float = 0.5,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._path = os.path.abspath(path)  # noqa: PTH100 -- no look at the disk, in what may be an event loop
+        self._name = f"the SQLite file {self._path}"
+        self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
+        self._topic_limits = per_topic
+        self._poll_interval = poll_interval
+        self._clock = clock
+        self._commits = GroupCommit(self._commit)
+        self._epoch = ""
+
+    @property
+    def epoch(self) -> str:
+        """The name of the file's history, made with the file."""
+        return self._epoch
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        self._write_limiter = CapacityLimiter(1)
+        self._read_limiter = CapacityLimiter(1)
+        files = await self._in_thread(self._open_files, self._write_limiter)
+        try:
+            async with open_service_group() as task_group:
+                task_group.start_soon(self._commits.run)
+                task_group.start_soon(self._maintain)
+                yield
+        finally:
+            with CancelScope(shield=True):
+                await self._in_thread(files.close, self._write_limiter)
+
+    def _open_files(self) -> ExitStack:
+        with ExitStack() as files:
+            connection = files.enter_context(closing(open_file(self._path)))
+            self._writer = SQLiteWriter(connection, self._limits, self._topic_limits, self._clock)
+            self._reader = SQLiteReader(files.enter_context(closing(open_file(self._path))))
+            self._waker = files.enter_context(closing(Waker(self._path)))
+            self._epoch = self._reader.epoch
+            return files.pop_all()  # nothing went wrong, so nothing is closed yet
+
+    async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
+        """See :class:`EventStore`. Cancelled while its group is committed: it is kept."""
+        self._check_open()
+        return await self._commits.append(check_items(items), check_key(key))
+
+    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+        results = await self._in_thread(lambda: self._commit_and_wake(group), self._write_limiter)
+        return [[EventId(self._epoch, first + n) for n in range(count)] for first, count in results]
+
+    def _commit_and_wake(self, group: Sequence[Append]) -> list[tuple[int, int]]:
+        results = self._writer.commit(group)
+        self._waker.wake_all()
+        return results
+
+    async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        check_limit(limit)
+        return await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
+
+    async def read_last(self, topics: TopicFilter, count: int) -> Page:
+        """See :class:`EventStore`."""
+        self._check_open()
+        return await self._in_thread(lambda: self._reader.read_last(topics, count), self._read_limiter)
+
+    @asynccontextmanager
+    async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
+        """See :class:`EventStore`. It has a connection, a thread and a socket of its own."""
+        self._check_open()
+        limiter = CapacityLimiter(1)
+        reader = await self._in_thread(lambda: SQLiteReader(open_file(self._path)), limiter)
+        try:
+            with await self._in_thread(lambda: WakeSocket(self._path), limiter) as wake:
+
+                async def wait_page(after: EventId | Page) -> Page:
+                    return await self._wait_page(reader, limiter, wake, after)
+
+                yield Follower(wait_page, after)
+        finally:
+            with CancelScope(shield=True):
+                await self._in_thread(reader.connection.close, limiter)
+
+    async def _wait_page(
+        self, reader: SQLiteReader, limiter: CapacityLimiter, wake: WakeSocket, after: EventId | Page
+    ) -> Page:
+        while True:
+            self._check_open()
+            try:
+                page = await self._in_thread(lambda: reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE), limiter)
+            except StoreUnavailableError as exc:
+                _logger.warning("%s; trying again", exc)
+                await sleep(self._poll_interval)
+                continue
+            if page.events or page.gap:
+                return page
+            await wake.wait(self._poll_interval)
+
+    async def _maintain(self) -> None:
+        max_age = narrowest_age(self._limits, self._topic_limits)
+        seconds = _MAINTAINED_EVERY if max_age is None else min(_MAINTAINED_EVERY, max_age / 10)
+        while True:
+            try:
+                await self._in_thread(self._writer.maintain, self._write_limiter)
+            except StoreUnavailableError as exc:
+                _logger.warning("%s; nothing was trimmed by age", exc)
+            await sleep(seconds)
+
+    async def _in_thread(self, work: Callable[[], _T], limiter: CapacityLimiter) -> _T:
+        """Run ``work`` to its end, whoever is cancelled meanwhile."""
+        try:
+            return await to_thread.run_sync(work, limiter=limiter)
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreUnavailableError(self._name, exc) from exc

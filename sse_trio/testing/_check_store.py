@@ -1,0 +1,62 @@
+# The conformance kit for event stores: the checks in their order, and what a failure says.
+#
+# Rule 1: a check is a promise of `EventStore`'s docstring; its failure begins with the name that the promise has there.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+from anyio import fail_after
+
+from . import _store_checks as checks
+from . import _store_races as races
+from ._store_places import MakeStore, Places
+
+__all__ = ("MakeStore", "check_event_store")
+
+_PATIENCE = 30.0
+
+
+async def check_event_store(make_store: MakeStore, *, durable: bool = True, shared: bool = True) -> None:
+    """Check every guarantee of :class:`EventStore` on stores that ``make_store`` makes.
+
+    Runs on the event loop it is called on; call it once on each loop that you support. Takes a few seconds.
+
+    Args:
+        make_store: makes a store for a place.
+        durable: whether a place keeps its events when no store is open on it.
+        shared: whether several stores can be open on one place, as of several processes.
+
+    Raises:
+        AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.
+    """
+    for check in _checks(durable=durable, shared=shared):
+        await _run(check, make_store)
+
+
+async def _run(check: Callable[[Places], Awaitable[None]], make_store: MakeStore) -> None:
+    try:
+        with fail_after(_PATIENCE):
+            await check(Places(make_store, check.__name__))
+    except TimeoutError as exc:
+        raise AssertionError(f"{check.__name__}: the check got nowhere for {_PATIENCE:g} s") from exc
+    except Exception as exc:
+        failure = next((one for one in _leaves(exc) if isinstance(one, AssertionError)), None)
+        if failure is None:
+            raise
+        raise failure from None  # several tasks of a check may have failed, of one cause
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    inner: tuple[BaseException, ...] = getattr(exc, "exceptions", ())  # of a group
+    if not inner:
+        yield exc
+    for one in inner:
+        yield from _leaves(one)
+
+
+def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Places], Awaitable[None]], ...]:
+    always = (checks.order, checks.durable, checks.idempotent, checks.gap, checks.gap_while_reading, checks.closed)
+    at_once = (races.join, races.follow, races.falling_behind, races.unknown_outcome)
+    restart = checks.restart if durable else checks.new_epoch
+    return (*always, restart, *at_once, *((races.shared,) if shared else ()))

@@ -1,0 +1,79 @@
+# The server as a stream sees it (ServerConnection), in its two kinds: behind ServerBridge, and unknown.
+#
+# Rule 1: BridgedServer can do all that a known server can, PlainServer nothing of it. A stream has to end in order on
+#         both.
+# Rule 2: both are told why the stream ended. That is how a test learns of it.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._servers import EXTENSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .._connection import ServerShutdown
+    from .._reason import CloseReason
+    from ._exchange import Exchange
+
+__all__ = ("BridgedServer", "PlainServer")
+
+
+class PlainServer:
+    """A server that knows nothing beyond ASGI."""
+
+    send_is_unbounded = False
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.close_reason: CloseReason | None = None
+        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._exchange = exchange
+        exchange.scope["extensions"][EXTENSION] = {"connection": self}
+
+    @property
+    def is_lost(self) -> bool | None:
+        return None
+
+    def abort(self) -> bool:
+        return False
+
+    async def wait_flushed(self) -> None:
+        return
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        return None
+
+    def stream_closed(self, reason: CloseReason) -> None:
+        self.close_reason = reason
+
+    def request_shutdown(self) -> None:
+        raise RuntimeError(
+            "a server without a bridge has no way to tell its streams; open the stream with bridge=True, or call "
+            "request_shutdown() of the StreamGroup that the response is in"
+        )
+
+
+class BridgedServer(PlainServer):
+    """uvicorn or hypercorn behind ``ServerBridge``."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange)
+        self.wait_disconnect = exchange.wait_disconnect
+        self._shutdown = anyio.Event()
+
+    @property
+    def is_lost(self) -> bool | None:
+        return self._exchange.is_disconnected
+
+    def abort(self) -> bool:
+        self._exchange.abort()
+        return True
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        return self._shutdown
+
+    def request_shutdown(self) -> None:
+        self._shutdown.set()

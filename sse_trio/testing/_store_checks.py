@@ -1,0 +1,191 @@
+# The promises of an event store that one user of it can see: order, durability, keys, gaps, restarts.
+#
+# Rule 1: a check uses the protocol only, so it fits every store.
+# Rule 2: each check works in places of its own, in which nothing was ever stored.
+# Rule 3: chance is seeded: a check that fails fails again.
+
+from __future__ import annotations
+
+import random
+from typing import Final, cast
+
+from anyio import ClosedResourceError, create_task_group
+
+from sse_trio._store import EventId, EventStore, StoredEvent
+from sse_trio._topics import TopicFilter
+from sse_trio.stores import Retention
+
+from ._store_model import StoreModel
+from ._store_places import ALL, KEEP_ALL, Places, plain, read_all
+
+__all__ = ("closed", "durable", "gap", "gap_while_reading", "idempotent", "new_epoch", "order", "restart")
+
+
+async def order(places: Places) -> None:
+    """Ids grow, those of one append are neighbours, and reading gives back what was appended in their order."""
+    appended: list[tuple[EventId, str, bytes]] = []
+
+    async def publish(publisher: int) -> None:
+        last = 0
+        for n in range(10):
+            items = [(f"t/{publisher}", bytes((publisher, n, m, 0, 255))) for m in range(n % 3 + 1)]
+            ids = await store.append(items)
+            assert ids[0].sequence > last, "order: the ids of a publisher don't grow"
+            last = ids[-1].sequence
+            first = ids[0].sequence
+            neighbours = [id_.sequence - first for id_ in ids] == list(range(len(items)))
+            assert neighbours, f"order: the events of one append are no neighbours: {ids}"
+            appended.extend((id_, topic, payload) for id_, (topic, payload) in zip(ids, items, strict=True))
+
+    async with places.open() as store:
+        assert await store.append([]) == [], "order: an append of nothing gives ids"
+        async with create_task_group() as task_group:
+            for publisher in range(8):
+                task_group.start_soon(publish, publisher)
+        events, _ = await read_all(store, ALL, None, limit=7)
+        assert len({id_ for id_, _, _ in appended}) == len(appended), "order: an id was given twice"
+        assert [tuple(event) for event in events] == sorted(appended), "order: read doesn't give what was appended"
+
+
+async def durable(places: Places) -> None:
+    """What was appended is visible at once; what was refused has left nothing."""
+    async with places.open() as store:
+        id_ = EventId(store.epoch, 0)
+        for n in range(5):
+            (id_,) = await store.append([("a", b"%d" % n)])
+            page = await store.read_last(ALL, 1)
+            assert page.tip == page.next == id_, "durable: an append that returned is not the tip of the next read"
+            assert page.events == (StoredEvent(id_, "a", b"%d" % n),), "durable: a read misses what was appended"
+        wrong: list[tuple[str, bytes]]
+        for wrong in ([("a", b""), ("b/*", b"")], [("a", b""), ("b", cast("bytes", "text"))]):
+            refused = False
+            try:
+                await store.append(wrong)
+            except (TypeError, ValueError):
+                refused = True
+            assert refused, f"durable: {wrong} was accepted"
+        assert (await store.read_last(ALL, 1)).tip == id_, "durable: a part of a refused append was kept"
+
+
+async def idempotent(places: Places) -> None:
+    """A key that was used before appends nothing, whoever uses it when."""
+    results: list[list[EventId]] = []
+    items = [("a", b"1"), ("b", b"2")]
+
+    async def publish() -> None:
+        results.append(await store.append(items, key=("me", 1)))
+
+    async with places.open() as store:
+        async with create_task_group() as task_group:
+            for _ in range(5):
+                task_group.start_soon(publish)
+        await store.append([("c", b"between")])
+        await publish()
+        assert all(ids == results[0] for ids in results), f"idempotent: one key, several results: {results}"
+        later = await store.append(items, key=("me", 0))  # keys of one producer may come in any order
+        other = await store.append(items, key=("you", 1))
+        assert len({*results[0], *later, *other}) == 6, "idempotent: another key was taken for the same"
+        assert len((await store.read(ALL, None)).events) == 7, "idempotent: a key was used twice and appended twice"
+
+
+async def gap(places: Places) -> None:
+    """Gap, events and order are right for every id and every kind of selection, after every append."""
+    limits = Retention(max_events=12, max_bytes=170), Retention(max_events=5, max_bytes=60)
+    chance = random.Random(4)  # noqa: S311 -- a test
+    async with places.open("limited", *limits) as store:
+        model = StoreModel(store.epoch, *limits)
+        for step in range(21):
+            topics = chance.choices(
+                ("a", "b", "p/1", "p/2/3", "p/4"), (9, 1, 3, 1, 1), k=chance.choice((1, 1, 1, 2, 20))
+            )
+            items = [(topic, b"x" * chance.randrange(30)) for topic in topics]
+            model.appended(await store.append(items), items)
+            if step % 10 == 0:
+                await _check_every_id(store, model)
+        for count in (0, 1, 3, 100):
+            for asked in _SELECTIONS:
+                page = await store.read_last(asked, count)
+                expected = model.kept(asked)[-count:] if count else []
+                assert plain(page.events) == expected, f"retention: the last {count} of {asked} are others"
+                assert page.next == page.tip == EventId(model.epoch, model.tip), "order: read_last knows another tip"
+
+
+_SELECTIONS: Final = tuple(
+    TopicFilter(*patterns) for patterns in (("a",), ("b",), ("never",), ("a", "p/4"), ("p/*",), ("b", "p/2/*"), ("*",))
+)
+
+
+async def _check_every_id(store: EventStore, model: StoreModel) -> None:
+    for topics in _SELECTIONS:
+        for after in model.every_id():
+            expected = model.expected(topics, after)
+            events, gap = await read_all(store, topics, after, limit=3 if topics.matches_all else 100)
+            what = f"{topics} after {after}, tip {model.tip}"
+            assert (gap is not None) == expected.gap, f"gap: {'none' if expected.gap else 'one too many'}: {what}"
+            assert plain(events) == expected.events, f"retention: other events than are to be kept: {what}"
+            if gap is not None:
+                assert gap.after == after, f"gap: it names another id than was asked for: {what}"
+                oldest = events[0].id if events else None
+                assert gap.oldest == oldest, f"gap: oldest={gap.oldest} is not the first event after it: {what}"
+
+
+async def gap_while_reading(places: Places) -> None:
+    """Who reads on from a page is told of what was trimmed since, and only of that."""
+    topics = TopicFilter("a", "b")
+    async with places.open("limited", topic=Retention(max_events=3)) as store:
+        await store.append([("b", b"1"), *(("a", b"%d" % n) for n in range(5)), ("b", b"2")])
+        page = await store.read(topics, EventId(store.epoch, 1), limit=1)
+        assert page.gap is not None, "gap: none, although the first events of a are gone"
+        on = await store.read(topics, page, limit=1)
+        assert on.gap is None, "gap: told twice of the same events"
+        await store.append([("never/asked", b""), ("b", b"3")])
+        assert (await store.read(topics, on, limit=1)).gap is None, "gap: one more, though nothing was trimmed"
+        await store.append([("a", b"%d" % n) for n in range(5, 9)])
+        assert (await store.read(topics, on, limit=1)).gap is not None, "gap: none for what was trimmed between pages"
+
+
+async def closed(places: Places) -> None:
+    """Outside `async with` a store refuses, and it raises what its user raised."""
+    store = places.open()
+    marker = LookupError("of the body")
+    raised: BaseException | None = None
+    try:
+        async with store:
+            raise marker  # noqa: TRY301 -- as a body does
+    except BaseException as exc:  # noqa: BLE001 -- whatever it is, it is to be the marker
+        raised = exc
+    assert raised is marker, f"closed: the body raised {marker!r}, the store {raised!r}"
+    for call in (lambda: store.append([("a", b"")]), lambda: store.read(ALL, None), lambda: store.read_last(ALL, 1)):
+        try:
+            await call()
+        except ClosedResourceError:
+            continue
+        raise AssertionError("closed: a store that was closed still answers")
+
+
+async def restart(places: Places) -> None:
+    """Events, ids, gaps and keys are the same after a restart."""
+    limits = Retention(max_events=6)
+    items = [("a", b"1"), ("p/1", b"2")]
+    first: list[EventId] = []
+    async with places.open("0", limits) as store:
+        model = StoreModel(store.epoch, limits, KEEP_ALL)
+        for n in range(5):
+            model.appended(first := await store.append(items, key=("me", n)), items)
+    async with places.open("0", limits) as store:
+        assert store.epoch == model.epoch, "epoch: it changed although nothing was lost"
+        assert await store.append(items, key=("me", 4)) == first, "idempotent: a key was forgotten by a restart"
+        await _check_every_id(store, model)
+        model.appended(await store.append(items), items)
+        await _check_every_id(store, model)
+
+
+async def new_epoch(places: Places) -> None:
+    """A history that ended with its store has left no id that fits the next one."""
+    async with places.open() as store:
+        (old,) = await store.append([("a", b"")])
+    async with places.open() as store:
+        await store.append([("a", b""), ("a", b"")])
+        assert store.epoch != old.epoch, "epoch: a new history goes by the old name"
+        page = await store.read(ALL, old)
+        assert page.gap is not None, "gap: an id of a lost history is taken for one of this history"

@@ -1,0 +1,61 @@
+# What the checks of a store work with: places to open stores on, and reading to the end.
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from sse_trio._store import EventId, EventStore, Gap, StoredEvent
+from sse_trio._topics import TopicFilter
+from sse_trio.stores import Retention
+
+__all__ = ("ALL", "KEEP_ALL", "MakeStore", "Places", "plain", "read_all")
+
+ALL: Final = TopicFilter("*")
+KEEP_ALL: Final = Retention()
+
+
+class MakeStore(Protocol):
+    """Makes a store that is not entered yet.
+
+    ``place`` names a storage: the same place is the same file or the same database, as after a restart or in another
+    process; a new place is empty. ``hub`` and ``topic`` are the limits of what is kept.
+    """
+
+    def __call__(self, place: str, hub: Retention, topic: Retention, /) -> EventStore:
+        """Return the store."""
+        ...
+
+
+class Places:
+    """Opens the stores of one check, in places that no other check uses."""
+
+    def __init__(self, make_store: MakeStore, name: str) -> None:
+        self._make_store = make_store
+        self._name = name
+
+    def open(self, place: str = "0", hub: Retention = KEEP_ALL, topic: Retention = KEEP_ALL) -> EventStore:
+        """Return a store on one of the check's places."""
+        return self._make_store(f"{self._name}-{place}", hub, topic)
+
+
+async def read_all(
+    store: EventStore, topics: TopicFilter, after: EventId | None, *, limit: int = 256
+) -> tuple[list[StoredEvent], Gap | None]:
+    """Read page by page until the tip, and look at each page by itself on the way."""
+    page = await store.read(topics, after, limit=limit)
+    events, gap = list(page.events), page.gap
+    while page.next != page.tip:
+        assert page.next.sequence < page.tip.sequence, f"order: next={page.next} is beyond the tip {page.tip}"
+        last, page = page.next, await store.read(topics, page, limit=limit)
+        assert page.gap is None, f"gap: one more, at {last}, in reading on where nothing was trimmed"
+        assert page.next > last, f"order: reading on from {last} doesn't advance"
+        assert all(last < event.id <= page.next for event in page.events), f"order: not within ({last}, {page.next}]"
+        assert len(page.events) <= limit, f"order: {len(page.events)} events in a page of {limit}"
+        events += page.events
+    return events, gap
+
+
+def plain(events: Iterable[StoredEvent]) -> list[tuple[int, str, bytes]]:
+    """Return events as the model has them."""
+    return [(event.id.sequence, event.topic, event.payload) for event in events]

@@ -1,0 +1,154 @@
+# The promises of an event store that show when several use it at once: joins, followers, cancellation, processes.
+#
+# Rule 1: nothing sleeps. A check waits for events; check_event_store gives up on one that waits too long.
+# Rule 2: chance is seeded; what the scheduler makes of it is not, so here a check states what holds in any order.
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+
+from anyio import create_task_group, move_on_after
+
+from sse_trio._store import EventId, EventStore, Page
+from sse_trio.stores import Retention
+
+from ._store_places import ALL, Places, read_all
+
+__all__ = ("falling_behind", "follow", "join", "shared", "unknown_outcome")
+
+
+async def join(places: Places) -> None:
+    """Readers who come while others write see each event once, in order, by reading and then following."""
+    live: list[int] = []
+    joined: list[tuple[int, list[int], int]] = []  # where a reader came in, what it read, where it stood in `live`
+
+    async def publish(topic: str) -> None:
+        for n in range(40):
+            await store.append([(topic, b"%d" % n)])
+
+    async def follow_all(start: EventId) -> None:
+        async with store.follow(start) as pages:
+            await _collect(pages, live, 120)
+
+    async def come(after: EventId) -> None:
+        registered = len(live)  # from here on the follower's events are buffered for this reader
+        events, _ = await read_all(store, ALL, after, limit=5)
+        joined.append((after.sequence, [event.id.sequence for event in events], registered))
+
+    async with places.open() as store:
+        start = (await store.read_last(ALL, 0)).tip
+        async with create_task_group() as task_group:
+            task_group.start_soon(follow_all, start)
+            for topic in ("a", "b", "c"):
+                task_group.start_soon(publish, topic)
+            for n in range(30):
+                await come(EventId(start.epoch, live[-1 - n % len(live)]) if live else start)
+        assert live == list(range(start.sequence + 1, start.sequence + 121)), "follow: not each event once, in order"
+    for after, read, registered in joined:
+        last = read[-1] if read else after
+        seen = read + [sequence for sequence in live[registered:] if sequence > last]
+        assert seen == list(range(after + 1, live[-1] + 1)), f"join: a reader from {after} saw {seen}"
+
+
+async def _collect(pages: AsyncIterator[Page], seen: list[int], count: int) -> None:
+    while len(seen) < count:
+        page = await anext(pages)
+        assert page.events or page.gap, "follow: an empty page"
+        assert page.gap is None, f"follow: a gap where nothing was trimmed: {page.gap}"
+        seen += [event.id.sequence for event in page.events]
+
+
+async def follow(places: Places) -> None:
+    """A follower starts where it is told to, says what it missed, and is not disturbed by being cancelled."""
+    async with places.open("limited", Retention(max_events=5)) as store:
+        ids = [(await store.append([("a", b"%d" % n)]))[0] for n in range(9)]
+        for after, missed in ((ids[5], False), (ids[3], False), (ids[2], True), (EventId("other", 3), True)):
+            async with store.follow(after) as pages:
+                page = await anext(pages)
+                assert (page.gap is not None) == missed, f"follow: gap is {page.gap} after {after}"
+                left = [id_ for id_ in ids[4:] if missed or id_ > after]
+                assert [event.id for event in page.events] == left, f"follow: wrong events after {after}"
+    async with places.open() as store:
+        await _cancel_followers_waits(store, EventId(store.epoch, 0))
+
+
+async def _cancel_followers_waits(store: EventStore, after: EventId) -> None:
+    chance = random.Random(1)  # noqa: S311 -- a test
+    seen: list[int] = []
+    async with store.follow(after) as pages:
+        for n in range(40):
+            await store.append([("a", b"%d" % n)])
+            with move_on_after(chance.random() * 0.004):
+                await _collect(pages, seen, n + 1)
+        await _collect(pages, seen, 40)
+    assert seen == list(range(after.sequence + 1, after.sequence + 41)), (
+        "follow: a cancelled wait lost or doubled events"
+    )
+
+
+async def falling_behind(places: Places) -> None:
+    """A follower that is too slow for what is kept is told, and what it is sent is in order and not doubled."""
+    async with places.open("limited", Retention(max_events=5)) as store:
+        start = (await store.read_last(ALL, 0)).tip
+        async with store.follow(start) as pages:
+            last = start
+            for n in range(60):
+                (last,) = await store.append([("a", b"%d" % n)])
+                if n == 0:
+                    assert [event.id for event in (await anext(pages)).events] == [last], "follow: not the first event"
+            seen = start.sequence + 1
+            while seen < last.sequence:
+                page = await anext(pages)
+                for event in page.events:
+                    assert event.id.sequence > seen, f"follow: {event.id} came again, or too late"
+                    missed = event.id.sequence > seen + 1
+                    assert not missed or page.gap, f"follow: no gap, although {event.id} is not the next"
+                    seen = event.id.sequence
+
+
+async def unknown_outcome(places: Places) -> None:
+    """Far more calls are cancelled than any pool has places; each append is kept once or not at all, whole."""
+    chance = random.Random(64)  # noqa: S311 -- a test
+
+    async def cancelled(n: int) -> None:
+        with move_on_after(chance.random() * 0.004):
+            await store.append([(f"{n}", b"1"), (f"{n}", b"2")])
+        with move_on_after(chance.random() * 0.004):
+            await store.read(ALL, None, limit=3)
+
+    async with places.open() as store:
+        for start in range(0, 200, 20):
+            async with create_task_group() as task_group:
+                for n in range(start, start + 20):
+                    task_group.start_soon(cancelled, n)
+        (id_,) = await store.append([("last", b"")])
+        events, _ = await read_all(store, ALL, None)
+        assert events[-1].id == id_, "unknown outcome: after 200 cancelled calls an append is not seen"
+        kept = [event.topic for event in events[:-1]]
+        assert all(kept.count(topic) == 2 for topic in kept), "unknown outcome: a cancelled append was kept in part"
+
+
+async def shared(places: Places) -> None:
+    """Two stores on one place are one: one order, each follower sees what either appends."""
+
+    async def publish(store: EventStore, topic: str) -> None:
+        for n in range(40):
+            await store.append([(topic, b"%d" % n), (topic, b"")], key=(topic, n))
+
+    async def follow_one(store: EventStore, seen: list[int]) -> None:
+        async with store.follow(EventId(store.epoch, 0)) as pages:
+            await _collect(pages, seen, 160)
+
+    async with places.open() as one, places.open() as two:
+        assert one.epoch == two.epoch, "epoch: two stores on one place name their history differently"
+        seen: tuple[list[int], list[int]] = ([], [])
+        async with create_task_group() as task_group:
+            for number, store in enumerate((one, two)):
+                task_group.start_soon(follow_one, store, seen[number])
+                task_group.start_soon(publish, store, f"t/{number}")
+        events, _ = await read_all(two, ALL, None)
+    order = [event.id.sequence for event in events]
+    assert order == sorted(set(order)), "order: two stores on one place gave one id twice"
+    assert seen[0] == order, "follow: the first store's follower saw another order than read gives"
+    assert seen[1] == order, "follow: the second store's follower saw another order than read gives"

@@ -1,0 +1,294 @@
+# open_test_stream(): an event stream of an ASGI application, with its faults at hand. No HTTP client, no sockets.
+#
+# Rule 1: the application runs in a task of the caller's and is gone when the block is left.
+# Rule 2: what is wrong comes out: an exception of the application, and a breach of ASGI (two sends at once above
+#         all), of whatever the test waits for, at the latest of the block.
+# Rule 3: a fault happens between two steps of the application, never within: each method here is synchronous.
+
+from __future__ import annotations
+
+import json as json_module
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, final
+from urllib.parse import unquote, urlencode
+
+import anyio
+from starlette.datastructures import Headers
+
+from .._decoder import EventDecoder
+from ._exchange import Exchange, http_scope, open_task_group
+from ._server import BridgedServer, PlainServer
+
+if TYPE_CHECKING:
+    import sys
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import ASGIApp, Message, Scope
+
+    from .._decoder import ReceivedEvent
+    from .._reason import CloseReason
+
+    if sys.version_info >= (3, 11):
+        from typing import Self
+    else:
+        from typing_extensions import Self
+
+__all__ = ("TestStream", "open_test_stream")
+
+_MISSING = object()
+
+
+@asynccontextmanager
+async def open_test_stream(
+    app: ASGIApp,
+    path: str = "/",
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    params: Mapping[str, object] | Sequence[tuple[str, object]] | None = None,
+    json: object = _MISSING,
+    content: bytes | str = b"",
+    wait_head: bool = True,
+    bridge: bool = True,
+    close_within: float = 10.0,
+) -> AsyncGenerator[TestStream, None]:
+    """Open an event stream of an application, as a client would.
+
+    ::
+
+        async with open_test_stream(app, "/clock") as stream:
+            assert stream.status_code == 200
+            event = await stream.receive()
+            stream.disconnect()
+            await stream.wait_closed()
+        assert stream.close_reason is CloseReason.DISCONNECTED
+
+    The application runs in the caller's task tree. Leaving the block disconnects and waits until the application has
+    returned. The test has failed, whatever it says itself, if the application had two calls of ``send`` under way at
+    once or broke the ASGI specification otherwise.
+
+    Args:
+        app: an ASGI application, or a response, which is one too. Its lifespan is not run.
+        path: the path, with a query if there is one.
+        method: the HTTP method.
+        headers: headers of the request.
+        params: query parameters, added to those in ``path``.
+        json: sent as the body, with its content type. Give this or ``content``.
+        content: the body of the request.
+        wait_head: wait for the status and the headers first. Without, nothing has run when the block begins.
+        bridge: whether the stream finds what ``ServerBridge`` offers on uvicorn and hypercorn, or a server of which
+            nothing is known.
+        close_within: seconds that the application has to return after a disconnect. Then it is cancelled, and the
+            test has failed.
+
+    Raises:
+        AssertionError: the application broke the ASGI specification, or did not return in time.
+        Exception: what the application raised, if it was not raised by a method of the stream before.
+    """
+    body = json_module.dumps(json) if json is not _MISSING else content
+    own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
+    if json is not _MISSING:
+        own_headers.append(("content-type", "application/json"))
+    scope = _scope(method, path, [*own_headers, *_pairs(headers)], _pairs(params))
+    exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
+    stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
+    async with open_task_group() as task_group:
+        task_group.start_soon(exchange.run)
+        if wait_head:
+            await stream.wait_head()
+        yield stream
+        await exchange.close(close_within)
+    stream._check()  # noqa: SLF001 -- the same file
+
+
+@final
+class TestStream:
+    """A stream that :func:`open_test_stream` opened: what arrived of it, and what can be done to it."""
+
+    __test__ = False  # pytest would take it for a test
+
+    def __init__(self, exchange: Exchange, server: PlainServer) -> None:
+        self._exchange = exchange
+        self._server = server
+        self._decoder = EventDecoder()
+        self._events: deque[ReceivedEvent] = deque()
+        self._is_reported = False
+
+    # What arrived
+
+    @property
+    def messages(self) -> list[Message]:
+        """The ASGI messages that the client got, in their order. One whose ``send`` still waits is not among them."""
+        return list(self._exchange.messages)
+
+    @property
+    def status_code(self) -> int:
+        """The status. :exc:`RuntimeError` if it has not arrived."""
+        status: int = self._head()["status"]
+        return status
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, by names in any case. :exc:`RuntimeError` if they have not arrived."""
+        return Headers(raw=list(self._head().get("headers", [])))
+
+    @property
+    def body(self) -> bytes:
+        """All bytes of the body so far, comments and pings among them."""
+        return b"".join(message.get("body", b"") for message in self._exchange.messages)
+
+    async def receive(self) -> ReceivedEvent:
+        """Block until an event arrives; comments and pings are no events.
+
+        A checkpoint if it has to wait. Cancellation: no event is lost.
+
+        Raises:
+            EndOfStream: the response is complete. (``async for`` just ends.)
+            ClosedResourceError: the test disconnected.
+            BrokenResourceError: the response was cut off.
+            Exception: what the application raised.
+        """
+        while not self._events:
+            self._events.extend(self._decoder.feed(await self._next_chunk()))
+        return self._events.popleft()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceivedEvent:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def wait_head(self) -> None:
+        """Block until the status and the headers have arrived.
+
+        Raises:
+            BrokenResourceError: the response ended before them.
+            Exception: what the application raised before them.
+        """
+        if await self._exchange.wait_head() is None:
+            self._raise_exception()
+            raise anyio.BrokenResourceError("the response ended before its status and headers")
+
+    async def wait_closed(self) -> None:
+        """Block until the application has returned, its clean-up included. Raises what it raised."""
+        await self._exchange.wait_finished()
+        self._raise_exception()
+
+    # How it stands
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a ``send`` of the application is under way, stalled say."""
+        return self._exchange.is_sending
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the application had the server drop the connection."""
+        return self._exchange.is_aborted
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the application has returned."""
+        return self._exchange.is_finished
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why the stream ended, once it has; ``None`` before, and if the response was no stream of ours."""
+        return self._server.close_reason
+
+    # What can be done to it
+
+    def disconnect(self) -> None:
+        """Have the client go: ``receive`` says ``http.disconnect``, and what is sent from now on goes nowhere."""
+        self._exchange.disconnect()
+
+    def stall(self, *, shield: bool = False) -> None:
+        """Have the client take nothing: every ``send`` waits, until :meth:`resume` or the end of the connection.
+
+        Args:
+            shield: the server shields the wait from cancellation, as hypercorn's trio worker does.
+        """
+        self._exchange.stall(shield=shield)
+
+    def resume(self) -> None:
+        """Have the client take everything again."""
+        self._exchange.resume()
+
+    def fail_send(self, exc: Exception) -> None:
+        """Have every ``send`` raise this from now on, one that waits included."""
+        self._exchange.fail_send(exc)
+
+    def request_shutdown(self) -> None:
+        """Have the server begin to shut down, as ``ServerBridge`` tells its streams.
+
+        Raises:
+            RuntimeError: with ``bridge=False`` nobody would tell them.
+        """
+        self._server.request_shutdown()
+
+    def cancel(self) -> None:
+        """Cancel the application from outside, as servers do when their patience ends."""
+        self._exchange.cancel()
+
+    # Within
+
+    def _head(self) -> Message:
+        head = self._exchange.head
+        if head is None:
+            raise RuntimeError("nothing of the response has arrived; `await stream.wait_head()` first")
+        return head
+
+    async def _next_chunk(self) -> bytes:
+        try:
+            return await self._exchange.next_chunk()
+        except anyio.BrokenResourceError:
+            self._raise_exception()
+            if self._exchange.is_disconnected and not self._exchange.is_aborted:
+                raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives") from None
+            raise
+
+    def _raise_exception(self) -> None:
+        if self._exchange.exception is not None:
+            self._is_reported = True
+            raise self._exchange.exception
+
+    def _check(self) -> None:
+        if self._exchange.faults:
+            raise AssertionError("; ".join(self._exchange.faults)) from self._exchange.exception
+        if not self._is_reported:
+            self._raise_exception()
+
+
+class _Chunks:
+    """The body of a request that is there at once."""
+
+    def __init__(self, content: bytes) -> None:
+        self._chunks = [content] if content else []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
+
+
+def _pairs(items: Mapping[str, Any] | Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
+    return list(items.items() if isinstance(items, Mapping) else items or ())
+
+
+def _scope(method: str, path: str, headers: list[tuple[str, str]], params: list[tuple[str, object]]) -> Scope:
+    raw_path, _, query = path.partition("?")
+    return http_scope(
+        method,
+        unquote(raw_path),
+        raw_path=raw_path.encode(),
+        query_string="&".join(filter(None, [query, urlencode(params, doseq=True)])).encode(),
+        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+    )

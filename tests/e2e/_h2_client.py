@@ -1,0 +1,110 @@
+# An HTTP/2 client over TLS in which the test decides which streams may go on: flow control is what is tested.
+#
+# Rule 1: the connection's own window is opened wide at once, so that a stream is stalled by its own window only.
+# Rule 2: a stream's window is opened again for what has come, unless the stream is in `stalled`.
+# Rule 3: nothing reads unless the test pumps. Not pumping is how the whole connection is stalled.
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections import defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+
+from ._client import WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+WIDE = 2**30  # bytes
+
+
+class H2Client:
+    """One HTTP/2 connection to a server on this machine."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None) -> None:
+        plain = socket.socket()
+        if receive_buffer is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.settimeout(WAIT)
+        plain.connect(("127.0.0.1", port))
+        context.set_alpn_protocols(["h2"])
+        self.socket = context.wrap_socket(plain, server_hostname="localhost")
+        assert self.socket.selected_alpn_protocol() == "h2"
+        self.connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+        self.connection.initiate_connection()
+        self.connection.increment_flow_control_window(WIDE)
+        self.flush()
+        self.status: dict[int, int] = {}
+        self.body: dict[int, bytes] = defaultdict(bytes)
+        self.ended: set[int] = set()
+        self.reset: dict[int, int] = {}  # the error code, by stream
+        self.stalled: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.socket.close()
+
+    def flush(self) -> None:
+        """Send what h2 has to send."""
+        self.socket.sendall(self.connection.data_to_send())
+
+    def get(self, path: str, *, window: int = 0) -> int:
+        """Begin a GET with so much more of a window than 65,535 bytes, and return its stream's id."""
+        stream_id = self.connection.get_next_available_stream_id()
+        headers = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "localhost")]
+        self.connection.send_headers(stream_id, headers, end_stream=True)
+        if window:
+            self.connection.increment_flow_control_window(window, stream_id)
+        self.flush()
+        return stream_id
+
+    def reset_stream(self, stream_id: int) -> None:
+        """Cancel a stream, and leave the others alone."""
+        self.connection.reset_stream(stream_id, 0x8)
+        self.flush()
+
+    def pump_until(self, done: Callable[[], object], what: str) -> None:
+        """Receive until this is true; fail if it takes too long."""
+        until = time.monotonic() + WAIT
+        while not done():
+            assert time.monotonic() < until, f"waited {WAIT} s for {what}"
+            self.pump()
+
+    def pump_to_eof(self) -> None:
+        """Receive until the server has closed the connection, and close it as well."""
+        with suppress(EOFError):
+            self.pump_until(lambda: False, "the end of the connection")
+        self.socket.close()
+
+    def pump(self) -> None:
+        """Receive once."""
+        data = self.socket.recv(65_536)
+        if not data:
+            raise EOFError("the server closed the connection")
+        for event in self.connection.receive_data(data):
+            self._handle(event)
+        self.flush()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, ResponseReceived):
+            self.status[event.stream_id] = int(dict(event.headers)[":status"])
+        elif isinstance(event, DataReceived):
+            self.body[event.stream_id] += event.data
+            if event.flow_controlled_length and event.stream_id not in self.stalled:
+                self.connection.increment_flow_control_window(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, StreamEnded):
+            self.ended.add(event.stream_id)
+        elif isinstance(event, StreamReset):
+            self.reset[event.stream_id] = int(event.error_code)

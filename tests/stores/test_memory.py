@@ -1,0 +1,177 @@
+# MemoryStore: the conformance kit, and what is its own: age on the loop's clock, and bounded memory.
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+import pytest
+
+from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, memory
+from sse_trio.testing._check_store import check_event_store
+from sse_trio.testing._store_places import ALL, plain, read_all
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_conformance():
+    """MemoryStore keeps every promise of the protocol."""
+
+    def make(_place, hub, topic):
+        return MemoryStore(hub.max_events, hub.max_age, hub.max_bytes, per_topic=topic)
+
+    await check_event_store(make, durable=False, shared=False)
+
+
+async def test_append_is_atomic_under_cancellation():
+    """A cancelled append raised before it did anything, so nothing of it is there."""
+    async with MemoryStore() as store:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.append([("a", b"")])
+        assert scope.cancelled_caught
+        assert (await store.read_last(ALL, 0)).tip.sequence == 0
+
+
+@pytest.mark.parametrize("limits", [{"max_age": 10.0}, {"max_age": 99, "per_topic": Retention(max_age=10)}])
+async def test_events_go_when_they_are_too_old(limits):
+    """What is older than the narrowest max_age is no longer read, and was missed."""
+    async with MemoryStore(**limits) as store:
+        (old,) = await store.append([("a", b"old")])
+        await anyio.sleep(9)
+        (new,) = await store.append([("a", b"new")])
+        assert len((await store.read(ALL, None)).events) == 2
+        await anyio.sleep(1.5)
+        assert [event.id for event in (await store.read_last(ALL, 5)).events] == [new]
+        assert (await store.read(ALL, EventId(store.epoch, 0))).gap == (EventId(store.epoch, 0), new)
+        assert (await store.read(ALL, old)).gap is None
+        await anyio.sleep(9)
+        assert (await store.read(ALL, old)).gap == (old, None)
+
+
+async def test_what_topics_have_lost_takes_no_memory():
+    """A quiet topic's old event doesn't keep a busy topic's trimmed events in memory behind it."""
+    async with MemoryStore(per_topic=Retention(max_events=2)) as store:
+        await store.append([("quiet", b"")])
+        for n in range(5000):
+            await store.append([("busy", b"%d" % n)])
+        assert len(store._hub) <= memory._COMPACT_FROM + 10
+        events, _ = await read_all(store, ALL, None)
+        assert plain(events) == [(1, "quiet", b""), (5000, "busy", b"4998"), (5001, "busy", b"4999")]
+
+
+async def test_a_page_looks_at_a_bounded_number_of_events():
+    """Reading a prefix among many other events is spread over pages, and nothing is lost between them."""
+    async with MemoryStore(max_events=None) as store:
+        await store.append([("other", b"")] * 5000 + [("p/1", b"1")] + [("other", b"")] * 5000 + [("p/2", b"2")])
+        page = await store.read(TopicFilter("p/*"), None)
+        assert page.events == ()
+        assert page.next != page.tip
+        events, _ = await read_all(store, TopicFilter("p/*"), None)
+        assert [event.payload for event in events] == [b"1", b"2"]
+
+
+async def test_a_gap_is_said_with_the_first_event_after_it():
+    """However far away the first event is, a page with a gap names it."""
+    async with MemoryStore(max_events=None) as store:
+        ids = await store.append([("other", b"")] * 5000 + [("p/1", b"1")])
+        page = await store.read(TopicFilter("p/*"), EventId("foreign", 1))
+        assert page.gap == (EventId("foreign", 1), ids[-1])
+
+
+async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
+    """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
+    monkeypatch.setattr(memory, "MAX_FORGOTTEN", 10)
+    async with MemoryStore(max_events=1) as store:
+        ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
+        assert len(store._ends) == 10
+        assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
+        assert (await store.read(TopicFilter("never"), ids[1])).gap is not None
+        assert (await store.read(TopicFilter("t/25"), ids[24])).gap is not None
+        assert (await store.read(TopicFilter("t/25"), ids[25])).gap is None
+        assert (await store.read(TopicFilter("never"), ids[25])).gap is None
+        assert (await store.read(TopicFilter("t/*"), ids[25])).gap is not None
+        assert (await store.read(TopicFilter("t/*"), ids[28])).gap is None
+        await store.append([("t/1", b"")])
+        assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
+
+
+async def test_a_key_is_remembered_for_ten_minutes():
+    """Longer than anybody retries one publish, and not for ever."""
+    async with MemoryStore() as store:
+        (first,) = await store.append([("a", b"")], key=("p", 1))
+        await anyio.sleep(599)
+        assert await store.append([("a", b"")], key=("p", 1)) == [first]
+        await anyio.sleep(2)
+        assert await store.append([("a", b"")], key=("p", 1)) != [first]
+        assert len(store._keys) == 1
+
+
+async def test_a_store_is_opened_once():
+    """Opening a store again would mix two histories."""
+    store = MemoryStore()
+    async with store:
+        pass
+    with pytest.raises(RuntimeError, match="opened once"):
+        await store.__aenter__()
+
+
+async def test_a_follower_of_a_closed_store_ends():
+    """A follower that outlives its store is told so."""
+    async with MemoryStore() as store:
+        follower = store.follow(EventId(store.epoch, 0))
+        pages = await follower.__aenter__()
+    with pytest.raises(anyio.ClosedResourceError, match="not open"):
+        await anext(pages)
+    await follower.__aexit__(None, None, None)
+
+
+async def test_two_followers_are_both_woken():
+    """Each follower that waits is sent what is appended."""
+    seen = []
+
+    async def follow():
+        async with store.follow(EventId(store.epoch, 0)) as pages:
+            seen.append((await anext(pages)).events[0].id)
+
+    async with MemoryStore() as store, anyio.create_task_group() as group:
+        group.start_soon(follow)
+        group.start_soon(follow)
+        await anyio.wait_all_tasks_blocked()
+        (id_,) = await store.append([("a", b"")])
+    assert seen == [id_, id_]
+
+
+@pytest.mark.parametrize("limit", ["max_events", "max_age", "max_bytes"])
+def test_limits_are_positive(limit):
+    """A store that keeps nothing is no store; None is for no limit."""
+    with pytest.raises(ValueError, match=f"{limit}=0 would keep nothing"):
+        Retention(**{limit: 0})
+    with pytest.raises(ValueError, match=f"{limit}=-1"):
+        MemoryStore(**{limit: -1})
+
+
+async def test_a_page_has_room(anyio_backend_name):
+    """A limit below one is the caller's mistake."""
+    async with MemoryStore() as store:
+        with pytest.raises(ValueError, match="limit=0"):
+            await store.read(ALL, None, limit=0)
+
+
+async def test_memory_for_an_event_is_as_documented():
+    """An event of 100 bytes takes about 600 bytes in all."""
+    async with MemoryStore(max_events=None) as store:
+        await store.append([("a", b"x" * 100)])
+        (entry,) = store._hub._entries
+        event = entry.event
+        parts = (entry, entry.sequence, entry.time, event, event.id, event.id.sequence, event.payload)
+    assert sum(map(sys.getsizeof, parts)) + 2 * 8 < 600
+
+
+@pytest.mark.parametrize("key", [("p", "1"), (b"p", 1), ("p", -1), ("p", 2**63), ("\ud800", 1)])
+async def test_a_key_is_a_name_and_a_number(key):
+    """A key that isn't one is its caller's error, before anybody else's append is in it."""
+    async with MemoryStore() as store:
+        with pytest.raises((TypeError, ValueError)):
+            await store.append([("a", b"")], key=key)
+        assert (await store.read_last(ALL, 0)).tip.sequence == 0

@@ -1,0 +1,300 @@
+# RedisStore: the conformance kit on Redis and Valkey, and what is its own: URLs, TLS, keys, scripts.
+
+from __future__ import annotations
+
+import secrets
+import ssl
+
+import anyio
+import pytest
+import trustme
+from anyio.streams.tls import TLSListener
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio.stores import EventId, Retention, TopicFilter
+from sse_trio.testing._check_store import check_event_store
+from sse_trio.testing._store_places import ALL, plain, read_all
+
+redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
+RedisStore = redis.RedisStore
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("real_clock", "forgive_coredis"),
+]
+
+
+@pytest.fixture
+def name():
+    """The name of a hub that no other test uses."""
+    return secrets.token_hex(4)
+
+
+async def test_conformance(each_server, name):
+    """RedisStore keeps every promise of the protocol, on Redis and on Valkey."""
+
+    def make(place, hub, topic):
+        limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
+        return RedisStore(each_server.url, name=f"{name}-{place}", **limits, per_topic=topic)
+
+    await check_event_store(make)
+
+
+async def test_all_keys_of_a_hub_have_its_tag(make_redis):
+    """A cluster keeps a hub's keys on one node, and two hubs in one server don't meet."""
+    server = make_redis()
+    async with RedisStore(server.url, name="one") as one, RedisStore(server.url, name="two") as two:
+        await one.append([("a", b"1")], key=("p", 1))
+        assert (await two.read(ALL, None)).events == ()
+        keys = [line for line in server.command("KEYS", "*").split(b"\r\n") if line.startswith(b"{")]
+    assert len([key for key in keys if key.startswith(b"{one}:")]) >= 5
+    assert all(key.startswith((b"{one}:", b"{two}:")) for key in keys)
+
+
+async def test_password_and_database_of_the_url(make_redis, name):
+    """User, password (percent-encoded) and database number come from the URL; a wrong password fails the start."""
+    server = make_redis("--requirepass", "p@ss/word")
+    at = server.url.removeprefix("redis://")
+    async with RedisStore(f"redis://default:p%40ss%2Fword@{at}/3", name=name) as store:
+        await store.append([("a", b"")])
+    async with RedisStore(f"redis://:p%40ss%2Fword@{at}/3", name=name) as store:
+        assert len((await store.read(ALL, None)).events) == 1
+    async with RedisStore(f"redis://:p%40ss%2Fword@{at}/4", name=name) as store:
+        assert len((await store.read(ALL, None)).events) == 0
+    with pytest.raises(StoreUnavailableError) as caught:
+        async with RedisStore(f"redis://:wrong@{at}", name=name):
+            pass
+    assert "wrong" not in str(caught.value)
+
+
+async def test_a_unix_socket(make_redis, tmp_path_factory, name):
+    """A server on the same machine may be reached by its socket."""
+    path = tmp_path_factory.mktemp("s") / "s"
+    make_redis("--unixsocket", str(path))
+    async with RedisStore(f"unix://{path}", name=name) as store:
+        (id_,) = await store.append([("a", b"")])
+        assert (await store.read_last(ALL, 1)).tip == id_
+
+
+async def test_tls_verifies_the_server(shared_redis, name):
+    """`rediss://` talks TLS, and only to a server that can prove its name."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+
+    async def serve(stream):
+        server = await anyio.connect_tcp("127.0.0.1", shared_redis.port)
+        async with stream, server, anyio.create_task_group() as group:
+            group.start_soon(copy, stream, server, group.cancel_scope)
+            group.start_soon(copy, server, stream, group.cancel_scope)
+
+    async def copy(source, target, scope):
+        try:
+            async for data in source:
+                await target.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        scope.cancel()
+
+    async def handshake_failed(_exc, stream):
+        await anyio.aclose_forcefully(stream)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    tls = TLSListener(listener, server_context, standard_compatible=False)
+    tls.handle_handshake_error = handshake_failed
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with anyio.create_task_group() as group:
+        group.start_soon(tls.serve, serve)
+        async with RedisStore(f"rediss://localhost:{port}", name=name, ssl_context=client_context) as store:
+            (id_,) = await store.append([("a", b"")])
+            assert (await store.read_last(ALL, 1)).tip == id_
+        for url, context in ((f"rediss://127.0.0.1:{port}", client_context), (f"rediss://localhost:{port}", None)):
+            with pytest.raises(StoreUnavailableError):
+                async with RedisStore(url, name=name, ssl_context=context):
+                    pass
+        group.cancel_scope.cancel()
+    await tls.aclose()
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", ""])
+def test_a_url_that_is_none_is_refused(url, anyio_backend_name):
+    """A URL of something else is an error when the store is made."""
+    with pytest.raises(ValueError, match="no Redis"):
+        RedisStore(url)
+
+
+async def test_a_server_that_forgets_is_warned_of(make_redis, caplog, name):
+    """A server that evicts keys, or that loses all at a restart, is said at the start."""
+    server = make_redis("--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
+    async with RedisStore(server.url, name=name):
+        pass
+    assert "noeviction" in caplog.text
+    assert "appendonly" in caplog.text
+    caplog.clear()
+    server = make_redis()
+    async with RedisStore(server.url, name=name):
+        pass
+    assert caplog.text == ""
+
+
+async def test_scripts_that_the_server_forgot_are_sent_again(make_redis, name):
+    """A restarted server knows no script; that costs nobody an error."""
+    server = make_redis()
+    async with RedisStore(server.url, name=name, retry_for=0) as store:
+        await store.append([("a", b"1")])
+        server.command("SCRIPT", "FLUSH")
+        await store.append([("a", b"2")])
+        server.command("SCRIPT", "FLUSH")
+        assert len((await store.read(ALL, None)).events) == 2
+
+
+async def test_old_events_go_while_nothing_happens(shared_redis, name, monkeypatch):
+    """Age is looked after without an append."""
+    now = 1000.0
+    async with RedisStore(shared_redis.url, name=name, max_age=10, clock=lambda: now) as store:
+        ids = await store.append([("a", b"1"), ("b", b"2")])
+        now += 9
+        (young,) = await store.append([("a", b"3")])
+        now += 2
+        await store._writer.call(store._log.maintain)
+        assert (await store.read(ALL, None)).events[0].id == young
+        assert (await store.read(TopicFilter("b"), ids[0])).gap == (ids[0], None)
+        assert (await store.read(TopicFilter("a"), ids[0])).gap is None
+    now += 20
+    async with RedisStore(shared_redis.url, name=name, max_age=0.1, clock=lambda: now) as store:
+        await anyio.sleep(0.1)  # ten rounds
+        assert (await store.read(ALL, None)).events == ()
+
+
+async def test_maintenance_survives_errors(make_redis, name, caplog):
+    """Trimming by age that fails is said, and tried again later."""
+    server = make_redis()
+    async with RedisStore(server.url, name=name, max_age=0.1, reply_within=0.2, retry_for=0):
+        server.kill()
+        await anyio.sleep(0.2)
+    assert caplog.text.count("nothing was trimmed by age") > 1
+
+
+async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeypatch):
+    """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
+    monkeypatch.setattr("sse_trio.stores._redis_log.MAX_FORGOTTEN", 10)
+    async with RedisStore(shared_redis.url, name=name, max_events=1) as store:
+        ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
+        for topic, after, missed in (
+            ("t/1", 1, True),
+            ("never", 1, True),
+            ("t/25", 24, True),
+            ("t/25", 25, False),
+            ("never", 25, False),
+            ("t/*", 25, True),
+            ("t/*", 28, False),
+        ):
+            page = await store.read(TopicFilter(topic), ids[after])
+            assert (page.gap is not None) == missed, (topic, after)
+        await store.append([("t/1", b"")])
+        assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
+
+
+async def test_a_script_looks_at_a_bounded_number_of_events(shared_redis, name, monkeypatch):
+    """Reading a prefix among many other events is spread over scripts, and nothing is lost between them."""
+    monkeypatch.setattr("sse_trio.stores._redis_log._SCAN", 7)
+    async with RedisStore(shared_redis.url, name=name) as store:
+        await store.append([(f"{'pq'[n % 2]}/{n % 20}", b"%d" % n) for n in range(100)])
+        for topics in (TopicFilter("p/*"), TopicFilter("p/*", "r/*", "x")):
+            events, _ = await read_all(store, topics, None, limit=5)
+            assert [int(event.payload) for event in events] == list(range(0, 100, 2))
+            last = await store.read_last(topics, 20)
+            assert [int(event.payload) for event in last.events] == list(range(60, 100, 2))
+            assert len((await store.read_last(topics, 99)).events) == 50
+        (new,) = await store.append([("z/1", b"")])
+        page = await store.read(TopicFilter("z/*"), EventId("foreign", 1))
+        assert page.gap == (EventId("foreign", 1), new)
+
+
+async def test_a_page_of_a_follower_ends_where_a_script_has_to_look(shared_redis, name):
+    """A follower that finds a hole in the numbers delivers what is before it, and then asks what the hole means."""
+    async with RedisStore(shared_redis.url, name=name, per_topic=Retention(max_events=1)) as store:
+        start = (await store.read_last(ALL, 0)).tip
+        await store.append([("b", b"1"), ("a", b"2"), ("a", b"3")])
+        async with store._server.connect() as client:
+            page = await store._log.wait_page(client, start, 0.01)
+            assert page is not None
+            assert plain(page.events) == [(1, "b", b"1")]
+            assert await store._log.wait_page(client, page, 0.01) is None
+        async with store.follow(page.next) as pages:
+            page = await anext(pages)
+            assert page.gap is not None
+            assert plain(page.events) == [(3, "a", b"3")]
+
+
+@pytest.mark.parametrize("where", ["connecting", "reading", "following"])
+async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, name, where, monkeypatch):
+    """What is no failure of the network comes out as it is, instead of being tried again for ever."""
+
+    async def fail(*args):
+        raise ZeroDivisionError
+
+    async def use(store):
+        async with store:
+            monkeypatch.setattr(store._log, "read", fail)
+            if where == "reading":
+                await store.read(ALL, None)
+            async with store.follow(EventId(store.epoch, 0)) as pages:
+                await anext(pages)
+
+    store = RedisStore(shared_redis.url, name=name)
+    if where == "connecting":
+        monkeypatch.setattr(type(store._server), "connect", lambda _self: 1 / 0)
+        expected = pytest.RaisesGroup(ZeroDivisionError, anyio.ClosedResourceError)
+    else:
+        expected = pytest.raises(ZeroDivisionError)
+    with expected:
+        await use(store)
+
+
+async def test_a_mistake_of_one_caller_is_not_the_others(shared_redis, name, monkeypatch):
+    """A request that can't be made is its caller's error; the store goes on."""
+    async with RedisStore(shared_redis.url, name=name) as store:
+        with pytest.raises(ZeroDivisionError):
+            await store._reader.call(lambda _client: 1 / 0)
+        await store.append([("a", b"")])
+        assert len((await store.read(ALL, None)).events) == 1
+
+
+async def test_a_group_of_failures_is_a_failure():
+    """Errors of the network that come several at once are errors of the network."""
+    from sse_trio.stores._redis_client import is_unavailable
+
+    with pytest.RaisesGroup(ConnectionError, TimeoutError, check=is_unavailable):
+        await fail_with(ConnectionError(), TimeoutError())
+    with pytest.RaisesGroup(ConnectionError, ValueError, check=lambda group: not is_unavailable(group)):
+        await fail_with(ConnectionError(), ValueError())
+
+
+async def fail_with(*errors):
+    async def fail(error):
+        raise error
+
+    async with anyio.create_task_group() as group:
+        for error in errors:
+            group.start_soon(fail, error)
+
+
+async def test_who_waits_when_the_store_closes_is_told(make_redis, make_proxy, name):
+    """A call that the server has not answered when the store is closed raises ClosedResourceError."""
+    proxy = make_proxy(make_redis())
+    caught = []
+
+    async def read(store):
+        try:
+            await store.read(ALL, None)
+        except anyio.ClosedResourceError as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as group, RedisStore(proxy.url, name=name) as store:
+        proxy.mode = "black hole"
+        group.start_soon(read, store)
+        await anyio.wait_all_tasks_blocked()
+    assert len(caught) == 1

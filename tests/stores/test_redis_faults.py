@@ -1,0 +1,215 @@
+# RedisStore on a bad network and on servers that die. The long run is benchmarks/redis_faults.py.
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import secrets
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio.stores import EventId, TopicFilter
+
+RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("real_clock", "forgive_coredis"),
+]
+ALL = TopicFilter("*")
+FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "40"))
+
+
+def load_faults():
+    path = Path(__file__).parents[2] / "benchmarks" / "redis_faults.py"
+    spec = importlib.util.spec_from_file_location("redis_faults", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + FAULTS)
+async def test_nothing_is_lost_doubled_or_reordered_by_faults(make_redis, make_proxy):
+    """Whatever the network and the server do, each acknowledged event arrives once and in order."""
+    server = make_redis()
+    result = await load_faults().Run(server, make_proxy(server), FAULTS, random.randrange(1000)).main()
+    bad = {what: result[what] for what in ("lost", "doubled", "out of order", "other ids than acknowledged")}
+    assert not any(bad.values()), result
+    assert result["acknowledged"] > FAULTS
+
+
+async def test_500_cancelled_calls_leave_the_store_working(shared_redis, make_proxy):
+    """Cancelled subscriptions, reads and appends cost no connection: coredis' own pool would be dead after 64."""
+    proxy = make_proxy(shared_redis)
+    async with RedisStore(proxy.url, name=secrets.token_hex(4)) as store:
+        (start,) = await store.append([("a", b"0")])
+        for n in range(500):
+            with anyio.move_on_after(0.0005 * (n % 4)):
+                if n % 3:
+                    await store.read(ALL, None)
+                else:
+                    await store.append([("a", b"%d" % n)])
+        with anyio.fail_after(5):
+            (id_,) = await store.append([("a", b"last")])
+            assert (await store.read_last(ALL, 1)).events[0].id == id_
+        assert id_.sequence > start.sequence
+        assert proxy.connections == 2
+
+
+async def test_500_cancelled_followers_leave_the_store_working(shared_redis):
+    """A follower takes its connection with it when it is cancelled in a blocking read."""
+    async with RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
+        (id_,) = await store.append([("a", b"0")])
+        for n in range(500):
+            with anyio.move_on_after(0.004 * (n % 3)):
+                async with store.follow(id_) as pages:
+                    await anext(pages)
+        with anyio.fail_after(5):
+            (new,) = await store.append([("a", b"1")])
+            async with store.follow(id_) as pages:
+                assert [event.id for event in (await anext(pages)).events] == [new]
+
+
+@pytest.mark.slow
+async def test_a_killed_server_has_kept_all_that_was_acknowledged(make_redis):
+    """With appendfsync always nothing acknowledged is lost by kill -9 in mid-write, and the epoch stays."""
+    server = make_redis()
+    enough = anyio.Event()
+    acknowledged = []
+
+    async def publish(topic):
+        n = 0
+        while True:
+            n += 1
+            try:
+                acknowledged.extend(await store.append([(topic, b"%d" % n)]))
+                if len(acknowledged) > 300:
+                    enough.set()
+            except StoreUnavailableError:
+                return
+
+    async with RedisStore(server.url, retry_for=0) as store:
+        await store.append([("warm", b"")])
+        epoch = store.epoch
+        async with anyio.create_task_group() as group:
+            for n in range(20):
+                group.start_soon(publish, f"t/{n}")
+            await enough.wait()
+            server.kill()
+    server.start()
+    async with RedisStore(server.url) as store:
+        page = await store.read(ALL, None, limit=10_000)
+        assert store.epoch == epoch
+        assert set(acknowledged) <= {event.id for event in page.events}
+
+
+async def test_a_server_that_is_down_at_start_fails_the_start(make_redis):
+    """The store says at once, and clearly, that its server can't be reached; no password is in what it says."""
+    server = make_redis()
+    server.kill()
+    with pytest.raises(StoreUnavailableError, match=rf"Redis at 127.0.0.1:{server.port} is not available"):
+        async with RedisStore(f"redis://me:secret@127.0.0.1:{server.port}"):
+            pass
+
+
+async def test_a_silent_server_fails_the_start_in_time(shared_redis, make_proxy):
+    """A server that accepts and says nothing is given `reply_within` seconds."""
+    proxy = make_proxy(shared_redis)
+    proxy.mode = "black hole"
+    with anyio.fail_after(5), pytest.raises(StoreUnavailableError):
+        async with RedisStore(proxy.url, reply_within=0.2):
+            pass
+
+
+async def test_a_start_is_cancelled_at_once(shared_redis, make_proxy):
+    """Cancelling a store that is still connecting to a silent server doesn't wait for it."""
+    proxy = make_proxy(shared_redis)
+    proxy.mode = "black hole"
+    with anyio.fail_after(2), anyio.move_on_after(0.1) as scope:
+        async with RedisStore(proxy.url, reply_within=30):
+            pass
+    assert scope.cancelled_caught
+
+
+async def test_down_later_publishers_get_the_error_and_followers_catch_up(make_redis):
+    """While the server is down append raises after `retry_for`; afterwards all goes on, by itself and without a gap."""
+    server = make_redis()
+    async with RedisStore(server.url, reply_within=0.3, retry_for=0.2) as store:
+        (before,) = await store.append([("a", b"before")])
+        async with store.follow(before) as pages:
+            server.kill()
+            with anyio.fail_after(5), pytest.raises(StoreUnavailableError):
+                await store.append([("a", b"during")])
+            with anyio.fail_after(5), pytest.raises(StoreUnavailableError):
+                await store.read(ALL, None)
+            server.start()
+            with anyio.fail_after(10):
+                (after,) = await store.append([("a", b"after")])
+                page = await anext(pages)
+            assert page.gap is None
+            assert [event.id for event in page.events] == [after]
+            assert (await store.read(ALL, before)).gap is None
+
+
+async def test_lost_history_is_a_new_epoch_and_a_gap(make_redis):
+    """FLUSHALL, or a restart without a file, ends the history: followers and readers are told, ids don't fit."""
+    server = make_redis()
+    async with RedisStore(server.url, reply_within=0.2) as store:
+        ids = await store.append([("a", b"0"), ("a", b"1")])
+        async with store.follow(ids[-1]) as pages:
+            server.command("FLUSHALL")
+            (new,) = await store.append([("a", b"2")])
+            assert new.epoch != ids[0].epoch
+            with anyio.fail_after(5):
+                page = await anext(pages)
+            assert page.gap == (ids[-1], new)
+            assert [event.id for event in page.events] == [new]
+        assert (await store.read(ALL, ids[0])).gap == (ids[0], new)
+        assert store.epoch == new.epoch
+
+
+async def test_a_server_that_went_back_in_time_is_found_out(make_redis):
+    """Where a failover lost the newest events, their numbers are given again, but in a new epoch."""
+    server = make_redis()
+    async with RedisStore(server.url, name="h", reply_within=0.2) as store:
+        ids = await store.append([("a", b"%d" % n) for n in range(3)])
+        server.command("XDEL", f"{{h}}:{store.epoch}:log", "3-0")
+        server.command("HSET", "{h}:meta", "seq", "2", "count", "2")
+        server.command("XDEL", f"{{h}}:{store.epoch}:topic:a", "3-0")
+        page = await store.read(ALL, ids[1])
+        assert page.tip.sequence == 2
+        assert page.tip.epoch != ids[1].epoch
+        assert page.gap is not None
+        assert [event.payload for event in page.events] == [b"0", b"1"]
+
+
+async def test_a_key_evicted_by_hand_is_found_out(make_redis):
+    """A log that has another number of events than it should is a lost history."""
+    server = make_redis()
+    async with RedisStore(server.url, name="h") as store:
+        ids = await store.append([("a", b"%d" % n) for n in range(3)])
+        server.command("DEL", f"{{h}}:{store.epoch}:log")
+        page = await store.read(ALL, ids[0])
+        assert page.gap == (ids[0], None)
+        assert page.tip.sequence == 0
+
+
+async def test_a_group_that_arrives_late_is_refused(shared_redis):
+    """A group that its writer gave up, and that the network delivers after the next one, is not appended."""
+    async with RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
+        late = store._commits  # the same writer sends two groups; then the first arrives again
+        await store.append([("a", b"1")])
+        await store.append([("a", b"2")])
+        from sse_trio.stores._group_commit import Append
+
+        append = Append([("a", b"1")], None)
+        with pytest.raises(StoreUnavailableError, match="STALE"):
+            await store._writer.call(lambda client: store._log.append(client, [append], 1), retry_for=0)
+        again = await store._writer.call(lambda client: store._log.append(client, [append], 2), retry_for=0)
+        assert again == [[EventId(store.epoch, 2)]]
+        assert late is store._commits
+        assert len((await store.read(ALL, None)).events) == 2

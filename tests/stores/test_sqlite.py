@@ -1,0 +1,268 @@
+# SQLiteStore: the conformance kit, and what is its own: threads, files, wake-ups, errors of the disk.
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+
+import anyio
+import pytest
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio.stores import EventId, SQLiteStore, TopicFilter, _sqlite_reader, _sqlite_wake, _sqlite_writer
+from sse_trio.stores._sqlite_wake import Waker, WakeSocket
+from sse_trio.testing._check_store import check_event_store
+from sse_trio.testing._store_places import ALL, read_all
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "hub.db"
+
+
+async def test_conformance(tmp_path):
+    """SQLiteStore keeps every promise of the protocol."""
+
+    def make(place, hub, topic):
+        limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
+        return SQLiteStore(tmp_path / f"{place}.db", **limits, per_topic=topic)
+
+    await check_event_store(make)
+
+
+async def test_appends_are_committed_in_groups(path):
+    """A hundred publishers share commits: a commit costs far more than an event."""
+    async with SQLiteStore(path) as store:
+        commits = 0
+        commit = store._writer.commit
+
+        def count(group):
+            nonlocal commits
+            commits += 1
+            return commit(group)
+
+        store._writer.commit = count
+
+        async def publish(topic):
+            for n in range(10):
+                await store.append([(topic, b"%d" % n)])
+
+        async with anyio.create_task_group() as group:
+            for n in range(100):
+                group.start_soon(publish, f"t/{n}")
+        assert (await store.read_last(ALL, 0)).tip.sequence == 1000
+    assert commits < 200
+
+
+async def test_a_commit_is_durable(path):
+    """The file is in WAL mode and each commit is synced: acknowledged is on the disk."""
+    async with SQLiteStore(path) as store:
+        assert store._writer.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._writer.connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+async def test_a_cancelled_append_is_kept_whole_or_not(path):
+    """Cancelling while a group is committed cancels the wait, not the commit."""
+    async with SQLiteStore(path) as store:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(store.append, [("a", b"1"), ("a", b"2")])
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        await store.append([("b", b"")])
+        assert [event.topic for event in (await store.read(ALL, None)).events] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("bad", ["no such folder", "a folder", "no database", "another version"])
+async def test_what_cannot_be_opened_fails_the_start(tmp_path, bad):
+    """A path that can't be a database is said at the start, by its name."""
+    path = tmp_path / "hub.db"
+    if bad == "no such folder":
+        path = tmp_path / "none" / "hub.db"
+    elif bad == "a folder":
+        path.mkdir()
+    elif bad == "no database":
+        path.write_bytes(b"something else altogether\n" * 100)
+    else:
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    with pytest.raises(StoreUnavailableError, match=f"the SQLite file {path} is not available") as caught:
+        async with SQLiteStore(path):
+            pass
+    assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+async def test_a_full_disk_is_an_error_for_publishers_and_passes(path):
+    """While the disk is full publishers get the error; afterwards all goes on, and nothing acknowledged is gone."""
+    async with SQLiteStore(path) as store:
+        (first,) = await store.append([("a", b"1")])
+        (pages,) = store._writer.connection.execute("PRAGMA page_count").fetchone()
+        store._writer.connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreUnavailableError, match="full") as caught:
+            await store.append([("a", b"x" * 100_000)])
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        store._writer.connection.execute("PRAGMA max_page_count = 100000")
+        (second,) = await store.append([("a", b"2")])
+        assert second.sequence == first.sequence + 1
+        assert [event.payload for event in (await store.read(ALL, None)).events] == [b"1", b"2"]
+
+
+async def test_a_follower_survives_errors(path, monkeypatch, caplog):
+    """A follower whose reads fail says so, tries again, and has missed nothing."""
+    async with SQLiteStore(path, poll_interval=0.01) as store, store.follow(EventId(store.epoch, 0)) as pages:
+        read = _sqlite_reader.SQLiteReader.read
+        failures = [sqlite3.OperationalError("disk I/O error")] * 3
+
+        def fail(*args):
+            if failures:
+                raise failures.pop()
+            return read(*args)
+
+        monkeypatch.setattr(_sqlite_reader.SQLiteReader, "read", fail)
+        (id_,) = await store.append([("a", b"")])
+        assert [event.id for event in (await anext(pages)).events] == [id_]
+    assert "disk I/O error; trying again" in caplog.text
+
+
+async def test_old_events_and_keys_go_while_nothing_happens(path, monkeypatch):
+    """Age is looked after without an append, on a clock that goes on while no process runs."""
+    now = 1000.0
+    monkeypatch.setattr(_sqlite_writer, "MAX_FORGOTTEN", 3)
+    async with SQLiteStore(path, clock=lambda: now) as store:
+        ids = [(await store.append([(f"t/{n}", b"")], key=("p", n)))[0] for n in range(10)]
+    now += 700
+    async with SQLiteStore(path, max_age=800.0, clock=lambda: now) as store:
+        (young,) = await store.append([("young", b"")], key=("p", 10))
+        assert len((await store.read(ALL, None)).events) == 11
+    now += 200
+    async with SQLiteStore(path, max_age=800.0, clock=lambda: now) as store:
+        store._writer.maintain()
+        assert [event.id for event in (await store.read(ALL, None)).events] == [young]
+        assert store._writer.connection.execute("SELECT sequence FROM keys").fetchall() == [(10,)]
+        assert store._writer.connection.execute("SELECT count(*) FROM topics WHERE events = 0").fetchone() == (3,)
+        assert (await store.read(TopicFilter("t/9"), ids[8])).gap is not None
+        assert (await store.read(TopicFilter("t/9"), ids[9])).gap is None
+        assert (await store.read(TopicFilter("t/0"), ids[5])).gap is not None  # forgotten: rather one too many
+        assert (await store.read(TopicFilter("t/0"), ids[6])).gap is None
+        assert (await store.read(TopicFilter("t/*"), ids[8])).gap is not None
+        store._writer.maintain()  # nothing is left to do
+
+
+async def test_maintenance_survives_errors(path, monkeypatch, caplog):
+    """Trimming by age that fails is said, and tried again later."""
+    tried_again = anyio.Event()
+    tries = []
+
+    def fail(_self):
+        tries.append(1)
+        if len(tries) == 2:
+            anyio.from_thread.run_sync(tried_again.set)
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(_sqlite_writer.SQLiteWriter, "maintain", fail)
+    async with SQLiteStore(path, max_age=0.1) as store:
+        await tried_again.wait()
+        await store.append([("a", b"")])
+    assert "database is locked; nothing was trimmed by age" in caplog.text
+
+
+async def test_many_topics_are_read_like_few(path, monkeypatch):
+    """A selection of more topics than are merged is picked out of the hub's log, over bounded pages."""
+    monkeypatch.setattr(_sqlite_reader, "_MERGED", 4)
+    monkeypatch.setattr(_sqlite_reader, "_SCAN", 7)
+    async with SQLiteStore(path) as store:
+        await store.append([(f"{'pq'[n % 2]}/{n % 20}", b"%d" % n) for n in range(100)])
+        wide, exact = TopicFilter("p/*"), TopicFilter(*(f"q/{n}" for n in range(1, 20, 2)))
+        for topics, parity in ((wide, 0), (exact, 1)):
+            events, _ = await read_all(store, topics, None, limit=3)
+            assert [int(event.payload) for event in events] == list(range(parity, 100, 2))
+            last = await store.read_last(topics, 3)
+            assert [int(event.payload) for event in last.events] == [94 + parity, 96 + parity, 98 + parity]
+        page = await store.read(TopicFilter("q/19", "p/*", "x/*"), EventId("foreign", 1), limit=1)
+        assert page.gap is not None
+        assert page.gap.oldest == page.events[0].id
+
+
+async def test_a_gap_is_said_with_the_first_event_after_it(path, monkeypatch):
+    """However far away the first event is, a page with a gap names it."""
+    monkeypatch.setattr(_sqlite_reader, "_MERGED", 0)
+    monkeypatch.setattr(_sqlite_reader, "_SCAN", 10)
+    async with SQLiteStore(path) as store:
+        ids = await store.append([("other", b"")] * 50 + [("p/1", b"1")])
+        page = await store.read(TopicFilter("p/*"), EventId("foreign", 1))
+        assert page.gap == (EventId("foreign", 1), ids[-1])
+
+
+async def test_wake_ups_reach_long_paths(tmp_path):
+    """A database may be where a socket's path would be too long."""
+    folder = tmp_path / ("x" * 100) / ("y" * 100)
+    folder.mkdir(parents=True)
+    with WakeSocket(str(folder / "hub.db")) as wake:
+        waker = Waker(str(folder / "hub.db"))
+        waker.wake_all()
+        with anyio.fail_after(5):
+            await wake.wait(60)
+        waker.close()
+
+
+async def test_a_full_buffer_stops_nobody(tmp_path):
+    """Wake-ups that nobody takes are dropped; one is as good as a thousand."""
+    with WakeSocket(str(tmp_path / "hub.db")) as wake:
+        waker = Waker(str(tmp_path / "hub.db"))
+        for _ in range(2000):
+            waker.wake_all()
+        with anyio.fail_after(5):
+            await wake.wait(60)
+        with anyio.move_on_after(0.05) as scope:
+            await wake.wait(60)
+        assert scope.cancelled_caught, "old wake-ups were left in the buffer"
+        waker.close()
+
+
+async def test_sockets_of_the_dead_are_removed(tmp_path):
+    """A socket whose process was killed is removed by who tries to wake it."""
+    waker = Waker(str(tmp_path / "hub.db"))
+    with WakeSocket(str(tmp_path / "hub.db")):
+        (living,) = waker_folder(tmp_path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+            dead.bind(str(tmp_path / "hub.db.wake" / "dead.sock"))
+        waker.wake_all()
+        assert waker_folder(tmp_path) == [living]
+    assert waker_folder(tmp_path) == []
+    (tmp_path / "hub.db.wake").rmdir()
+    waker.wake_all()
+    waker.close()
+
+
+def waker_folder(tmp_path):
+    return sorted((tmp_path / "hub.db.wake").iterdir())
+
+
+@pytest.mark.parametrize("lack", ["no unix sockets", "no place for sockets", "no /proc"])
+async def test_without_sockets_events_come_by_polling(path, monkeypatch, caplog, lack):
+    """Where there are no wake-ups a follower looks every `poll_interval`."""
+    if lack == "no unix sockets":
+        monkeypatch.setattr(_sqlite_wake, "_open_datagram_socket", lambda: None)
+    elif lack == "no place for sockets":
+        monkeypatch.setattr(_sqlite_wake._Directory, "address", lambda _self, name: "/nowhere/" + name)
+    else:
+        monkeypatch.setattr(_sqlite_wake, "_DESCRIPTORS", "/nowhere")
+    async with SQLiteStore(path, poll_interval=0.02) as store, store.follow(EventId(store.epoch, 0)) as pages:
+        with anyio.move_on_after(0.05):
+            await anext(pages)
+        (id_,) = await store.append([("a", b"")])
+        with anyio.fail_after(5):
+            assert [event.id for event in (await anext(pages)).events] == [id_]
+    assert ("come by polling" in caplog.text) == (lack == "no place for sockets")
+
+
+async def test_limits_that_were_lowered_hold_at_the_next_append(path):
+    """A file that was filled under wider limits is trimmed when it is next written to."""
+    async with SQLiteStore(path) as store:
+        await store.append([("a", b"x")] * 50 + [("b", b"x")] * 50)
+    async with SQLiteStore(path, max_events=10) as store:
+        await store.append([("b", b"y")])
+        assert [event.payload for event in (await store.read(ALL, None)).events] == [b"x"] * 9 + [b"y"]

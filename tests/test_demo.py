@@ -1,0 +1,135 @@
+# What the demo's stream says: samples, their ids, and what is missing. The page is tested with a browser in tests/e2e.
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sse_trio import open_event_channel
+
+DEMO = Path(__file__).parents[1] / "examples" / "demo"
+READING = {"cpu": {"average": 1.5}, "load": {"one": 0.5}}
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """The module, imported as `python examples/demo` imports it."""
+    monkeypatch.syspath_prepend(str(DEMO))
+    yield importlib.import_module("app")
+    for name in ("app", "machine"):
+        sys.modules.pop(name)
+
+
+@pytest.fixture
+def recorder(app):
+    """A recorder whose samples the test takes."""
+    return app.Recorder()
+
+
+async def follow(app, recorder, last, events):
+    """What a page that has the samples up to `last` is sent: so many events after the `hello`."""
+    send_channel, receive_channel = open_event_channel(max_buffer_size=0)
+    async with receive_channel, anyio.create_task_group() as task_group:
+        task_group.start_soon(app.follow, send_channel, recorder, last)
+        assert (await receive_channel.receive()).event == "hello"
+        received = [await receive_channel.receive() for _ in range(events)]
+        task_group.cancel_scope.cancel()
+    return received
+
+
+def record(recorder, samples):
+    """Take so many samples, and return their times."""
+    times = []
+    for _ in range(samples):
+        recorder._record(READING)
+        times.append(recorder._samples[-1].time)
+    return times
+
+
+async def test_only_the_last_event_of_a_sample_has_its_id(app, recorder):
+    """A page that was cut off in the middle of a sample has not seen its id."""
+    [taken] = record(recorder, 1)
+    cpu, load = await follow(app, recorder, None, events=2)
+    assert (cpu.event, cpu.id) == ("cpu", None)
+    assert (load.event, load.id) == ("load", str(taken))
+    assert json.loads(load.data) == {"time": taken, "one": 0.5}
+
+
+async def test_a_new_page_gets_the_whole_history(app, recorder):
+    """A page without an id is sent all there is, the oldest first, and no gap."""
+    times = record(recorder, 3)
+    events = await follow(app, recorder, None, events=6)
+    assert [int(event.id) for event in events if event.id] == times
+
+
+async def test_a_page_gets_what_it_missed(app, recorder):
+    """A page that reconnects is sent the samples after its id, and no gap."""
+    first, second, third = record(recorder, 3)
+    events = await follow(app, recorder, first, events=4)
+    assert [int(event.id) for event in events if event.id] == [second, third]
+
+
+async def test_a_page_waits_for_the_next_sample(app, recorder):
+    """A page that has all there is gets the next sample when it is taken."""
+    [newest] = record(recorder, 1)
+    async with anyio.create_task_group() as task_group:
+
+        async def later():
+            await anyio.sleep(1)
+            record(recorder, 1)
+
+        task_group.start_soon(later)
+        _, load = await follow(app, recorder, newest, events=2)
+    assert int(load.id) > newest
+
+
+async def test_a_restart_is_a_gap(app, recorder):
+    """What was measured before this process began is not known, and is said to be missing before anything else."""
+    before = recorder.complete_after - 5000
+    record(recorder, 1)
+    gap, cpu, _ = await follow(app, recorder, before, events=3)
+    assert (gap.event, gap.id, json.loads(gap.data)) == ("gap", None, {"after": before})
+    assert cpu.event == "cpu"
+
+
+async def test_what_the_history_lost_is_a_gap(app, recorder, monkeypatch):
+    """A page that comes back for more than the history holds is told; one that needs the rest only, is not."""
+    monkeypatch.setattr(app, "HISTORY", 3)
+    recorder = app.Recorder()
+    first, second, third, *_ = record(recorder, 5)
+    assert recorder.complete_after == second
+    assert [event.event for event in await follow(app, recorder, first, events=2)] == ["gap", "cpu"]
+    events = await follow(app, recorder, second, events=2)
+    assert [event.id for event in events] == [None, str(third)]
+
+
+async def test_samples_are_taken_by_the_clock(app, recorder):
+    """The recorder reads the machine once in an interval, all four kinds of it."""
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(recorder.run)
+        await anyio.sleep(2.5 * app.INTERVAL)
+        task_group.cancel_scope.cancel()
+    assert len(recorder._samples) == 2
+    events = recorder._samples[-1].events
+    assert [event.event for event in events] == ["cpu", "memory", "network", "load"]
+
+
+@pytest.mark.parametrize("text", [None, "", "x", "-1", "1.5", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 16, "1\n"])
+async def test_an_id_that_is_not_ours_is_no_id(app, text):
+    """Anybody can send any id; one that no sample can have counts as none."""
+    assert app._parse(text) is None
+
+
+async def test_an_id_of_the_future_is_now(app):
+    """After the clock was set back, a page that is ahead of it gets what comes from now on."""
+    now = time.time_ns() // 1_000_000
+    assert now <= app._parse("9" * 15) <= now + 10_000
+    assert app._parse("1700000000000") == 1_700_000_000_000
