@@ -293,18 +293,34 @@ async def test_bytes_that_come_with_the_close_are_dropped(serve, stream):
     assert source.last_event_id == ""
 
 
-async def test_restart_while_the_connection_is_being_closed(serve, stream):
-    """restart() counts even where the connection is lost already: there is no wait."""
+async def test_an_error_that_comes_with_the_close_is_dropped(serve, stream):
+    """After close() there is neither an error nor another connection."""
+
+    def break_after_close():
+        source.close()
+        raise httpx.ReadError("reset")
+
+    server = serve(stream(break_after_close))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        assert await collect(source) == []
+    assert source.error is None
+
+
+async def test_restart_while_waiting(serve, stream):
+    """restart() ends the wait for the next connection."""
     server = serve(stream("data: x\n\n"), stream(status=204))
 
     async def restart_soon():
         await anyio.sleep(1)
         source.restart()
 
-    async with server.client() as client, open_event_source("/", client=client, retry=50) as source:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(restart_soon)
-            assert await collect(source) == ["x"]
+    async with (
+        server.client() as client,
+        open_event_source("/", client=client, retry=50) as source,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(restart_soon)
+        assert await collect(source) == ["x"]
     assert server.times == [0, 1]
 
 
