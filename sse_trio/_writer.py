@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from ._channel_state import ChannelState
 from ._loop import DetachedTask, Loop
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from ._connection import ServerConnection
+    from ._stream_source import StreamSource
 
 __all__ = ("Outcome", "Writer")
 
@@ -71,7 +71,7 @@ class Writer:
         "_prefix",
         "_rests_without_task",
         "_send",
-        "_state",
+        "_source",
         "_task",
         "_task_runs",
         "_with_final",
@@ -87,7 +87,7 @@ class Writer:
 
     def __init__(
         self,
-        state: ChannelState,
+        source: StreamSource,
         send: Send,
         head: Message,
         *,
@@ -97,7 +97,7 @@ class Writer:
         owner: WriterOwner,
     ) -> None:
         self._connection = connection
-        self._state = state
+        self._source = source
         self._send = send
         self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
@@ -169,7 +169,7 @@ class Writer:
     async def _run(self) -> None:
         outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
-        self._state.end_waiting(self)
+        self._source.end_waiting(self)
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
         except CLIENT_GONE:
@@ -189,11 +189,11 @@ class Writer:
     def _rest(self) -> None:
         self._task = None
         self._rests_without_task = True
-        self._state.begin_waiting(self)
+        self._source.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
         self.write_began = None
-        self._state.end_waiting(self)
+        self._source.end_waiting(self)
         self.outcome = outcome
         owner, self._owner = self._owner, None  # no circle is left for the collector
         if owner is not None:
@@ -204,26 +204,26 @@ class Writer:
         while not await self._write_due():
             if self._parking is None:
                 return None
-            self._state.begin_waiting(self)
+            self._source.begin_waiting(self)
             await self._parking.park()
-            self._state.end_waiting(self)
+            self._source.end_waiting(self)
         return Outcome.FINISHED
 
     async def _write_due(self) -> bool:
         # Writes for as long as there is something to write; True when that was the last.
-        state = self._state
+        source = self._source
         if self._head is not None:
-            if not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
+            if not (source.started or source.is_ready() or self._may_finish):
                 return False
             await self._write_head(self._head)
         while True:
-            if batch := state.take_batch():
+            if batch := source.take_batch():
                 self._pending_ping = b""
                 await self._write_body(batch)
             elif self._pending_ping:
                 chunk, self._pending_ping = self._pending_ping, b""
                 await self._write_body(chunk)
-            elif self._may_finish and state.at_end():
+            elif self._may_finish and source.at_end():
                 await self._write_last()
                 return True
             else:
@@ -234,7 +234,7 @@ class Writer:
         self.has_begun = True
         await self._write(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
-        await self._write_body(self._opening + self._state.take_batch())
+        await self._write_body(self._opening + self._source.take_batch())
 
     async def _write_last(self) -> None:
         if self._last:
