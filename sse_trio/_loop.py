@@ -6,6 +6,8 @@
 # Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer alone:
 #         hypercorn's trio worker shields its socket write from cancellation, so nobody may be obliged to wait for
 #         a task that is in one (DESIGN, C11). No code of the user's ever runs in such a task.
+# Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
+#         loop that has ever served a stream would be freed.
 #
 # A bare Parking costs 1-2 us where an anyio.Event for each wait costs twice that, and leaves no garbage to collect.
 
@@ -16,21 +18,25 @@ from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
 
-__all__ = ("DetachedTask", "Loop", "Parking", "current_loop")
+__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "current_loop")
 
 
-class Parking(Protocol):
-    """A place where one task at a time waits to be called."""
-
-    async def park(self) -> None:
-        """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
+class Parked(Protocol):
+    """Whoever waits to be called."""
 
     def is_parked(self) -> bool:
         """Whether an unpark() would find somebody. A task that was cancelled has left, even if it didn't run yet."""
         ...
 
     def unpark(self) -> None:
-        """Let the parked task go on; nothing if nobody is parked. From the loop's own thread only."""
+        """Let it go on; nothing if nobody is parked. From the loop's own thread only."""
+
+
+class Parking(Parked, Protocol):
+    """A place where one task at a time waits to be called."""
+
+    async def park(self) -> None:
+        """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
 
 
 class DetachedTask(Protocol):
@@ -44,8 +50,13 @@ class Loop(Protocol):
     """The running event loop, bound once and kept by whoever needs it often."""
 
     @property
+    def keeps_resting_tasks(self) -> bool:
+        """Whether it is cheaper to wake a task than to start one."""
+        ...
+
+    @property
     def current_time(self) -> Callable[[], float]:
-        """The loop's clock, in seconds; bound once and called often."""
+        """The loop's clock, in seconds; to be kept by what lives no longer than the run, and calls it often."""
         ...
 
     def new_parking(self) -> Parking:

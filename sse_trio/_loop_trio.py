@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,11 @@ class TrioDetachedTask:
 class TrioLoop:
     """The four things, of trio."""
 
-    __slots__ = ("_token",)
+    __slots__ = ("_token", "keeps_resting_tasks")
 
     def __init__(self) -> None:
-        self._token = current_trio_token()
+        self.keeps_resting_tasks = True
+        self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
@@ -97,7 +99,9 @@ class TrioLoop:
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""
-        try:
-            self._token.run_sync_soon(fn)
-        except trio.RunFinishedError:
-            pass
+        token = self._token()
+        if token is not None:
+            try:
+                token.run_sync_soon(fn)
+            except trio.RunFinishedError:
+                pass
