@@ -148,8 +148,11 @@ class Stream:
             await self._write_rest(error)
             self._raise_own(error)
         finally:
-            self._close()
-            await self._call_on_close()
+            reason = self._close()
+            try:
+                await self._call_on_close(reason)
+            finally:
+                self._run.discard(self, reason)  # the group is empty when that is over, too
 
     def _begin(self, now: float) -> None:
         options = self._options
@@ -261,22 +264,23 @@ class Stream:
         if self._stalled and not self._aborted:
             raise SendTimeoutError(self._options.send_timeout or FINAL_SECONDS)
 
-    def _close(self) -> None:
+    def _close(self) -> CloseReason:
         reason = self.reason = self.reason or CloseReason.COMPLETED
         self._state.close_reason = reason
         self._state.on_overflow = None
         self._receive_channel.close()
-        self._run.discard(self, reason)
+        self._run.ticker.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
         self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
+        return reason
 
-    async def _call_on_close(self) -> None:
-        if self._options.on_close is not None and self.reason is not None:
+    async def _call_on_close(self, reason: CloseReason) -> None:
+        if self._options.on_close is not None:
             with move_on_after(CLOSE_SECONDS, shield=True):
-                await self._options.on_close(self.reason)
+                await self._options.on_close(reason)
 
     # --- the way out
 

@@ -548,3 +548,18 @@ async def test_shutdown_grace_of_the_group() -> None:
             await stream.wait_closed()
             assert anyio.current_time() - began == expected
 
+
+async def test_empty_means_on_close_too() -> None:
+    """A group is empty when everything of its streams is over, what they do on closing included."""
+    group = StreamGroup()
+    closed = []
+
+    async def on_close(reason: CloseReason) -> None:
+        await anyio.sleep(2)
+        closed.append(reason)
+
+    async with open_test_stream(EventSourceResponse(wait, group=group, on_close=on_close)) as stream:
+        await stream.receive()
+        group.request_shutdown()
+        await group.wait_empty()
+        assert closed == [CloseReason.SHUTDOWN]
