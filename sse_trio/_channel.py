@@ -356,10 +356,11 @@ class EventReceiveChannel(_End):
     async def _wait_readable(self) -> None:
         state = self._state
         self._received_at_once = 0
-        waiting = WaitingReceive(self, state.bound_loop().new_parking())
+        parking = state.bound_loop().new_parking()
+        waiting = WaitingReceive(self, parking)
         state.begin_waiting(waiting)
         try:
-            await waiting.parking.park()
+            await parking.park()
         finally:
             state.end_waiting(waiting)
         if self._closed:
@@ -391,4 +392,3 @@ class EventReceiveChannel(_End):
     def __del__(self) -> None:
         if not self._closed and self._state.open_senders:
             self._close_late(self._state.close_receiver)
-

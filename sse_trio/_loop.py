@@ -18,21 +18,25 @@ from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
 
-__all__ = ("DetachedTask", "Loop", "Parking", "current_loop")
+__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "current_loop")
 
 
-class Parking(Protocol):
-    """A place where one task at a time waits to be called."""
-
-    async def park(self) -> None:
-        """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
+class Parked(Protocol):
+    """Whoever waits to be called."""
 
     def is_parked(self) -> bool:
         """Whether an unpark() would find somebody. A task that was cancelled has left, even if it didn't run yet."""
         ...
 
     def unpark(self) -> None:
-        """Let the parked task go on; nothing if nobody is parked. From the loop's own thread only."""
+        """Let it go on; nothing if nobody is parked. From the loop's own thread only."""
+
+
+class Parking(Parked, Protocol):
+    """A place where one task at a time waits to be called."""
+
+    async def park(self) -> None:
+        """Wait for unpark(). A checkpoint. Cancellation: either unparked and returns, or not and raises."""
 
 
 class DetachedTask(Protocol):
@@ -44,6 +48,11 @@ class DetachedTask(Protocol):
 
 class Loop(Protocol):
     """The running event loop, bound once and kept by whoever needs it often."""
+
+    @property
+    def keeps_resting_tasks(self) -> bool:
+        """Whether it is cheaper to wake a task than to start one."""
+        ...
 
     @property
     def current_time(self) -> Callable[[], float]:

@@ -59,9 +59,10 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The four things, of asyncio and uvloop."""
 
-    __slots__ = ("_context", "_forget", "_loop", "_remember")
+    __slots__ = ("_context", "_forget", "_loop", "_remember", "keeps_resting_tasks")
 
     def __init__(self) -> None:
+        self.keeps_resting_tasks = False
         self._loop = weakref.ref(asyncio.get_running_loop())
         # asyncio itself keeps weak references only. What forgets a task and the context to do it in are made once:
         # add_done_callback() would make and hold a copy of each for every task.

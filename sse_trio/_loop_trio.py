@@ -76,9 +76,10 @@ class TrioDetachedTask:
 class TrioLoop:
     """The four things, of trio."""
 
-    __slots__ = ("_token",)
+    __slots__ = ("_token", "keeps_resting_tasks")
 
     def __init__(self) -> None:
+        self.keeps_resting_tasks = True
         self._token = weakref.ref(current_trio_token())
 
     @property

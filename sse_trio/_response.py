@@ -15,6 +15,7 @@ from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._sources import Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
+from ._stream_source import LiveSource
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -83,6 +84,7 @@ class EventSourceResponse(Response):
         self,
         source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
         | EventReceiveChannel
+        | LiveSource
         | AsyncIterable[Sendable],
         /,
         *args: Unpack[Ts],
@@ -123,13 +125,14 @@ class EventSourceResponse(Response):
             labels=NO_LABELS if labels is None else labels,
             group=group,
         )
-        self._receive_channel, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
+        self._receive_end, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
         self._source = source
         self._called = False
         self.status_code = status_code
         self.background = background
         if headers is None:
-            self.raw_headers = [*RAW_HEADERS]  # of nearly every stream; what init_headers() would make of HEADERS
+            # Of nearly every stream: what init_headers() would make of HEADERS.
+            self.raw_headers: list[tuple[bytes, bytes]] = [*RAW_HEADERS]
         else:
             self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 
@@ -139,26 +142,30 @@ class EventSourceResponse(Response):
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
         self._called = True
-        prefix = "websocket." if scope["type"] == "websocket" else ""
-        head: Message = {
-            "type": f"{prefix}http.response.start",
-            "status": self.status_code,
-            "headers": self.raw_headers,
-        }
         if scope.get("method") == "HEAD":
-            await self._answer_head(send, head)
+            await self._answer_head(scope, send)
         else:
-            stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+            end = self._receive_end
+            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+            stream = Stream(self._options, source, end, scope, receive, send, self._head(scope))
             await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
 
-    async def _answer_head(self, send: Send, head: Message) -> None:
+    def _head(self, scope: Scope) -> Message:
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        return {
+            "type": f"{prefix}http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+
+    async def _answer_head(self, scope: Scope, send: Send) -> None:
         try:
-            await send(head)
+            await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._receive_channel.close()
+            self._receive_end.close()
             await close_source(self._source)
 
 

@@ -165,6 +165,7 @@ class EventStore(Protocol):
         Raises:
             StoreUnavailableError: the store is down; the outcome is unknown. Nobody's fault here.
             ClosedResourceError: the store is not open. The caller's fault.
+            TypeError, ValueError: an item or a key that is none; nothing was appended. The caller's fault.
 
         Checkpoint: always. Cancellation: the outcome is unknown.
         """

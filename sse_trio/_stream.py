@@ -31,6 +31,7 @@ from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
 from ._sources import Producer
+from ._stream_source import LiveSource, StreamSource
 from ._ticker import Entry
 from ._writer import Outcome, Writer
 
@@ -71,18 +72,20 @@ class Stream:
         "_commit_at",
         "_connection",
         "_failure",
+        "_head",
+        "_in_scope",
         "_lifetime_at",
         "_options",
         "_parking",
         "_path",
         "_producing",
         "_receive",
-        "_receive_channel",
+        "_receive_end",
         "_rest_scope",
         "_run",
         "_scope",
+        "_source",
         "_stalled",
-        "_state",
         "_watcher",
         "_writer",
         "labels",
@@ -94,7 +97,8 @@ class Stream:
     def __init__(
         self,
         options: StreamOptions,
-        receive_channel: EventReceiveChannel,
+        source: StreamSource,
+        receive_end: EventReceiveChannel | LiveSource,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -105,25 +109,24 @@ class Stream:
         self._path = scope.get("path", "")
         self._connection = find_connection(scope, receive, send)
         self._receive = receive
-        self._receive_channel = receive_channel
-        self._state = state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
-        state.loop = run.loop
-        state.on_overflow = self._overflow
-        state.use_sep(options.sep)
+        self._head = head
+        self._receive_end = receive_end
+        self._source = source
+        source.bind(run.loop, options.sep, self._overflow)
         self._writer = Writer(
-            state,
+            source,
             send,
             head,
             opening=self._opening(),
             connection=self._connection,
             loop=run.loop,
-            on_done=self._writer_done,
+            owner=self,
         )
         self._parking = run.loop.new_parking()
         self._scope = CancelScope()
         self._rest_scope: CancelScope | None = None
         self._watcher: DetachedTask | None = None
-        self._producing = False
+        self._producing = self._in_scope = False
         self._client_lost = False
         self._stalled = self._aborted = False
         self._failure: Exception | None = None
@@ -141,66 +144,75 @@ class Stream:
         ``producers`` is emptied: each is let go of when it has begun, so that a channel that it forgets to close is
         noticed.
         """
+        error: BaseException | None = None
         self._run.add(self)
         try:
-            self._begin(self._run.loop.current_time())
-            error = await self._serve_producers(producers)
+            self._begin(self._run.loop.current_time(), has_producers=bool(producers))
+            try:
+                with self._scope:
+                    self._in_scope = self.reason is None
+                    if self._producing and self._in_scope:
+                        await (self._run_all(producers) if producers[1:] else self._run_producer(*producers.pop()))
+                    elif self._in_scope:
+                        await self._serve_live()
+                    self._producing = self._in_scope = False
+                    if self.reason is None:
+                        self._writer.finish()
+                    while self.reason is None:
+                        await self._parking.park()
+            except BaseException as exc:  # noqa: BLE001 -- raised when what it leaves to be written is written
+                error = exc
+            self._producers_ended(error)
             await self._write_rest(error)
             self._raise_own(error)
         finally:
+            error = None  # its traceback holds this frame
             reason = self._close()
             try:
                 await self._call_on_close(reason)
             finally:
                 self._run.discard(self, reason)  # the group is empty when that is over, too
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, *, has_producers: bool) -> None:
         options = self._options
+        self._producing = has_producers
         if options.commit_within is not None:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
         self._run.ticker.schedule(self, self.tick(now))
         self._writer.start()
-        self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
+        if has_producers:
+            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
 
-    async def _serve_producers(self, producers: Producers) -> Exception | None:
-        # Returns the failure of a producer; a cancellation from outside is raised, with everything written.
-        try:
-            with self._scope:
-                if producers and self.reason is None:
-                    self._producing = True
-                    await (self._run_producer(*producers.pop()) if len(producers) == 1 else self._run_all(producers))
-                self._producing = False
-                if self.reason is None:
-                    self._writer.finish()
-                while self.reason is None:
-                    await self._parking.park()
-        except BaseException as exc:
-            self._producing = False
-            if isinstance(exc, Exception):
-                self.end(CloseReason.FAILED)
-                return exc
-            self.end(CloseReason.FAILED if is_failure(exc) else CloseReason.CANCELLED)
-            await self._write_rest(None)
-            raise
-        self._producing = False
-        return None
+    async def _serve_live(self) -> None:
+        # There is nothing to run, so this task itself waits for the disconnect.
+        if isinstance(self._receive_end, LiveSource):
+            await self._receive_end.join(self._head)
+        self._writer.finish()  # as soon as the source is at its end
+        await self._watch_disconnect()
+
+    def _producers_ended(self, error: BaseException | None) -> None:
+        self._producing = self._in_scope = False
+        if error is not None:
+            self.end(CloseReason.FAILED if is_failure(error) else CloseReason.CANCELLED)
 
     async def _run_all(self, producers: Producers) -> None:
         try:
             async with create_task_group() as nursery:
                 while producers:
                     nursery.start_soon(self._run_producer, *producers.pop(0))
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
             raise collapse(exc) from None
 
     async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
+        running = producer()
+        del producer  # and with it what only its arguments held
         try:
-            await producer()
+            await running
         except BaseException as exc:
-            rest = without_own(exc, self._state)
-            if rest is None and (self.reason is not None or self._state.refusing):
+            rest = without_own(exc, self._source)
+            if rest is None and (self.reason is not None or self._source.refusing):
                 return  # a send that found its stream ended has not failed
             if rest is None or rest is exc:
                 raise
@@ -210,7 +222,7 @@ class Stream:
                 send_channel.close()
 
     async def _watch_disconnect(self) -> None:
-        # Detached: it is in the server's code only, is cancelled when the stream closes, and nobody waits for it.
+        # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
         dropped = 0
         try:
             if self._connection.wait_disconnect is not None:
@@ -227,15 +239,15 @@ class Stream:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)
 
-    async def _write_rest(self, error: Exception | None) -> None:
+    async def _write_rest(self, error: BaseException | None) -> None:
         # The producers are gone; what is in the buffer and what comes last is still to be written.
         writer = self._writer
         if writer.outcome is not None:
             return
         try:
             if not self._client_lost:
-                self._state.refuse_sends()
-                if error is not None and not self._is_committed():
+                self._source.refuse_sends()
+                if self.reason is CloseReason.FAILED and not self._is_committed():
                     writer.abandon()
                 else:
                     writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
@@ -257,7 +269,7 @@ class Stream:
         while self._writer.outcome is None:
             await self._parking.park()
 
-    def _raise_own(self, error: Exception | None) -> None:
+    def _raise_own(self, error: BaseException | None) -> None:
         error = error or self._failure or self._writer.error
         if error is not None:
             raise error
@@ -266,9 +278,9 @@ class Stream:
 
     def _close(self) -> CloseReason:
         reason = self.reason = self.reason or CloseReason.COMPLETED
-        self._state.close_reason = reason
-        self._state.on_overflow = None
-        self._receive_channel.close()
+        self._source.close_reason = reason
+        self._source.unbind()
+        self._receive_end.close()
         self._run.ticker.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
@@ -289,7 +301,7 @@ class Stream:
         first = self.reason is None
         if first:
             self.reason = reason
-            self._state.begin_ending(reason)
+            self._source.begin_ending(reason)
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
@@ -308,7 +320,7 @@ class Stream:
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
-        if self._producing:
+        if self._in_scope:
             self._scope.cancel()
         else:
             self._parking.unpark()
@@ -317,22 +329,22 @@ class Stream:
         # Nothing more can be written: senders get an error, and nobody waits for the writer.
         self._client_lost = True
         self._stalled = self._stalled or stalled
-        self._receive_channel.close()
+        self._receive_end.close()
         self._writer.abandon()
         if self._stalled and not self._aborted:
             self._aborted = self._connection.abort()
         if self._rest_scope is not None:
             self._rest_scope.cancel()
 
-    def _writer_done(self) -> None:
+    def writer_done(self) -> None:
+        """Take note of how the writer has ended."""
         outcome = self._writer.outcome
         if outcome is Outcome.GONE:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is Outcome.FAILED:
             self.end(CloseReason.FAILED)
-        elif outcome is Outcome.FINISHED:
-            if self.reason is None:
-                self.reason = CloseReason.COMPLETED
+        elif outcome is Outcome.FINISHED and self.reason is None:
+            self.reason = CloseReason.COMPLETED
         self._parking.unpark()
 
     def _overflow(self) -> None:
@@ -346,7 +358,7 @@ class Stream:
             retry = RETRY
         return b"" if retry is None else ServerSentEvent(retry=retry).encode(self._options.sep)
 
-    def _last(self, error: Exception | None) -> bytes:
+    def _last(self, error: BaseException | None) -> bytes:
         try:
             events = [*self._last_events(error)]
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
@@ -354,10 +366,10 @@ class Stream:
             return b""
         return b"".join([event.encode(self._options.sep) for event in events])
 
-    def _last_events(self, error: Exception | None) -> list[ServerSentEvent]:
+    def _last_events(self, error: BaseException | None) -> list[ServerSentEvent]:
         options, within = self._options, self._run.group.reconnect_within
         events: list[ServerSentEvent | None] = []
-        if error is not None and options.on_error is not None:
+        if isinstance(error, Exception) and options.on_error is not None:
             events.append(options.on_error(error))
         if self.reason is CloseReason.SHUTDOWN and within is not None:
             events.append(ServerSentEvent(retry=randrange(round(within * 1000) + 1)))  # noqa: S311
@@ -367,7 +379,7 @@ class Stream:
         return [event for event in events if event is not None]
 
     def _is_committed(self) -> bool:
-        return self._writer.has_begun or self._state.started or len(self._state.buffer) > 0
+        return self._writer.has_begun or self._source.started or self._source.is_ready()
 
     def _rest_deadline(self) -> float:
         if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
@@ -386,8 +398,8 @@ class Stream:
             self.end(CloseReason.LIFETIME)
         if self._commit_at <= now:
             self._commit_at = math.inf
-            self._state.started = True
-            self._writer.wake()
+            self._source.started = True
+            self._writer.unpark()
         return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:

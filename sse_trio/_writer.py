@@ -3,27 +3,29 @@
 # Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
 # Rule 2: it runs detached (_loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
 #         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
-#         is in `outcome`, and `on_done` is called once.
+#         is in `outcome`, and its owner is told once.
 # Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
-# Rule 4: it is idle exactly while it is parked with its head sent, nothing buffered and no `send` in flight;
+# Rule 4: it is idle exactly while it rests with its head sent, nothing buffered and no `send` in flight;
 #         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
 #         `write_began` and `idle_since`, and calls what is in the section "from outside".
+# Rule 5: how it rests is the loop's choice. trio parks the task, for a new one costs five times a wake-up. asyncio
+#         ends it and starts another, which costs as much as a wake-up does and spares an idle stream a tenth of all
+#         its memory. Either way unpark() is all that a receiver's caller has to know.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from ._channel_state import ChannelState, WaitingReceive
 from ._loop import DetachedTask, Loop
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from ._connection import ServerConnection
+    from ._stream_source import StreamSource
 
 __all__ = ("Outcome", "Writer")
 
@@ -44,6 +46,13 @@ class Outcome(Enum):
     """It was told to stop."""
 
 
+class WriterOwner(Protocol):
+    """Whom a writer tells."""
+
+    def writer_done(self) -> None:
+        """Called once, when `outcome` is known."""
+
+
 class Writer:
     """Writes one stream. Made by the stream, started once."""
 
@@ -55,16 +64,19 @@ class Writer:
         "_last",
         "_loop",
         "_may_finish",
-        "_on_done",
+        "_owner",
         "_opening",
+        "_parking",
         "_pending_ping",
         "_prefix",
+        "_rests_without_task",
         "_send",
-        "_state",
+        "_source",
         "_task",
         "_task_runs",
-        "_waiting",
         "_with_final",
+        "called",
+        "end",
         "error",
         "final_began",
         "has_begun",
@@ -75,25 +87,28 @@ class Writer:
 
     def __init__(
         self,
-        state: ChannelState,
+        source: StreamSource,
         send: Send,
         head: Message,
         *,
         opening: bytes,
         connection: ServerConnection,
         loop: Loop,
-        on_done: Callable[[], None],
+        owner: WriterOwner,
     ) -> None:
         self._connection = connection
-        self._state = state
+        self._source = source
         self._send = send
         self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
         self._current_time = loop.current_time
-        self._on_done: Callable[[], None] | None = on_done
-        self._waiting = WaitingReceive(self, loop.new_parking())
+        self._owner: WriterOwner | None = owner
+        self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
+        self._rests_without_task = False
+        self.called = False
+        self.end: object = None
         self._task: DetachedTask | None = None
         self._task_runs = False
         self._abandoned = False
@@ -111,69 +126,117 @@ class Writer:
     # --- from outside
 
     def start(self) -> None:
-        """Start writing."""
-        self._task = self._loop.spawn_detached(self._run)
-
-    def wake(self) -> None:
-        """Have an idle writer look again at what there is to do."""
-        self._waiting.parking.unpark()
+        """Write whenever there is something to write."""
+        self._rest()
+        if self._parking is not None:
+            self.unpark()
 
     def ping(self, chunk: bytes) -> None:
         """Write this when there is nothing else to write."""
         self._pending_ping = chunk
-        self.wake()
+        self.unpark()
 
     def finish(self, last: bytes = b"", *, with_final: bool = True) -> None:
         """Write what is buffered to its end, then `last`, then the final frame; and be done."""
         self._last = last
         self._with_final = with_final
         self._may_finish = True
-        self.wake()
+        self.unpark()
 
     def abandon(self) -> None:
         """Stop, in the middle of a write if need be; the server decides how soon that is."""
         self._abandoned = True
-        if self._task_runs and self._task is not None:
+        if self._rests_without_task:
+            self._rests_without_task = False
+            self._end(Outcome.ABANDONED)
+        elif self._task_runs and self._task is not None:
             self._task.cancel()  # asyncio would never start a task that is cancelled before, and `outcome` stay None
+
+    def is_parked(self) -> bool:
+        """Whether it rests."""
+        return self._rests_without_task or (self._parking is not None and self._parking.is_parked())
+
+    def unpark(self) -> None:
+        """Have a writer that rests look again at what there is to do."""
+        if self._rests_without_task:
+            self._rests_without_task = False
+            self._task = self._loop.spawn_detached(self._run)
+        elif self._parking is not None:
+            self._parking.unpark()
 
     # --- the task
 
     async def _run(self) -> None:
-        outcome = Outcome.ABANDONED
+        outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
+        self._source.end_waiting(self)
         try:
-            if not self._abandoned:
-                await self._write_all()
-                outcome = Outcome.FINISHED
+            outcome = None if self._abandoned else await self._write_until_rest()
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
             self.error = exc
             outcome = Outcome.FAILED
         finally:
-            self.write_began = None
-            self._state.end_waiting(self._waiting)
-            self.outcome = outcome
             self._task_runs = False
-            on_done, self._on_done = self._on_done, None  # no circle is left for the collector
-            assert on_done is not None
-            on_done()
+            if self._abandoned and outcome is None:
+                outcome = Outcome.ABANDONED
+            if outcome is None:
+                self._rest()
+            else:
+                self._end(outcome)
 
-    async def _write_all(self) -> None:
-        state = self._state
-        while not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
-            await self._parked()
-            state.end_waiting(self._waiting)
-        head, self._head = self._head, None  # streams live long
-        assert head is not None
+    def _rest(self) -> None:
+        self._task = None
+        self._rests_without_task = True
+        self._source.begin_waiting(self)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.write_began = None
+        self._source.end_waiting(self)
+        self.outcome = outcome
+        owner, self._owner = self._owner, None  # no circle is left for the collector
+        if owner is not None:
+            owner.writer_done()
+
+    async def _write_until_rest(self) -> Outcome | None:
+        # None: there is nothing to write now, and the loop lets go of a task that rests.
+        while not await self._write_due():
+            if self._parking is None:
+                return None
+            self._source.begin_waiting(self)
+            await self._parking.park()
+            self._source.end_waiting(self)
+        return Outcome.FINISHED
+
+    async def _write_due(self) -> bool:
+        # Writes for as long as there is something to write; True when that was the last.
+        source = self._source
+        if self._head is not None:
+            if not (source.started or source.is_ready() or self._may_finish):
+                return False
+            await self._write_head(self._head)
+        while True:
+            if batch := source.take_batch():
+                self._pending_ping = b""
+                await self._write_body(batch)
+            elif self._pending_ping:
+                chunk, self._pending_ping = self._pending_ping, b""
+                await self._write_body(chunk)
+            elif self._may_finish and source.at_end():
+                await self._write_last()
+                return True
+            else:
+                return False
+
+    async def _write_head(self, head: Message) -> None:
+        self._head = None  # streams live long
         self.has_begun = True
         await self._write(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
-        batch = self._opening + state.take_batch()
-        await self._write_body(batch)
-        while not await self._write_next():
-            await self._parked()
-            state.end_waiting(self._waiting)
+        await self._write_body(self._opening + self._source.take_batch())
+
+    async def _write_last(self) -> None:
         if self._last:
             await self._write_body(self._last)
         if self._with_final:
@@ -183,19 +246,6 @@ class Writer:
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
-
-    async def _write_next(self) -> bool:
-        # Writes for as long as there is something to write; True when that was all.
-        state = self._state
-        while True:
-            if batch := state.take_batch():
-                self._pending_ping = b""
-                await self._write_body(batch)
-            elif self._pending_ping:
-                chunk, self._pending_ping = self._pending_ping, b""
-                await self._write_body(chunk)
-            else:
-                return self._may_finish and state.at_end()
 
     async def _write_body(self, body: bytes) -> None:
         await self._write({"type": self._prefix, "body": body, "more_body": True})
@@ -208,8 +258,3 @@ class Writer:
             await self._connection.wait_flushed()
         self.write_began = None
         self.idle_since = self._current_time()
-
-    def _parked(self) -> Awaitable[None]:
-        # No coroutine of its own, of which an idle stream would hold one more; so end_waiting() is the caller's.
-        self._state.begin_waiting(self._waiting)
-        return self._waiting.parking.park()

@@ -27,13 +27,13 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_errors", "_reason", "_json", "_line_ends", "_line_ends", "_topics", "_connection", "_loop_trio", "_loop_asyncio"}),
+    frozenset({"_errors", "_reason", "_json", "_line_ends", "_topics", "_connection", "_loop_trio", "_loop_asyncio"}),
     frozenset({"_event", "_decoder", "_loop"}),
     frozenset({"_arguments", "_buffer", "_store"}),
-    frozenset({"_channel_state"}),
+    frozenset({"_channel_state", "_stream_source"}),
     frozenset({"_channel"}),
-    frozenset({"_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
-    frozenset({"_group", "_bridge"}),
+    frozenset({"_feed", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
+    frozenset({"_group", "_bridge", "_subscription"}),
     frozenset({"_options"}),
     frozenset({"_stream"}),
     frozenset({"_response", "_hub"}),

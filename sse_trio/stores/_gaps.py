@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sse_trio._store import EventId, Gap, Page, StoredEvent
 
-__all__ = ("Start", "asked_for", "check_limit", "make_page", "start_reading")
+__all__ = ("Start", "asked_for", "make_page", "start_reading")
 
 
 class Start(NamedTuple):
@@ -19,13 +19,6 @@ class Start(NamedTuple):
 
     sequence: int
     missed: bool
-
-
-def check_limit(limit: int) -> int:
-    """Return ``limit``; ValueError if no event would fit on a page."""
-    if limit < 1:
-        raise ValueError(f"limit={limit}: a page has room for at least one event")
-    return limit
 
 
 def asked_for(after: EventId | Page | None) -> tuple[EventId | None, int]:

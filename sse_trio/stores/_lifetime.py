@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from sse_trio._failures import collapse
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("OpenedOnce", "open_service_group")
+__all__ = ("OpenedOnce", "bare_errors", "open_service_group")
 
 
 class OpenedOnce(ABC):
@@ -53,22 +53,31 @@ class OpenedOnce(ABC):
             raise ClosedResourceError(f"this {type(self).__name__} is not open; use it inside `async with`")
 
 
+@contextmanager
+def bare_errors() -> Generator[None]:
+    """Take the groups of one, in which task groups wrap it, off whatever the body raises."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as exc:
+        error = exc
+        while (inner := collapse(error)) is not error:
+            error = inner
+        if error is exc:
+            raise
+    if error is not None:
+        raise error  # not inside `except`, where it would be given its own group as its context
+
+
 @asynccontextmanager
 async def open_service_group() -> AsyncGenerator[TaskGroup]:
     """Open a task group whose tasks serve the body and are cancelled when it ends.
 
     What the body raises comes out bare. So does what one task raises; it cancels the body, as always.
     """
-    error: BaseException | None = None
-    try:
+    with bare_errors():
         async with create_task_group() as task_group:
             try:
                 yield task_group
             finally:
                 task_group.cancel_scope.cancel()
-    except BaseException as exc:
-        error = collapse(exc)
-        if error is exc:
-            raise
-    if error is not None:
-        raise error  # not inside `except`, where it would be given the group as its context

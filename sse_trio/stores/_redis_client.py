@@ -27,7 +27,8 @@ from coredis.exceptions import RedisError
 from coredis.retry import NoRetryPolicy
 
 from sse_trio._errors import StoreUnavailableError
-from sse_trio._failures import collapse
+
+from ._lifetime import bare_errors
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -85,8 +86,9 @@ class RedisServer:
             stream_timeout=self.reply_within + block,
             **self._tls,
         )
-        async with client:
-            yield client
+        with bare_errors():
+            async with client:
+                yield client
 
 
 @final
@@ -139,6 +141,7 @@ class RedisWorker:
 
         Raises:
             StoreUnavailableError: after ``retry_for`` seconds of failures; with 0 after the first.
+            ClosedResourceError: the store was closed meanwhile.
 
         Cancelled: what was sent is left to finish.
         """
@@ -155,7 +158,7 @@ class RedisWorker:
         finally:
             request.is_wanted = False
         if request.error is not None:
-            raise StoreUnavailableError(self._server.name, request.error) from request.error
+            raise request.error
         return answers[0]
 
     async def run(self) -> None:
@@ -181,20 +184,28 @@ class RedisWorker:
             while self._requests:
                 request = self._requests[0]  # it keeps its place until it is answered
                 if request.is_wanted:
-                    await request.serve(client)
+                    await self._serve_one(request, client)
                     self._backoff.reset()
                 request.answered.set()
                 self._requests.popleft()
             self._arrived = Event()
 
+    async def _serve_one(self, request: _Request, client: Redis[bytes]) -> None:
+        try:
+            await request.serve(client)
+        except Exception as exc:
+            if is_unavailable(exc):
+                raise
+            request.fail(exc)  # it is not the server's fault, so it is for who called
+
     def _expire(self, exc: BaseException) -> None:
-        while (inner := collapse(exc)) is not exc:  # coredis wraps errors in the groups of its own task groups
-            exc = inner
         if self._backoff.failures == 0:
             _logger.warning("%s failed (%r); connecting again", self._server.name, exc)
         now = current_time()
         for request in [request for request in self._requests if request.deadline <= now or not request.is_wanted]:
             self._requests.remove(request)
-            request.fail(exc)
+            error = StoreUnavailableError(self._server.name, exc)
+            error.__cause__ = exc
+            request.fail(error)
         if not self._requests:
             self._arrived = Event()

@@ -15,7 +15,7 @@ from typing import final
 from sse_trio._store import EventId, Page, StoredEvent
 from sse_trio._topics import TopicFilter
 
-from ._gaps import check_limit, make_page, start_reading
+from ._gaps import make_page, start_reading
 from ._sqlite_file import transaction
 
 __all__ = ("SQLiteReader",)
@@ -39,7 +39,6 @@ class SQLiteReader:
 
     def read(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`. Raises :exc:`sqlite3.Error`."""
-        check_limit(limit)
         with transaction(self.connection):
             tip, trimmed_to = self._ends(topics)
             start = start_reading(after, tip, trimmed_to)

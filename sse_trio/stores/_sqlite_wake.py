@@ -57,18 +57,18 @@ class Waker:
 
     def wake_all(self) -> None:
         """Send a wake-up to everybody. Never waits, never fails: it is a hint."""
-        with suppress(OSError):
-            for name in os.listdir(self._directory.path):  # noqa: PTH208 -- a tenth of the time of Path.iterdir
-                self._wake(name)
-
-    def _wake(self, name: str) -> None:
         if self._socket is not None:
-            try:
-                self._socket.sendto(b"\0", self._directory.address(name))
-            except ConnectionRefusedError:
-                Path(self._directory.path, name).unlink(missing_ok=True)
-            except OSError:
-                pass  # its buffer is full of wake-ups already, or it has just been closed
+            with suppress(OSError):
+                for name in os.listdir(self._directory.path):  # noqa: PTH208 -- a tenth of the time of Path.iterdir
+                    self._wake(self._socket, name)
+
+    def _wake(self, sender: socket.socket, name: str) -> None:
+        try:
+            sender.sendto(b"\0", self._directory.address(name))
+        except ConnectionRefusedError:
+            Path(self._directory.path, name).unlink(missing_ok=True)
+        except OSError:
+            pass  # its buffer is full of wake-ups already, or it has just been closed
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
@@ -61,16 +62,21 @@ class SQLiteWriter:
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Keep a group of appends; return the first sequence and the number of each. Raises sqlite3.Error."""
         with transaction(self.connection, "IMMEDIATE"):
-            return _Transaction(self.connection, self._clock()).append(group, self._limits, self._topic_limits)
+            work = _Transaction(self.connection, self._clock())
+            results = work.append(group, self._topic_limits)
+            work.finish(self._limits, self._oldest_time())
+        return results
 
     def maintain(self) -> None:
         """Let go of what is too old: events, keys, and the ends of topics that nobody uses any more."""
         now = self._clock()
         with transaction(self.connection, "IMMEDIATE"):
-            if self._max_age is not None:
-                _Transaction(self.connection, now).trim_age(now - self._max_age)
+            _Transaction(self.connection, now).finish(self._limits, self._oldest_time())
             self.connection.execute("DELETE FROM keys WHERE time < ?", (now - KEY_SECONDS,))
             self._forget_topics()
+
+    def _oldest_time(self) -> float:
+        return -math.inf if self._max_age is None else self._clock() - self._max_age
 
     def _forget_topics(self) -> None:
         ends = "SELECT {} FROM topics WHERE events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET ?"
@@ -96,15 +102,22 @@ class _Transaction:
         self._floor: int = hub[4]
         self._topics: dict[str, _Totals] = {}
 
-    def append(self, group: Sequence[Append], limits: Retention, topic_limits: Retention) -> list[tuple[int, int]]:
+    def append(self, group: Sequence[Append], topic_limits: Retention) -> list[tuple[int, int]]:
+        """Add the events of a group, and trim the topics that have grown."""
         rows: list[_Row] = []
         results = [self._append_one(append, rows) for append in group]
         self._executemany("INSERT INTO events (id, topic, time, payload) VALUES (?, ?, ?, ?)", rows)
         for name in [*self._topics]:
             self._trim_topic(name, topic_limits)
-        self._trim_hub(limits)
-        self._write_totals()
         return results
+
+    def finish(self, limits: Retention, oldest_time: float) -> None:
+        """Trim the hub and what is older than ``oldest_time``, and write down what is left."""
+        self._trim_hub(limits, oldest_time)
+        rows = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items()]
+        self._executemany("REPLACE INTO topics (name, events, bytes, trimmed_to) VALUES (?, ?, ?, ?)", rows)
+        totals = (self._hub.events, self._hub.size, self._hub.trimmed_to)
+        self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
 
     def _append_one(self, append: Append, rows: list[_Row]) -> tuple[int, int]:
         if append.key is not None:
@@ -132,41 +145,23 @@ class _Transaction:
     def _trim_topic(self, name: str, limits: Retention) -> None:
         totals = self._topics[name]
         if limits.exceeded_by(totals.events, totals.size):
-            oldest = self._execute("SELECT id, topic, length(payload) FROM events WHERE topic = ? ORDER BY id", (name,))
-            last = self._trim(oldest, lambda: limits.exceeded_by(totals.events, totals.size))
+            query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
+            last = self._trim(self._execute(query, (name,)), lambda _: limits.exceeded_by(totals.events, totals.size))
             self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
 
-    def _trim_hub(self, limits: Retention) -> None:
-        if limits.exceeded_by(self._hub.events, self._hub.size):
-            oldest = self._execute("SELECT id, topic, length(payload) FROM events ORDER BY id")
-            last = self._trim(oldest, lambda: limits.exceeded_by(self._hub.events, self._hub.size))
-            self._execute("DELETE FROM events WHERE id <= ?", (last,))
+    def _trim_hub(self, limits: Retention, oldest_time: float) -> None:
+        hub = self._hub
+        oldest = self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id")
+        last = self._trim(oldest, lambda time: time < oldest_time or limits.exceeded_by(hub.events, hub.size))
+        self._execute("DELETE FROM events WHERE id <= ?", (last,))
 
-    def _trim(self, oldest: Iterable[tuple[int, str, int]], exceeded: Callable[[], bool]) -> int:
+    def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[float], bool]) -> int:
         """Count off what has to go, and return the last of it."""
-        for sequence, topic, size in oldest:
-            self._totals_of(topic).trim(sequence, size)
-            self._hub.trim(sequence, size)
-            if not exceeded():
-                return sequence
-        raise AssertionError("the totals say that there are more events than there are")
-
-    def trim_age(self, oldest_time: float) -> None:
-        """Remove events from before ``oldest_time``: all up to the first that is younger."""
         last = 0
-        for sequence, topic, size, time in self._execute(
-            "SELECT id, topic, length(payload), time FROM events ORDER BY id"
-        ):
-            if time >= oldest_time:
+        for sequence, topic, size, time in oldest:
+            if not has_to_go(time):
                 break
             self._totals_of(topic).trim(sequence, size)
             self._hub.trim(sequence, size)
             last = sequence
-        self._execute("DELETE FROM events WHERE id <= ?", (last,))
-        self._write_totals()
-
-    def _write_totals(self) -> None:
-        rows = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items()]
-        self._executemany("REPLACE INTO topics (name, events, bytes, trimmed_to) VALUES (?, ?, ?, ?)", rows)
-        totals = (self._hub.events, self._hub.size, self._hub.trimmed_to)
-        self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
+        return last

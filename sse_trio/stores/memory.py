@@ -18,10 +18,11 @@ from anyio import Event, current_time
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from sse_trio._store import EventId, Page, StoredEvent, new_epoch
-from sse_trio._topics import TopicFilter, check_topic
+from sse_trio._topics import TopicFilter
 
+from ._arguments import check_items, check_key, check_limit
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
-from ._gaps import check_limit, make_page, start_reading
+from ._gaps import make_page, start_reading
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
 from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
@@ -47,7 +48,7 @@ class MemoryStore(OpenedOnce):
     Args:
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 600.
+        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 450.
         per_topic: the limits of each topic.
 
     ``append`` is atomic under cancellation: it has happened, or it raised and has not.
@@ -90,7 +91,7 @@ class MemoryStore(OpenedOnce):
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`."""
         self._check_open()
-        checked = [(check_topic(topic), payload) for topic, payload in items]
+        checked, key = check_items(items), check_key(key)
         await checkpoint_if_cancelled()
         ids = self._append_keyed(checked, key)
         await cancel_shielded_checkpoint()

@@ -20,8 +20,9 @@ from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from sse_trio._errors import StoreUnavailableError
 from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter, check_topic
+from sse_trio._topics import TopicFilter
 
+from ._arguments import check_items, check_key, check_limit
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
@@ -51,7 +52,7 @@ class SQLiteStore(OpenedOnce):
         path: of the file; made if there is none.
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 200.
+        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 150.
         per_topic: the limits of each topic.
         poll_interval: seconds after which a follower looks for events if no wake-up has come. They come, except where
             the system has no unix sockets: there it is how late events of other processes can be.
@@ -113,8 +114,7 @@ class SQLiteStore(OpenedOnce):
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`. Cancelled while its group is committed: it is kept."""
         self._check_open()
-        checked = [(check_topic(topic), payload) for topic, payload in items]
-        return await self._commits.append(checked, key)
+        return await self._commits.append(check_items(items), check_key(key))
 
     async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
         results = await self._in_thread(lambda: self._commit_and_wake(group), self._write_limiter)
@@ -128,6 +128,7 @@ class SQLiteStore(OpenedOnce):
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
+        check_limit(limit)
         return await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:

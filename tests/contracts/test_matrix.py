@@ -95,6 +95,16 @@ async def cancel_stalled(cell: Any, stream: Any) -> None:
     stream.cancel()
 
 
+async def cancel_slow(cell: Any, stream: Any) -> None:
+    await stall(cell, stream)
+    await cell.sleep(4)
+    assert cell.log
+    assert all(line.endswith("cleaned up") for line in cell.log), "what is left to do is the writing"
+    stream.cancel()
+    await cell.sleep(0.5)
+    stream.resume()
+
+
 async def release_failures(cell: Any, stream: Any) -> None:
     await stream.receive()
     await cell.settle()
@@ -205,6 +215,8 @@ STALLED = (
     Ending("outer cancel", TICKS, cancel_stalled, "head 1", R.CANCELLED, aborted=True),
     Ending("shutdown, no bridge", TICKS, shut_down_stalled_by_group, "head 1", R.SHUTDOWN, PLAIN, SendTimeoutError),
     Ending("outer cancel, no bridge", TICKS, cancel_stalled, "head 1", R.CANCELLED, PLAIN),
+    Ending("outer cancel of the last writes", ("1", 1, "2"), cancel_slow, "head 1 2 final", R.CANCELLED),
+    Ending("outer cancel after a failure", ("1", 1, "2", BOOM), cancel_slow, "head 1 2", R.FAILED),
     Ending("producer fails", ("1", 1, "2", BOOM), stall_shielded, "head 1", R.FAILED, raises=Failed, aborted=True),
 )
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -52,17 +53,18 @@ class TestOneStream:
         server.wait_report("cleaned", name)
         assert server.wait_report("closed", name).more == {"reason": "disconnected"}
 
-    @pytest.mark.parametrize("prefix", ["", "/wrapped"])
-    def test_stalled_client(self, server: Server, prefix: str) -> None:
+    def test_stalled_client(self, server: Server) -> None:
         """A client that takes nothing is let go: cleaned up 1 s after send_timeout, and dropped 1 s after that."""
-        name = f"stalled{prefix}"
-        with Client(server.port, receive_buffer=SMALL) as client:
-            client.get(f"{prefix}/flood?name={name}&send_timeout=1")
-            since = server.wait_report("stuck", name).more["since"]
-            cleaned = server.wait_report("cleaned", name).at
-            assert 0.5 < cleaned - since < 1 + 1
-            assert client.wait_reset(5) - cleaned < 1
-        assert server.wait_report("closed", name).more == {"reason": "send_timeout"}
+        paths = ("/flood", "/wrapped/flood")
+        with Client(server.port, receive_buffer=SMALL) as plain, Client(server.port, receive_buffer=SMALL) as wrapped:
+            for path, client in zip(paths, (plain, wrapped), strict=True):
+                client.get(f"{path}?name={path}&send_timeout=1")
+            for path, client in zip(paths, (plain, wrapped), strict=True):
+                since = server.wait_report("stuck", path).more["since"]
+                cleaned = server.wait_report("cleaned", path).at
+                assert 0.5 < cleaned - since < 1 + 1
+                assert client.wait_reset(5) - cleaned < 1
+                assert server.wait_report("closed", path).more == {"reason": "send_timeout"}
 
     @pytest.mark.parametrize(("path", "status"), [("/missing", 404), ("/crash", 500)])
     def test_failed_setup(self, server: Server, path: str, status: int) -> None:
@@ -126,9 +128,18 @@ class TestShutdown:
 
     @pytest.mark.parametrize("setup", HYPERCORN)
     def test_hypercorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
-        """At its graceful_timeout, hypercorn's own cancellation ends every stream cleanly."""
+        """At its graceful_timeout, hypercorn's own cancellation ends each stream cleanly; send_timeout holds."""
+        if setup == "hypercorn-asyncio" and sys.version_info >= (3, 12, 1):
+            pytest.skip("not applicable: there it waits for its connections without a bound (hypercorn issue 308)")
         with serve(setup, tmp_path, "--graceful-timeout=1", bridge=False) as server, ExitStack() as clients:
-            assert_clean_end(server, open_streams(server, clients), within=1.0 + 2.0)
+            opened = open_streams(server, clients)
+            if setup != "hypercorn-asyncio":
+                # There is no abort there without the bridge, and a connection that ends at hypercorn's cancellation at
+                # once has asyncio.gather() return, and the loop end, while other streams still write their last.
+                stall(server, clients, send_timeout=1)
+                since = server.wait_report("stuck", "stalled").more["since"]
+                assert server.wait_report("cleaned", "stalled").at - since < 1 + 1
+            assert_clean_end(server, opened, within=1.0 + 2.0)
 
     @pytest.mark.parametrize("setup", UVICORN)
     def test_uvicorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
@@ -151,9 +162,10 @@ def open_streams(server: Server, clients: ExitStack) -> dict[str, Client]:
     return opened
 
 
-def stall(server: Server, clients: ExitStack) -> set[str]:
+def stall(server: Server, clients: ExitStack, *, send_timeout: int = 30) -> set[str]:
     """Open a stream whose client takes nothing, and return its name once the server can send no more."""
-    clients.enter_context(Client(server.port, receive_buffer=SMALL)).get("/flood?name=stalled")
+    client = clients.enter_context(Client(server.port, receive_buffer=SMALL))
+    client.get(f"/flood?name=stalled&send_timeout={send_timeout}")
     server.wait_report("stuck", "stalled")
     return {"stalled"}
 

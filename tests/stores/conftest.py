@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.util
 import logging
 import selectors
@@ -18,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+import anyio
 import pytest
 
 
@@ -204,15 +204,30 @@ def shared_redis(redis_binary, tmp_path_factory):
     server.kill()
 
 
+class Streams:
+    """Stands for anyio's create_memory_object_stream, and keeps what it has made."""
+
+    def __init__(self):
+        self.made = []
+
+    def __getitem__(self, _item_type):
+        return self.make
+
+    def make(self, max_buffer_size):
+        pair = anyio.create_memory_object_stream(max_buffer_size)
+        self.made += pair
+        return pair
+
+
 @pytest.fixture
 def forgive_coredis(monkeypatch):
-    """For tests in which connections fail: coredis 6.9 logs each with its traceback, and leaves its streams open.
-
-    The test has to ignore the ResourceWarnings too, for what is collected while it runs.
-    """
+    """For connections that fail: coredis 6.9 logs each with its traceback, and never closes its streams."""
+    streams = Streams()
     monkeypatch.setattr(logging.getLogger("coredis"), "disabled", True)
+    monkeypatch.setattr("coredis.connection._base.create_memory_object_stream", streams)
     yield
-    gc.collect()  # here, where they are ignored, and not in another test
+    for stream in streams.made:
+        stream.close()
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ RedisStore = redis.RedisStore
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.usefixtures("real_clock", "forgive_coredis"),
-    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]
 
 
@@ -228,3 +227,74 @@ async def test_a_page_of_a_follower_ends_where_a_script_has_to_look(shared_redis
             page = await anext(pages)
             assert page.gap is not None
             assert plain(page.events) == [(3, "a", b"3")]
+
+
+@pytest.mark.parametrize("where", ["connecting", "reading", "following"])
+async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, name, where, monkeypatch):
+    """What is no failure of the network comes out as it is, instead of being tried again for ever."""
+
+    async def fail(*args):
+        raise ZeroDivisionError
+
+    async def use(store):
+        async with store:
+            monkeypatch.setattr(store._log, "read", fail)
+            if where == "reading":
+                await store.read(ALL, None)
+            async with store.follow(EventId(store.epoch, 0)) as pages:
+                await anext(pages)
+
+    store = RedisStore(shared_redis.url, name=name)
+    if where == "connecting":
+        monkeypatch.setattr(type(store._server), "connect", lambda _self: 1 / 0)
+        expected = pytest.RaisesGroup(ZeroDivisionError, anyio.ClosedResourceError)
+    else:
+        expected = pytest.raises(ZeroDivisionError)
+    with expected:
+        await use(store)
+
+
+async def test_a_mistake_of_one_caller_is_not_the_others(shared_redis, name, monkeypatch):
+    """A request that can't be made is its caller's error; the store goes on."""
+    async with RedisStore(shared_redis.url, name=name) as store:
+        with pytest.raises(ZeroDivisionError):
+            await store._reader.call(lambda _client: 1 / 0)
+        await store.append([("a", b"")])
+        assert len((await store.read(ALL, None)).events) == 1
+
+
+async def test_a_group_of_failures_is_a_failure():
+    """Errors of the network that come several at once are errors of the network."""
+    from sse_trio.stores._redis_client import is_unavailable
+
+    with pytest.RaisesGroup(ConnectionError, TimeoutError, check=is_unavailable):
+        await fail_with(ConnectionError(), TimeoutError())
+    with pytest.RaisesGroup(ConnectionError, ValueError, check=lambda group: not is_unavailable(group)):
+        await fail_with(ConnectionError(), ValueError())
+
+
+async def fail_with(*errors):
+    async def fail(error):
+        raise error
+
+    async with anyio.create_task_group() as group:
+        for error in errors:
+            group.start_soon(fail, error)
+
+
+async def test_who_waits_when_the_store_closes_is_told(make_redis, make_proxy, name):
+    """A call that the server has not answered when the store is closed raises ClosedResourceError."""
+    proxy = make_proxy(make_redis())
+    caught = []
+
+    async def read(store):
+        try:
+            await store.read(ALL, None)
+        except anyio.ClosedResourceError as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as group, RedisStore(proxy.url, name=name) as store:
+        proxy.mode = "black hole"
+        group.start_soon(read, store)
+        await anyio.wait_all_tasks_blocked()
+    assert len(caught) == 1

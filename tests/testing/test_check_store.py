@@ -307,3 +307,14 @@ async def test_a_store_that_promises_too_much_is_found_out(promise):
     """A store that lives in one process only is neither durable nor shared, whatever it is said to be."""
     with pytest.raises(AssertionError, match="^epoch"):
         await check(Honest, **{promise: True})
+
+
+async def test_other_errors_come_out_as_they_are():
+    """A store that is out of order fails the kit with its own error."""
+
+    class IsOutOfOrder(Honest):
+        async def append(self, items, *, key=None):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await check(IsOutOfOrder)

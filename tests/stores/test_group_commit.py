@@ -1,0 +1,107 @@
+# Group commit by itself, without a store behind it.
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from sse_trio._errors import StoreUnavailableError
+from sse_trio.stores import EventId
+from sse_trio.stores._group_commit import GroupCommit
+
+pytestmark = pytest.mark.anyio
+
+
+class Disk:
+    """Takes one second for each commit, and notes what it was given."""
+
+    def __init__(self):
+        self.groups = []
+        self.error = None
+
+    async def commit(self, group):
+        await anyio.sleep(1)
+        self.groups.append([append.items[0][0] for append in group])
+        if self.error is not None:
+            raise self.error
+        return [[EventId("e", n)] for n, _ in enumerate(group)]
+
+
+async def test_a_group_is_what_came_during_the_last_commit():
+    """The first goes alone and at once; who comes meanwhile shares the next commit, up to a largest group."""
+    disk = Disk()
+    commits = GroupCommit(disk.commit)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.run)
+        async with anyio.create_task_group() as publishers:
+            publishers.start_soon(commits.append, [("first", b"")], None)
+            await anyio.sleep(0.5)
+            for n in range(1500):
+                publishers.start_soon(commits.append, [(f"{n}", b"")], None)
+        tasks.cancel_scope.cancel()
+    assert [len(group) for group in disk.groups] == [1, 1000, 500]
+    assert {*disk.groups[1], *disk.groups[2]} == {f"{n}" for n in range(1500)}
+
+
+async def test_large_appends_make_small_groups():
+    """A group ends before it is a megabyte; an append that is larger by itself goes by itself."""
+    disk = Disk()
+    commits = GroupCommit(disk.commit)
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as publishers:
+            for size in (600_000, 300_000, 600_000, 2_000_000, 1):
+                publishers.start_soon(commits.append, [(f"{size}", b"x" * size)], None)
+                await anyio.sleep(0.1)
+            tasks.start_soon(commits.run)
+        tasks.cancel_scope.cancel()
+    assert disk.groups == [["600000", "300000"], ["600000"], ["2000000"], ["1"]]
+
+
+async def test_an_error_reaches_everyone_of_the_group():
+    """Each publisher gets an exception of its own, with the cause, and the next group is tried afresh."""
+    disk = Disk()
+    commits = GroupCommit(disk.commit)
+    caught = []
+
+    async def publish():
+        try:
+            await commits.append([("a", b"")], None)
+        except StoreUnavailableError as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.run)
+        disk.error = StoreUnavailableError("the disk", "it is full")
+        disk.error.__cause__ = OSError("full")
+        async with anyio.create_task_group() as publishers:
+            for _ in range(3):
+                publishers.start_soon(publish)
+        disk.error = None
+        assert await commits.append([("a", b"")], None) == [EventId("e", 0)]
+        tasks.cancel_scope.cancel()
+    assert len({id(exc) for exc in caught}) == 3
+    assert {str(exc) for exc in caught} == {"the disk is not available: it is full"}
+    assert all(isinstance(exc.__cause__, OSError) for exc in caught)
+
+
+async def test_who_waits_when_the_store_closes_is_told():
+    """Nobody waits for ever for a commit that will not come."""
+    disk = Disk()
+    commits = GroupCommit(disk.commit)
+    caught = []
+
+    async def publish():
+        try:
+            await commits.append([("a", b"")], None)
+        except anyio.ClosedResourceError as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as publishers, anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.run)
+        publishers.start_soon(publish)
+        await anyio.sleep(0.5)
+        publishers.start_soon(publish)
+        await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+    assert len(caught) == 2
+    assert disk.groups == []
