@@ -48,7 +48,9 @@ class Run:
         self.finished = False
 
     def store(self):
-        return RedisStore(self.proxy.url, name="faults", reply_within=0.3, retry_for=20.0, max_events=None, max_bytes=None)
+        return RedisStore(
+            self.proxy.url, name="faults", reply_within=0.3, retry_for=20.0, max_events=None, max_bytes=None
+        )
 
     async def main(self):
         seen = [[] for _ in range(3)]

@@ -392,4 +392,3 @@ class EventReceiveChannel(_End):
     def __del__(self) -> None:
         if not self._closed and self._state.open_senders:
             self._close_late(self._state.close_receiver)
-

@@ -59,16 +59,16 @@ class GroupRun:
     __slots__ = ("closed", "empty", "group", "loop", "opened", "shutdown", "signals", "streams", "ticker", "watchers")
 
     def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
-        self.group = group
-        self.loop = loop
-        self.ticker = Ticker(loop)
-        self.signals = signals
+        self.group: StreamGroup = group
+        self.loop: Loop = loop
+        self.ticker: Ticker = Ticker(loop)
+        self.signals: SignalChain | None = signals
         self.streams: set[GroupMember] = set()
         self.watchers: dict[ServerShutdown, DetachedTask] = {}
-        self.opened = 0
+        self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
-        self.shutdown = Event()
-        self.empty = Event()
+        self.shutdown: Event = Event()
+        self.empty: Event = Event()
 
     def add(self, stream: GroupMember) -> None:
         """Take in a stream that opens, and end it at once if that is due."""
@@ -149,9 +149,9 @@ class StreamGroup:
         if not shutdown_grace >= 0 or (reconnect_within is not None and not reconnect_within > 0):
             msg = f"shutdown_grace={shutdown_grace} and reconnect_within={reconnect_within} must be positive seconds"
             raise ValueError(msg)
-        self.shutdown_grace = shutdown_grace
-        self.reconnect_within = reconnect_within
-        self.farewell = farewell
+        self.shutdown_grace: float = shutdown_grace
+        self.reconnect_within: float | None = reconnect_within
+        self.farewell: Farewell | None = farewell
         self._signals = signals
         self._shutdown_requested = False
         self._run: GroupRun | None = None

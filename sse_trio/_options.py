@@ -34,7 +34,7 @@ class StreamOptions:
     labels: Mapping[str, str]
     group: StreamGroup | None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901 -- a list of checks
         # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
         if self.ping is not None:
             _check_seconds("ping", self.ping, zero=True)

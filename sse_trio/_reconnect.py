@@ -65,7 +65,7 @@ class Backoff:
     def __init__(
         self, retry: float, max_retry: float, uniform: Callable[[float, float], float] = random.uniform
     ) -> None:
-        self.retry = retry
+        self.retry: float = retry
         """The reconnection time, in seconds."""
         self._max_retry = max_retry
         self._uniform = uniform

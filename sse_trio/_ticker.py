@@ -36,8 +36,8 @@ class Entry:
     __slots__ = ("at", "item", "number")
 
     def __init__(self, at: float, number: int, item: Ticking) -> None:
-        self.at = at
-        self.number = number
+        self.at: float = at
+        self.number: int = number
         self.item: Ticking | None = item
 
     def __lt__(self, other: Entry) -> bool:

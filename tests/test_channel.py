@@ -20,9 +20,13 @@ from sse_trio import (
     EventReceiveChannel,
     EventSendChannel,
     ServerSentEvent,
-    _channel as channel,
-    _channel_state as channel_state,
     open_event_channel,
+)
+from sse_trio import (
+    _channel as channel,
+)
+from sse_trio import (
+    _channel_state as channel_state,
 )
 from sse_trio.testing import wait_all_tasks_blocked
 

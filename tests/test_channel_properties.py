@@ -12,7 +12,8 @@ import anyio.lowlevel
 import pytest
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import TaskGroup
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sse_trio import ServerSentEvent, open_event_channel
 from sse_trio._channel_state import ChannelState
@@ -249,7 +250,7 @@ class TestNativeCancellation:
     @pytest.mark.parametrize("side", ["send", "receive"])
     async def test_with_the_wake_up_in_one_pass(self, side: str, order: str) -> None:
         """In the pass in which its wait is over, a call returns or raises; a cancellation that it didn't raise is
-        raised by the task's next await, with its message and its count."""  # noqa: D205, D209
+        raised by the task's next await, with its message and its count."""  # noqa: D209
         send_channel, receive_channel = open_event_channel(0)
         log: list[object] = []
 
