@@ -28,9 +28,13 @@ from ._errors import SSEError as SSEError
 from ._event import ServerSentEvent as ServerSentEvent
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
+from ._hub import Hub as Hub
+from ._hub import HubStatistics as HubStatistics
+from ._hub import open_hub as open_hub
 from ._reason import CloseReason as CloseReason
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
+from ._subscription import Subscription as Subscription
 
 __all__ = (
     "CloseReason",
@@ -41,6 +45,8 @@ __all__ = (
     "EventSourceError",
     "EventSourceResponse",
     "EventTooLargeError",
+    "Hub",
+    "HubStatistics",
     "ReceivedEvent",
     "SSEError",
     "SendTimeoutError",
@@ -48,6 +54,8 @@ __all__ = (
     "ServerSentEvent",
     "StreamGroup",
     "StreamGroupStatistics",
+    "Subscription",
     "last_event_id",
     "open_event_channel",
+    "open_hub",
 )
