@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
@@ -26,7 +26,7 @@ from ._loop import Loop, Parked, Parking, current_loop
 if TYPE_CHECKING:
     from ._reason import CloseReason
 
-__all__ = ("ChannelState", "Overflow", "WaitingReceive")
+__all__ = ("ChannelState", "Overflow", "Receiver", "WaitingReceive")
 
 Overflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
 
@@ -51,15 +51,25 @@ class WaitingSend:
         self.error: Exception | None = None
 
 
-class WaitingReceive:
-    """A receiver that waits for an event: a receive(), or the writer."""
+class Receiver(Parked, Protocol):
+    """Who waits for an event: a receive(), or the writer."""
 
-    __slots__ = ("called", "end", "parking")
+    called: bool
+    """Whether it was called to an event and has not run yet."""
+    end: object
+    """The receive end that it waits on; None for a writer, which is told otherwise when that is closed."""
+
+
+class WaitingReceive:
+    """A receive() that waits."""
+
+    __slots__ = ("called", "end", "is_parked", "unpark")
 
     def __init__(self, end: object, parking: Parked) -> None:
         self.end = end
-        self.parking = parking
         self.called = False
+        self.is_parked = parking.is_parked
+        self.unpark = parking.unpark
 
 
 class ChannelState:
@@ -109,7 +119,7 @@ class ChannelState:
         self.open_senders = 0
         self.open_receivers = 0
         self.waiting_sends: list[WaitingSend] = []  # an empty deque is ten times as large
-        self.waiting_receives: list[WaitingReceive] = []
+        self.waiting_receives: list[Receiver] = []
         # Called to an event and not yet running; moved into the buffer and not yet running.
         self.called_receivers = 0
         self.resuming_sends = 0
@@ -190,7 +200,7 @@ class ChannelState:
         if replaced is not None:
             return held == 1 or self.buffer.size - replaced + size <= self.max_buffer_bytes
         # With no buffer there is room for what receivers already wait for: a rendezvous.
-        room = self.max_buffer_size or self.called_receivers + sum(w.parking.is_parked() for w in self.waiting_receives)
+        room = self.max_buffer_size or self.called_receivers + sum(w.is_parked() for w in self.waiting_receives)
         return held < room and (held == 0 or self.buffer.size + size <= self.max_buffer_bytes)
 
     async def wait_accepted(self, end: object, event: Held, size: int, key: Hashable) -> None:
@@ -310,12 +320,12 @@ class ChannelState:
         while self.waiting_receives and len(self.buffer) > self.called_receivers:
             self._call(self.waiting_receives.pop(0))
 
-    def begin_waiting(self, waiting: WaitingReceive) -> None:
+    def begin_waiting(self, waiting: Receiver) -> None:
         """Have the receiver called when an event comes, or the last sender goes."""
         self.waiting_receives.append(waiting)
         self.end_slice()
 
-    def end_waiting(self, waiting: WaitingReceive) -> None:
+    def end_waiting(self, waiting: Receiver) -> None:
         """Take the receiver off the list, whether it was called or left by itself."""
         if waiting.called:
             waiting.called = False
@@ -328,11 +338,11 @@ class ChannelState:
         while self.waiting_receives:
             self._call(self.waiting_receives.pop(0))
 
-    def _call(self, waiting: WaitingReceive) -> None:
-        if waiting.parking.is_parked():
+    def _call(self, waiting: Receiver) -> None:
+        if waiting.is_parked():
             waiting.called = True
             self.called_receivers += 1
-            waiting.parking.unpark()
+            waiting.unpark()
 
     # --- ends
 
@@ -350,7 +360,7 @@ class ChannelState:
         self.open_receivers -= 1
         for waiting in [w for w in self.waiting_receives if w.end is end]:
             self.waiting_receives.remove(waiting)
-            waiting.parking.unpark()
+            waiting.unpark()
         if self.open_receivers:
             return
         self.refuse_sends()

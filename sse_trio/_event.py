@@ -231,4 +231,4 @@ def _milliseconds(retry: int) -> int:
     if retry < 0:
         msg = f"retry={retry} is negative; it is a time in milliseconds"
         raise ValueError(msg)
-    return retry
+    return int(retry)  # of an enum's member the text is its name

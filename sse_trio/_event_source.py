@@ -165,6 +165,7 @@ class EventSource:
         """Do the next thing that takes time: wait, connect or read."""
         with self._guard:
             if self._waits.is_interrupted:
+                self._waits.clear()
                 await self._drop()
                 self._connect_again(anyio.current_time())
             elif self._stream is not None:
@@ -182,18 +183,18 @@ class EventSource:
         raise failure or StopAsyncIteration
 
     async def _connect(self) -> None:
-        response = None
+        response: httpx.Response | None = None
         try:
-            with self._waits.scope(self._options.idle_timeout) as scope:
+            with self._waits.scope(self._options.idle_timeout):
                 response = await self._request.send(self._received_id)
         except httpx.HTTPError as exc:
             await self._lose(exc, is_final=self._is_hopeless(exc))
             return
-        if response is not None:
+        if response is None:
+            await self._lose_unless_interrupted()
+        else:
             self._response = response
             await self._accept(response)
-        elif scope.cancelled_caught:
-            await self._lose_unless_interrupted()
 
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
@@ -218,8 +219,10 @@ class EventSource:
                 events = await stream.receive()
         except anyio.EndOfStream:
             await self._lose(None)
-        except (httpx.HTTPError, anyio.ClosedResourceError) as exc:
+        except anyio.ClosedResourceError as exc:
             await self._lose(exc)
+        except httpx.HTTPError as exc:
+            await self._lose(exc, is_final=self._is_hopeless(exc))
         except EventTooLargeError as exc:
             self._take(exc.events, stream.decoder)
             await self._lose(exc, is_final=True)
@@ -279,7 +282,6 @@ class EventSource:
     def _connect_again(self, at: float) -> None:
         self._attempt += 1
         self._connect_at = at
-        self._waits.clear()
         self._enter(ConnectionState.CONNECTING)
 
     def _enter(self, state: ConnectionState) -> None:

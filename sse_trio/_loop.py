@@ -6,6 +6,8 @@
 # Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer alone:
 #         hypercorn's trio worker shields its socket write from cancellation, so nobody may be obliged to wait for
 #         a task that is in one (DESIGN, C11). No code of the user's ever runs in such a task.
+# Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
+#         loop that has ever served a stream would be freed.
 #
 # A bare Parking costs 1-2 us where an anyio.Event for each wait costs twice that, and leaves no garbage to collect.
 
@@ -54,7 +56,7 @@ class Loop(Protocol):
 
     @property
     def current_time(self) -> Callable[[], float]:
-        """The loop's clock, in seconds; bound once and called often."""
+        """The loop's clock, in seconds; to be kept by what lives no longer than the run, and calls it often."""
         ...
 
     def new_parking(self) -> Parking:

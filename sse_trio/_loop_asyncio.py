@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,15 +18,14 @@ __all__ = ("AsyncioLoop",)
 class AsyncioParking:
     """A parking made of one bare future per wait."""
 
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_future",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._future: asyncio.Future[None] | None = None
 
     async def park(self) -> None:
         """Wait for unpark()."""
-        self._future = future = self._loop.create_future()
+        self._future = future = asyncio.get_running_loop().create_future()
         try:
             await future
         except asyncio.CancelledError as exc:
@@ -59,34 +59,39 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The four things, of asyncio and uvloop."""
 
-    __slots__ = ("_context", "_forget", "_loop", "_remember", "current_time", "keeps_resting_tasks")
+    __slots__ = ("_context", "_forget", "_loop", "_remember", "keeps_resting_tasks")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = False
-        self._loop = asyncio.get_running_loop()
+        self._loop = weakref.ref(asyncio.get_running_loop())
         # asyncio itself keeps weak references only. What forgets a task and the context to do it in are made once:
         # add_done_callback() would make and hold a copy of each for every task.
         detached: set[asyncio.Task[None]] = set()
         self._remember, self._forget = detached.add, detached.discard
         self._context = contextvars.Context()
-        self.current_time = self._loop.time
+
+    @property
+    def current_time(self) -> Callable[[], float]:
+        """The loop's clock."""
+        return asyncio.get_running_loop().time
 
     def new_parking(self) -> Parking:
         """Return a new parking."""
-        return AsyncioParking(self._loop)
+        return AsyncioParking()
 
     def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
         """Start a task that only this object refers to."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
-        task = self._loop.create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._remember(task)
         task.add_done_callback(self._forget, context=self._context)
         return cast("DetachedTask", task)
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""
-        if not self._loop.is_closed():
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
             try:
-                self._loop.call_soon_threadsafe(fn)
+                loop.call_soon_threadsafe(fn)
             except RuntimeError:  # closed between the question and the call
                 pass

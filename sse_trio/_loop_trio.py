@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class TrioLoop:
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = True
-        self._token = current_trio_token()
+        self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
@@ -98,7 +99,9 @@ class TrioLoop:
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""
-        try:
-            self._token.run_sync_soon(fn)
-        except trio.RunFinishedError:
-            pass
+        token = self._token()
+        if token is not None:
+            try:
+                token.run_sync_soon(fn)
+            except trio.RunFinishedError:
+                pass

@@ -18,6 +18,8 @@ from ._decoder import EventDecoder, ReceivedEvent
 
 __all__ = ("OpenStream", "StreamRequest", "close", "read_head_of_body")
 
+# WHATWG URL 3.1, "forbidden domain code point", as far as httpx leaves them: it has percent-encoded most.
+_FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
 # As much of a refusal's body as is worth having in an error, in bytes, and the seconds that it may take.
 _BODY_BYTES = 65_536
 _BODY_SECONDS = 5.0
@@ -43,6 +45,16 @@ class StreamRequest:
     def description(self) -> str:
         """Method and URL without what may be secret, for messages."""
         return f"{self.method} {self.build('').url.copy_with(username=None, password=None, query=None, fragment=None)}"
+
+    def check(self) -> None:
+        """Raise what is wrong with the request already, before anything is sent.
+
+        Raises:
+            httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b".
+        """
+        url = self.build("").url
+        if ":" not in url.host and not _FORBIDDEN_IN_HOST.isdisjoint(url.host):
+            raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
 
     def build(self, last_event_id: str) -> httpx.Request:
         """Return the request of a connection that goes on after ``last_event_id``."""
@@ -139,8 +151,8 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
         try:
             for _ in range(_BUFFERED_CHUNKS):
                 await anext(chunks)
-        except (StopAsyncIteration, httpx.HTTPError):
-            pass
+        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
+            pass  # StreamError: nothing had been read yet
 
 
 async def read_head_of_body(response: httpx.Response) -> None:

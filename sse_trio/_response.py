@@ -140,23 +140,25 @@ class EventSourceResponse(Response):
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
         self._called = True
-        prefix = "websocket." if scope["type"] == "websocket" else ""
-        head: Message = {
-            "type": f"{prefix}http.response.start",
-            "status": self.status_code,
-            "headers": self.raw_headers,
-        }
         if scope.get("method") == "HEAD":
-            await self._answer_head(send, head)
+            await self._answer_head(scope, send)
         else:
-            stream = Stream(self._options, self._receive_channel, scope, receive, send, head)
+            stream = Stream(self._options, self._receive_channel, scope, receive, send, self._head(scope))
             await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
 
-    async def _answer_head(self, send: Send, head: Message) -> None:
+    def _head(self, scope: Scope) -> Message:
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        return {
+            "type": f"{prefix}http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+
+    async def _answer_head(self, scope: Scope, send: Send) -> None:
         try:
-            await send(head)
+            await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._receive_channel.close()

@@ -108,7 +108,8 @@ class Stream:
         self._receive_channel = receive_channel
         self._state = state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
         state.loop = run.loop
-        state.on_overflow = self._overflow
+        if state.overflow == "close":
+            state.on_overflow = self._overflow
         state.use_sep(options.sep)
         self._writer = Writer(
             state,
@@ -117,7 +118,7 @@ class Stream:
             opening=self._opening(),
             connection=self._connection,
             loop=run.loop,
-            on_done=self._writer_done,
+            owner=self,
         )
         self._parking = run.loop.new_parking()
         self._scope = CancelScope()
@@ -141,13 +142,27 @@ class Stream:
         ``producers`` is emptied: each is let go of when it has begun, so that a channel that it forgets to close is
         noticed.
         """
+        error: BaseException | None = None
         self._run.add(self)
         try:
             self._begin(self._run.loop.current_time())
-            error = await self._serve_producers(producers)
+            try:
+                with self._scope:
+                    if producers and self.reason is None:
+                        self._producing = True
+                        await (self._run_all(producers) if producers[1:] else self._run_producer(*producers.pop()))
+                        self._producing = False
+                    if self.reason is None:
+                        self._writer.finish()
+                    while self.reason is None:
+                        await self._parking.park()
+            except BaseException as exc:  # noqa: BLE001 -- raised when what it leaves to be written is written
+                error = exc
+            self._producers_ended(error)
             await self._write_rest(error)
             self._raise_own(error)
         finally:
+            error = None  # its traceback holds this frame
             self._close()
             await self._call_on_close()
 
@@ -161,28 +176,10 @@ class Stream:
         self._writer.start()
         self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
 
-    async def _serve_producers(self, producers: Producers) -> Exception | None:
-        # Returns the failure of a producer; a cancellation from outside is raised, with everything written.
-        try:
-            with self._scope:
-                if producers and self.reason is None:
-                    self._producing = True
-                    await (self._run_producer(*producers.pop()) if len(producers) == 1 else self._run_all(producers))
-                self._producing = False
-                if self.reason is None:
-                    self._writer.finish()
-                while self.reason is None:
-                    await self._parking.park()
-        except BaseException as exc:
-            self._producing = False
-            if isinstance(exc, Exception):
-                self.end(CloseReason.FAILED)
-                return exc
-            self.end(CloseReason.FAILED if is_failure(exc) else CloseReason.CANCELLED)
-            await self._write_rest(None)
-            raise
+    def _producers_ended(self, error: BaseException | None) -> None:
         self._producing = False
-        return None
+        if error is not None:
+            self.end(CloseReason.FAILED if is_failure(error) else CloseReason.CANCELLED)
 
     async def _run_all(self, producers: Producers) -> None:
         try:
@@ -193,8 +190,10 @@ class Stream:
             raise collapse(exc) from None
 
     async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
+        running = producer()
+        del producer  # and with it what only its arguments held
         try:
-            await producer()
+            await running
         except BaseException as exc:
             rest = without_own(exc, self._state)
             if rest is None and (self.reason is not None or self._state.refusing):
@@ -224,7 +223,7 @@ class Stream:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)
 
-    async def _write_rest(self, error: Exception | None) -> None:
+    async def _write_rest(self, error: BaseException | None) -> None:
         # The producers are gone; what is in the buffer and what comes last is still to be written.
         writer = self._writer
         if writer.outcome is not None:
@@ -232,7 +231,7 @@ class Stream:
         try:
             if not self._client_lost:
                 self._state.refuse_sends()
-                if error is not None and not self._is_committed():
+                if self.reason is CloseReason.FAILED and not self._is_committed():
                     writer.abandon()
                 else:
                     writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
@@ -254,7 +253,7 @@ class Stream:
         while self._writer.outcome is None:
             await self._parking.park()
 
-    def _raise_own(self, error: Exception | None) -> None:
+    def _raise_own(self, error: BaseException | None) -> None:
         error = error or self._failure or self._writer.error
         if error is not None:
             raise error
@@ -320,7 +319,8 @@ class Stream:
         if self._rest_scope is not None:
             self._rest_scope.cancel()
 
-    def _writer_done(self) -> None:
+    def writer_done(self) -> None:
+        """Take note of how the writer has ended."""
         outcome = self._writer.outcome
         if outcome is Outcome.GONE:
             self.end(CloseReason.DISCONNECTED)
@@ -341,7 +341,7 @@ class Stream:
             retry = RETRY
         return b"" if retry is None else ServerSentEvent(retry=retry).encode(self._options.sep)
 
-    def _last(self, error: Exception | None) -> bytes:
+    def _last(self, error: BaseException | None) -> bytes:
         try:
             events = [*self._last_events(error)]
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
@@ -349,10 +349,10 @@ class Stream:
             return b""
         return b"".join([event.encode(self._options.sep) for event in events])
 
-    def _last_events(self, error: Exception | None) -> list[ServerSentEvent]:
+    def _last_events(self, error: BaseException | None) -> list[ServerSentEvent]:
         options, within = self._options, self._run.group.reconnect_within
         events: list[ServerSentEvent | None] = []
-        if error is not None and options.on_error is not None:
+        if isinstance(error, Exception) and options.on_error is not None:
             events.append(options.on_error(error))
         if self.reason is CloseReason.SHUTDOWN and within is not None:
             events.append(ServerSentEvent(retry=randrange(round(within * 1000) + 1)))  # noqa: S311

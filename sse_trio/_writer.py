@@ -3,7 +3,7 @@
 # Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
 # Rule 2: it runs detached (_loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
 #         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
-#         is in `outcome`, and `on_done` is called once.
+#         is in `outcome`, and its owner is told once.
 # Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
 # Rule 4: it is idle exactly while it rests with its head sent, nothing buffered and no `send` in flight;
 #         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
@@ -14,13 +14,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from ._channel_state import ChannelState, WaitingReceive
+from ._channel_state import ChannelState
 from ._loop import DetachedTask, Loop
 
 if TYPE_CHECKING:
@@ -47,17 +46,25 @@ class Outcome(Enum):
     """It was told to stop."""
 
 
+class WriterOwner(Protocol):
+    """Whom a writer tells."""
+
+    def writer_done(self) -> None:
+        """Called once, when `outcome` is known."""
+
+
 class Writer:
     """Writes one stream. Made by the stream, started once."""
 
     __slots__ = (
         "_abandoned",
         "_connection",
+        "_current_time",
         "_head",
         "_last",
         "_loop",
         "_may_finish",
-        "_on_done",
+        "_owner",
         "_opening",
         "_parking",
         "_pending_ping",
@@ -67,8 +74,9 @@ class Writer:
         "_state",
         "_task",
         "_task_runs",
-        "_waiting",
         "_with_final",
+        "called",
+        "end",
         "error",
         "final_began",
         "has_begun",
@@ -86,7 +94,7 @@ class Writer:
         opening: bytes,
         connection: ServerConnection,
         loop: Loop,
-        on_done: Callable[[], None],
+        owner: WriterOwner,
     ) -> None:
         self._connection = connection
         self._state = state
@@ -95,10 +103,12 @@ class Writer:
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
         self._loop = loop
-        self._on_done: Callable[[], None] | None = on_done
+        self._current_time = loop.current_time
+        self._owner: WriterOwner | None = owner
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
         self._rests_without_task = False
-        self._waiting = WaitingReceive(self, self)
+        self.called = False
+        self.end: object = None
         self._task: DetachedTask | None = None
         self._task_runs = False
         self._abandoned = False
@@ -159,7 +169,7 @@ class Writer:
     async def _run(self) -> None:
         outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
-        self._state.end_waiting(self._waiting)
+        self._state.end_waiting(self)
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
         except CLIENT_GONE:
@@ -179,24 +189,24 @@ class Writer:
     def _rest(self) -> None:
         self._task = None
         self._rests_without_task = True
-        self._state.begin_waiting(self._waiting)
+        self._state.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
         self.write_began = None
-        self._state.end_waiting(self._waiting)
+        self._state.end_waiting(self)
         self.outcome = outcome
-        on_done, self._on_done = self._on_done, None  # no circle is left for the collector
-        if on_done is not None:
-            on_done()
+        owner, self._owner = self._owner, None  # no circle is left for the collector
+        if owner is not None:
+            owner.writer_done()
 
     async def _write_until_rest(self) -> Outcome | None:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
         while not await self._write_due():
             if self._parking is None:
                 return None
-            self._state.begin_waiting(self._waiting)
+            self._state.begin_waiting(self)
             await self._parking.park()
-            self._state.end_waiting(self._waiting)
+            self._state.end_waiting(self)
         return Outcome.FINISHED
 
     async def _write_due(self) -> bool:
@@ -234,7 +244,7 @@ class Writer:
             await self._write({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
-            self.write_began = self._loop.current_time()
+            self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
     async def _write_body(self, body: bytes) -> None:
@@ -242,9 +252,9 @@ class Writer:
 
     async def _write(self, message: Message) -> None:
         self.idle_since = None
-        self.write_began = self._loop.current_time()
+        self.write_began = self._current_time()
         await self._send(message)
         if self._connection.send_is_unbounded:
             await self._connection.wait_flushed()
         self.write_began = None
-        self.idle_since = self._loop.current_time()
+        self.idle_since = self._current_time()

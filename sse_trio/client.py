@@ -96,6 +96,7 @@ async def open_event_source(
             content=content,
             json=json,
         )
+        request.check()
         options = EventSourceOptions(
             reconnect=method.upper() == "GET" if reconnect is None else reconnect,
             idle_timeout=idle_timeout,

@@ -14,8 +14,8 @@ from sse_trio._topics import TopicFilter
 __all__ = ("ALL_TOPICS", "FOLLOWED_AT_ONCE", "Follower")
 
 ALL_TOPICS = TopicFilter("*")
-FOLLOWED_AT_ONCE = 1024
-"""Events in one page of a follower: enough to catch up fast, and a few milliseconds of work at most."""
+FOLLOWED_AT_ONCE = 256
+"""Events in one page of a follower: enough to catch up fast, little enough to fit in memory when events are large."""
 
 
 @final

@@ -16,18 +16,21 @@ from sse_trio._store import EventId
 
 __all__ = ("Append", "GroupCommit")
 
-_LARGEST_GROUP = 1000  # appends; bounds how long one commit keeps the others waiting
+# One of these bounds how long a commit keeps the others waiting; a larger append goes by itself.
+_LARGEST_GROUP = 1000  # appends
+_LARGEST_GROUP_BYTES = 1024 * 1024
 
 
 @final
 class Append:
     """One call of ``append``, and in the end its answer."""
 
-    __slots__ = ("answered", "error", "ids", "items", "key")
+    __slots__ = ("answered", "error", "ids", "items", "key", "size")
 
     def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
         self.items = items
         self.key = key
+        self.size = sum([len(payload) for _, payload in items])
         self.answered = Event()
         self.ids: list[EventId] = []
         self.error: StoreUnavailableError | None = None
@@ -67,13 +70,23 @@ class GroupCommit:
         try:
             while True:
                 await self._arrived.wait()
-                group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
-                if not self._waiting:
-                    self._arrived = Event()
+                group = self._next_group()
                 await self._commit_group(group)
         finally:
             for append in (*group, *self._waiting):
                 append.answered.set()
+
+    def _next_group(self) -> list[Append]:
+        count = size = 0
+        for append in self._waiting[:_LARGEST_GROUP]:
+            size += append.size
+            if count and size > _LARGEST_GROUP_BYTES:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._arrived = Event()
+        return group
 
     async def _commit_group(self, group: Sequence[Append]) -> None:
         try:

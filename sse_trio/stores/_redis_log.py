@@ -17,6 +17,7 @@ from coredis.exceptions import NoScriptError
 from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
 
+from ._follower import FOLLOWED_AT_ONCE
 from ._gaps import Start, asked_for, make_page
 from ._group_commit import Append
 from ._redis_scripts import APPEND, READ
@@ -117,7 +118,7 @@ class RedisLog:
         id_, told = asked_for(after)
         assert id_ is not None
         log = f"{self._root}{self._generation}:log"
-        found = await client.xread({log: f"{id_.sequence}-0"}, count=1024, block=round(seconds * 1000))
+        found = await client.xread({log: f"{id_.sequence}-0"}, count=FOLLOWED_AT_ONCE, block=round(seconds * 1000))
         events: list[StoredEvent] = []
         for entry in next(iter(found.values())) if found else ():
             sequence = int(cast("bytes", entry.identifier).partition(b"-")[0])

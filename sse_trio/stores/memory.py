@@ -48,7 +48,7 @@ class MemoryStore(OpenedOnce):
     Args:
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 600.
+        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 450.
         per_topic: the limits of each topic.
 
     ``append`` is atomic under cancellation: it has happened, or it raised and has not.

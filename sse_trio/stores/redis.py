@@ -47,15 +47,16 @@ class RedisStore(OpenedOnce):
     Durable to: what the server is configured for. With ``appendonly yes`` and ``appendfsync always`` an acknowledged
     event survives a loss of power, with ``everysec`` about the last second may not; without ``appendonly`` a restart
     loses everything. Replication is asynchronous: a failover can lose acknowledged events. Whatever of that happens,
-    it is noticed, and subscribers are told by a gap. Set ``maxmemory-policy noeviction``.
+    it is noticed, and subscribers are told by a gap. Set ``maxmemory-policy noeviction``. The client talks to one
+    server: it follows neither Redis Cluster nor Sentinel.
 
     Args:
         url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``. User and
             password are percent-encoded.
-        name: of the hub; all its keys begin with it, in braces, so that a cluster keeps them together.
+        name: of the hub; all its keys begin with it, in braces.
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Redis adds, an event of 100 bytes takes about 250.
+        max_bytes: of payload in the hub. With what Redis adds, an event of 100 bytes takes about 200.
         per_topic: the limits of each topic.
         reply_within: seconds to wait for a connection and for each answer. What takes longer has failed.
         retry_for: seconds for which a failed call is tried again before its caller gets the error.

@@ -52,7 +52,7 @@ class SQLiteStore(OpenedOnce):
         path: of the file; made if there is none.
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 200.
+        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 150.
         per_topic: the limits of each topic.
         poll_interval: seconds after which a follower looks for events if no wake-up has come. They come, except where
             the system has no unix sockets: there it is how late events of other processes can be.

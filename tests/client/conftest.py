@@ -13,7 +13,8 @@ import pytest
 class Answer:
     """What the server does with one request: wait, fail, or answer with a body that comes piece by piece.
 
-    A piece of the body is bytes, a number of seconds to wait, or an exception that breaks the connection.
+    A piece of the body is bytes, a number of seconds to wait, an exception that breaks the connection, or a function
+    that is called for the next bytes.
     """
 
     pieces: tuple = ()
@@ -87,6 +88,8 @@ class Body(httpx.AsyncByteStream):
             if isinstance(piece, bytes):
                 await anyio.lowlevel.checkpoint()
                 yield piece
+            elif callable(piece):
+                yield piece()
             else:
                 await anyio.sleep(piece)
 

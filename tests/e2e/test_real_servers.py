@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -52,17 +53,18 @@ class TestOneStream:
         server.wait_report("cleaned", name)
         assert server.wait_report("closed", name).more == {"reason": "disconnected"}
 
-    @pytest.mark.parametrize("prefix", ["", "/wrapped"])
-    def test_stalled_client(self, server: Server, prefix: str) -> None:
+    def test_stalled_client(self, server: Server) -> None:
         """A client that takes nothing is let go: cleaned up 1 s after send_timeout, and dropped 1 s after that."""
-        name = f"stalled{prefix}"
-        with Client(server.port, receive_buffer=SMALL) as client:
-            client.get(f"{prefix}/flood?name={name}&send_timeout=1")
-            since = server.wait_report("stuck", name).more["since"]
-            cleaned = server.wait_report("cleaned", name).at
-            assert 0.5 < cleaned - since < 1 + 1
-            assert client.wait_reset(5) - cleaned < 1
-        assert server.wait_report("closed", name).more == {"reason": "send_timeout"}
+        paths = ("/flood", "/wrapped/flood")
+        with Client(server.port, receive_buffer=SMALL) as plain, Client(server.port, receive_buffer=SMALL) as wrapped:
+            for path, client in zip(paths, (plain, wrapped), strict=True):
+                client.get(f"{path}?name={path}&send_timeout=1")
+            for path, client in zip(paths, (plain, wrapped), strict=True):
+                since = server.wait_report("stuck", path).more["since"]
+                cleaned = server.wait_report("cleaned", path).at
+                assert 0.5 < cleaned - since < 1 + 1
+                assert client.wait_reset(5) - cleaned < 1
+                assert server.wait_report("closed", path).more == {"reason": "send_timeout"}
 
     @pytest.mark.parametrize(("path", "status"), [("/missing", 404), ("/crash", 500)])
     def test_failed_setup(self, server: Server, path: str, status: int) -> None:
@@ -127,6 +129,8 @@ class TestShutdown:
     @pytest.mark.parametrize("setup", HYPERCORN)
     def test_hypercorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
         """At its graceful_timeout, hypercorn's own cancellation ends each stream cleanly; send_timeout holds."""
+        if setup == "hypercorn-asyncio" and sys.version_info >= (3, 12, 1):
+            pytest.skip("not applicable: there it waits for its connections without a bound (hypercorn issue 308)")
         with serve(setup, tmp_path, "--graceful-timeout=1", bridge=False) as server, ExitStack() as clients:
             opened = open_streams(server, clients)
             if setup != "hypercorn-asyncio":

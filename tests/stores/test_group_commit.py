@@ -43,6 +43,20 @@ async def test_a_group_is_what_came_during_the_last_commit():
     assert {*disk.groups[1], *disk.groups[2]} == {f"{n}" for n in range(1500)}
 
 
+async def test_large_appends_make_small_groups():
+    """A group ends before it is a megabyte; an append that is larger by itself goes by itself."""
+    disk = Disk()
+    commits = GroupCommit(disk.commit)
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as publishers:
+            for size in (600_000, 300_000, 600_000, 2_000_000, 1):
+                publishers.start_soon(commits.append, [(f"{size}", b"x" * size)], None)
+                await anyio.sleep(0.1)
+            tasks.start_soon(commits.run)
+        tasks.cancel_scope.cancel()
+    assert disk.groups == [["600000", "300000"], ["600000"], ["2000000"], ["1"]]
+
+
 async def test_an_error_reaches_everyone_of_the_group():
     """Each publisher gets an exception of its own, with the cause, and the next group is tried afresh."""
     disk = Disk()

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.usefixtures("real_clock", "forgive_coredis"),
 ]
 ALL = TopicFilter("*")
-FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "40"))
+FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "25"))
 
 
 def load_faults():

@@ -19,7 +19,7 @@ from sse_trio.testing._store_places import ALL, read_all
 
 WORKER = Path(__file__).with_name("sqlite_worker.py")
 ROOT = Path(__file__).parents[2]
-EVENTS = int(os.environ.get("SSE_TRIO_SQLITE_EVENTS", "12000"))
+EVENTS = int(os.environ.get("SSE_TRIO_SQLITE_EVENTS", "8000"))
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: processes are forked here")
 
@@ -95,7 +95,7 @@ def test_four_processes_see_all_events_in_one_order(tmp_path, loop):
 def test_another_process_is_woken_and_needs_no_poll(tmp_path, loop):
     """An event is with a follower in another process long before it would have looked by itself."""
     path = tmp_path / "hub.db"
-    with worker("measure", loop, path, 200) as follower, worker("tick", loop, path, 200) as publisher:
+    with worker("measure", loop, path, 100) as follower, worker("tick", loop, path, 100) as publisher:
         assert follower.stdout.readline() == "ready\n"
         publisher.stdin.write("go\n")
         publisher.stdin.flush()

@@ -1,0 +1,482 @@
+"""open_event_source() beyond what an EventSource in a browser does."""
+
+from __future__ import annotations
+
+import gc
+
+import anyio
+import httpx
+import pytest
+
+from sse_trio._errors import EventTooLargeError, SSEError
+from sse_trio.client import ConnectionState, EventSourceError, open_event_source
+
+pytestmark = pytest.mark.anyio
+
+# Where httpx abandons generators of its own, which trio warns of when they are collected.
+leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+CONNECTING, OPEN, CLOSED = ConnectionState.CONNECTING, ConnectionState.OPEN, ConnectionState.CLOSED
+
+
+async def collect(source):
+    return [event.data async for event in source]
+
+
+# --- What comes back
+
+
+async def test_opening_waits_for_the_response(serve, stream):
+    """Inside the block there is a response, before any event."""
+    server = serve(stream(1000, headers_and_all="x"))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        assert source.state is OPEN
+        assert source.response.headers["headers-and-all"] == "x"
+        assert (source.attempt, source.error, source.last_event_id, source.retry) == (1, None, "", 3.0)
+    assert source.state is CLOSED
+
+
+@pytest.mark.parametrize("reconnect", [None, True])
+@pytest.mark.parametrize("status", [400, 404, 500])
+async def test_a_final_answer_is_an_error_with_its_response(serve, stream, status, reconnect):
+    """The error says which request and which status, and has the response with its body."""
+    server = serve(stream(1, '{"why": "', 1, 'x"}', status=status, content_type="application/json"))
+    with pytest.raises(EventSourceError, match=rf"^GET http://test/a answered {status} ") as info:
+        async with server.client() as client, open_event_source("/a?secret", client=client, reconnect=reconnect):
+            pytest.fail("opened")
+    assert isinstance(info.value, SSEError)
+    assert info.value.response.json() == {"why": "x"}
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 1000] * 1000, [b"x", 1000], [b"x", httpx.ReadError("reset")]])
+async def test_the_body_of_a_refusal_is_bounded(serve, stream, pieces):
+    """A refusal's body of any length, at any pace, even broken, is read for 64 KiB or 5 seconds at the most."""
+    server = serve(stream(*pieces, status=404))
+    with pytest.raises(EventSourceError) as info:
+        async with server.client() as client, open_event_source("/", client=client):
+            pytest.fail("opened")
+    assert anyio.current_time() <= 5
+    if len(pieces) == 1000:
+        assert info.value.response.content == b"x" * 65536
+
+
+async def test_last_event_id_is_that_of_the_event_returned_last(serve, stream):
+    """Events that were received and not yet returned don't count, so what is kept for another day skips none."""
+    server = serve(stream("id: 1\ndata: x\n\nid: 2\ndata: y\n\nid: 3\n\n", 1), stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        assert source.last_event_id == ""
+        await anext(source)
+        assert source.last_event_id == "1"
+        await anext(source)
+        assert source.last_event_id == "3"  # the block of an id alone has no event to come with
+        assert await collect(source) == []
+    assert server.ids == [None, b"3"]
+
+
+async def test_received_events_are_returned_before_a_restart(serve, stream):
+    """restart() loses nothing that has arrived, and asks for nothing twice."""
+    server = serve(stream("id: 1\ndata: x\n\nid: 2\ndata: y\n\n", 9), stream("data: z\n\n"), stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        await anext(source)
+        source.restart()
+        assert await collect(source) == ["y", "z"]
+    assert server.ids == [None, b"2", b"2"]
+
+
+async def test_an_event_too_large(serve, stream):
+    """It is an error after the events before it, and there is no reconnection, which would meet it again."""
+    server = serve(stream("id: 1\ndata: x\n\ndata: y\n\ndata: " + "z" * 100))
+    async with server.client() as client, open_event_source("/", client=client, max_event_size=50) as source:
+        assert [(await anext(source)).data for _ in range(2)] == ["x", "y"]
+        with pytest.raises(EventTooLargeError):
+            await anext(source)
+    assert source.last_event_id == "1"
+    assert len(server.requests) == 1
+
+
+async def test_the_iteration_stays_ended(serve, stream):
+    """After its end or its error, iterating again ends at once."""
+    server = serve(stream("data: x\n\n", httpx.ReadError("reset")))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        assert (await anext(source)).data == "x"
+        with pytest.raises(EventSourceError, match=r"failed: ReadError\('reset'\)") as info:
+            await anext(source)
+        assert isinstance(info.value.__cause__, httpx.ReadError)
+        assert info.value.response is None
+        assert await collect(source) == []
+    assert len(server.requests) == 1
+
+
+# --- Reconnecting or not
+
+
+@pytest.mark.parametrize(("method", "connections"), [("GET", 2), ("get", 2), ("POST", 1), ("REPORT", 1)])
+async def test_only_get_reconnects_by_itself(serve, stream, method, connections):
+    """A POST whose stream ends just ends, as what it started must not start twice."""
+    server = serve(stream("data: x\n\n"), stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client, method=method) as source:
+        assert await collect(source) == ["x"]
+    assert len(server.requests) == connections
+
+
+@pytest.mark.parametrize(
+    "broken", [{"error": httpx.ConnectError("refused")}, {"status": 503}, {"after": 10}, {"pieces": (10,)}]
+)
+async def test_without_reconnecting_everything_is_an_error(serve, stream, answer, broken):
+    """With reconnect off, nothing is tried twice: no connection, an overloaded server and silence are errors."""
+    headers = {"content-type": "text/event-stream"}
+    server = serve(answer(headers=headers, **broken))
+    with pytest.raises(EventSourceError):
+        async with (
+            server.client() as client,
+            open_event_source("/", client=client, reconnect=False, idle_timeout=5) as source,
+        ):
+            await collect(source)
+    assert len(server.requests) == 1
+    assert anyio.current_time() <= 5
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "120"}, 120),
+        ({"retry_after": "Sun, 06 Nov 1994 08:50:07 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 30),
+        ({"retry_after": "soon"}, 1),
+        ({}, 1),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_retry_after(serve, stream, status, headers, seconds):
+    """A server that is overloaded is asked again, when it says."""
+    server = serve(stream(status=status, **headers), stream("data: x\n\n"), stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client, retry=1) as source:
+        assert await collect(source) == ["x"]
+    assert seconds <= server.waits[0] <= seconds * 1.2
+
+
+async def test_backoff_grows_and_an_event_resets_it(serve, stream, answer):
+    """Connections in a row without an event come less and less often; an event brings the reconnection time back."""
+    fail, empty = answer(error=httpx.ConnectError("refused")), stream(":\n\n")
+    server = serve(*[fail, empty] * 4, stream("data: x\n\n"), fail, stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client, retry=1, max_retry=20) as source:
+        await collect(source)
+    waits = server.waits
+    bounds = [1.2, 2, 4, 8, 16, 20, 20, 20, 1.2, 2]
+    assert all(1 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
+    assert sum(waits[:8]) > 16
+
+
+async def test_idle_timeout_counts_for_the_head_too(serve, stream):
+    """A server that never answers is as dead as one that never sends an event."""
+    server = serve(stream(), stream("data: x\n\n"), stream(status=204))
+    server.answers[0].after = 100
+    errors = []
+    async with (
+        server.client() as client,
+        open_event_source(
+            "/", client=client, idle_timeout=5, on_state_change=lambda source: errors.append(source.error)
+        ) as source,
+    ):
+        assert await collect(source) == ["x"]
+    assert isinstance(errors[1], TimeoutError)
+    assert "5 s" in str(errors[1])
+    assert server.times[1] <= 5 + 3 * 1.2
+
+
+async def test_a_header_that_cannot_be_sent_is_final_at_first(serve, stream, answer):
+    """What our own side refuses to send is an error at once; once there was a response, it is a lost connection."""
+    fail = answer(error=httpx.LocalProtocolError("illegal"))
+    server = serve(fail)
+    with pytest.raises(EventSourceError):
+        async with server.client() as client, open_event_source("/", client=client):
+            pytest.fail("opened")
+    server = serve(stream("data: x\n\n"), fail, stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        assert await collect(source) == ["x"]
+    assert len(server.requests) == 3
+
+
+@leaves_generators
+async def test_content_that_cannot_be_decoded_is_an_error(serve, stream):
+    """A content-encoding that isn't what it says is no fault of the network, and final."""
+    server = serve(stream("no gzip", content_encoding="gzip"))
+    with pytest.raises(EventSourceError) as info:
+        async with server.client() as client, open_event_source("/", client=client) as source:
+            await collect(source)
+    assert isinstance(info.value.__cause__, httpx.DecodingError)
+    assert len(server.requests) == 1
+
+
+async def test_a_compressed_stream(serve, stream):
+    """A gzipped stream is decoded as it comes."""
+    import zlib
+
+    packer = zlib.compressobj(wbits=31)
+    chunks = [packer.compress(b"data: %d\n\n" % n) + packer.flush(zlib.Z_SYNC_FLUSH) for n in range(3)]
+    server = serve(stream(*[part for chunk in chunks for part in (chunk, 1)], content_encoding="gzip"))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        times = [anyio.current_time() async for _ in source]
+    assert times == [0, 1, 2]
+
+
+# --- Being watched and being told
+
+
+async def test_on_state_change_sees_each_attempt(serve, stream, answer):
+    """It is called before each attempt and with its outcome, and can tell when, why and from where."""
+    error = httpx.ConnectError("refused")
+    server = serve(stream("id: 1\ndata: x\n\n"), answer(error=error), stream(status=404))
+    log = []
+
+    def note(source):
+        wait = round(max(0.0, source.connect_at - anyio.current_time()))
+        log.append((source.state, source.attempt, wait, source.error, source.last_event_id))
+
+    with pytest.raises(EventSourceError) as info:
+        async with (
+            server.client() as client,
+            open_event_source("/", client=client, retry=10, max_retry=10, on_state_change=note) as source,
+        ):
+            await collect(source)
+    assert log == [
+        (CONNECTING, 1, 0, None, ""),
+        (OPEN, 1, 0, None, ""),
+        (CONNECTING, 2, 10, None, "1"),
+        (CONNECTING, 3, 10, error, "1"),
+        (CLOSED, 3, 0, info.value, "1"),
+    ]
+
+
+async def test_what_on_state_change_raises_comes_out(serve, stream):
+    """An error in it ends everything and is not swallowed."""
+    server = serve(stream("data: x\n\n"))
+
+    def fail(source):
+        if source.state is OPEN:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        async with server.client() as client, open_event_source("/", client=client, on_state_change=fail):
+            pytest.fail("opened")
+
+
+async def test_losing_a_connection_is_logged(serve, stream, answer, caplog):
+    """A broken connection is a warning, with what, why and when next; a stream that just ended isn't."""
+    caplog.set_level("INFO", "sse_trio.client")
+    server = serve(answer(error=httpx.ConnectError("refused")), stream("data: x\n\n"), stream(status=204))
+    async with server.client() as client, open_event_source("/a?secret", client=client) as source:
+        await collect(source)
+    messages = [(record.levelname, record.getMessage()) for record in caplog.records if "sse_trio" in record.name]
+    assert [level for level, _ in messages] == ["WARNING", "INFO"]
+    assert messages[0][1].startswith("GET http://test/a: ConnectError('refused'); connecting again in ")
+    assert messages[1][1].startswith("GET http://test/a: ended; connecting again in ")
+
+
+async def test_close_from_another_task_ends_the_iteration(serve, stream):
+    """close() ends a wait for the network at once, wherever it is, and closes the connection."""
+    for server in (serve(stream("data: x\n\n", 100)), serve(stream("data: x\n\n"))):
+        async with server.client() as client, open_event_source("/", client=client, retry=50) as source:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(collect, source)
+                await anyio.sleep(5)
+                start = anyio.current_time()
+                source.close()
+            assert anyio.current_time() == start
+            assert server.open_bodies == 0
+
+
+async def test_bytes_that_come_with_the_close_are_dropped(serve, stream):
+    """After close() there is no event, not even one whose bytes arrived in the same moment."""
+    server = serve(stream(lambda: source.close() or b"id: 1\ndata: x\n\n"))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        assert await collect(source) == []
+    assert source.last_event_id == ""
+
+
+async def test_an_error_that_comes_with_the_close_is_dropped(serve, stream):
+    """After close() there is neither an error nor another connection."""
+
+    def break_after_close():
+        source.close()
+        raise httpx.ReadError("reset")
+
+    server = serve(stream(break_after_close))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        assert await collect(source) == []
+    assert source.error is None
+
+
+async def test_restart_while_waiting(serve, stream):
+    """restart() ends the wait for the next connection."""
+    server = serve(stream("data: x\n\n"), stream(status=204))
+
+    async def restart_soon():
+        await anyio.sleep(1)
+        source.restart()
+
+    async with (
+        server.client() as client,
+        open_event_source("/", client=client, retry=50) as source,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(restart_soon)
+        assert await collect(source) == ["x"]
+    assert server.times == [0, 1]
+
+
+async def test_leaving_the_block_while_another_task_iterates(serve, stream):
+    """That task's iteration ends, and closes the connection itself."""
+    server = serve(stream("data: x\n\n", 100))
+    async with anyio.create_task_group() as tasks, server.client() as client:
+        async with open_event_source("/", client=client) as source:
+            tasks.start_soon(collect, source)
+            await anyio.sleep(5)
+        await anyio.wait_all_tasks_blocked()
+        assert server.open_bodies == 0
+
+
+async def test_one_task_at_a_time(serve, stream):
+    """A second task that waits for an event at the same time is told so."""
+    server = serve(stream(5, "data: x\n\n"), stream(status=204))
+    async with (
+        server.client() as client,
+        open_event_source("/", client=client) as source,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(collect, source)
+        await anyio.sleep(1)
+        with pytest.raises(anyio.BusyResourceError):
+            await anext(source)
+
+
+# --- Cancellation and leaks
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5, 2, 2.5, 3, 5])
+async def test_cancellation_anywhere_closes_the_connection(serve, stream, seconds):
+    """Cancelled while redirected, connecting, reading, refused or waiting, it leaves nothing open and asks no more."""
+    redirect = stream(1, status=307, content_type="", location="/b")
+    redirect.after = 1
+    refusal = stream(1, "x", status=503)
+    server = serve(redirect, stream(1, "data: x\n\n"), refusal, stream(1))
+    with anyio.move_on_after(seconds):
+        async with server.client() as client, open_event_source("/", client=client, retry=0.1) as source:
+            await collect(source)
+    assert server.open_bodies == 0
+    count = len(server.requests)
+    await anyio.sleep(100)
+    assert len(server.requests) == count
+
+
+async def test_a_cancelled_read_is_a_lost_connection(serve, stream):
+    """Whoever stops waiting for one event and asks for the next gets it over a new connection, without a gap."""
+    server = serve(stream("id: 1\ndata: x\n\n", 10, "data: y\n\n"), stream("data: z\n\n"), stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        await anext(source)
+        with anyio.move_on_after(5) as scope:
+            await anext(source)
+        assert scope.cancelled_caught
+        assert server.open_bodies == 0
+        assert await collect(source) == ["z"]
+    assert server.ids == [None, b"1", b"1"]
+
+
+async def test_a_cancelled_read_without_reconnecting_is_no_end(serve, stream):
+    """A stream that was cut short by a cancellation isn't mistaken for a whole one."""
+    server = serve(stream("data: x\n\n", 10, "data: y\n\n"))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        await anext(source)
+        with anyio.move_on_after(5):
+            await anext(source)
+        with pytest.raises(EventSourceError, match="ClosedResourceError"):
+            await anext(source)
+
+
+async def test_a_cancelled_call_loses_no_event(serve, stream):
+    """A call in a cancelled scope raises, and the event is there for the next."""
+    server = serve(stream("data: x\n\ndata: y\n\n"))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        await anext(source)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anext(source)
+        assert scope.cancelled_caught
+        assert (await anext(source)).data == "y"
+
+
+async def test_a_thousand_reconnections_leak_nothing(serve, stream):
+    """After a thousand connections there are no more objects than after a hundred, and one body open at a time."""
+    most_open = 0
+
+    def next_answer(request):
+        nonlocal most_open
+        most_open = max(most_open, server.open_bodies)
+        del server.requests[:], server.times[:]
+        return stream("id: 1\ndata: x\n\n")
+
+    server = serve(next_answer)
+
+    async def take(source, count):
+        for _ in range(count):
+            await anext(source)
+        gc.collect()
+        return len(gc.get_objects())
+
+    async with server.client() as client, open_event_source("/", client=client, retry=0.001) as source:
+        before = await take(source, 100)
+        after = await take(source, 1000)
+    assert most_open == 0
+    assert after - before < 100
+
+
+async def test_leaving_early_leaves_no_generator_behind(serve, stream):
+    """Not even httpx's generators, of which trio would warn."""
+    server = serve(stream("data: x\n\n", "data: y\n\n"))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        await anext(source)
+    del source
+    gc.collect()
+    await anyio.wait_all_tasks_blocked()
+
+
+@leaves_generators
+async def test_a_body_that_goes_on_after_it_is_closed_is_left_alone():
+    """Not even a transport that never stops can hold up the closing."""
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            while True:
+                yield b"data: x\n\n"
+
+    async def handle(request):
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Endless())
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client,
+        open_event_source("http://test/", client=client) as source,
+    ):
+        assert (await anext(source)).data == "x"
+
+
+# --- Arguments
+
+
+@pytest.mark.parametrize(
+    "options", [{"retry": -1}, {"max_retry": -1}, {"retry": float("nan")}, {"idle_timeout": 0}, {"idle_timeout": -1}]
+)
+async def test_senseless_arguments(options):
+    """A negative time and an idle time of nothing are the caller's mistakes."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        async with open_event_source("http://test/", **options):
+            pytest.fail("opened")
+
+
+async def test_the_callers_headers_win(serve, stream):
+    """A caller who knows better can say what to accept, and a Last-Event-ID of theirs counts until there is another."""
+    server = serve(stream("id: 1\ndata: x\n\n"), stream(status=204))
+    headers = {"Accept": "text/event-stream, */*", "last-event-id": "0"}
+    async with server.client() as client, open_event_source("/", client=client, headers=headers) as source:
+        await collect(source)
+    assert [request.headers["accept"] for request in server.requests] == ["text/event-stream, */*"] * 2
+    assert server.ids == [b"0", b"1"]
+    assert headers == {"Accept": "text/event-stream, */*", "last-event-id": "0"}
