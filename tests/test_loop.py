@@ -315,5 +315,3 @@ async def test_call_while_the_loop_closes(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", closed)
     loop.call_soon_threadsafe(lambda: None)
-
-
