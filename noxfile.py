@@ -81,9 +81,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", "--diff", ".")
     # Left off everywhere:
-    # - ASYNC910 and ASYNC911 (optional anyway) want a checkpoint on every path out of an async function. `send` has none
-    #   on most calls, on purpose: it yields by slices, or events could never be joined into one write; its docstring
-    #   states the rule and tests hold it.
+    # - ASYNC910 and ASYNC911 (optional anyway) want a checkpoint on every path out of an async function. `send` has
+    #   none on most calls, on purpose: it yields by slices, or events could never be joined into one write; its
+    #   docstring states the rule and tests hold it.
     # - ASYNC106 wants `import anyio`, ASYNC124 no `async def` without an `await`: but that is what keeps Starlette from
     #   running an endpoint in a thread. ASYNC127 wants httpx2: users bring their own httpx clients.
     # Left off in the package: ASYNC102, 103, 104 and 120, on what may be awaited and what must be raised on the way
