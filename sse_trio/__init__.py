@@ -24,9 +24,13 @@ from ._errors import SSEError as SSEError
 from ._event import ServerSentEvent as ServerSentEvent
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
+from ._hub import Hub as Hub
+from ._hub import HubStatistics as HubStatistics
+from ._hub import open_hub as open_hub
 from ._reason import CloseReason as CloseReason
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
+from ._subscription import Subscription as Subscription
 
 __all__ = (
     "CloseReason",
@@ -34,12 +38,16 @@ __all__ = (
     "EventReceiveChannel",
     "EventSendChannel",
     "EventSourceResponse",
+    "Hub",
+    "HubStatistics",
     "SSEError",
     "SendTimeoutError",
     "ServerBridge",
     "ServerSentEvent",
     "StreamGroup",
     "StreamGroupStatistics",
+    "Subscription",
     "last_event_id",
     "open_event_channel",
+    "open_hub",
 )

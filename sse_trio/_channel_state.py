@@ -392,6 +392,21 @@ class ChannelState:
         """Whether wait_closing() has nothing to wait for."""
         return self.ending or self.refusing or not self.open_receivers
 
+    def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
+        """Belong to a stream."""
+        self.loop = loop
+        self.use_sep(sep)
+        if self.overflow == "close":
+            self.on_overflow = on_overflow
+
+    def unbind(self) -> None:
+        """Belong to no stream any more."""
+        self.on_overflow = None
+
+    def is_ready(self) -> bool:
+        """Whether an event was accepted, or is about to be."""
+        return len(self.buffer) > 0 or len(self.waiting_sends) > 0
+
     def use_sep(self, sep: str) -> None:
         """Encode with this line end from now on, what is buffered included."""
         if sep != self.sep:

@@ -8,15 +8,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 from anyio import BrokenResourceError
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
-
-if TYPE_CHECKING:
-    from ._channel_state import ChannelState
 
 __all__ = ("collapse", "is_failure", "without_own")
 
@@ -33,11 +30,11 @@ def is_failure(exc: BaseException) -> bool:
     return isinstance(exc, Exception)
 
 
-def without_own(exc: BaseException, state: ChannelState) -> BaseException | None:
+def without_own(exc: BaseException, source: object) -> BaseException | None:
     """Return the exception without the errors of sends on this channel; None if there was nothing else."""
 
     def is_own(leaf: BaseException) -> bool:
-        return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is state
+        return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is source
 
     if _is_group(exc):
         return exc.split(is_own)[1]

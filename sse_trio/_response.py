@@ -15,6 +15,7 @@ from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._sources import Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
+from ._stream_source import LiveSource
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -83,6 +84,7 @@ class EventSourceResponse(Response):
         self,
         source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
         | EventReceiveChannel
+        | LiveSource
         | AsyncIterable[Sendable],
         /,
         *args: Unpack[Ts],
@@ -123,7 +125,7 @@ class EventSourceResponse(Response):
             labels=NO_LABELS if labels is None else labels,
             group=group,
         )
-        self._receive_channel, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
+        self._receive_end, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
         self._source = source
         self._called = False
         self.status_code = status_code
@@ -143,7 +145,9 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(scope, send)
         else:
-            stream = Stream(self._options, self._receive_channel, scope, receive, send, self._head(scope))
+            end = self._receive_end
+            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+            stream = Stream(self._options, source, end, scope, receive, send, self._head(scope))
             await stream.serve(self._producers)
         if self.background is not None:
             await self.background()
@@ -161,7 +165,7 @@ class EventSourceResponse(Response):
             await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._receive_channel.close()
+            self._receive_end.close()
             await close_source(self._source)
 
 

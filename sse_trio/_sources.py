@@ -16,6 +16,7 @@ from anyio import move_on_after
 
 from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
 from ._event import Sendable
+from ._stream_source import LiveSource
 
 __all__ = ("OpenSource", "Producer", "Source", "check_producers", "check_source", "open_source")
 
@@ -23,8 +24,8 @@ CLOSE_SECONDS = 5.0
 """How long an async iterable may take to close."""
 
 Producer: TypeAlias = Callable[[], Awaitable[object]]
-Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | AsyncIterable[Sendable]
-OpenSource: TypeAlias = tuple[EventReceiveChannel, list[tuple[Producer, EventSendChannel | None]]]
+Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | LiveSource | AsyncIterable[Sendable]
+OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
 """What is written, and what has to run for it, each with the end that is to be closed when it has returned."""
 
 
@@ -35,7 +36,7 @@ class _Closable(Protocol):
 
 def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for what can't be a source, with what to write instead."""
-    if isinstance(source, AsyncIterable):
+    if isinstance(source, (AsyncIterable, LiveSource)):
         if args:
             name = type(cast("object", source)).__name__
             msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
@@ -80,7 +81,7 @@ def open_source(
 ) -> OpenSource:
     """Bring the source to one form."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
-    if isinstance(source, EventReceiveChannel):
+    if isinstance(source, EventReceiveChannel | LiveSource):
         return source, running
     send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
     if isinstance(source, AsyncIterable):

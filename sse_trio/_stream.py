@@ -31,6 +31,7 @@ from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
 from ._sources import Producer
+from ._stream_source import LiveSource, StreamSource
 from ._ticker import Entry
 from ._writer import Outcome, Writer
 
@@ -71,18 +72,20 @@ class Stream:
         "_commit_at",
         "_connection",
         "_failure",
+        "_head",
+        "_in_scope",
         "_lifetime_at",
         "_options",
         "_parking",
         "_path",
         "_producing",
         "_receive",
-        "_receive_channel",
+        "_receive_end",
         "_rest_scope",
         "_run",
         "_scope",
+        "_source",
         "_stalled",
-        "_state",
         "_watcher",
         "_writer",
         "labels",
@@ -94,7 +97,8 @@ class Stream:
     def __init__(
         self,
         options: StreamOptions,
-        receive_channel: EventReceiveChannel,
+        source: StreamSource,
+        receive_end: EventReceiveChannel | LiveSource,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -105,14 +109,12 @@ class Stream:
         self._path = scope.get("path", "")
         self._connection = find_connection(scope, receive, send)
         self._receive = receive
-        self._receive_channel = receive_channel
-        self._state = state = receive_channel._state  # noqa: SLF001 -- the two are parts of one thing
-        state.loop = run.loop
-        if state.overflow == "close":
-            state.on_overflow = self._overflow
-        state.use_sep(options.sep)
+        self._head = head
+        self._receive_end = receive_end
+        self._source = source
+        source.bind(run.loop, options.sep, self._overflow)
         self._writer = Writer(
-            state,
+            source,
             send,
             head,
             opening=self._opening(),
@@ -124,7 +126,7 @@ class Stream:
         self._scope = CancelScope()
         self._rest_scope: CancelScope | None = None
         self._watcher: DetachedTask | None = None
-        self._producing = False
+        self._producing = self._in_scope = False
         self._client_lost = False
         self._stalled = self._aborted = False
         self._failure: Exception | None = None
@@ -145,13 +147,15 @@ class Stream:
         error: BaseException | None = None
         self._run.add(self)
         try:
-            self._begin(self._run.loop.current_time())
+            self._begin(self._run.loop.current_time(), has_producers=bool(producers))
             try:
                 with self._scope:
-                    if producers and self.reason is None:
-                        self._producing = True
+                    self._in_scope = self.reason is None
+                    if self._producing and self._in_scope:
                         await (self._run_all(producers) if producers[1:] else self._run_producer(*producers.pop()))
-                        self._producing = False
+                    elif self._in_scope:
+                        await self._serve_live()
+                    self._producing = self._in_scope = False
                     if self.reason is None:
                         self._writer.finish()
                     while self.reason is None:
@@ -166,18 +170,27 @@ class Stream:
             self._close()
             await self._call_on_close()
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, *, has_producers: bool) -> None:
         options = self._options
+        self._producing = has_producers
         if options.commit_within is not None:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
         self._run.ticker.schedule(self, self.tick(now))
         self._writer.start()
-        self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
+        if has_producers:
+            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
+
+    async def _serve_live(self) -> None:
+        # There is nothing to run, so this task itself waits for the disconnect.
+        if isinstance(self._receive_end, LiveSource):
+            await self._receive_end.join(self._head)
+        self._writer.finish()  # as soon as the source is at its end
+        await self._watch_disconnect()
 
     def _producers_ended(self, error: BaseException | None) -> None:
-        self._producing = False
+        self._producing = self._in_scope = False
         if error is not None:
             self.end(CloseReason.FAILED if is_failure(error) else CloseReason.CANCELLED)
 
@@ -195,8 +208,8 @@ class Stream:
         try:
             await running
         except BaseException as exc:
-            rest = without_own(exc, self._state)
-            if rest is None and (self.reason is not None or self._state.refusing):
+            rest = without_own(exc, self._source)
+            if rest is None and (self.reason is not None or self._source.refusing):
                 return  # a send that found its stream ended has not failed
             if rest is None or rest is exc:
                 raise
@@ -206,7 +219,7 @@ class Stream:
                 send_channel.close()
 
     async def _watch_disconnect(self) -> None:
-        # Detached: it is in the server's code only, is cancelled when the stream closes, and nobody waits for it.
+        # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
         dropped = 0
         try:
             if self._connection.wait_disconnect is not None:
@@ -230,7 +243,7 @@ class Stream:
             return
         try:
             if not self._client_lost:
-                self._state.refuse_sends()
+                self._source.refuse_sends()
                 if self.reason is CloseReason.FAILED and not self._is_committed():
                     writer.abandon()
                 else:
@@ -262,12 +275,13 @@ class Stream:
 
     def _close(self) -> None:
         reason = self.reason = self.reason or CloseReason.COMPLETED
-        self._state.close_reason = reason
-        self._state.on_overflow = None
-        self._receive_channel.close()
+        self._source.close_reason = reason
+        self._source.unbind()
+        self._receive_end.close()
         self._run.discard(self, reason)
         if self._watcher is not None:
-            self._watcher.cancel()
+            self._run.loop.cancel_detached(self._watcher)
+            self._watcher = None
         self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
@@ -284,7 +298,7 @@ class Stream:
         first = self.reason is None
         if first:
             self.reason = reason
-            self._state.begin_ending(reason)
+            self._source.begin_ending(reason)
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
@@ -303,7 +317,7 @@ class Stream:
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
-        if self._producing:
+        if self._in_scope:
             self._scope.cancel()
         else:
             self._parking.unpark()
@@ -312,7 +326,7 @@ class Stream:
         # Nothing more can be written: senders get an error, and nobody waits for the writer.
         self._client_lost = True
         self._stalled = self._stalled or stalled
-        self._receive_channel.close()
+        self._receive_end.close()
         self._writer.abandon()
         if self._stalled and not self._aborted:
             self._aborted = self._connection.abort()
@@ -362,7 +376,7 @@ class Stream:
         return [event for event in events if event is not None]
 
     def _is_committed(self) -> bool:
-        return self._writer.has_begun or self._state.started or len(self._state.buffer) > 0
+        return self._writer.has_begun or self._source.started or self._source.is_ready()
 
     def _rest_deadline(self) -> float:
         if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
@@ -381,7 +395,7 @@ class Stream:
             self.end(CloseReason.LIFETIME)
         if self._commit_at <= now:
             self._commit_at = math.inf
-            self._state.started = True
+            self._source.started = True
             self._writer.unpark()
         return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
 

@@ -14,18 +14,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from ._channel_state import ChannelState
 from ._loop import DetachedTask, Loop
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from ._connection import ServerConnection
+    from ._stream_source import StreamSource
 
 __all__ = ("Outcome", "Writer")
 
@@ -71,7 +72,7 @@ class Writer:
         "_prefix",
         "_rests_without_task",
         "_send",
-        "_state",
+        "_source",
         "_task",
         "_task_runs",
         "_with_final",
@@ -87,7 +88,7 @@ class Writer:
 
     def __init__(
         self,
-        state: ChannelState,
+        source: StreamSource,
         send: Send,
         head: Message,
         *,
@@ -97,7 +98,7 @@ class Writer:
         owner: WriterOwner,
     ) -> None:
         self._connection = connection
-        self._state = state
+        self._source = source
         self._send = send
         self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
@@ -150,7 +151,8 @@ class Writer:
             self._rests_without_task = False
             self._end(Outcome.ABANDONED)
         elif self._task_runs and self._task is not None:
-            self._task.cancel()  # asyncio would never start a task that is cancelled before, and `outcome` stay None
+            # Only then: asyncio would never start a task that is cancelled before, and `outcome` would stay None.
+            self._loop.cancel_detached(self._task)
 
     def is_parked(self) -> bool:
         """Whether it rests."""
@@ -169,7 +171,7 @@ class Writer:
     async def _run(self) -> None:
         outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
-        self._state.end_waiting(self)
+        self._source.end_waiting(self)
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
         except CLIENT_GONE:
@@ -189,11 +191,11 @@ class Writer:
     def _rest(self) -> None:
         self._task = None
         self._rests_without_task = True
-        self._state.begin_waiting(self)
+        self._source.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
         self.write_began = None
-        self._state.end_waiting(self)
+        self._source.end_waiting(self)
         self.outcome = outcome
         owner, self._owner = self._owner, None  # no circle is left for the collector
         if owner is not None:
@@ -201,56 +203,50 @@ class Writer:
 
     async def _write_until_rest(self) -> Outcome | None:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
-        while not await self._write_due():
+        source = self._source
+        while True:
+            if self._head is not None and (source.started or source.is_ready() or self._may_finish):
+                await self._write_head(self._head)
+            if self._head is None:
+                while body := self._next_body():
+                    await self._write(body)
+                if self._may_finish and source.at_end():
+                    await self._write_last()
+                    return Outcome.FINISHED
             if self._parking is None:
                 return None
-            self._state.begin_waiting(self)
+            source.begin_waiting(self)
             await self._parking.park()
-            self._state.end_waiting(self)
-        return Outcome.FINISHED
+            source.end_waiting(self)
 
-    async def _write_due(self) -> bool:
-        # Writes for as long as there is something to write; True when that was the last.
-        state = self._state
-        if self._head is not None:
-            if not (state.started or len(state.buffer) or state.waiting_sends or self._may_finish):
-                return False
-            await self._write_head(self._head)
-        while True:
-            if batch := state.take_batch():
-                self._pending_ping = b""
-                await self._write_body(batch)
-            elif self._pending_ping:
-                chunk, self._pending_ping = self._pending_ping, b""
-                await self._write_body(chunk)
-            elif self._may_finish and state.at_end():
-                await self._write_last()
-                return True
-            else:
-                return False
+    def _next_body(self) -> bytes:
+        # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
+        body = self._source.take_batch() or self._pending_ping
+        self._pending_ping = b""
+        return body
 
     async def _write_head(self, head: Message) -> None:
         self._head = None  # streams live long
         self.has_begun = True
-        await self._write(head)
+        await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
-        await self._write_body(self._opening + self._state.take_batch())
+        await self._write(self._opening + self._source.take_batch())
 
     async def _write_last(self) -> None:
         if self._last:
-            await self._write_body(self._last)
+            await self._write(self._last)
         if self._with_final:
             self.final_began = True
-            await self._write({"type": self._prefix, "body": b"", "more_body": False})
+            await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
-    async def _write_body(self, body: bytes) -> None:
-        await self._write({"type": self._prefix, "body": body, "more_body": True})
+    def _write(self, body: bytes) -> Coroutine[Any, Any, None]:
+        return self._send_timed({"type": self._prefix, "body": body, "more_body": True})
 
-    async def _write(self, message: Message) -> None:
+    async def _send_timed(self, message: Message) -> None:
         self.idle_since = None
         self.write_began = self._current_time()
         await self._send(message)

@@ -97,6 +97,11 @@ class MemoryStore(OpenedOnce):
         await cancel_shielded_checkpoint()
         return ids
 
+    def append_nowait(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
+        """``append``, at once and without a checkpoint: there is nothing here to wait for."""
+        self._check_open()
+        return self._append_keyed(check_items(items), check_key(key))
+
     def _append_keyed(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
         now = current_time()
         if key is None:

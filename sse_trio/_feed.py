@@ -1,0 +1,114 @@
+# A feed: the latest events of one choice of topics, as bytes, with the subscribers that read along in it.
+#
+# Rule 1: an event is encoded once, for all feeds and all subscribers. A subscriber is a cursor: the number, counted
+#         since the feed was made, of the next entry that it will take.
+# Rule 2: it holds every event newer than `floor`, in order, and nothing older. Who has to go on from before `floor`
+#         reads the store; so what the ring lets go of nobody loses.
+# Rule 3: a batch is joined once for all who are at the same place, which nearly all of them are.
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from ._channel_state import Receiver
+from ._store import EventId, StoredEvent
+
+__all__ = ("Feed",)
+
+
+class Feed:
+    """A ring of events for all subscribers of the same topics."""
+
+    __slots__ = (
+        "_batch",
+        "_batch_from",
+        "_chunks",
+        "_events",
+        "_first",
+        "_max_bytes",
+        "_max_events",
+        "_sequences",
+        "_size",
+        "floor",
+        "subscribers",
+        "waiting",
+    )
+
+    def __init__(self, floor: EventId, max_events: int, max_bytes: int) -> None:
+        self.floor = floor
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._first = 0
+        self._size = 0
+        self._events: list[StoredEvent] = []
+        self._chunks: list[bytes] = []
+        self._sequences: list[int] = []
+        self._batch = b""
+        self._batch_from = -1
+        self.subscribers = 0
+        # Who waits for the next event. A dict, for its order and for leaving it again at once.
+        self.waiting: dict[Receiver, None] = {}
+
+    @property
+    def end(self) -> int:
+        """The cursor of one who has taken everything."""
+        return self._first + len(self._chunks)
+
+    def append(self, event: StoredEvent, chunk: bytes) -> None:
+        """Add the next event, and let go of the oldest when there are too many."""
+        self._events.append(event)
+        self._chunks.append(chunk)
+        self._sequences.append(event.id.sequence)
+        self._size += len(chunk)
+        self._batch_from = -1
+        # In blocks: to take one off the front of a list costs as much as to take many.
+        if len(self._chunks) >= 2 * self._max_events:
+            self._let_go(len(self._chunks) - self._max_events)
+        while self._size > self._max_bytes and len(self._chunks) > 1:
+            self._let_go((len(self._chunks) + 1) // 2)
+
+    def reset(self, floor: EventId) -> None:
+        """Hold nothing: what was here may not be all there was. Everybody has to go on from the store."""
+        if self._chunks:
+            self._let_go(len(self._chunks))
+        self._first += 1  # nobody's cursor is at the end any more
+        self.floor = floor
+
+    def _let_go(self, count: int) -> None:
+        self.floor = self._events[count - 1].id
+        self._size -= sum(map(len, self._chunks[:count]))
+        self._first += count
+        del self._events[:count], self._chunks[:count], self._sequences[:count]
+
+    def has_lost(self, cursor: int) -> bool:
+        """Whether the entry that the cursor names was let go of."""
+        return cursor < self._first
+
+    def cursor_after(self, sequence: int) -> int:
+        """Return the cursor of one who has seen everything up to this sequence."""
+        return self._first + bisect_right(self._sequences, sequence)
+
+    def oldest_cursor(self) -> int:
+        """Return the cursor of the oldest event that is held."""
+        return self._first
+
+    def sequence_at(self, cursor: int) -> int:
+        """Return the sequence of the entry at the cursor, which is not the end."""
+        return self._sequences[cursor - self._first]
+
+    def last_id(self) -> EventId:
+        """Return the id of the newest event, or of the newest before the oldest."""
+        return self._events[-1].id if self._events else self.floor
+
+    def batch(self, cursor: int) -> bytes:
+        """Return the bytes of everything from the cursor on."""
+        if cursor != self._batch_from:
+            start = cursor - self._first
+            chunks = self._chunks
+            self._batch = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
+            self._batch_from = cursor
+        return self._batch
+
+    def events(self, cursor: int) -> list[StoredEvent]:
+        """Return the events from the cursor on."""
+        return self._events[cursor - self._first :]

@@ -1,0 +1,347 @@
+# The hub: what is published to a topic reaches every subscriber of it, in the same order, each event once.
+#
+# Rule 1: the store is the truth. It gives the ids and keeps the events; the hub hands on what the store has, to
+#         everybody who is in position, and to nobody anything else.
+# Rule 2: one task for each hub reads what is new (one follower a process), one calls the readers. A store of this
+#         process alone needs no follower: what it has just appended is handed on in publish() itself.
+# Rule 3: readers are called in the pass after the one that published, and so many at a time. A burst published in one
+#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop.
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol, cast, final, get_args, runtime_checkable
+
+from anyio import create_task_group, sleep
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from ._errors import StoreUnavailableError
+from ._event import Sendable, as_event
+from ._failures import collapse
+from ._feed import Feed
+from ._loop import current_loop
+from ._store import EventId, EventStore, Page, StoredEvent, pack_event
+from ._subscription import Filter, HubOverflow, Subscription
+from ._topics import TopicFilter, check_topic
+
+__all__ = ("Hub", "HubStatistics", "open_hub")
+
+CALLED_AT_ONCE = 200
+"""Readers called before others get a turn: about three milliseconds of their writes."""
+SLICE_EVENTS = 256
+SLICE_SECONDS = 0.001
+RETRY_SECONDS = 0.25
+"""How long a reader waits that found its store down. A follower, which notices by itself, is the store's."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubStatistics:
+    """A snapshot of a hub."""
+
+    name: str
+    """As given to open_hub()."""
+    subscribers: int
+    """Subscriptions that are in position, or getting there."""
+    feeds: int
+    """Different choices of topics among them, each with a ring of its own."""
+    published: int
+    """Events published here."""
+    delivered: int
+    """Events handed to subscribers, one for each of them."""
+    dropped: int
+    """Events that subscribers with ``overflow="drop_oldest"`` missed."""
+    resumes: int
+    """How often a subscriber fell behind the ring and went on from the store."""
+    gaps: int
+    """How often a subscriber had to be told that events are gone."""
+
+
+@runtime_checkable
+class _LocalStore(Protocol):
+    def append_nowait(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None) -> list[EventId]: ...
+
+
+@final
+class Hub:
+    """Topics, publishers and subscribers. Made by :func:`open_hub`."""
+
+    __slots__ = (
+        "_changed",
+        "_exact",
+        "_feeds",
+        "_max_bytes",
+        "_max_events",
+        "_name",
+        "_nursery",
+        "_parking",
+        "_position",
+        "_prefixed",
+        "_published",
+        "_slice_end",
+        "_slice_events",
+        "_store",
+        "_subscriptions",
+        "delivered",
+        "dropped",
+        "gaps",
+        "resumes",
+    )
+
+    def __init__(self, store: EventStore, name: str, max_events: int, max_bytes: int, nursery: TaskGroup) -> None:
+        self._store = store
+        self._name = name
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._nursery = nursery
+        self._position = EventId(store.epoch, 0)
+        self._feeds: dict[TopicFilter, Feed] = {}
+        self._exact: dict[str, list[Feed]] = {}
+        self._prefixed: list[tuple[TopicFilter, Feed]] = []
+        self._changed: dict[Feed, None] = {}
+        self._parking = current_loop().new_parking()
+        self._subscriptions: set[Subscription] = set()
+        self._published = 0
+        self._slice_events = 0
+        self._slice_end = 0.0
+        self.delivered = self.dropped = self.resumes = self.gaps = 0
+
+    async def publish(self, topic: str, event: Sendable, *, key: tuple[str, int] | None = None) -> EventId:
+        """Publish one event, as ``send()`` takes them, and return the id that it got.
+
+        Returns when it is kept as safely as the store says. Subscribers get it soon after.
+
+        Checkpoint: with a store that has to wait, always; with ``MemoryStore`` once in a slice of 256 events or a
+        millisecond. Cancellation: the outcome is unknown; with ``key``, a number counted up by each producer, it is
+        safe to publish the same again.
+
+        Raises:
+            ValueError, TypeError: the event is not legal, or has an id; the topic is none. The caller's fault.
+            StoreUnavailableError: the store is down; the outcome is unknown.
+        """
+        return (await self.publish_many([(topic, event)], key=key))[0]
+
+    async def publish_many(
+        self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
+    ) -> list[EventId]:
+        """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
+        items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in events]
+        self._published += len(items)
+        if not isinstance(self._store, _LocalStore):
+            return await self._store.append(items, key=key)
+        if self._slice_is_used_up(len(items)):
+            await checkpoint()
+        ids = self._store.append_nowait(items, key=key)
+        if ids and ids[0].sequence > self._position.sequence:  # else a key that was used before
+            self._hand_on([StoredEvent(id_, *item) for id_, item in zip(ids, items, strict=True)])
+        return ids
+
+    def subscribe(
+        self,
+        *topics: str,
+        after: str | None = None,
+        replay: int | None = None,
+        overflow: HubOverflow = "resume",
+        filter: Filter | None = None,  # noqa: A002 -- what it is
+    ) -> Subscription:
+        """Return a subscription: the source of a response, or an async context manager to receive from.
+
+        Args:
+            topics: exact topics, ``prefix/*`` for all below a prefix, or ``*``.
+            after: the client's last event id, of ``last_event_id(request)``. Everything newer is sent. An event
+                ``gap`` comes first if some of that is gone, with ``{"after": ..., "oldest": ...}`` as its data.
+            replay: for a client without an ``after``, how many of the latest events it is sent first.
+            overflow: what happens to a subscriber that falls behind the ring. ``"resume"``: it goes on from the
+                store, and misses nothing that is kept. ``"drop_oldest"``: it misses what the ring let go of.
+                ``"close"``: its stream ends (``CloseReason.KICKED``), and the client reconnects by itself.
+            filter: called with topic and event, for each subscriber and event; false leaves it out.
+
+        Raises:
+            ValueError, TypeError: an argument that makes no sense.
+        """
+        if overflow not in get_args(HubOverflow):
+            msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, get_args(HubOverflow)))}"
+            raise ValueError(msg)
+        if replay is not None and (not isinstance(cast("object", replay), int) or replay < 0):
+            msg = f"replay={replay!r} must be a number of events, 0 or more"
+            raise ValueError(msg)
+        return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
+
+    def statistics(self) -> HubStatistics:
+        """Return a snapshot of the hub."""
+        return HubStatistics(
+            name=self._name,
+            subscribers=len(self._subscriptions),
+            feeds=len(self._feeds),
+            published=self._published,
+            delivered=self.delivered,
+            dropped=self.dropped,
+            resumes=self.resumes,
+            gaps=self.gaps,
+        )
+
+    # --- for subscriptions
+
+    def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
+        """Return the feed of these topics, which from now on holds every event."""
+        self._subscriptions.add(subscription)
+        feed = self._feeds.get(topics)
+        if feed is None:
+            feed = self._feeds[topics] = Feed(self._position, self._max_events, self._max_bytes)
+            for topic in topics.exact:
+                self._exact.setdefault(topic, []).append(feed)
+            if topics.prefixes:
+                self._prefixed.append((topics, feed))
+        feed.subscribers += 1
+        return feed
+
+    def leave(self, subscription: Subscription, topics: TopicFilter, feed: Feed) -> None:
+        """Undo one enter()."""
+        self._subscriptions.discard(subscription)
+        feed.subscribers -= 1
+        if feed.subscribers:
+            return
+        del self._feeds[topics]
+        for topic in topics.exact:
+            self._exact[topic].remove(feed)
+            if not self._exact[topic]:
+                del self._exact[topic]
+        if topics.prefixes:
+            self._prefixed.remove((topics, feed))
+
+    async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
+        """Read the store."""
+        return await self._store.read(topics, after)
+
+    async def read_last(self, topics: TopicFilter, count: int) -> Page:
+        """Read the newest events of the store."""
+        return await self._store.read_last(topics, count)
+
+    def start_reading(self, subscription: Subscription, after: EventId | Page) -> None:
+        """Have the subscription read on in the hub's nursery."""
+        self._nursery.start_soon(subscription.read_on, after)
+
+    async def read_patiently(self, topics: TopicFilter, after: EventId | Page) -> Page:
+        """Read the store, again and again while it is down."""
+        while True:
+            try:
+                return await self._store.read(topics, after)
+            except StoreUnavailableError:
+                await sleep(RETRY_SECONDS)
+
+    # --- handing on
+
+    def _slice_is_used_up(self, count: int) -> bool:
+        now = perf_counter()
+        self._slice_events += count
+        if not self._slice_end or (self._slice_events < SLICE_EVENTS and now < self._slice_end):
+            self._slice_end = self._slice_end or now + SLICE_SECONDS
+            return False
+        self._slice_end = 0.0
+        self._slice_events = 0
+        return True
+
+    def _hand_on(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            feeds = [feed for topics, feed in self._prefixed if topics.matches(event.topic)]
+            feeds += self._exact.get(event.topic, ())
+            if feeds:
+                chunk = event.encode()
+                for feed in feeds:
+                    feed.append(event, chunk)
+                    self._changed[feed] = None
+        self._position = events[-1].id
+        if self._changed:
+            self._parking.unpark()
+
+    async def _follow(self) -> None:
+        async with self._store.follow(self._position) as pages:
+            async for page in pages:
+                if page.gap is not None:
+                    self._lose_position(page.trimmed_to)
+                if page.events:
+                    self._hand_on(page.events)
+
+    def _lose_position(self, floor: EventId) -> None:
+        # Events are gone that nobody here has seen. What each subscriber missed the store knows.
+        self._position = floor
+        for feed in self._feeds.values():
+            feed.reset(floor)
+            self._changed[feed] = None
+        self._parking.unpark()
+
+    async def _call_readers(self) -> None:
+        while True:
+            self._slice_end = 0.0
+            self._slice_events = 0
+            while self._changed:
+                feed = next(iter(self._changed))
+                del self._changed[feed]
+                await _call_all(feed)
+            await self._parking.park()
+
+    # --- for open_hub()
+
+    async def start(self) -> None:
+        """Take up position at the end of what the store has, and start the tasks."""
+        page = await self._store.read_last(TopicFilter("*"), 0)
+        self._position = page.tip
+        if not isinstance(self._store, _LocalStore):
+            self._nursery.start_soon(self._follow)
+        self._nursery.start_soon(self._call_readers)
+
+    def close(self) -> None:
+        """End every subscription, when what it has is taken."""
+        for subscription in [*self._subscriptions]:
+            subscription.refuse_sends()
+
+
+async def _call_all(feed: Feed) -> None:
+    waiting = [*feed.waiting]
+    feed.waiting.clear()
+    for begin in range(0, len(waiting), CALLED_AT_ONCE):
+        if begin:
+            await checkpoint()
+        for receiver in waiting[begin : begin + CALLED_AT_ONCE]:
+            receiver.unpark()
+
+
+@asynccontextmanager
+async def open_hub(
+    store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
+) -> AsyncGenerator[Hub]:
+    """Open a hub: ``async with open_hub() as hub``, in the lifespan of the application.
+
+    Args:
+        store: where events are kept; it is entered and left with the hub. Default: ``MemoryStore()``.
+        name: for statistics.
+        max_ring_events, max_ring_bytes: how much of the latest is kept as bytes, for each choice of topics that
+            somebody subscribes to. Who is further behind than that reads the store.
+
+    When it is left, subscriptions end, and streams made from them complete.
+
+    Raises:
+        StoreUnavailableError: the store is down at the start.
+    """
+    if store is None:
+        from .stores.memory import MemoryStore  # noqa: PLC0415 -- not every application has a hub, or SQLite
+
+        store = MemoryStore()
+    try:
+        async with store as opened, create_task_group() as nursery:
+            hub = Hub(opened, name, max_ring_events, max_ring_bytes, nursery)
+            await hub.start()
+            try:
+                yield hub
+            finally:
+                hub.close()
+                nursery.cancel_scope.cancel()
+    except BaseException as exc:
+        alone = collapse(exc)
+        if alone is exc:
+            raise
+        raise alone from None

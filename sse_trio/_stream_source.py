@@ -1,0 +1,71 @@
+# What a stream is made from, as its writer sees it: the state of a channel, or a subscription to a hub.
+#
+# Rule 1: it says what there is to write and calls its receivers when that changes. It never writes.
+# Rule 2: everything here but `join` is synchronous: the writer takes what is there between two of its sends.
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from starlette.types import Message
+
+    from ._channel_state import Receiver
+    from ._loop import Loop
+    from ._reason import CloseReason
+
+__all__ = ("LiveSource", "StreamSource")
+
+
+class StreamSource(Protocol):
+    """What a writer writes."""
+
+    started: bool
+    """Whether the head may be sent without an event."""
+    refusing: bool
+    """Whether nothing more is taken in."""
+    close_reason: CloseReason | None
+
+    def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
+        """Belong to a stream: its loop, its line end, and what to call when the receiver fell too far behind."""
+
+    def unbind(self) -> None:
+        """Belong to no stream any more."""
+
+    def is_ready(self) -> bool:
+        """Whether there is an event to write."""
+        ...
+
+    def take_batch(self) -> bytes:
+        """Remove all that there is to write now, and return its bytes joined; b"" for nothing."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether everything was taken and nothing can come."""
+        ...
+
+    def begin_waiting(self, waiting: Receiver) -> None:
+        """Call this receiver when there is an event, or the end."""
+
+    def end_waiting(self, waiting: Receiver) -> None:
+        """Call it no more."""
+
+    def begin_ending(self, reason: CloseReason) -> None:
+        """The stream is about to end."""
+
+    def refuse_sends(self) -> None:
+        """Take in nothing more: what is there is still to be written, and then comes the end."""
+
+
+class LiveSource(StreamSource, ABC):
+    """One that has to be joined before it can be written, and has no producers of its own."""
+
+    @abstractmethod
+    async def join(self, head: Message) -> None:
+        """Get into position: read what was missed. May add headers to the head. What it raises, the response does."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take in nothing more, and let go of everything."""

@@ -1,0 +1,389 @@
+# A subscription: one subscriber's place in a hub, as something that a stream is made from, or that is received from.
+#
+# Rule 1: register live first, then read history, then drop what was seen: an event is never missed and never doubled,
+#         because the ring holds everything since the subscription was entered (_feed.py, rule 2).
+# Rule 2: it holds a cursor, and at most one page of history. Who falls so far behind that the ring has let go of its
+#         place goes on from the store by id, as at the start ("resume"), or pays for it in another way that it chose.
+# Rule 3: a gap is what the store says it is, when it says it, once.
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
+
+from anyio import ClosedResourceError, EndOfStream
+
+from ._channel_state import WaitingReceive
+from ._event import ServerSentEvent
+from ._feed import Feed
+from ._loop import Loop, current_loop
+from ._store import EventId, Page, StoredEvent
+from ._stream_source import LiveSource
+from ._topics import TopicFilter
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from starlette.types import Message
+    from typing_extensions import Self
+
+    from ._channel_state import Receiver
+    from ._reason import CloseReason
+
+__all__ = ("Filter", "HubOverflow", "SubscribedHub", "Subscription")
+
+HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
+Filter: TypeAlias = Callable[[str, ServerSentEvent], bool]
+
+GAP_HEADER = b"event-stream-gap"
+
+
+class SubscribedHub(Protocol):
+    """What a subscription asks of its hub."""
+
+    delivered: int
+    dropped: int
+    resumes: int
+    gaps: int
+
+    def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
+        """Return the feed of these topics, which from now on holds every event."""
+        ...
+
+    def leave(self, subscription: Subscription, topics: TopicFilter, feed: Feed) -> None:
+        """Undo one enter()."""
+
+    async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
+        """Read the store. What it raises, this raises."""
+        ...
+
+    async def read_patiently(self, topics: TopicFilter, after: EventId | Page) -> Page:
+        """Read the store, again and again while it is down."""
+        ...
+
+    async def read_last(self, topics: TopicFilter, count: int) -> Page:
+        """Read the newest events of the store."""
+        ...
+
+    def start_reading(self, subscription: Subscription, after: EventId | Page) -> None:
+        """Have `subscription.read_on(after)` run in the hub's nursery."""
+
+
+@final
+class Subscription(LiveSource):
+    """Events of some topics of a hub. Made by ``Hub.subscribe()``.
+
+    The source of a response: ``EventSourceResponse(hub.subscribe("prices"))``. Or by itself::
+
+        async with hub.subscribe("prices") as subscription:
+            async for event in subscription:
+                ...
+
+    It is used once. Entering it reads history, and raises what the store raises.
+    """
+
+    __slots__ = (
+        "_after",
+        "_closed",
+        "_cursor",
+        "_feed",
+        "_filter",
+        "_hub",
+        "_last",
+        "_live",
+        "_loop",
+        "_on_overflow",
+        "_overflow",
+        "_pending",
+        "_reader_waits",
+        "_receiver",
+        "_replay",
+        "_sep",
+        "_skip_to",
+        "_topics",
+        "_unread",
+        "close_reason",
+        "refusing",
+        "started",
+    )
+
+    def __init__(
+        self,
+        hub: SubscribedHub,
+        topics: TopicFilter,
+        *,
+        after: str | None,
+        replay: int,
+        overflow: HubOverflow,
+        keep: Filter | None,
+    ) -> None:
+        self._hub = hub
+        self._topics = topics
+        self._after = after
+        self._replay = replay
+        self._overflow: HubOverflow = overflow
+        self._filter = keep
+        self._feed: Feed | None = None
+        self._cursor = 0
+        self._skip_to = -1
+        self._last = EventId("", -1)
+        self._live = self._closed = False
+        self._pending: list[StoredEvent | ServerSentEvent] = []
+        self._unread: deque[ServerSentEvent] | None = None
+        self._receiver: Receiver | None = None
+        self._reader_waits: Callable[[], None] | None = None
+        self._loop: Loop | None = None
+        self._sep = "\n"
+        self._on_overflow: Callable[[], None] | None = None
+        self.started = self.refusing = False
+        self.close_reason: CloseReason | None = None
+
+    # --- getting into position, and back into it
+
+    async def join(self, head: Message) -> None:
+        """Register, and read the first page of history: what it has to say of a gap is a header too."""
+        if self._feed is not None or self._closed:
+            msg = "a subscription is used once; call hub.subscribe() for each stream"
+            raise RuntimeError(msg)
+        self._feed = feed = self._hub.enter(self, self._topics)
+        if self._after is not None:
+            page = await self._hub.read(self._topics, EventId.parse(self._after))
+        elif self._replay:
+            page = await self._hub.read_last(self._topics, self._replay)
+        else:
+            self._go_live(feed.last_id())
+            return
+        if page.gap is not None:
+            head["headers"].append((GAP_HEADER, _latin1(page.gap.after)))
+        if not self._take_page(page):
+            self._hub.start_reading(self, page)
+
+    async def read_on(self, after: EventId | Page) -> None:
+        """Read page by page until the ring goes on from there. Runs in the hub's nursery."""
+        while not self._closed:
+            while self._pending and not self._closed:
+                await self._wait_taken()
+            page = await self._hub.read_patiently(self._topics, after)
+            if self._closed or self._take_page(page):
+                return
+            after = page
+
+    def _take_page(self, page: Page) -> bool:
+        # Whether that was all that is not in the ring.
+        if page.gap is not None:
+            self._hub.gaps += 1
+            gap = {"after": str(page.gap.after), "oldest": None if page.gap.oldest is None else str(page.gap.oldest)}
+            # With the id of what was trimmed last: a client that gets no further is told of this gap once.
+            self._pending.append(ServerSentEvent.json(gap, event="gap", id=str(page.trimmed_to)))
+        self._pending.extend(page.events)
+        feed = self._feed
+        complete = (
+            feed is not None
+            and page.next == page.tip
+            and page.next.epoch == feed.floor.epoch
+            and page.next.sequence >= feed.floor.sequence
+        )
+        if complete:
+            self._go_live(page.next)
+        self._call()
+        return complete
+
+    def _go_live(self, last: EventId) -> None:
+        assert self._feed is not None
+        self._last = last
+        self._skip_to = last.sequence
+        self._cursor = self._feed.cursor_after(last.sequence)
+        self._live = True
+
+    async def _wait_taken(self) -> None:
+        parking = current_loop().new_parking()
+        self._reader_waits = parking.unpark
+        try:
+            await parking.park()
+        finally:
+            self._reader_waits = None
+
+    def _fell_behind(self, feed: Feed) -> bool:
+        # Whether it can go on at the oldest event of the ring.
+        if self._overflow == "drop_oldest":
+            lost = feed.oldest_cursor() - self._cursor
+            self._hub.dropped += lost
+            self._cursor += lost
+            return True
+        self._live = False
+        if self._overflow == "resume":
+            self._hub.resumes += 1
+            self._hub.start_reading(self, self._last)
+        else:
+            self.refuse_sends()
+            if self._on_overflow is not None:
+                self._on_overflow()
+        return False
+
+    # --- as a source
+
+    def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
+        """Belong to a stream."""
+        self._loop = loop
+        self._sep = sep
+        self._on_overflow = on_overflow if self._overflow == "close" else None
+
+    def unbind(self) -> None:
+        """Belong to no stream any more."""
+        self._on_overflow = None
+
+    def is_ready(self) -> bool:
+        """Whether there is an event to write."""
+        return bool(self._pending) or (self._live and self._feed is not None and self._cursor < self._feed.end)
+
+    def take_batch(self) -> bytes:
+        """Remove all that there is now and return its bytes."""
+        feed = self._feed
+        if self._pending or self._filter is not None or self._sep != "\n" or feed is None:
+            return b"".join([event.encode(self._sep) for event in self._take_events()])
+        if not self._place(feed):
+            return b""
+        cursor, self._cursor = self._cursor, feed.end
+        self._last = feed.last_id()
+        self._hub.delivered += self._cursor - cursor
+        return feed.batch(cursor)
+
+    def _take_events(self) -> list[StoredEvent | ServerSentEvent]:
+        if self._pending:
+            taken, self._pending = self._pending, []
+            if self._reader_waits is not None:
+                self._reader_waits()
+        elif self._feed is not None and self._place(self._feed):
+            taken = [*self._feed.events(self._cursor)]
+            self._cursor = self._feed.end
+            self._last = self._feed.last_id()
+        else:
+            return []
+        if self._filter is not None:
+            taken = [event for event in taken if self._wants(event)]
+        self._hub.delivered += len(taken)
+        return taken
+
+    def _wants(self, event: StoredEvent | ServerSentEvent) -> bool:
+        assert self._filter is not None
+        return isinstance(event, ServerSentEvent) or self._filter(event.topic, event.event)
+
+    def _place(self, feed: Feed) -> bool:
+        # Put the cursor where there is an event to take; False when there is none, or not here.
+        if not self._live or self._cursor == feed.end:
+            return False
+        if feed.has_lost(self._cursor) and not self._fell_behind(feed):
+            return False
+        if self._skip_to >= 0 and self._cursor < feed.end:
+            if feed.sequence_at(self._cursor) <= self._skip_to:
+                self._cursor = feed.cursor_after(self._skip_to)  # it was read from the store already
+            else:
+                self._skip_to = -1
+        return self._cursor < feed.end
+
+    def at_end(self) -> bool:
+        """Whether everything was taken and nothing can come."""
+        return self.refusing and not self.is_ready()
+
+    def begin_waiting(self, waiting: Receiver) -> None:
+        """Call this receiver when there is an event, or the end."""
+        self._receiver = waiting
+        if self._feed is not None:
+            self._feed.waiting[waiting] = None
+
+    def end_waiting(self, waiting: Receiver) -> None:
+        """Call it no more."""
+        self._receiver = None
+        if self._feed is not None:
+            self._feed.waiting.pop(waiting, None)
+
+    def _call(self) -> None:
+        if self._receiver is not None:
+            self._receiver.unpark()
+
+    def begin_ending(self, reason: CloseReason) -> None:
+        """The stream is about to end."""
+        self.close_reason = reason
+
+    def refuse_sends(self) -> None:
+        """Take in nothing more: the hub is closing, or the stream."""
+        self.refusing = True
+        self._call()
+
+    def close(self) -> None:
+        """Let go of everything. Not a checkpoint. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = self.refusing = True
+        self._live = False
+        self._pending.clear()
+        self._call()
+        if self._reader_waits is not None:
+            self._reader_waits()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            if self._receiver is not None:
+                feed.waiting.pop(self._receiver, None)
+            self._hub.leave(self, self._topics, feed)
+
+    # --- by itself
+
+    async def __aenter__(self) -> Self:
+        await self.join({"headers": []})
+        self._unread = deque()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def receive(self) -> ServerSentEvent:
+        """Return the next event, with its id, waiting while there is none.
+
+        A checkpoint only when it waits. Cancellation: atomic. When it raises, no event was taken.
+
+        Raises:
+            EndOfStream: the hub was closed. (``async for`` just ends.)
+            ClosedResourceError: the subscription is not entered, or was left. The caller's fault.
+        """
+        if self._unread is None or self._closed:
+            msg = "a subscription is received from inside of `async with hub.subscribe(...) as subscription`"
+            raise ClosedResourceError(msg)
+        while not self._unread:
+            self._unread.extend(_event_of(event) for event in self._take_events())
+            if self._unread:
+                break
+            if self.at_end():
+                raise EndOfStream
+            await self._wait_readable()
+        return self._unread.popleft()
+
+    async def _wait_readable(self) -> None:
+        parking = current_loop().new_parking()
+        waiting = WaitingReceive(self, parking)
+        self.begin_waiting(waiting)
+        try:
+            await parking.park()
+        finally:
+            self.end_waiting(waiting)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        try:
+            return await self.receive()
+        except EndOfStream:
+            raise StopAsyncIteration from None
+
+
+def _event_of(event: StoredEvent | ServerSentEvent) -> ServerSentEvent:
+    return event if isinstance(event, ServerSentEvent) else event.event
+
+
+def _latin1(after: EventId) -> bytes:
+    # A client may have sent anything as its id; in a header of ours goes only what can stand there.
+    text = str(after)
+    return text.encode() if text.isascii() and text.isprintable() else b"?"
