@@ -330,7 +330,11 @@ class Subscription(LiveSource):
     # --- by itself
 
     async def __aenter__(self) -> Self:
-        await self.join({"headers": []})
+        try:
+            await self.join({"headers": []})
+        except BaseException:
+            self.close()
+            raise
         self._unread = deque()
         return self
 
