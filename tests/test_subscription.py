@@ -7,7 +7,6 @@ import pytest
 
 from sse_trio import open_hub
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
 
@@ -38,3 +37,13 @@ async def test_a_store_that_is_down_fails_the_join(make_remote_store):
             async with hub.subscribe("a", after="x"):
                 pass
         assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
+
+
+async def test_history_that_is_all_filtered_out_holds_nothing_up():
+    """What was published since history was read is written at once, also when the filter leaves nothing of history."""
+    async with open_hub() as hub:
+        (start, *_) = await publish(hub, "0", "1", "2")
+        async with hub.subscribe("a", after=start, filter=lambda _, event: event.data == "3") as subscription:
+            (new,) = await publish(hub, "3")
+            assert subscription.take_batch() == f"id: {new}\ndata: 3\n\n".encode()
+            assert subscription.take_batch() == b""
