@@ -138,7 +138,8 @@ class Subscription(LiveSource):
         self._sep = "\n"
         self._is_plain = False
         self._on_overflow: Callable[[], None] | None = None
-        self.started = self.refusing = False
+        self.started: bool = False
+        self.refusing: bool = False
         self.close_reason: CloseReason | None = None
 
     # --- getting into position, and back into it
@@ -341,7 +342,8 @@ class Subscription(LiveSource):
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self._closed:
             return
-        self._closed = self.refusing = True
+        self._closed = True
+        self.refusing = True
         self._live = False
         self._pending.clear()
         self._call()
