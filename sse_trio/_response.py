@@ -110,6 +110,7 @@ class EventSourceResponse(Response):
         group: StreamGroup | None = None,
     ) -> None:
         check_source(source, args)
+        producers = tuple(producers)
         check_producers(producers)
         self._options = StreamOptions(
             ping=ping,
@@ -130,7 +131,7 @@ class EventSourceResponse(Response):
         self._source = source
         # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
         self._open: Callable[[], OpenSource] | None = partial(
-            open_source, source, args, tuple(producers), max_buffer_size, max_buffer_bytes
+            open_source, source, args, producers, max_buffer_size, max_buffer_bytes
         )
         self.status_code = status_code
         self.background = background
