@@ -116,7 +116,7 @@ class GroupRun:
         if self.signals is not None:
             self.signals.uninstall()
         for watcher in self.watchers.values():
-            watcher.cancel()
+            self.loop.cancel_detached(watcher)
         self.watchers.clear()
         self.empty.set()
 

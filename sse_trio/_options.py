@@ -58,4 +58,3 @@ class StreamOptions:
         if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
             msg = f"group must be a StreamGroup, not {type(self.group).__name__}"
             raise TypeError(msg)
-

@@ -283,7 +283,8 @@ class Stream:
         self._receive_end.close()
         self._run.ticker.discard(self)
         if self._watcher is not None:
-            self._watcher.cancel()
+            self._run.loop.cancel_detached(self._watcher)
+            self._watcher = None
         self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)

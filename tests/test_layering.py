@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_options"}),
     frozenset({"_stream"}),
     frozenset({"_response"}),
-    frozenset({"stores", "_reconnect", "_interruptible", "_request"}),
+    frozenset({"stores", "_reconnect", "_interruptible", "_request", "_output"}),
     frozenset({"_event_source", "_hub"}),
     frozenset({"client"}),
     frozenset({"__init__"}),
@@ -69,7 +69,7 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "httpx": frozenset({"client", "_event_source", "_request", "_interruptible", "_reconnect", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
-    "typer": frozenset({"_cli"}),
+    "typer": frozenset({"_cli", "_output"}),
     "pydantic_core": frozenset({"_json"}),
 }
 
