@@ -268,20 +268,28 @@ class Subscription(LiveSource):
         return feed.join(cursor)
 
     def _take_events(self) -> list[StoredEvent | ServerSentEvent]:
+        taken = self._take_wanted()
+        while not taken and self.is_ready():  # nobody else would look for what is behind what nobody wanted
+            taken = self._take_wanted()
+        self._hub.delivered += len(taken)
+        return taken
+
+    def _take_wanted(self) -> list[StoredEvent | ServerSentEvent]:
+        taken = self._take_unfiltered()
+        return taken if self._filter is None else [event for event in taken if self._wants(event)]
+
+    def _take_unfiltered(self) -> list[StoredEvent | ServerSentEvent]:
         if self._pending:
             taken, self._pending = self._pending, []
             if self._reader_waits is not None:
                 self._reader_waits()
-        elif self._feed is not None and self._place(self._feed):
-            taken = [*self._feed.events(self._cursor)]
-            self._cursor = self._feed.end
-            self._last = self._feed.last
-        else:
+            return taken
+        feed = self._feed
+        if feed is None or not self._place(feed):
             return []
-        if self._filter is not None:
-            taken = [event for event in taken if self._wants(event)]
-        self._hub.delivered += len(taken)
-        return taken
+        cursor, self._cursor = self._cursor, feed.end
+        self._last = feed.last
+        return [*feed.events(cursor)]
 
     def _wants(self, event: StoredEvent | ServerSentEvent) -> bool:
         assert self._filter is not None
@@ -348,7 +356,11 @@ class Subscription(LiveSource):
     # --- by itself
 
     async def __aenter__(self) -> Self:
-        await self.join({"headers": []})
+        try:
+            await self.join({"headers": []})
+        except BaseException:
+            self.close()
+            raise
         self._unread = deque()
         return self
 
