@@ -129,7 +129,7 @@ class Writer:
     def start(self) -> None:
         """Write whenever there is something to write."""
         self._rest()
-        if self._parking is not None:
+        if self._parking is not None or self._source.started or self._source.is_ready():
             self.unpark()
 
     def ping(self, chunk: bytes) -> None:
