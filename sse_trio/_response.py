@@ -17,6 +17,7 @@ from ._reason import CloseReason
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
 from ._stream_source import LiveSource
+from ._writer import CLIENT_GONE
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -166,6 +167,8 @@ class EventSourceResponse(Response):
         try:
             await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except CLIENT_GONE:
+            pass
         finally:
             if isinstance(self._source, EventReceiveChannel | LiveSource):
                 self._source.close()

@@ -148,6 +148,17 @@ async def test_head_request_closes_the_channel() -> None:
         await send_channel.send("event")
 
 
+@pytest.mark.parametrize("error", [OSError, BrokenResourceError])
+async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> None:
+    """A client that has gone in the meantime is no error for HEAD either."""
+    send_channel, receive_channel = open_event_channel()
+    async with open_test_stream(EventSourceResponse(receive_channel), method="HEAD", wait_head=False) as stream:
+        stream.fail_send(error())
+        await stream.wait_closed()
+    with send_channel, pytest.raises(BrokenResourceError):
+        await send_channel.send("event")
+
+
 # --- one request, or none
 
 
