@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -238,7 +238,7 @@ class Hub:
     def _slice_is_used_up(self, count: int) -> bool:
         now = perf_counter()
         self._slice_events += count
-        if not self._slice_end or self._slice_events < SLICE_EVENTS and now < self._slice_end:
+        if not self._slice_end or (self._slice_events < SLICE_EVENTS and now < self._slice_end):
             self._slice_end = self._slice_end or now + SLICE_SECONDS
             return False
         self._slice_end = 0.0

@@ -64,8 +64,14 @@ class Loop(Protocol):
         ...
 
     def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
-        """Start ``async_fn()`` outside every nursery, in a copy of the caller's context. It must not raise."""
+        """Start ``async_fn()`` outside every nursery, in a copy of the caller's context. It must not raise.
+
+        Whoever starts it holds the task until it has ended, or gives it to cancel_detached().
+        """
         ...
+
+    def cancel_detached(self, task: DetachedTask) -> None:
+        """Cancel it, and hold it until it has ended."""
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have ``fn()`` called by the loop. From any thread or signal handler; nothing once the loop is closed."""

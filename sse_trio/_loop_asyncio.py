@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -59,16 +58,12 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The four things, of asyncio and uvloop."""
 
-    __slots__ = ("_context", "_forget", "_loop", "_remember", "keeps_resting_tasks")
+    __slots__ = ("_detached", "_loop", "keeps_resting_tasks")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = False
         self._loop = weakref.ref(asyncio.get_running_loop())
-        # asyncio itself keeps weak references only. What forgets a task and the context to do it in are made once:
-        # add_done_callback() would make and hold a copy of each for every task.
-        detached: set[asyncio.Task[None]] = set()
-        self._remember, self._forget = detached.add, detached.discard
-        self._context = contextvars.Context()
+        self._detached: set[asyncio.Task[None]] = set()
 
     @property
     def current_time(self) -> Callable[[], float]:
@@ -80,12 +75,19 @@ class AsyncioLoop:
         return AsyncioParking()
 
     def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
-        """Start a task that only this object refers to."""
+        """Start a task that its caller holds."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._remember(task)
-        task.add_done_callback(self._forget, context=self._context)
+        # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop())
         return cast("DetachedTask", task)
+
+    def cancel_detached(self, task: DetachedTask) -> None:
+        """Cancel it, and hold it until it has ended: asyncio itself keeps weak references only."""
+        native = cast("asyncio.Task[None]", task)
+        if not native.done():
+            self._detached.add(native)
+            native.add_done_callback(self._detached.discard)
+            native.cancel()
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""

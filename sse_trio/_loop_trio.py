@@ -97,6 +97,10 @@ class TrioLoop:
         spawn_system_task(task.run, context=contextvars.copy_context())
         return task
 
+    def cancel_detached(self, task: DetachedTask) -> None:
+        """Cancel it; trio itself holds it."""
+        task.cancel()
+
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""
         token = self._token()

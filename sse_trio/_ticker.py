@@ -15,7 +15,7 @@ from typing import Protocol
 
 from anyio import CancelScope
 
-from ._loop import Loop
+from ._loop import DetachedTask, Loop
 
 __all__ = ("Entry", "Ticker", "Ticking")
 
@@ -47,7 +47,7 @@ class Entry:
 class Ticker:
     """Calls each item when its time has come, in one detached task."""
 
-    __slots__ = ("_count", "_heap", "_loop", "_parking", "_running")
+    __slots__ = ("_count", "_heap", "_loop", "_parking", "_running", "_task")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -55,6 +55,7 @@ class Ticker:
         self._heap: list[Entry] = []
         self._count = count()
         self._running = False
+        self._task: DetachedTask | None = None  # held here while it runs
 
     def schedule(self, item: Ticking, at: float) -> None:
         """Call the item at `at`, in seconds of the loop's clock, unless it is to be called before that anyway."""
@@ -84,7 +85,7 @@ class Ticker:
             self._parking.unpark()
         else:
             self._running = True
-            self._loop.spawn_detached(self._run)
+            self._task = self._loop.spawn_detached(self._run)
 
     async def _run(self) -> None:
         try:
@@ -94,6 +95,7 @@ class Ticker:
                     await self._parking.park()
         finally:
             self._running = False
+            self._task = None
 
     def _call_due(self, now: float) -> None:
         while self._heap and self._heap[0].at <= now:

@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
@@ -64,8 +65,8 @@ class Writer:
         "_last",
         "_loop",
         "_may_finish",
-        "_owner",
         "_opening",
+        "_owner",
         "_parking",
         "_pending_ping",
         "_prefix",
@@ -150,7 +151,8 @@ class Writer:
             self._rests_without_task = False
             self._end(Outcome.ABANDONED)
         elif self._task_runs and self._task is not None:
-            self._task.cancel()  # asyncio would never start a task that is cancelled before, and `outcome` stay None
+            # Only then: asyncio would never start a task that is cancelled before, and `outcome` would stay None.
+            self._loop.cancel_detached(self._task)
 
     def is_parked(self) -> bool:
         """Whether it rests."""
@@ -201,56 +203,50 @@ class Writer:
 
     async def _write_until_rest(self) -> Outcome | None:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
-        while not await self._write_due():
+        source = self._source
+        while True:
+            if self._head is not None and (source.started or source.is_ready() or self._may_finish):
+                await self._write_head(self._head)
+            if self._head is None:
+                while body := self._next_body():
+                    await self._write(body)
+                if self._may_finish and source.at_end():
+                    await self._write_last()
+                    return Outcome.FINISHED
             if self._parking is None:
                 return None
-            self._source.begin_waiting(self)
+            source.begin_waiting(self)
             await self._parking.park()
-            self._source.end_waiting(self)
-        return Outcome.FINISHED
+            source.end_waiting(self)
 
-    async def _write_due(self) -> bool:
-        # Writes for as long as there is something to write; True when that was the last.
-        source = self._source
-        if self._head is not None:
-            if not (source.started or source.is_ready() or self._may_finish):
-                return False
-            await self._write_head(self._head)
-        while True:
-            if batch := source.take_batch():
-                self._pending_ping = b""
-                await self._write_body(batch)
-            elif self._pending_ping:
-                chunk, self._pending_ping = self._pending_ping, b""
-                await self._write_body(chunk)
-            elif self._may_finish and source.at_end():
-                await self._write_last()
-                return True
-            else:
-                return False
+    def _next_body(self) -> bytes:
+        # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
+        body = self._source.take_batch() or self._pending_ping
+        self._pending_ping = b""
+        return body
 
     async def _write_head(self, head: Message) -> None:
         self._head = None  # streams live long
         self.has_begun = True
-        await self._write(head)
+        await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
-        await self._write_body(self._opening + self._source.take_batch())
+        await self._write(self._opening + self._source.take_batch())
 
     async def _write_last(self) -> None:
         if self._last:
-            await self._write_body(self._last)
+            await self._write(self._last)
         if self._with_final:
             self.final_began = True
-            await self._write({"type": self._prefix, "body": b"", "more_body": False})
+            await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
-    async def _write_body(self, body: bytes) -> None:
-        await self._write({"type": self._prefix, "body": body, "more_body": True})
+    def _write(self, body: bytes) -> Coroutine[Any, Any, None]:
+        return self._send_timed({"type": self._prefix, "body": body, "more_body": True})
 
-    async def _write(self, message: Message) -> None:
+    async def _send_timed(self, message: Message) -> None:
         self.idle_since = None
         self.write_began = self._current_time()
         await self._send(message)

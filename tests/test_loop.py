@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -238,7 +239,7 @@ def test_detached_task_is_held(backend: tuple[str, dict[str, Any]]) -> None:
     async def main() -> None:
         current_loop().spawn_detached(detached)
         for _ in range(3):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             gc.collect()
         await anyio.sleep(0.05)
 

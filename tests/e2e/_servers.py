@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import sse_trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HERE = Path(__file__).parent
 START_WITHIN = 30.0  # seconds; a loaded machine imports slowly
@@ -140,9 +140,10 @@ class Server:
         report: Report = self._found(self.reports, find, within, f"{what} of {name}")
         return report
 
-    def wait_reports(self, what: str, count: int, *, within: float = 10.0) -> None:
-        """Return once so many streams have made a report of this kind; fail if they have not `within` seconds."""
-        self._found(self.reports, lambda _: len(self.reported(what)) >= count, within, f"{count} times {what}")
+    def wait_reports(self, what: str, names: Iterable[str], *, within: float = 10.0) -> None:
+        """Return once each of these streams has made a report of this kind; fail if not `within` seconds."""
+        awaited = set(names)
+        self._found(self.reports, lambda _: self.reported(what).keys() >= awaited, within, f"{what} of {awaited}")
 
     def terminate(self) -> float:
         """Send SIGTERM to the process that the user would send it to, and say when that was."""

@@ -28,9 +28,8 @@ async def reach(connection: ServerConnection, receive: Receive, send: Send) -> N
     """Say which of the abilities are there."""
     event = connection.shutdown_event()
     seen.append(event)
-    report(
-        "reach", "reach", event=event is not None, same=seen[0] is event, wait=connection.wait_disconnect is not None
-    )
+    reached = {"event": event is not None, "same": seen[0] is event, "wait": connection.wait_disconnect is not None}
+    report("reach", f"reach-{len(seen)}", **reached)
     await send(HEAD)
     await send(body(b"", more=False))
 

@@ -17,12 +17,11 @@ pytestmark = pytest.mark.e2e
 
 def test_reach(server: Server, setup: str) -> None:
     """The body is told apart everywhere, and hypercorn's shutdown event is one object for all connections."""
-    for _ in range(2):
+    for name in ("reach-1", "reach-2"):
         with Client(server.port) as client:
             assert client.get("/bare/reach").status == 200
             assert client.read_to_end() == b""
-    expected = {"event": setup in HYPERCORN, "same": True, "wait": True}
-    assert [report.more for report in server.reports.items if report.what == "reach"] == [expected] * 2
+        assert server.wait_report("reach", name).more == {"event": setup in HYPERCORN, "same": True, "wait": True}
 
 
 def test_abort(server: Server) -> None:

@@ -146,4 +146,5 @@ def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path:
         client.pump_to_eof()
         # A second for the last writes, half a second for the reset that the deaf client does not take.
         assert server.wait_gone(12) - asked < 3
-        server.wait_reports("cleaned", 41)
+        names = [f"h2-{producer}-{n}" for producer, count in (("ticks", 20), ("idle", 19)) for n in range(count)]
+        server.wait_reports("cleaned", [*names, "h2-held", "h2-deaf"])

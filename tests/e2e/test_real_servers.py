@@ -123,7 +123,8 @@ class TestShutdown:
             if setup in BUFFERING:
                 stalled |= hold_back(server, clients)
             assert_clean_end(server, opened, within=2.0)
-            assert server.reported("cleaned").keys() == opened.keys() | stalled
+            server.wait_reports("cleaned", opened.keys() | stalled)
+            server.wait_reports("closed", opened.keys() | stalled)
             assert {report.more["reason"] for report in server.reported("closed").values()} == {"shutdown"}
 
     @pytest.mark.parametrize("setup", HYPERCORN)
@@ -183,4 +184,4 @@ def assert_clean_end(server: Server, clients: dict[str, Client], *, within: floa
     for client in clients.values():
         assert client.read_to_end().endswith(b"event: bye\ndata: farewell\n\n")
     assert server.wait_gone(within + 10) - asked < within
-    server.wait_reports("cleaned", len(clients))
+    server.wait_reports("cleaned", clients.keys())
