@@ -155,12 +155,21 @@ class Subscription(LiveSource):
         elif self._replay:
             page = await self._hub.read_last(self._topics, self._replay)
         else:
+            self._tell_place(feed.last)
             self._go_live(feed.last)
             return
         if page.gap is not None:
             head["headers"].append((GAP_HEADER, _latin1(page.gap.after)))
+        elif not page.events and self._after is None:
+            self._tell_place(page.next)
         if not self._take_page(page):
             self._hub.start_reading(self, page)
+
+    def _tell_place(self, last: EventId) -> None:
+        # A client that is cut off before its first event has to come back with an id, or it misses what was published
+        # meanwhile and nobody knows. A block without data is an id, and no event: WHATWG HTML 9.2.6, "dispatch".
+        if self._loop is not None:
+            self._pending.append(ServerSentEvent(id=str(last)))
 
     async def read_on(self, after: EventId | Page) -> None:
         """Read page by page until the ring goes on from there. Runs in the hub's nursery."""
@@ -272,7 +281,7 @@ class Subscription(LiveSource):
         taken = self._take_wanted()
         while not taken and self.is_ready():  # nobody else would look for what is behind what nobody wanted
             taken = self._take_wanted()
-        self._hub.delivered += len(taken)
+        self._hub.delivered += sum([isinstance(event, StoredEvent) for event in taken])
         return taken
 
     def _take_wanted(self) -> list[StoredEvent | ServerSentEvent]:
