@@ -7,10 +7,10 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 # The layers, each importing from those before it only (tests/test_layering.py):
 #
 #   _errors  _reason  _json                      exceptions and words
-#   _event  _decoder                             an event, to bytes and from bytes
+#   _event  _line_ends  _decoder                 an event, to bytes and from bytes
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _servers  _bridge               what the server knows
-#   _writer  _ticker  _signals  _group           what writes, and what ends
+#   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
 
@@ -19,6 +19,10 @@ from ._channel import EventChannelStatistics as EventChannelStatistics
 from ._channel import EventReceiveChannel as EventReceiveChannel
 from ._channel import EventSendChannel as EventSendChannel
 from ._channel import open_event_channel as open_event_channel
+from ._decoder import EventDecoder as EventDecoder
+from ._decoder import ReceivedEvent as ReceivedEvent
+from ._errors import EventSourceError as EventSourceError
+from ._errors import EventTooLargeError as EventTooLargeError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._event import ServerSentEvent as ServerSentEvent
@@ -35,11 +39,15 @@ from ._subscription import Subscription as Subscription
 __all__ = (
     "CloseReason",
     "EventChannelStatistics",
+    "EventDecoder",
     "EventReceiveChannel",
     "EventSendChannel",
+    "EventSourceError",
     "EventSourceResponse",
+    "EventTooLargeError",
     "Hub",
     "HubStatistics",
+    "ReceivedEvent",
     "SSEError",
     "SendTimeoutError",
     "ServerBridge",

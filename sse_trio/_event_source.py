@@ -205,6 +205,7 @@ class EventSource:
             self._enter(ConnectionState.OPEN)
         elif verdict is Verdict.STOP:
             await close(response)
+            self._error = None
             self._enter(ConnectionState.CLOSED)
         else:
             await read_head_of_body(response)

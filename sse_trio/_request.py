@@ -52,8 +52,7 @@ class StreamRequest:
         Raises:
             httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b".
         """
-        url = self.build("").url
-        if ":" not in url.host and not _FORBIDDEN_IN_HOST.isdisjoint(url.host):
+        if not _FORBIDDEN_IN_HOST.isdisjoint(self.build("").url.host):
             raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
 
     def build(self, last_event_id: str) -> httpx.Request:

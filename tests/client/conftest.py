@@ -39,6 +39,7 @@ class FakeServer(httpx.AsyncBaseTransport):
         self.requests = []
         self.times = []
         self.open_bodies = 0
+        self.closes_slowly = True
         self.read_timeouts = set()
 
     async def handle_async_request(self, request):
@@ -96,8 +97,9 @@ class Body(httpx.AsyncByteStream):
     async def aclose(self):
         if not self.is_closed:
             self.is_closed = True
+            if self.server.closes_slowly:
+                await anyio.lowlevel.checkpoint()
             self.server.open_bodies -= 1
-            await anyio.lowlevel.checkpoint()
 
 
 @pytest.fixture

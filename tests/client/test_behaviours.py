@@ -45,18 +45,22 @@ class Run:
     def __init__(self):
         self.events = []
         self.states = []
+        self.errors = []
         self.error = None
+
+    def note(self, source):
+        self.states.append(source.state)
+        self.errors.append(source.error)
 
 
 async def run(server, url="/", *, until=None, **options):
     """Take all events that come within ``until`` seconds, and note the states and the error."""
     outcome = Run()
-    on_state_change = lambda source: outcome.states.append(source.state)  # noqa: E731
     with anyio.move_on_after(until):
         try:
             async with (
                 server.client(cookies=options.pop("cookies", None), auth=options.pop("auth", None)) as client,
-                open_event_source(url, client=client, on_state_change=on_state_change, **options) as source,
+                open_event_source(url, client=client, on_state_change=outcome.note, **options) as source,
             ):
                 async for event in source:
                     outcome.events.append(event)
@@ -264,6 +268,7 @@ async def test_close_stops(serve, stream):
         assert [event async for event in source] == []
         source.restart()
         assert [event async for event in source] == []
+        assert server.open_bodies == 0
     assert len(server.requests) == 1
 
     def close_when_lost(source):
@@ -337,6 +342,7 @@ async def test_idle_timeout(serve, stream):
     outcome = await run(server, idle_timeout=0.5, retry=0)
     assert data_of(outcome) == ["x"]
     assert server.times == [0, pytest.approx(4.5)]
+    assert [str(error) for error in outcome.errors if error] == ["no byte came for 0.5 s"]
 
 
 @covers("restart")

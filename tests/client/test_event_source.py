@@ -306,6 +306,15 @@ async def test_an_error_that_comes_with_the_close_is_dropped(serve, stream):
     assert source.error is None
 
 
+async def test_close_drops_an_error_to_come(serve, stream):
+    """After close() there is no error either, not even one that is already known."""
+    server = serve(stream("data: x\n\ndata: y\n\ndata: " + "z" * 100))
+    async with server.client() as client, open_event_source("/", client=client, max_event_size=50) as source:
+        await anext(source)
+        source.close()
+        assert await collect(source) == []
+
+
 async def test_restart_while_waiting(serve, stream):
     """restart() ends the wait for the next connection."""
     server = serve(stream("data: x\n\n"), stream(status=204))
@@ -324,9 +333,11 @@ async def test_restart_while_waiting(serve, stream):
     assert server.times == [0, 1]
 
 
-async def test_leaving_the_block_while_another_task_iterates(serve, stream):
+@pytest.mark.parametrize("closes_slowly", [True, False])
+async def test_leaving_the_block_while_another_task_iterates(serve, stream, closes_slowly):
     """That task's iteration ends, and closes the connection itself."""
     server = serve(stream("data: x\n\n", 100))
+    server.closes_slowly = closes_slowly
     async with anyio.create_task_group() as tasks, server.client() as client:
         async with open_event_source("/", client=client) as source:
             tasks.start_soon(collect, source)
