@@ -6,7 +6,7 @@ import functools
 import gc
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.lowlevel
@@ -22,7 +22,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
 from sse_trio import (
@@ -714,7 +714,7 @@ async def test_fastapi(steps: list[str]) -> None:
 
     @app.get("/{number}")
     async def numbers(
-        number: int, background: fastapi.BackgroundTasks, text: str = fastapi.Depends(depend)
+        number: int, background: fastapi.BackgroundTasks, text: Annotated[str, fastapi.Depends(depend)]
     ) -> EventSourceResponse:
         async def produce(send_channel: EventSendChannel) -> None:
             await send_channel.send(text)
@@ -738,7 +738,7 @@ async def test_fastapi(steps: list[str]) -> None:
 async def test_httpx(endpoint: Any, steps: list[str]) -> None:
     """Over an HTTP client's transport."""
     app = Starlette(routes=[Route("/", endpoint)])
-    async with httpx.AsyncClient(transport=StreamingASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=StreamingASGITransport(app), base_url="http://test") as client:  # noqa: SIM117 -- the client outlives its streams
         async with client.stream("GET", "/") as response:
             lines = response.aiter_lines()
             assert [await anext(lines) for _ in range(4)] == ["data: 0", "", "data: 1", ""]
