@@ -6,7 +6,7 @@ import functools
 import gc
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -714,7 +714,9 @@ async def test_fastapi(steps: list[str]) -> None:
 
     @app.get("/{number}")
     async def numbers(
-        number: int, background: fastapi.BackgroundTasks, text: Annotated[str, fastapi.Depends(depend)]
+        number: int,
+        background: fastapi.BackgroundTasks,
+        text: str = fastapi.Depends(depend),  # noqa: FAST002 -- Annotated is not resolved in a function
     ) -> EventSourceResponse:
         async def produce(send_channel: EventSendChannel) -> None:
             await send_channel.send(text)
