@@ -44,8 +44,7 @@ async def test_the_place_is_no_event_to_a_filter():
         seen.append((topic, event.data))
         return True
 
-    async with open_hub() as hub:
-        async with open_test_stream(EventSourceResponse(hub.subscribe("a", filter=note))) as stream:
-            await hub.publish("a", "first")
-            assert (await stream.receive()).data == "first"
+    async with open_hub() as hub, open_test_stream(EventSourceResponse(hub.subscribe("a", filter=note))) as stream:
+        await hub.publish("a", "first")
+        assert (await stream.receive()).data == "first"
     assert seen == [("a", "first")]
