@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from sse_trio import EventSourceResponse, Hub, ServerBridge, last_event_id, open_hub
+from sse_trio import EventSourceResponse, Hub, ServerBridge, StoreUnavailableError, last_event_id, open_hub
 from sse_trio.stores.redis import RedisStore
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
@@ -37,9 +37,12 @@ class State(TypedDict):
 
 
 async def report(hub: Hub) -> None:
-    """Publish something from each server."""
+    """Publish something from each server, as far as Redis can be reached."""
     while True:
-        await hub.publish("servers", f"server {os.getpid()} on {socket.gethostname()} is well")
+        try:
+            await hub.publish("servers", f"server {os.getpid()} on {socket.gethostname()} is well")
+        except StoreUnavailableError as exc:
+            print(exc)
         await sleep(0.5)
 
 
