@@ -15,7 +15,7 @@ from anyio import BrokenResourceError, get_cancelled_exc_class
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("collapse", "is_failure", "without_own")
+__all__ = ("collapse", "is_failure", "joined", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -30,6 +30,12 @@ def collapse(exc: BaseException) -> BaseException:
     if len(rest) == 1:
         return rest[0]
     return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)
+
+
+def joined(*errors: BaseException | None) -> BaseException | None:
+    """Return what is to be raised for these errors: none, the one that there is, or a group."""
+    all_errors = [error for error in errors if error is not None]
+    return collapse(BaseExceptionGroup("an event stream failed in several ways", all_errors)) if all_errors else None
 
 
 def is_failure(exc: BaseException) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream
 
 from sse_trio import open_event_channel
-from sse_trio._failures import collapse, is_failure, without_own
+from sse_trio._failures import collapse, is_failure, joined, without_own
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -61,6 +61,18 @@ async def test_cancellation_beside_a_failure() -> None:
     assert rest.exceptions == (FIRST, SECOND)
     exit_ = KeyboardInterrupt()
     assert collapse(BaseExceptionGroup("nursery", [cancellation, exit_])) is exit_
+
+
+async def test_joined_errors() -> None:
+    """Of several errors the only one is raised, or a group of all; a cancellation counts only by itself."""
+    cancellation = await cancelled()
+    assert joined(None, None) is None
+    assert joined(None, FIRST) is FIRST
+    assert joined(cancellation, None) is cancellation
+    assert joined(cancellation, FIRST, None) is FIRST
+    both = joined(FIRST, None, SECOND)
+    assert isinstance(both, ExceptionGroup)
+    assert both.exceptions == (FIRST, SECOND)
 
 
 async def test_what_is_a_failure() -> None:

@@ -376,6 +376,21 @@ async def test_ping_factory_that_raises() -> None:
     assert stream.close_reason is CloseReason.FAILED
 
 
+@pytest.mark.parametrize("option", ["ping_message_factory", "farewell", "on_error"])
+async def test_factory_of_something_else(option: str) -> None:
+    """A factory that returns anything but an event has its name in the error."""
+    group = StreamGroup()
+    options: dict[str, Any] = {option: lambda *_: "text", "ping": 2}
+    producer = fail if option == "on_error" else wait
+    async with open_test_stream(EventSourceResponse(producer, group=group, **options)) as stream:
+        await stream.receive()
+        if option == "farewell":
+            await group.close()
+        with pytest.raises(Exception, match="failed") if option == "on_error" else pytest.raises(TypeError) as info:
+            await stream.wait_closed()
+    assert f"{option} must return a ServerSentEvent" in repr(getattr(info.value, "exceptions", info.value))
+
+
 # --- farewell
 
 
@@ -429,7 +444,7 @@ async def test_farewell_that_says_nothing() -> None:
         assert stream.body == b"data: event\n\n"
 
 
-@pytest.mark.parametrize("reason", ["shutdown", "kicked", "lifetime"])
+@pytest.mark.parametrize("reason", ["shutdown", "kicked", "cancelled", "lifetime"])
 async def test_farewell_that_raises(reason: str) -> None:
     """What the factory raises is raised by the response; the stream has ended as without it."""
 
@@ -477,6 +492,18 @@ async def test_on_error_is_not_for_a_failed_set_up() -> None:
         with pytest.raises(HTTPException):
             await stream.wait_closed()
     assert called == []
+
+
+async def test_on_error_that_raises() -> None:
+    """If on_error fails too, both come out, the producer's exception first."""
+
+    def on_error(exc: Exception) -> ServerSentEvent:
+        raise ValueError("on_error")
+
+    async with open_test_stream(EventSourceResponse(fail, on_error=on_error)) as stream:
+        with pytest.raises(ExceptionGroup) as info:
+            await stream.wait_closed()
+    assert [type(exc) for exc in info.value.exceptions] == [LookupError, ValueError]
 
 
 # --- on_close and background
