@@ -10,7 +10,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _servers  _bridge               what the server knows
-#   _writer  _ticker  _signals  _group           what writes, and what ends
+#   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ._reason import CloseReason
 
-__all__ = ("EventChannelStatistics", "EventReceiveChannel", "EventSendChannel", "open_event_channel")
+__all__ = ("EventChannelStatistics", "EventReceiveChannel", "EventSendChannel", "check_limits", "open_event_channel")
 
 
 @final
@@ -84,7 +84,7 @@ def open_event_channel(
     Raises:
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
-    _check_limits(max_buffer_size, max_buffer_bytes, overflow)
+    check_limits(max_buffer_size, max_buffer_bytes, overflow)
     if conflate is not None and not callable(conflate):
         msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
         raise TypeError(msg)
@@ -93,7 +93,8 @@ def open_event_channel(
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
 
 
-def _check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str) -> None:
+def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str = "wait") -> None:
+    """Raise TypeError or ValueError for limits that make no sense."""
     if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
         msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
         raise TypeError(msg)

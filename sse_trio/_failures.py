@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TypeGuard
 
-from anyio import BrokenResourceError
+from anyio import BrokenResourceError, get_cancelled_exc_class
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -19,8 +19,17 @@ __all__ = ("collapse", "is_failure", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
-    """Return what a nursery raised without the nursery's group, if there is but one exception in it."""
-    return exc.exceptions[0] if _is_group(exc) and len(exc.exceptions) == 1 else exc
+    """Return what a nursery raised without the nursery's group, if there is but one exception in it.
+
+    trio has the cancellations of other tasks in there, too. Beside anything else they don't count, as on asyncio.
+    """
+    if not _is_group(exc):
+        return exc
+    cancelled = get_cancelled_exc_class()
+    rest = [each for each in exc.exceptions if not isinstance(each, cancelled)] or exc.exceptions
+    if len(rest) == 1:
+        return rest[0]
+    return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)
 
 
 def is_failure(exc: BaseException) -> bool:

@@ -20,8 +20,6 @@ class Feed:
     """A ring of events for all subscribers of the same topics."""
 
     __slots__ = (
-        "_batch",
-        "_batch_from",
         "_chunks",
         "_events",
         "_first",
@@ -29,13 +27,17 @@ class Feed:
         "_max_events",
         "_sequences",
         "_size",
+        "batch",
+        "batch_from",
+        "end",
         "floor",
+        "last",
         "subscribers",
         "waiting",
     )
 
     def __init__(self, floor: EventId, max_events: int, max_bytes: int) -> None:
-        self.floor = floor
+        self.floor: EventId = floor
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._first = 0
@@ -43,16 +45,16 @@ class Feed:
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
         self._sequences: list[int] = []
-        self._batch = b""
-        self._batch_from = -1
-        self.subscribers = 0
+        self.end: int = 0
+        """The cursor of one who has taken everything."""
+        self.last: EventId = floor
+        """The id of the newest event, or of the newest before the oldest."""
+        self.batch: bytes = b""
+        """Everything from the cursor ``batch_from`` on, joined; not valid while that is -1."""
+        self.batch_from: int = -1
+        self.subscribers: int = 0
         # Who waits for the next event. A dict, for its order and for leaving it again at once.
         self.waiting: dict[Receiver, None] = {}
-
-    @property
-    def end(self) -> int:
-        """The cursor of one who has taken everything."""
-        return self._first + len(self._chunks)
 
     def append(self, event: StoredEvent, chunk: bytes) -> None:
         """Add the next event, and let go of the oldest when there are too many."""
@@ -60,7 +62,9 @@ class Feed:
         self._chunks.append(chunk)
         self._sequences.append(event.id.sequence)
         self._size += len(chunk)
-        self._batch_from = -1
+        self.end += 1
+        self.last = event.id
+        self.batch_from = -1
         # In blocks: to take one off the front of a list costs as much as to take many.
         if len(self._chunks) >= 2 * self._max_events:
             self._let_go(len(self._chunks) - self._max_events)
@@ -71,8 +75,9 @@ class Feed:
         """Hold nothing: what was here may not be all there was. Everybody has to go on from the store."""
         if self._chunks:
             self._let_go(len(self._chunks))
-        self._first += 1  # nobody's cursor is at the end any more
-        self.floor = floor
+        self._first = self.end = self.end + 1  # nobody's cursor is at the end any more
+        self.floor = self.last = floor
+        self.batch_from = -1
 
     def _let_go(self, count: int) -> None:
         self.floor = self._events[count - 1].id
@@ -96,18 +101,14 @@ class Feed:
         """Return the sequence of the entry at the cursor, which is not the end."""
         return self._sequences[cursor - self._first]
 
-    def last_id(self) -> EventId:
-        """Return the id of the newest event, or of the newest before the oldest."""
-        return self._events[-1].id if self._events else self.floor
-
-    def batch(self, cursor: int) -> bytes:
-        """Return the bytes of everything from the cursor on."""
-        if cursor != self._batch_from:
+    def join(self, cursor: int) -> bytes:
+        """Return the bytes of everything from the cursor on, and keep them for the others who are there."""
+        if cursor != self.batch_from:
             start = cursor - self._first
             chunks = self._chunks
-            self._batch = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
-            self._batch_from = cursor
-        return self._batch
+            self.batch = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
+            self.batch_from = cursor
+        return self.batch
 
     def events(self, cursor: int) -> list[StoredEvent]:
         """Return the events from the cursor on."""

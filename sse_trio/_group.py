@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Protocol, final
 from anyio import Event
 from anyio.lowlevel import RunVar, checkpoint
 
+from ._arguments import check_farewell, check_grace, check_seconds
 from ._connection import ServerShutdown
 from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
@@ -146,9 +148,14 @@ class StreamGroup:
         farewell: Farewell | None = None,
         signals: bool = True,
     ) -> None:
-        if not shutdown_grace >= 0 or (reconnect_within is not None and not reconnect_within > 0):
-            msg = f"shutdown_grace={shutdown_grace} and reconnect_within={reconnect_within} must be positive seconds"
-            raise ValueError(msg)
+        check_grace("shutdown_grace", shutdown_grace)
+        if reconnect_within is not None:
+            check_seconds("reconnect_within", reconnect_within, zero=False)
+            if reconnect_within == math.inf:
+                msg = "reconnect_within=inf must be a number of seconds: clients would never come back"
+                raise ValueError(msg)
+        if farewell is not None:
+            check_farewell(farewell)
         self.shutdown_grace: float = shutdown_grace
         self.reconnect_within: float | None = reconnect_within
         self.farewell: Farewell | None = farewell

@@ -1,7 +1,7 @@
 # A value to one line of JSON: compact, non-ASCII kept, NaN refused. Used by ServerSentEvent.json().
 #
 # Rule 1: the same value gives the same text whether or not pydantic-core (the extra `json`) is installed;
-#         with it more types are known, none differently.
+#         with it more types are known, none differently: it is asked for what is not known here, and only for that.
 # Rule 2: the standard library writes the text, so that NaN is refused in either case: no serializer that
 #         knows the other types does that.
 
@@ -29,22 +29,14 @@ def dumps_compact(value: object) -> str:
         raise ValueError(msg) from None
 
 
-def _to_jsonable(value: object) -> object:
-    try:
-        from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415 -- an extra
-    except ImportError:
-        return _to_jsonable_alone(value)
-    try:
-        return to_jsonable_python(value)
-    except PydanticSerializationError:
-        raise _unknown_type(value) from None
-
-
-def _to_jsonable_alone(value: Any) -> object:  # Any: anything may be asked of it
+def _to_jsonable(value: Any) -> object:  # Any: anything may be asked of it  # noqa: PLR0911 -- one for each kind
+    if hasattr(value, "__pydantic_serializer__"):
+        return _to_jsonable_by_pydantic(value)  # its dataclasses are dataclasses too, with serializers of their own
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (datetime.datetime, datetime.time)):
-        return value.isoformat().replace("+00:00", "Z")
+        text = value.isoformat()
+        return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, (uuid.UUID, decimal.Decimal)):
@@ -53,7 +45,18 @@ def _to_jsonable_alone(value: Any) -> object:  # Any: anything may be asked of i
         return value.value
     if isinstance(value, (set, frozenset)):
         return list(cast("set[object]", value))
-    raise _unknown_type(value)
+    return _to_jsonable_by_pydantic(value)
+
+
+def _to_jsonable_by_pydantic(value: object) -> object:
+    try:
+        from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415 -- an extra
+    except ImportError:
+        raise _unknown_type(value) from None
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as exc:
+        raise _unknown_type(value) from exc  # which may be the error of a model's own serializer
 
 
 def _unknown_type(value: object) -> TypeError:

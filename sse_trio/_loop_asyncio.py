@@ -77,7 +77,8 @@ class AsyncioLoop:
     def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
         """Start a task that its caller holds."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
-        task = asyncio.get_running_loop().create_task(coroutine)
+        # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop())
         return cast("DetachedTask", task)
 
     def cancel_detached(self, task: DetachedTask) -> None:

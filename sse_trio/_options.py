@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
+from ._arguments import check_farewell, check_function, check_grace, check_seconds
 from ._event import ServerSentEvent, check_sep
 from ._group import StreamGroup
 from ._reason import CloseReason
@@ -37,53 +37,24 @@ class StreamOptions:
     def __post_init__(self) -> None:  # noqa: C901 -- a list of checks
         # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
         if self.ping is not None:
-            _check_seconds("ping", self.ping, zero=True)
+            check_seconds("ping", self.ping, zero=True)
         if self.send_timeout is not None:
-            _check_seconds("send_timeout", self.send_timeout, zero=False)
+            check_seconds("send_timeout", self.send_timeout, zero=False)
         if self.commit_within is not None:
-            _check_seconds("commit_within", self.commit_within, zero=True)
+            check_seconds("commit_within", self.commit_within, zero=True)
         if self.max_lifetime is not None:
-            _check_seconds("max_lifetime", self.max_lifetime, zero=False)
+            check_seconds("max_lifetime", self.max_lifetime, zero=False)
         if self.grace != 0.0:
-            _check_grace(self.grace)
+            check_grace("grace", self.grace)
         if self.sep != "\n":
             check_sep(self.sep)
         if self.retry is not None:
             ServerSentEvent(retry=self.retry)  # it has the rules and the words
         if self.farewell is not None:
-            _check_event("farewell", self.farewell)
+            check_farewell(self.farewell)
         for name in ("ping_message_factory", "on_error", "on_close"):
             if getattr(self, name) is not None:
-                _check_callable(name, getattr(self, name))
+                check_function(name, getattr(self, name))
         if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
             msg = f"group must be a StreamGroup, not {type(self.group).__name__}"
             raise TypeError(msg)
-
-
-def _check_grace(grace: object) -> None:
-    if grace is None or grace == math.inf:
-        msg = f"grace={grace} must be a number of seconds; a producer that never ends would hold the server"
-        raise ValueError(msg)
-    _check_seconds("grace", grace, zero=True)
-
-
-def _check_seconds(name: str, value: object, *, zero: bool) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds or None, not {value!r}"
-        raise TypeError(msg)
-    if not (value > 0 or (zero and value == 0)):
-        least = "0 or more" if zero else "more than 0"
-        msg = f"{name}={value} must be {least} seconds, or None for none"
-        raise ValueError(msg)
-
-
-def _check_callable(name: str, value: object) -> None:
-    if not callable(value):
-        msg = f"{name} must be a function, not {value!r}; give the function itself, not its result"
-        raise TypeError(msg)
-
-
-def _check_event(name: str, value: object) -> None:
-    if not isinstance(value, ServerSentEvent) and not callable(value):
-        msg = f"{name} must be a ServerSentEvent, or a function that returns one, not {value!r}"
-        raise TypeError(msg)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from ._channel import EventReceiveChannel, EventSendChannel
+from ._channel import EventReceiveChannel, EventSendChannel, check_limits
 from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
-from ._sources import Producer, check_producers, check_source, close_source, open_source
+from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
 from ._stream_source import LiveSource
+from ._writer import CLIENT_GONE
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -109,6 +111,7 @@ class EventSourceResponse(Response):
         group: StreamGroup | None = None,
     ) -> None:
         check_source(source, args)
+        producers = tuple(producers)
         check_producers(producers)
         self._options = StreamOptions(
             ping=ping,
@@ -125,9 +128,12 @@ class EventSourceResponse(Response):
             labels=NO_LABELS if labels is None else labels,
             group=group,
         )
-        self._receive_end, self._producers = open_source(source, args, producers, max_buffer_size, max_buffer_bytes)
+        check_limits(max_buffer_size, max_buffer_bytes)
         self._source = source
-        self._called = False
+        # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
+        self._open: Callable[[], OpenSource] | None = partial(
+            open_source, source, args, producers, max_buffer_size, max_buffer_bytes
+        )
         self.status_code = status_code
         self.background = background
         if headers is None:
@@ -138,17 +144,14 @@ class EventSourceResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
-        if self._called:
+        open_once, self._open = self._open, None
+        if open_once is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
-        self._called = True
         if scope.get("method") == "HEAD":
             await self._answer_head(scope, send)
         else:
-            end = self._receive_end
-            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
-            stream = Stream(self._options, source, end, scope, receive, send, self._head(scope))
-            await stream.serve(self._producers)
+            await self._answer_stream(scope, receive, send, open_once())
         if self.background is not None:
             await self.background()
 
@@ -164,9 +167,22 @@ class EventSourceResponse(Response):
         try:
             await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except CLIENT_GONE:
+            pass
         finally:
-            self._receive_end.close()
+            if isinstance(self._source, EventReceiveChannel | LiveSource):
+                self._source.close()
             await close_source(self._source)
+
+    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, opened: OpenSource) -> None:
+        end, producers = opened
+        source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+        try:
+            await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
+        finally:
+            end.close()
+            if producers:  # none has run, the one that closes the source neither
+                await close_source(self._source)
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

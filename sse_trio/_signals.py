@@ -2,8 +2,8 @@
 #
 # uvicorn handles SIGTERM with a Python signal handler and tells the application nothing while streams are open.
 #
-# Rule 1: nothing is replaced for good. Ours calls theirs, and theirs is put back when the last stream is gone, if
-#         ours is still there then.
+# Rule 1: nothing is replaced for good. Ours calls theirs, and theirs is put back when the last stream is gone. Where
+#         somebody stands before ours by then, it stays where it is, tells nobody any more, and goes on calling theirs.
 # Rule 2: only a handler that somebody installed is chained. Where a signal ends the process by default, or raises
 #         KeyboardInterrupt, nobody has promised an orderly end, and it stays like that.
 # Rule 3: only in the main thread, the only one in which Python lets handlers be set.
@@ -14,40 +14,70 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = ("SignalChain",)
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class SignalChain:
-    """Calls `on_signal()` at the first SIGINT or SIGTERM, before whatever handles it."""
+class _Link:
+    # One handler of ours, for one signal. Never used again: in the same place twice it would call itself.
 
-    __slots__ = ("_handle", "_on_signal", "_previous")
+    __slots__ = ("on_signal", "previous")
+
+    def __init__(self, on_signal: Callable[[], None], previous: _Handler) -> None:
+        self.on_signal: Callable[[], None] | None = on_signal
+        self.previous = previous
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.on_signal is not None:
+            self.on_signal()
+        self.previous(number, frame)
+
+
+class SignalChain:
+    """Calls `on_signal()` at each SIGINT or SIGTERM, before whatever handles it."""
+
+    __slots__ = ("_links", "_on_signal")
 
     def __init__(self, on_signal: Callable[[], None]) -> None:
         self._on_signal = on_signal
-        self._handle = self._call_both  # one object, to be recognised by
-        self._previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._links: dict[int, _Link] = {}
 
     def install(self) -> None:
         """Go before the handlers that are there, if any. Does nothing outside of the main thread."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._links or threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
             previous = signal.getsignal(number)
             if callable(previous) and previous is not signal.default_int_handler:
-                self._previous[number] = previous
-                signal.signal(number, self._handle)
+                self._links[number] = link = _Link(self._on_signal, previous)
+                signal.signal(number, link)
 
     def uninstall(self) -> None:
-        """Put back what was there, where nobody else has taken our place."""
-        while self._previous:
-            number, previous = self._previous.popitem()
-            if signal.getsignal(number) is self._handle:
-                signal.signal(number, previous)
+        """Tell nobody any more, and put back what was there, where nobody else has gone before ours."""
+        while self._links:
+            number, link = self._links.popitem()
+            link.on_signal = None
+            _take_out_unused(number)
 
-    def _call_both(self, number: int, frame: FrameType | None) -> None:
-        self._on_signal()
-        self._previous[number](number, frame)
+
+def _take_out_unused(number: int) -> None:
+    # Of every chain, and as far down as it can be seen: or two groups that come and go by turns would leave more and
+    # more links behind.
+    handler = signal.getsignal(number)
+    used = _first_used(handler)
+    if used is not handler:
+        signal.signal(number, used)
+    while isinstance(used, _Link):
+        used.previous = _first_used(used.previous)
+        used = used.previous
+
+
+def _first_used(handler: Any) -> Any:  # whatever signal.getsignal() may return
+    while isinstance(handler, _Link) and handler.on_signal is None:
+        handler = handler.previous
+    return handler

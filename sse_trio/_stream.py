@@ -167,8 +167,11 @@ class Stream:
             self._raise_own(error)
         finally:
             error = None  # its traceback holds this frame
-            self._close()
-            await self._call_on_close()
+            reason = self._close()
+            try:
+                await self._call_on_close(reason)
+            finally:
+                self._run.discard(self, reason)  # the group is empty when that is over, too
 
     def _begin(self, now: float, *, has_producers: bool) -> None:
         options = self._options
@@ -273,23 +276,24 @@ class Stream:
         if self._stalled and not self._aborted:
             raise SendTimeoutError(self._options.send_timeout or FINAL_SECONDS)
 
-    def _close(self) -> None:
+    def _close(self) -> CloseReason:
         reason = self.reason = self.reason or CloseReason.COMPLETED
         self._source.close_reason = reason
         self._source.unbind()
         self._receive_end.close()
-        self._run.discard(self, reason)
+        self._run.ticker.discard(self)
         if self._watcher is not None:
             self._run.loop.cancel_detached(self._watcher)
             self._watcher = None
         self._connection.stream_closed(reason)
         level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
+        return reason
 
-    async def _call_on_close(self) -> None:
-        if self._options.on_close is not None and self.reason is not None:
+    async def _call_on_close(self, reason: CloseReason) -> None:
+        if self._options.on_close is not None:
             with move_on_after(CLOSE_SECONDS, shield=True):
-                await self._options.on_close(self.reason)
+                await self._options.on_close(reason)
 
     # --- the way out
 

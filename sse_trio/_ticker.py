@@ -95,6 +95,7 @@ class Ticker:
                     await self._parking.park()
         finally:
             self._running = False
+            self._task = None
 
     def _call_due(self, now: float) -> None:
         while self._heap and self._heap[0].at <= now:

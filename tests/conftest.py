@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
+import anyio
 import pytest
 
+from sse_trio._errors import StoreUnavailableError
+from sse_trio.stores import MemoryStore, TopicFilter
+from sse_trio.stores._follower import Follower
 from sse_trio.testing import virtual_backend
 
 pytest_plugins = ["sse_trio.testing.pytest_plugin", "pytester"]
@@ -21,3 +27,88 @@ def real_clock() -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     """The event loop of the test, with virtual time unless it asks for ``real_clock``."""
     return request.param if "real_clock" in request.fixturenames else virtual_backend(request.param)
+
+
+class RemoteStore:
+    """A store that is somewhere else, so that a hub has to follow it: it can be down, be slow, lose its history."""
+
+    def __init__(self, **limits):
+        self._limits = limits
+        self._store = MemoryStore(**limits)
+        self._changed = anyio.Event()
+        self.is_down = False
+        self.follows = True
+        self.answers = True
+        self.reads = 0
+        self.reading = 0
+
+    @property
+    def epoch(self):
+        return self._store.epoch
+
+    async def __aenter__(self):
+        self._check_up()
+        await self._store.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        return await self._store.__aexit__(*error)
+
+    def change(self, **attributes):
+        """Set attributes, and wake whoever waits for them."""
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def lose_history(self):
+        """Begin a new one, as a Redis that was restarted without its file."""
+        self._store = MemoryStore(**self._limits)
+        await self._store.__aenter__()
+        self.change()
+
+    def _check_up(self):
+        if self.is_down:
+            raise StoreUnavailableError("the remote store", "it is down") from OSError("no route")
+
+    async def append(self, items, *, key=None):
+        self._check_up()
+        ids = await self._store.append(items, key=key)
+        self.change()
+        return ids
+
+    async def read(self, topics, after, *, limit=256):
+        self.reads += 1
+        await self._wait_answer()
+        return await self._store.read(topics, after, limit=limit)
+
+    async def read_last(self, topics, count):
+        await self._wait_answer()
+        return await self._store.read_last(topics, count)
+
+    async def _wait_answer(self):
+        self.reading += 1
+        try:
+            while not self.answers:
+                await self._changed.wait()
+            self._check_up()
+        finally:
+            self.reading -= 1
+
+    @asynccontextmanager
+    async def follow(self, after):
+        yield Follower(self._wait_page, after)
+
+    async def _wait_page(self, after):
+        while True:
+            if self.follows and not self.is_down:
+                page = await self._store.read(TopicFilter("*"), after)
+                if page.events or page.gap:
+                    return page
+            await self._changed.wait()
+
+
+@pytest.fixture
+def make_remote_store():
+    """Make a RemoteStore with these limits."""
+    return RemoteStore

@@ -3,7 +3,6 @@
 # Rule 1: the blocks of a page share one namespace, as a reader's session would. Sybil finds them.
 # Rule 2: a block that is not to be run is not marked `python`, or has the comment `<!-- skip: next -->` before it with
 #         the reason in it.
-# Rule 3: a page whose blocks are files of their own is run by a test of its own.
 
 from __future__ import annotations
 
@@ -16,12 +15,10 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-WITH_TESTS_OF_THEIR_OWN = {"testing"}  # tests/testing/test_docs.py
-RUN_HERE = [page for page in PAGES if page.stem not in WITH_TESTS_OF_THEIR_OWN]
 PARSERS = (PythonCodeBlockParser(), SkipParser())
 
 
-@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_blocks_of_a_page_run(page):
     """What a reader copies from a page works."""
     for example in Document.parse(str(page), *PARSERS).examples():

@@ -29,7 +29,7 @@ PACKAGE = Path(SPEC.origin).parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_errors", "_reason", "_json", "_line_ends", "_topics", "_connection", "_loop_trio", "_loop_asyncio"}),
     frozenset({"_event", "_decoder", "_loop"}),
-    frozenset({"_buffer", "_store"}),
+    frozenset({"_arguments", "_buffer", "_store"}),
     frozenset({"_channel_state", "_stream_source"}),
     frozenset({"_channel"}),
     frozenset({"_feed", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
@@ -50,6 +50,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK)
     - {
+        "_arguments",
         "_errors",
         "_reason",
         "_json",

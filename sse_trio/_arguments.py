@@ -1,0 +1,42 @@
+# The words for an argument that makes no sense: what is wrong with it, and what would be right.
+
+from __future__ import annotations
+
+import math
+
+from ._event import ServerSentEvent
+
+__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds")
+
+
+def check_seconds(name: str, value: object, *, zero: bool) -> None:
+    """Raise TypeError or ValueError for what is no positive number of seconds; ``zero`` says whether 0 is one."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{name} must be a number of seconds or None, not {value!r}"
+        raise TypeError(msg)
+    if not (value > 0 or (zero and value == 0)):
+        least = "0 or more" if zero else "more than 0"
+        msg = f"{name}={value} must be {least} seconds, or None for none"
+        raise ValueError(msg)
+
+
+def check_grace(name: str, value: object) -> None:
+    """Raise for what is no time that a producer can be given."""
+    if value is None or value == math.inf:
+        msg = f"{name}={value} must be a number of seconds; a producer that never ends would hold the server"
+        raise ValueError(msg)
+    check_seconds(name, value, zero=True)
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise TypeError for what can't be called."""
+    if not callable(value):
+        msg = f"{name} must be a function, not {value!r}; give the function itself, not its result"
+        raise TypeError(msg)
+
+
+def check_farewell(value: object) -> None:
+    """Raise TypeError for what is neither an event nor a function."""
+    if not isinstance(value, ServerSentEvent) and not callable(value):
+        msg = f"farewell must be a ServerSentEvent, or a function that returns one, not {value!r}"
+        raise TypeError(msg)

@@ -1,0 +1,49 @@
+# Subscriptions: getting into position, falling behind, gaps, endings; received by themselves and through a hub.
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from sse_trio import open_hub
+from sse_trio._errors import StoreUnavailableError
+
+pytestmark = pytest.mark.anyio
+
+
+async def publish(hub, *datas, topic="a"):
+    """Publish events and return their ids as clients see them."""
+    return [str(await hub.publish(topic, data)) for data in datas]
+
+
+async def test_cancelled_in_join_it_leaves_nothing_behind(make_remote_store):
+    """Who is cancelled while it reads history is no subscriber any more."""
+    store = make_remote_store()
+    async with open_hub(store) as hub:
+        store.change(answers=False)
+        with anyio.move_on_after(1) as scope:
+            async with hub.subscribe("a", after="x"):
+                pass
+        assert scope.cancelled_caught
+        assert (hub.statistics().subscribers, hub.statistics().feeds, store.reading) == (0, 0, 0)
+
+
+async def test_a_store_that_is_down_fails_the_join(make_remote_store):
+    """Who joins and needs a store that is down gets its error, and leaves nothing behind."""
+    store = make_remote_store()
+    async with open_hub(store) as hub:
+        store.change(is_down=True)
+        with pytest.raises(StoreUnavailableError):
+            async with hub.subscribe("a", after="x"):
+                pass
+        assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
+
+
+async def test_history_that_is_all_filtered_out_holds_nothing_up():
+    """What was published since history was read is written at once, also when the filter leaves nothing of history."""
+    async with open_hub() as hub:
+        (start, *_) = await publish(hub, "0", "1", "2")
+        async with hub.subscribe("a", after=start, filter=lambda _, event: event.data == "3") as subscription:
+            (new,) = await publish(hub, "3")
+            assert subscription.take_batch() == f"id: {new}\ndata: 3\n\n".encode()
+            assert subscription.take_batch() == b""
