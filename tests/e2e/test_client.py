@@ -10,13 +10,16 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import struct
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+import trustme
 from anyio.abc import SocketAttribute
 
 from sse_trio.client import EventSourceError, open_event_source
@@ -217,6 +220,47 @@ async def test_cancelling_closes_the_connection(server):
         with anyio.move_on_after(rng.random() * 0.05):
             await read_numbers(server.port)
     assert count_open_files() <= before
+
+
+@pytest.fixture(scope="module")
+def tls():
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context, authority.issue_cert("localhost")
+
+
+@pytest.fixture(scope="module")
+def h2_server(tls, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("h2")
+    tls[1].private_key_and_cert_chain_pem.write_to_path(folder / "pem")
+    options = [f"--keyfile={folder / 'pem'}", f"--certfile={folder / 'pem'}"]
+    with serve("hypercorn-trio", folder / "server", *options, app="client_app:app") as server:
+        yield server
+
+
+async def test_http2(h2_server, tls):
+    """Over HTTP/2, a stream that is cancelled or left leaves the others on its connection alone."""
+    url = f"https://localhost:{h2_server.port}/numbers/{LAST}/29"
+    others = []
+
+    async def read(client, *, count):
+        async with open_event_source(url, client=client) as source:
+            others.append([await anext(source) for _ in range(count)])
+
+    with anyio.fail_after(30):
+        async with (
+            httpx.AsyncClient(http2=True, verify=tls[0]) as client,
+            anyio.create_task_group() as tasks,
+            open_event_source(url, client=client) as source,
+        ):
+            assert source.response.http_version == "HTTP/2"
+            for count in range(1, 4):
+                tasks.start_soon(partial(read, client, count=count))
+            with anyio.move_on_after(0.02):
+                await read(client, count=LAST)
+            assert [(event.id, event.event, event.data) async for event in source] == NUMBERS
+    assert sorted(map(len, others)) == [1, 2, 3]
 
 
 # --- Our streams in clients of others, and a stream of others in ours
