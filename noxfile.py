@@ -116,6 +116,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The pages of docs/ and the API as a site, in build/docs/index.html; a warning is an error."""
+    install(session, "docs")
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
     install(session, "demo", extras="hypercorn,uvicorn")
