@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -32,6 +33,13 @@ def install(session: nox.Session, *groups: str, extras: str = "all", resolution:
         session.install("--resolution", resolution, *requirements)
 
 
+def install_node_peers(session: nox.Session) -> None:
+    """Install the clients and servers on Node that our streams are tested with, where there is Node."""
+    if shutil.which("npm"):
+        with session.chdir(ROOT / "tests" / "e2e" / "node"):
+            session.run_install("npm", "ci", "--silent", "--no-audit", "--no-fund", external=True)
+
+
 def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
     session.chdir(empty_folder(session))
@@ -50,6 +58,7 @@ def empty_folder(session: nox.Session) -> Path:
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
     install(session, "tests")
+    install_node_peers(session)
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
         return
@@ -113,6 +122,13 @@ def examples(session: nox.Session) -> None:
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages of docs/ and the API as a site, in build/docs/index.html; a warning is an error."""
+    install(session, "docs")
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
 
 
 @nox.session

@@ -37,7 +37,7 @@ class Feed:
     )
 
     def __init__(self, floor: EventId, max_events: int, max_bytes: int) -> None:
-        self.floor = floor
+        self.floor: EventId = floor
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._first = 0
@@ -45,14 +45,14 @@ class Feed:
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
         self._sequences: list[int] = []
-        self.end = 0
+        self.end: int = 0
         """The cursor of one who has taken everything."""
-        self.last = floor
+        self.last: EventId = floor
         """The id of the newest event, or of the newest before the oldest."""
-        self.batch = b""
+        self.batch: bytes = b""
         """Everything from the cursor ``batch_from`` on, joined; not valid while that is -1."""
-        self.batch_from = -1
-        self.subscribers = 0
+        self.batch_from: int = -1
+        self.subscribers: int = 0
         # Who waits for the next event. A dict, for its order and for leaving it again at once.
         self.waiting: dict[Receiver, None] = {}
 

@@ -18,7 +18,7 @@ from ._channel_state import WaitingReceive
 from ._event import ServerSentEvent
 from ._feed import Feed
 from ._loop import Loop, current_loop
-from ._store import EventId, Page, StoredEvent
+from ._store import EventId, Gap, Page, StoredEvent
 from ._stream_source import LiveSource
 from ._topics import TopicFilter
 
@@ -138,7 +138,8 @@ class Subscription(LiveSource):
         self._sep = "\n"
         self._is_plain = False
         self._on_overflow: Callable[[], None] | None = None
-        self.started = self.refusing = False
+        self.started: bool = False
+        self.refusing: bool = False
         self.close_reason: CloseReason | None = None
 
     # --- getting into position, and back into it
@@ -184,9 +185,7 @@ class Subscription(LiveSource):
         # Whether that was all that is not in the ring.
         if page.gap is not None:
             self._hub.gaps += 1
-            gap = {"after": str(page.gap.after), "oldest": None if page.gap.oldest is None else str(page.gap.oldest)}
-            # With the id of what was trimmed last: a client that gets no further is told of this gap once.
-            self._pending.append(ServerSentEvent.json(gap, event="gap", id=str(page.trimmed_to)))
+            self._pending.append(_gap_event(page.gap, page))
         self._pending.extend(page.events)
         feed = self._feed
         complete = (
@@ -350,7 +349,8 @@ class Subscription(LiveSource):
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self._closed:
             return
-        self._closed = self.refusing = True
+        self._closed = True
+        self.refusing = True
         self._live = False
         self._pending.clear()
         self._call()
@@ -420,6 +420,16 @@ class Subscription(LiveSource):
 
 def _event_of(event: StoredEvent | ServerSentEvent) -> ServerSentEvent:
     return event if isinstance(event, ServerSentEvent) else event.event
+
+
+def _gap_event(gap: Gap, page: Page) -> ServerSentEvent:
+    # With an id, so that a client that gets no further is not told of this gap again: of what was trimmed last; but
+    # of nothing newer than what follows, which it would miss (each topic loses its own oldest).
+    oldest, told = gap.oldest, page.trimmed_to
+    if oldest is not None and oldest.sequence <= told.sequence:
+        told = EventId(oldest.epoch, oldest.sequence - 1)
+    data = {"after": str(gap.after), "oldest": None if oldest is None else str(oldest)}
+    return ServerSentEvent.json(data, event="gap", id=str(told))
 
 
 def _latin1(after: EventId) -> bytes:

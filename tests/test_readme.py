@@ -77,7 +77,7 @@ async def test_the_pair_merges(anyio_backend):
     assert stream.close_reason is CloseReason.COMPLETED
 
 
-async def test_a_missing_job_is_a_404(anyio_backend):
+async def test_a_missing_job_is_a_404(anyio_backend, real_clock):  # Starlette may answer an HTTPException in a thread
     """A producer that raises before its first event decides the status."""
     names = namespace_after("Status codes")
     app = Starlette(routes=[Route("/jobs/{job}", names["job_endpoint"])])
