@@ -218,7 +218,7 @@ class Stream:
                 return  # a send that found its stream ended has not failed
             if rest is None or rest is exc:
                 raise
-            raise rest from None
+            raise rest from rest.__cause__
         finally:
             if send_channel is not None:
                 send_channel.close()
