@@ -572,6 +572,28 @@ async def test_native_cancellation(times: int) -> None:
 # --- channels that a producer forgets
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_channel_that_a_producer_forgets(number: int) -> None:
+    """A producer that returns without closing its channel is warned of, and the stream completes all the same."""
+    channel: Any = open_event_channel()
+    receive_channel = channel[1]
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+
+    producers = [functools.partial(produce, channel[0].clone()) for _ in range(number)]
+    channel[0].close()
+    del channel
+    response = EventSourceResponse(receive_channel, producers=producers)
+    producers.clear()
+    with pytest.warns(ResourceWarning, match="unclosed EventSendChannel") as warned, anyio.fail_after(60):
+        async with open_test_stream(response) as stream:
+            await stream.wait_closed()
+    assert stream.close_reason is CloseReason.COMPLETED
+    assert stream.body == b"data: event\n\n" * number
+    assert len(warned) == number
+
+
 async def test_channel_that_the_endpoint_forgets() -> None:
     """So it is for the channel of which the producer has a clone, and that nobody closed."""
     send_channel, receive_channel = open_event_channel()
