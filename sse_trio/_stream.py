@@ -114,7 +114,6 @@ class Stream:
         self._head = head
         self._receive_end = receive_end
         self._source = source
-        source.bind(run.loop, options.sep, self._overflow)
         self._writer = Writer(
             source,
             send,
@@ -137,6 +136,7 @@ class Stream:
         self.server_shutdown = self._connection.shutdown_event()
         self.reason: CloseReason | None = None
         self.tick_entry: Entry | None = None
+        source.bind(run.loop, options.sep, self._overflow)
 
     # --- the life of a stream
 

@@ -181,6 +181,18 @@ async def test_shut_down_before_it_began() -> None:
     assert stream.messages[-1] == FINAL
 
 
+async def test_overflow_before_it_began() -> None:
+    """A channel that overflowed before its response was served kicks the stream: what is in it is still sent."""
+    send_channel, receive_channel = open_event_channel(1, overflow="close")
+    send_channel.send_nowait("event")
+    with send_channel, pytest.raises(BrokenResourceError):
+        send_channel.send_nowait("too much")
+    async with open_test_stream(EventSourceResponse(receive_channel, farewell=ServerSentEvent("bye"))) as stream:
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.KICKED
+    assert stream.body == b"data: event\n\ndata: bye\n\n"
+
+
 @pytest.mark.parametrize("who", ["producer", "outside"])
 async def test_overflow(who: str) -> None:
     """A channel that overflows kicks its stream, whoever sent too much; what is in it is still sent."""
