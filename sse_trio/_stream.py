@@ -253,7 +253,7 @@ class Stream:
                     writer.abandon()
                 else:
                     writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
-                with CancelScope(deadline=self._rest_deadline()) as self._rest_scope:
+                with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
                     await self._wait_writer()
         except BaseException:
@@ -309,7 +309,7 @@ class Stream:
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
-            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline())
+            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline(reason))
         grace = self._grace(reason)
         if not grace:
             self._cancel()
@@ -387,8 +387,8 @@ class Stream:
     def _is_committed(self) -> bool:
         return self._writer.has_begun or self._source.started or self._source.is_ready()
 
-    def _rest_deadline(self) -> float:
-        if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
+    def _rest_deadline(self, reason: CloseReason | None) -> float:
+        if reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
             return math.inf  # as long as the client takes something within send_timeout
         return self._run.loop.current_time() + FINAL_SECONDS
 

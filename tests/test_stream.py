@@ -385,6 +385,37 @@ async def test_request_to_exit(producers: int) -> None:
 # --- time
 
 
+async def test_shutdown_bounds_the_rest_of_a_failed_stream() -> None:
+    """While a failed stream waits for a stalled client to take its last bytes, a shutdown still ends it in time."""
+
+    async def fail(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        await send_channel.send("more")
+        raise LookupError
+
+    for kind in ("failed", "shutdown of the server", "kick"):
+        group = StreamGroup()
+        response = EventSourceResponse(fail, group=group, send_timeout=None)
+        with pytest.raises(LookupError):
+            async with open_test_stream(response) as stream:
+                await stream.receive()
+                stream.stall()
+                await anyio.sleep(10)
+                began = anyio.current_time()
+                assert stream.close_reason is None
+                if kind == "failed":
+                    stream.resume()
+                elif kind == "kick":
+                    await group.close()
+                else:
+                    stream.request_shutdown()
+                await stream.wait_closed()
+        assert anyio.current_time() - began <= 1.1
+        assert stream.close_reason is CloseReason.FAILED
+        assert stream.is_aborted is (kind != "failed")
+
+
 async def test_shutdown_while_the_last_writes_of_a_complete_stream_are_stuck() -> None:
     """So it is for a stream that was complete but for what a stalled client doesn't take."""
 
