@@ -40,7 +40,7 @@ from ._writer import Outcome, Writer
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ("Stream",)
+__all__ = ("Producers", "Stream")
 
 Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 
@@ -347,8 +347,9 @@ class Stream:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is Outcome.FAILED:
             self.end(CloseReason.FAILED)
-        elif outcome is Outcome.FINISHED and self.reason is None:
-            self.reason = CloseReason.COMPLETED
+        elif outcome is Outcome.FINISHED:
+            self.reason = self.reason or CloseReason.COMPLETED
+            self._cancel()  # the task may be in the server's `receive`, which may have nothing to say about that
         self._parking.unpark()
 
     def _overflow(self) -> None:
