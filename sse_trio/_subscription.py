@@ -214,13 +214,15 @@ class Subscription(LiveSource):
             self._cursor += lost
             return True
         self._live = False
-        if self._overflow == "resume":
+        if self.refusing:
+            pass  # it ends here
+        elif self._overflow == "resume":
             self._hub.resumes += 1
             self._hub.start_reading(self, self._last)
+        elif self._on_overflow is not None:
+            self._on_overflow()  # it ends the stream, and that has last words of its own
         else:
             self.refuse_sends()
-            if self._on_overflow is not None:
-                self._on_overflow()
         return False
 
     # --- as a source
@@ -319,6 +321,9 @@ class Subscription(LiveSource):
     def refuse_sends(self) -> None:
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
+        if self._live and self._feed is not None and self._place(self._feed):
+            self._pending += self._feed.events(self._cursor)
+        self._live = False
         if self._reading is not None:
             self._reading.cancel()
         self._call()
