@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, cast, final, get_args, runtime_checkable
 
-from anyio import create_task_group, sleep
+from anyio import ClosedResourceError, create_task_group, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -72,6 +72,7 @@ class Hub:
 
     __slots__ = (
         "_changed",
+        "_closed",
         "_exact",
         "_feeds",
         "_max_bytes",
@@ -105,6 +106,7 @@ class Hub:
         self._changed: dict[Feed, None] = {}
         self._parking = current_loop().new_parking()
         self._subscriptions: set[Subscription] = set()
+        self._closed = False
         self._published = 0
         self._slice_events = 0
         self._slice_end = 0.0
@@ -122,6 +124,7 @@ class Hub:
         Raises:
             ValueError, TypeError: the event is not legal, or has an id; the topic is none. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
+            ClosedResourceError: the hub was left. The caller's fault.
         """
         return (await self.publish_many([(topic, event)], key=key))[0]
 
@@ -130,12 +133,14 @@ class Hub:
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
         items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in events]
-        self._published += len(items)
         if not isinstance(self._store, _LocalStore):
-            return await self._store.append(items, key=key)
+            ids = await self._store.append(items, key=key)
+            self._published += len(ids)
+            return ids
         if self._slice_is_used_up(len(items)):
             await checkpoint()
         ids = self._store.append_nowait(items, key=key)
+        self._published += len(ids)
         if ids and ids[0].sequence > self._position.sequence:  # else a key that was used before
             self._hand_on([StoredEvent(id_, *item) for id_, item in zip(ids, items, strict=True)])
         return ids
@@ -187,7 +192,9 @@ class Hub:
     # --- for subscriptions
 
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
-        """Return the feed of these topics, which from now on holds every event."""
+        """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
+        if self._closed:
+            raise ClosedResourceError(f"the hub {self._name!r} is closed")
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:
@@ -296,6 +303,7 @@ class Hub:
 
     def close(self) -> None:
         """End every subscription, when what it has is taken."""
+        self._closed = True
         for subscription in [*self._subscriptions]:
             subscription.refuse_sends()
 
@@ -331,6 +339,7 @@ async def open_hub(
         from .stores.memory import MemoryStore  # noqa: PLC0415 -- not every application has a hub, or SQLite
 
         store = MemoryStore()
+    error: BaseException | None = None
     try:
         async with store as opened, create_task_group() as nursery:
             hub = Hub(opened, name, max_ring_events, max_ring_bytes, nursery)
@@ -341,7 +350,8 @@ async def open_hub(
                 hub.close()
                 nursery.cancel_scope.cancel()
     except BaseException as exc:
-        alone = collapse(exc)
-        if alone is exc:
+        error = collapse(exc)
+        if error is exc:
             raise
-        raise alone from None
+    if error is not None:
+        raise error  # not inside of `except`: `from None` would take its own cause from it

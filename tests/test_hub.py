@@ -7,6 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_hub
+from sse_trio._errors import StoreUnavailableError
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +125,36 @@ async def test_who_was_behind_when_the_hub_closed(overflow):
             stream.resume()
             assert await rest(stream) == ["1", *("78" if overflow == "drop_oldest" else "")]
         assert stream.close_reason is CloseReason.COMPLETED
+
+
+@pytest.mark.parametrize("after", [None, "x"])
+async def test_a_closed_hub_has_no_subscribers(after):
+    """Who joins or publishes after the hub was left gets ClosedResourceError, and waits for nothing."""
+    async with open_hub() as hub:
+        subscription = hub.subscribe("a", after=after)
+    with pytest.raises(anyio.ClosedResourceError):
+        async with subscription:
+            pass
+    with pytest.raises(anyio.ClosedResourceError):
+        await hub.publish("a", "1")
+    assert hub.statistics().subscribers == 0
+
+
+async def test_errors_come_out_of_a_hub_bare(make_remote_store):
+    """What the start or the body raises comes out as it was raised, with its cause."""
+    store = make_remote_store()
+
+    async def read_last(topics, count):
+        store.change(is_down=True)
+        return await store.read(topics, None, limit=count)
+
+    store.read_last = read_last
+    with pytest.raises(StoreUnavailableError) as caught:
+        async with open_hub(store):
+            pass
+    assert isinstance(caught.value.__cause__, OSError)
+    cause = KeyError()
+    with pytest.raises(ValueError, match="body") as caught:
+        async with open_hub():
+            raise ValueError("body") from cause
+    assert caught.value.__cause__ is cause
