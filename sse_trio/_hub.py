@@ -174,6 +174,10 @@ class Hub:
         if replay is not None and (not isinstance(cast("object", replay), int) or replay < 0):
             msg = f"replay={replay!r} must be a number of events, 0 or more"
             raise ValueError(msg)
+        if after is not None and not isinstance(cast("object", after), str):
+            msg = f"after={after!r} must be the text of an id: last_event_id(request), or str(id) of what publish() returned"
+            raise TypeError(msg)
+        after = after or None  # an empty last event id is none (WHATWG HTML section 9.2.2)
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
     def statistics(self) -> HubStatistics:
@@ -285,10 +289,15 @@ class Hub:
         while True:
             self._slice_end = 0.0
             self._slice_events = 0
+            called = 0
             while self._changed:
                 feed = next(iter(self._changed))
                 del self._changed[feed]
+                called += len(feed.waiting)
                 await _call_all(feed)
+                if called >= CALLED_AT_ONCE:
+                    called = 0
+                    await checkpoint()
             await self._parking.park()
 
     # --- for open_hub()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -158,3 +160,37 @@ async def test_errors_come_out_of_a_hub_bare(make_remote_store):
         async with open_hub():
             raise ValueError("body") from cause
     assert caught.value.__cause__ is cause
+
+
+async def test_many_feeds_do_not_hold_up_the_loop():
+    """After two hundred readers others get a turn, also when each of them reads topics of its own."""
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await checkpoint()
+
+    async with open_hub() as hub, AsyncExitStack() as stack, anyio.create_task_group() as nursery:
+        subscriptions = [await stack.enter_async_context(hub.subscribe(f"{n}")) for n in range(1000)]
+        for subscription in subscriptions:
+            nursery.start_soon(subscription.receive)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(count_turns)
+        await hub.publish_many([(f"{n}", "x") for n in range(1000)])
+        await wait_until(lambda: not hub._changed)
+        assert turns >= 4
+        nursery.cancel_scope.cancel()
+
+
+async def wait_until(condition):
+    while not condition():
+        await checkpoint()
+
+
+async def test_a_subscription_has_no_producers():
+    """producers= beside a subscription is refused when the response is made: nobody would read what they send."""
+    async with open_hub() as hub:
+        with pytest.raises(TypeError, match="producers"):
+            EventSourceResponse(hub.subscribe("a"), producers=[checkpoint])
