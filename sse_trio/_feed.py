@@ -30,6 +30,7 @@ class Feed:
         "_max_events",
         "_sequences",
         "_size",
+        "_whole_from",
         "floor",
         "subscribers",
         "waiting",
@@ -40,6 +41,7 @@ class Feed:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._first = 0
+        self._whole_from = 0
         self._size = 0
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
@@ -83,6 +85,7 @@ class Feed:
         if self._chunks:
             self._let_go(len(self._chunks))
         self._first += 1  # nobody's cursor is at the end any more
+        self._whole_from = self._first
         self.floor = floor
 
     def _let_go(self, count: int) -> None:
@@ -102,6 +105,10 @@ class Feed:
     def cursor_after(self, sequence: int) -> int:
         """Return the cursor of one who has seen everything up to this sequence."""
         return self._first + bisect_right(self._sequences, sequence)
+
+    def was_reset(self, cursor: int) -> bool:
+        """Whether what comes at the cursor may never have been here: then it's nobody's fault that it is lost."""
+        return cursor < self._whole_from
 
     def oldest_cursor(self) -> int:
         """Return the cursor of the oldest event that is held."""
