@@ -102,7 +102,7 @@ class Hub:
         self._position = EventId(store.epoch, 0)
         self._feeds: dict[TopicFilter, Feed] = {}
         self._exact: dict[str, list[Feed]] = {}
-        self._prefixed: list[tuple[TopicFilter, Feed]] = []
+        self._prefixed: list[tuple[tuple[str, ...], Feed]] = []
         self._changed: dict[Feed, None] = {}
         self._parking = current_loop().new_parking()
         self._subscriptions: set[Subscription] = set()
@@ -175,7 +175,7 @@ class Hub:
             msg = f"replay={replay!r} must be a number of events, 0 or more"
             raise ValueError(msg)
         if after is not None and not isinstance(cast("object", after), str):
-            msg = f"after={after!r} must be the text of an id: last_event_id(request), or str(id) of what publish() returned"
+            msg = f"after={after!r} must be an id's text: last_event_id(request), or str(id) of what publish() returned"
             raise TypeError(msg)
         after = after or None  # an empty last event id is none (WHATWG HTML section 9.2.2)
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
@@ -206,7 +206,7 @@ class Hub:
             for topic in topics.exact:
                 self._exact.setdefault(topic, []).append(feed)
             if topics.prefixes:
-                self._prefixed.append((topics, feed))
+                self._prefixed.append((topics.prefixes, feed))
         feed.subscribers += 1
         return feed
 
@@ -222,7 +222,7 @@ class Hub:
             if not self._exact[topic]:
                 del self._exact[topic]
         if topics.prefixes:
-            self._prefixed.remove((topics, feed))
+            self._prefixed.remove((topics.prefixes, feed))
 
     async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
         """Read the store."""
@@ -249,7 +249,7 @@ class Hub:
     def _slice_is_used_up(self, count: int) -> bool:
         now = perf_counter()
         self._slice_events += count
-        if not self._slice_end or self._slice_events < SLICE_EVENTS and now < self._slice_end:
+        if not self._slice_end or (self._slice_events < SLICE_EVENTS and now < self._slice_end):
             self._slice_end = self._slice_end or now + SLICE_SECONDS
             return False
         self._slice_end = 0.0
@@ -258,7 +258,7 @@ class Hub:
 
     def _hand_on(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
-            feeds = [feed for topics, feed in self._prefixed if topics.matches(event.topic)]
+            feeds = [feed for prefixes, feed in self._prefixed if event.topic.startswith(prefixes)]
             feeds += self._exact.get(event.topic, ())
             if feeds:
                 chunk = event.encode()
@@ -336,8 +336,9 @@ async def open_hub(
     Args:
         store: where events are kept; it is entered and left with the hub. Default: ``MemoryStore()``.
         name: for statistics.
-        max_ring_events, max_ring_bytes: how much of the latest is kept as bytes, for each choice of topics that
-            somebody subscribes to. Who is further behind than that reads the store.
+        max_ring_events: how many of the latest are kept as bytes, for each choice of topics that somebody subscribes
+            to. Who is further behind than that reads the store.
+        max_ring_bytes: how many bytes of them.
 
     When it is left, subscriptions end, and streams made from them complete.
 

@@ -194,3 +194,15 @@ async def test_a_subscription_has_no_producers():
     async with open_hub() as hub:
         with pytest.raises(TypeError, match="producers"):
             EventSourceResponse(hub.subscribe("a"), producers=[checkpoint])
+
+
+async def test_a_topic_and_a_prefix_in_one_subscription():
+    """An event reaches a subscription once, whether it is asked for by its name or by a prefix."""
+    async with open_hub() as hub, hub.subscribe("a", "b/*", "b/1") as subscription:
+        for topic in ("a", "b/1", "b/2", "c", "a"):
+            await hub.publish(topic, topic)
+        await hub.publish("b/end", "end")
+        got = []
+        while "end" not in got:
+            got.append((await subscription.receive()).data)
+        assert got == ["a", "b/1", "b/2", "a", "end"]
