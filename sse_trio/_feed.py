@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from ._channel_state import Receiver
+from ._channel_state import Receiver, WaitingReceive
+from ._loop import current_loop
 from ._store import EventId, StoredEvent
 
 __all__ = ("Feed",)
@@ -56,6 +57,16 @@ class Feed:
         # Who waits for the next event. A dict, for its order and for leaving it again at once.
         self.waiting: dict[Receiver, None] = {}
 
+    async def wait_called(self) -> None:
+        """Wait until its readers are called the next time."""
+        parking = current_loop().new_parking()
+        waiting = WaitingReceive(None, parking)
+        self.waiting[waiting] = None
+        try:
+            await parking.park()
+        finally:
+            self.waiting.pop(waiting, None)
+
     def append(self, event: StoredEvent, chunk: bytes) -> None:
         """Add the next event, and let go of the oldest when there are too many."""
         self._events.append(event)
@@ -88,6 +99,10 @@ class Feed:
     def has_lost(self, cursor: int) -> bool:
         """Whether the entry that the cursor names was let go of."""
         return cursor < self._first
+
+    def goes_on_from(self, last: EventId) -> bool:
+        """Whether it holds every event newer than this one."""
+        return last.epoch == self.floor.epoch and last.sequence >= self.floor.sequence
 
     def cursor_after(self, sequence: int) -> int:
         """Return the cursor of one who has seen everything up to this sequence."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
 
-from anyio import ClosedResourceError, EndOfStream
+from anyio import CancelScope, ClosedResourceError, EndOfStream
 
 from ._channel_state import WaitingReceive
 from ._event import ServerSentEvent
@@ -98,6 +98,7 @@ class Subscription(LiveSource):
         "_overflow",
         "_pending",
         "_reader_waits",
+        "_reading",
         "_receiver",
         "_replay",
         "_sep",
@@ -134,6 +135,7 @@ class Subscription(LiveSource):
         self._unread: deque[ServerSentEvent] | None = None
         self._receiver: Receiver | None = None
         self._reader_waits: Callable[[], None] | None = None
+        self._reading: CancelScope | None = None
         self._loop: Loop | None = None
         self._sep = "\n"
         self._is_plain = False
@@ -162,7 +164,7 @@ class Subscription(LiveSource):
             head["headers"].append((GAP_HEADER, _latin1(page.gap.after)))
         elif not page.events and self._after is None:
             self._tell_place(page.next)
-        if not self._take_page(page):
+        if not self._take_page(page) and not self.refusing:
             self._hub.start_reading(self, page)
 
     def _tell_place(self, last: EventId) -> None:
@@ -173,13 +175,20 @@ class Subscription(LiveSource):
 
     async def read_on(self, after: EventId | Page) -> None:
         """Read page by page until the ring goes on from there. Runs in the hub's nursery."""
-        while not self._closed:
-            while self._pending and not self._closed:
-                await self._wait_taken()
-            page = await self._hub.read_patiently(self._topics, after)
-            if self._closed or self._take_page(page):
-                return
-            after = page
+        feed = self._feed
+        if feed is None or self.refusing:
+            return  # left before this began
+        with CancelScope() as self._reading:
+            while True:
+                while self._pending:
+                    await self._wait_taken()
+                epoch = feed.floor.epoch
+                page = await self._hub.read_patiently(self._topics, after)
+                if self._take_page(page):
+                    return
+                after = page
+                if page.next == page.tip and page.next.epoch != epoch == feed.floor.epoch:
+                    await feed.wait_called()  # the store has begun a new history, of which the hub will learn
 
     def _take_page(self, page: Page) -> bool:
         # Whether that was all that is not in the ring.
@@ -188,12 +197,7 @@ class Subscription(LiveSource):
             self._pending.append(_gap_event(page.gap, page))
         self._pending.extend(page.events)
         feed = self._feed
-        complete = (
-            feed is not None
-            and page.next == page.tip
-            and page.next.epoch == feed.floor.epoch
-            and page.next.sequence >= feed.floor.sequence
-        )
+        complete = feed is not None and feed.goes_on_from(page.next)
         if complete:
             self._go_live(page.next)
         self._call()
@@ -343,6 +347,8 @@ class Subscription(LiveSource):
     def refuse_sends(self) -> None:
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
+        if self._reading is not None:
+            self._reading.cancel()
         self._call()
 
     def close(self) -> None:
@@ -353,9 +359,7 @@ class Subscription(LiveSource):
         self.refusing = True
         self._live = False
         self._pending.clear()
-        self._call()
-        if self._reader_waits is not None:
-            self._reader_waits()
+        self.refuse_sends()
         feed, self._feed = self._feed, None
         if feed is not None:
             if self._receiver is not None:

@@ -78,6 +78,7 @@ class RemoteStore:
 
     async def lose_history(self):
         """Begin a new one, as a Redis that was restarted without its file."""
+        await self._store.__aexit__(None, None, None)
         self._store = MemoryStore(**self._limits)
         await self._store.__aenter__()
         self.change()
