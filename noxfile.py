@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -32,6 +33,13 @@ def install(session: nox.Session, *groups: str, extras: str = "all", resolution:
         session.install("--resolution", resolution, *requirements)
 
 
+def install_node_peers(session: nox.Session) -> None:
+    """Install the clients and servers on Node that our streams are tested with, where there is Node."""
+    if shutil.which("npm"):
+        with session.chdir(ROOT / "tests" / "e2e" / "node"):
+            session.run_install("npm", "ci", "--silent", "--no-audit", "--no-fund", external=True)
+
+
 def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
     session.chdir(empty_folder(session))
@@ -50,6 +58,7 @@ def empty_folder(session: nox.Session) -> Path:
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
     install(session, "tests")
+    install_node_peers(session)
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
         return

@@ -25,6 +25,7 @@ from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
+from ._errors import StoreUnavailableError as StoreUnavailableError
 from ._event import ServerSentEvent as ServerSentEvent
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
@@ -52,6 +53,7 @@ __all__ = (
     "SendTimeoutError",
     "ServerBridge",
     "ServerSentEvent",
+    "StoreUnavailableError",
     "StreamGroup",
     "StreamGroupStatistics",
     "Subscription",

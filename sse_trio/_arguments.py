@@ -6,7 +6,7 @@ import math
 
 from ._event import ServerSentEvent
 
-__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds")
+__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds", "returned_event")
 
 
 def check_seconds(name: str, value: object, *, zero: bool) -> None:
@@ -33,6 +33,14 @@ def check_function(name: str, value: object) -> None:
     if not callable(value):
         msg = f"{name} must be a function, not {value!r}; give the function itself, not its result"
         raise TypeError(msg)
+
+
+def returned_event(name: str, event: object) -> ServerSentEvent:
+    """Return what a function of the user's has returned; TypeError if that is no event."""
+    if not isinstance(event, ServerSentEvent):
+        msg = f"{name} must return a ServerSentEvent, not {event!r}"
+        raise TypeError(msg)
+    return event
 
 
 def check_farewell(value: object) -> None:

@@ -49,7 +49,7 @@ class EventTooLargeError(SSEError):
             "decode with a larger max_event_size"
         )
         self.max_event_size = max_event_size
-        self.events = tuple(events)
+        self.events: tuple[ReceivedEvent, ...] = tuple(events)
 
 
 class EventSourceError(SSEError):

@@ -10,17 +10,32 @@ from __future__ import annotations
 import sys
 from typing import TypeGuard
 
-from anyio import BrokenResourceError
+from anyio import BrokenResourceError, get_cancelled_exc_class
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("collapse", "is_failure", "without_own")
+__all__ = ("collapse", "is_failure", "joined", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
-    """Return what a nursery raised without the nursery's group, if there is but one exception in it."""
-    return exc.exceptions[0] if _is_group(exc) and len(exc.exceptions) == 1 else exc
+    """Return what a nursery raised without the nursery's group, if there is but one exception in it.
+
+    trio has the cancellations of other tasks in there, too. Beside anything else they don't count, as on asyncio.
+    """
+    if not _is_group(exc):
+        return exc
+    cancelled = get_cancelled_exc_class()
+    rest = [each for each in exc.exceptions if not isinstance(each, cancelled)] or exc.exceptions
+    if len(rest) == 1:
+        return rest[0]
+    return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)
+
+
+def joined(*errors: BaseException | None) -> BaseException | None:
+    """Return what is to be raised for these errors: none, the one that there is, or a group."""
+    all_errors = [error for error in errors if error is not None]
+    return collapse(BaseExceptionGroup("an event stream failed in several ways", all_errors)) if all_errors else None
 
 
 def is_failure(exc: BaseException) -> bool:

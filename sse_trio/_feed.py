@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from ._channel_state import Receiver
+from ._channel_state import Receiver, WaitingReceive
+from ._loop import current_loop
 from ._store import EventId, StoredEvent
 
 __all__ = ("Feed",)
@@ -37,7 +38,7 @@ class Feed:
     )
 
     def __init__(self, floor: EventId, max_events: int, max_bytes: int) -> None:
-        self.floor = floor
+        self.floor: EventId = floor
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._first = 0
@@ -45,16 +46,26 @@ class Feed:
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
         self._sequences: list[int] = []
-        self.end = 0
+        self.end: int = 0
         """The cursor of one who has taken everything."""
-        self.last = floor
+        self.last: EventId = floor
         """The id of the newest event, or of the newest before the oldest."""
-        self.batch = b""
+        self.batch: bytes = b""
         """Everything from the cursor ``batch_from`` on, joined; not valid while that is -1."""
-        self.batch_from = -1
-        self.subscribers = 0
+        self.batch_from: int = -1
+        self.subscribers: int = 0
         # Who waits for the next event. A dict, for its order and for leaving it again at once.
         self.waiting: dict[Receiver, None] = {}
+
+    async def wait_called(self) -> None:
+        """Wait until its readers are called the next time."""
+        parking = current_loop().new_parking()
+        waiting = WaitingReceive(None, parking)
+        self.waiting[waiting] = None
+        try:
+            await parking.park()
+        finally:
+            self.waiting.pop(waiting, None)
 
     def append(self, event: StoredEvent, chunk: bytes) -> None:
         """Add the next event, and let go of the oldest when there are too many."""
@@ -88,6 +99,10 @@ class Feed:
     def has_lost(self, cursor: int) -> bool:
         """Whether the entry that the cursor names was let go of."""
         return cursor < self._first
+
+    def goes_on_from(self, last: EventId) -> bool:
+        """Whether it holds every event newer than this one."""
+        return last.epoch == self.floor.epoch and last.sequence >= self.floor.sequence
 
     def cursor_after(self, sequence: int) -> int:
         """Return the cursor of one who has seen everything up to this sequence."""

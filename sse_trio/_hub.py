@@ -108,7 +108,10 @@ class Hub:
         self._published = 0
         self._slice_events = 0
         self._slice_end = 0.0
-        self.delivered = self.dropped = self.resumes = self.gaps = 0
+        self.delivered: int = 0
+        self.dropped: int = 0
+        self.resumes: int = 0
+        self.gaps: int = 0
 
     async def publish(self, topic: str, event: Sendable, *, key: tuple[str, int] | None = None) -> EventId:
         """Publish one event, as ``send()`` takes them, and return the id that it got.
@@ -314,13 +317,14 @@ async def _call_all(feed: Feed) -> None:
 async def open_hub(
     store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
 ) -> AsyncGenerator[Hub]:
-    """Open a hub: ``async with open_hub() as hub``, in the lifespan of the application.
+    """Open a hub, an async context manager for the lifespan of an application.
 
     Args:
         store: where events are kept; it is entered and left with the hub. Default: ``MemoryStore()``.
         name: for statistics.
-        max_ring_events, max_ring_bytes: how much of the latest is kept as bytes, for each choice of topics that
-            somebody subscribes to. Who is further behind than that reads the store.
+        max_ring_events: how many of the latest events are kept as bytes, for each choice of topics that somebody
+            subscribes to. Who is further behind than that reads the store.
+        max_ring_bytes: and how many bytes of them.
 
     When it is left, subscriptions end, and streams made from them complete.
 

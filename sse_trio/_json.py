@@ -29,7 +29,7 @@ def dumps_compact(value: object) -> str:
         raise ValueError(msg) from None
 
 
-def _to_jsonable(value: Any) -> object:  # Any: anything may be asked of it
+def _to_jsonable(value: Any) -> object:  # Any: anything may be asked of it  # noqa: PLR0911 -- one for each kind
     if hasattr(value, "__pydantic_serializer__"):
         return _to_jsonable_by_pydantic(value)  # its dataclasses are dataclasses too, with serializers of their own
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

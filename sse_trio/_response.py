@@ -17,6 +17,7 @@ from ._reason import CloseReason
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
 from ._stream_source import LiveSource
+from ._writer import CLIENT_GONE
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -110,6 +111,7 @@ class EventSourceResponse(Response):
         group: StreamGroup | None = None,
     ) -> None:
         check_source(source, args)
+        producers = tuple(producers)
         check_producers(producers)
         self._options = StreamOptions(
             ping=ping,
@@ -130,7 +132,7 @@ class EventSourceResponse(Response):
         self._source = source
         # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
         self._open: Callable[[], OpenSource] | None = partial(
-            open_source, source, args, tuple(producers), max_buffer_size, max_buffer_bytes
+            open_source, source, args, producers, max_buffer_size, max_buffer_bytes
         )
         self.status_code = status_code
         self.background = background
@@ -165,6 +167,8 @@ class EventSourceResponse(Response):
         try:
             await send(self._head(scope))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except CLIENT_GONE:
+            pass
         finally:
             if isinstance(self._source, EventReceiveChannel | LiveSource):
                 self._source.close()

@@ -92,11 +92,16 @@ def open_source(
 
 
 async def _iterate(source: AsyncIterable[Sendable], send_channel: EventSendChannel) -> None:
+    iterator = aiter(source)
     try:
-        async for event in source:
-            await send_channel.send(event)
+        try:
+            async for event in iterator:
+                await send_channel.send(event)
+        finally:
+            await close_source(iterator)
     finally:
-        await close_source(source)
+        if iterator is not source:  # an object of some client library's, say, with an async generator as __aiter__
+            await close_source(source)
 
 
 async def close_source(source: object) -> None:

@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from random import randrange, uniform
 from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
 
+from ._arguments import returned_event
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
 from ._event import ServerSentEvent
-from ._failures import collapse, is_failure, without_own
+from ._failures import collapse, is_failure, joined, without_own
 from ._group import current_run
 from ._loop import DetachedTask
 from ._options import StreamOptions
@@ -258,7 +260,8 @@ class Stream:
             self.end(CloseReason.CANCELLED)
             with move_on_after(FINAL_SECONDS, shield=True):
                 await self._wait_writer()
-            raise
+            if joined(error, self._failure) is None:
+                raise  # else that is what is raised, and not lost for this cancellation
         finally:
             if writer.outcome is None:
                 self._lose_client(stalled=not self._client_lost)
@@ -270,7 +273,7 @@ class Stream:
             await self._parking.park()
 
     def _raise_own(self, error: BaseException | None) -> None:
-        error = error or self._failure or self._writer.error
+        error = joined(error, self._failure, self._writer.error)
         if error is not None:
             raise error
         if self._stalled and not self._aborted:
@@ -361,23 +364,25 @@ class Stream:
 
     def _last(self, error: BaseException | None) -> bytes:
         try:
-            events = [*self._last_events(error)]
+            events = list(self._last_events(error))
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
             self._failure = exc
             return b""
         return b"".join([event.encode(self._options.sep) for event in events])
 
-    def _last_events(self, error: BaseException | None) -> list[ServerSentEvent]:
+    def _last_events(self, error: BaseException | None) -> Iterator[ServerSentEvent]:
         options, within = self._options, self._run.group.reconnect_within
-        events: list[ServerSentEvent | None] = []
         if isinstance(error, Exception) and options.on_error is not None:
-            events.append(options.on_error(error))
+            event = options.on_error(error)
+            if event is not None:
+                yield returned_event("on_error", event)
         if self.reason is CloseReason.SHUTDOWN and within is not None:
-            events.append(ServerSentEvent(retry=randrange(round(within * 1000) + 1)))  # noqa: S311
+            yield ServerSentEvent(retry=randrange(round(within * 1000) + 1))  # noqa: S311
         if self.reason in WITH_FAREWELL:
             farewell = options.farewell or self._run.group.farewell
-            events.append(farewell(self.reason) if callable(farewell) else farewell)
-        return [event for event in events if event is not None]
+            event = farewell(self.reason) if callable(farewell) else farewell
+            if event is not None:
+                yield returned_event("farewell", event)
 
     def _is_committed(self) -> bool:
         return self._writer.has_begun or self._source.started or self._source.is_ready()
@@ -429,4 +434,6 @@ class Stream:
 
     def _ping_chunk(self) -> bytes:
         factory, sep = self._options.ping_message_factory, self._options.sep
-        return f": ping{sep}{sep}".encode() if factory is None else factory().encode(sep)
+        if factory is None:
+            return f": ping{sep}{sep}".encode()
+        return returned_event("ping_message_factory", factory()).encode(sep)

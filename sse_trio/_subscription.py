@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
 
-from anyio import ClosedResourceError, EndOfStream
+from anyio import CancelScope, ClosedResourceError, EndOfStream
 
 from ._channel_state import WaitingReceive
 from ._event import ServerSentEvent
 from ._feed import Feed
 from ._loop import Loop, current_loop
-from ._store import EventId, Page, StoredEvent
+from ._store import EventId, Gap, Page, StoredEvent
 from ._stream_source import LiveSource
 from ._topics import TopicFilter
 
@@ -98,6 +98,7 @@ class Subscription(LiveSource):
         "_overflow",
         "_pending",
         "_reader_waits",
+        "_reading",
         "_receiver",
         "_replay",
         "_sep",
@@ -134,11 +135,13 @@ class Subscription(LiveSource):
         self._unread: deque[ServerSentEvent] | None = None
         self._receiver: Receiver | None = None
         self._reader_waits: Callable[[], None] | None = None
+        self._reading: CancelScope | None = None
         self._loop: Loop | None = None
         self._sep = "\n"
         self._is_plain = False
         self._on_overflow: Callable[[], None] | None = None
-        self.started = self.refusing = False
+        self.started: bool = False
+        self.refusing: bool = False
         self.close_reason: CloseReason | None = None
 
     # --- getting into position, and back into it
@@ -154,38 +157,47 @@ class Subscription(LiveSource):
         elif self._replay:
             page = await self._hub.read_last(self._topics, self._replay)
         else:
+            self._tell_place(feed.last)
             self._go_live(feed.last)
             return
         if page.gap is not None:
             head["headers"].append((GAP_HEADER, _latin1(page.gap.after)))
-        if not self._take_page(page):
+        elif not page.events and self._after is None:
+            self._tell_place(page.next)
+        if not self._take_page(page) and not self.refusing:
             self._hub.start_reading(self, page)
+
+    def _tell_place(self, last: EventId) -> None:
+        # A client that is cut off before its first event has to come back with an id, or it misses what was published
+        # meanwhile and nobody knows. A block without data is an id, and no event: WHATWG HTML 9.2.6, "dispatch".
+        if self._loop is not None:
+            self._pending.append(ServerSentEvent(id=str(last)))
 
     async def read_on(self, after: EventId | Page) -> None:
         """Read page by page until the ring goes on from there. Runs in the hub's nursery."""
-        while not self._closed:
-            while self._pending and not self._closed:
-                await self._wait_taken()
-            page = await self._hub.read_patiently(self._topics, after)
-            if self._closed or self._take_page(page):
-                return
-            after = page
+        feed = self._feed
+        if feed is None or self.refusing:
+            return  # left before this began
+        with CancelScope() as self._reading:
+            while True:
+                while self._pending:
+                    await self._wait_taken()
+                epoch = feed.floor.epoch
+                page = await self._hub.read_patiently(self._topics, after)
+                if self._take_page(page):
+                    return
+                after = page
+                if page.next == page.tip and page.next.epoch != epoch == feed.floor.epoch:
+                    await feed.wait_called()  # the store has begun a new history, of which the hub will learn
 
     def _take_page(self, page: Page) -> bool:
         # Whether that was all that is not in the ring.
         if page.gap is not None:
             self._hub.gaps += 1
-            gap = {"after": str(page.gap.after), "oldest": None if page.gap.oldest is None else str(page.gap.oldest)}
-            # With the id of what was trimmed last: a client that gets no further is told of this gap once.
-            self._pending.append(ServerSentEvent.json(gap, event="gap", id=str(page.trimmed_to)))
+            self._pending.append(_gap_event(page.gap, page))
         self._pending.extend(page.events)
         feed = self._feed
-        complete = (
-            feed is not None
-            and page.next == page.tip
-            and page.next.epoch == feed.floor.epoch
-            and page.next.sequence >= feed.floor.sequence
-        )
+        complete = feed is not None and feed.goes_on_from(page.next)
         if complete:
             self._go_live(page.next)
         self._call()
@@ -271,7 +283,7 @@ class Subscription(LiveSource):
         taken = self._take_wanted()
         while not taken and self.is_ready():  # nobody else would look for what is behind what nobody wanted
             taken = self._take_wanted()
-        self._hub.delivered += len(taken)
+        self._hub.delivered += sum([isinstance(event, StoredEvent) for event in taken])
         return taken
 
     def _take_wanted(self) -> list[StoredEvent | ServerSentEvent]:
@@ -335,18 +347,19 @@ class Subscription(LiveSource):
     def refuse_sends(self) -> None:
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
+        if self._reading is not None:
+            self._reading.cancel()
         self._call()
 
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self._closed:
             return
-        self._closed = self.refusing = True
+        self._closed = True
+        self.refusing = True
         self._live = False
         self._pending.clear()
-        self._call()
-        if self._reader_waits is not None:
-            self._reader_waits()
+        self.refuse_sends()
         feed, self._feed = self._feed, None
         if feed is not None:
             if self._receiver is not None:
@@ -411,6 +424,16 @@ class Subscription(LiveSource):
 
 def _event_of(event: StoredEvent | ServerSentEvent) -> ServerSentEvent:
     return event if isinstance(event, ServerSentEvent) else event.event
+
+
+def _gap_event(gap: Gap, page: Page) -> ServerSentEvent:
+    # With an id, so that a client that gets no further is not told of this gap again: of what was trimmed last; but
+    # of nothing newer than what follows, which it would miss (each topic loses its own oldest).
+    oldest, told = gap.oldest, page.trimmed_to
+    if oldest is not None and oldest.sequence <= told.sequence:
+        told = EventId(oldest.epoch, oldest.sequence - 1)
+    data = {"after": str(gap.after), "oldest": None if oldest is None else str(oldest)}
+    return ServerSentEvent.json(data, event="gap", id=str(told))
 
 
 def _latin1(after: EventId) -> bytes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ._connection import ServerConnection
     from ._stream_source import StreamSource
 
-__all__ = ("Outcome", "Writer")
+__all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
@@ -129,7 +129,7 @@ class Writer:
     def start(self) -> None:
         """Write whenever there is something to write."""
         self._rest()
-        if self._parking is not None:
+        if self._parking is not None or self._source.started or self._source.is_ready():
             self.unpark()
 
     def ping(self, chunk: bytes) -> None:

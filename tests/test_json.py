@@ -87,7 +87,7 @@ def dumps(value: object) -> str:
         (Point(1), '{"x":1,"_hidden":1}'),
         (Point(Point(Color.RED)), '{"x":{"x":"red","_hidden":1},"_hidden":1}'),
         (Point({None: 1, 2: 3, 1.5: 4, True: 5}), '{"x":{"null":1,"2":3,"1.5":4,"true":5},"_hidden":1}'),
-        (datetime.datetime(2020, 1, 2, 3, 4, 5), '"2020-01-02T03:04:05"'),
+        (datetime.datetime(2020, 1, 2, 3, 4, 5), '"2020-01-02T03:04:05"'),  # noqa: DTZ001 -- naive on purpose
         (datetime.datetime(2020, 1, 2, 3, 4, 5, 6000, tzinfo=UTC), '"2020-01-02T03:04:05.006000Z"'),
         (datetime.datetime(2020, 1, 2, tzinfo=INDIA), '"2020-01-02T00:00:00+05:30"'),
         (datetime.datetime(2020, 1, 2, tzinfo=LMT), '"2020-01-02T00:00:00+00:00:30"'),

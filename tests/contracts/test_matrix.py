@@ -216,7 +216,7 @@ STALLED = (
     Ending("shutdown, no bridge", TICKS, shut_down_stalled_by_group, "head 1", R.SHUTDOWN, PLAIN, SendTimeoutError),
     Ending("outer cancel, no bridge", TICKS, cancel_stalled, "head 1", R.CANCELLED, PLAIN),
     Ending("outer cancel of the last writes", ("1", 1, "2"), cancel_slow, "head 1 2 final", R.CANCELLED),
-    Ending("outer cancel after a failure", ("1", 1, "2", BOOM), cancel_slow, "head 1 2", R.FAILED),
+    Ending("outer cancel after a failure", ("1", 1, "2", BOOM), cancel_slow, "head 1 2", R.FAILED, raises=Failed),
     Ending("producer fails", ("1", 1, "2", BOOM), stall_shielded, "head 1", R.FAILED, raises=Failed, aborted=True),
 )
 

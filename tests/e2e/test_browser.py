@@ -24,6 +24,8 @@ import pytest
 
 import sse_trio
 
+from ._browser import open_browser
+
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright_api.expect
 
@@ -33,16 +35,6 @@ ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
 PACKAGE_AT = str(Path(sse_trio.__file__).parents[1])  # a server imports the package that the tests import
 ARTIFACTS = ROOT / "artifacts"
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 NARROW = {"width": 320, "height": 640}
@@ -164,20 +156,11 @@ def retry_app(request, tmp_path):
 # --- the browser ----------------------------------------------------------------------------------------------------
 
 
-def chromium_path() -> Path:
-    if not CHROMIUM.exists():
-        pytest.skip("chromium is not installed")
-    return CHROMIUM
-
-
 @pytest.fixture(scope="module")
 def browser():
     """One Chromium for the module; each test opens contexts of its own in it."""
-    executable = chromium_path()
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

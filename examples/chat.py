@@ -1,0 +1,55 @@
+# A chat: everybody in a room gets every message, in the same order, and after a break those that were missed.
+#
+# The hub lives as long as the application does. `replay=20` is for those who are new in a room. A browser that was cut
+# off says in `Last-Event-ID` what it has, and gets exactly the rest.
+#
+#     python examples/chat.py
+#     curl -N http://127.0.0.1:8000/rooms/lobby     # once or more, each in its terminal
+#     curl http://127.0.0.1:8000/rooms/lobby -d '{"from": "Ann", "text": "hello"}'
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from _serve import serve
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sse_trio import EventSourceResponse, Hub, ServerBridge, ServerSentEvent, last_event_id, open_hub
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    hub: Hub
+
+
+async def say(request: Request) -> Response:
+    """Publish what was posted to the room."""
+    message = ServerSentEvent.json(await request.json())
+    await request.state.hub.publish(f"rooms/{request.path_params['room']}", message)
+    return Response(status_code=204)
+
+
+async def listen(request: Request) -> EventSourceResponse:
+    """Answer with what is said in the room."""
+    room = f"rooms/{request.path_params['room']}"
+    return EventSourceResponse(request.state.hub.subscribe(room, after=last_event_id(request), replay=20))
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[State]:
+    """Keep the hub open while the server runs."""
+    async with open_hub() as hub:
+        yield {"hub": hub}
+
+
+routes = [Route("/rooms/{room}", listen), Route("/rooms/{room}", say, methods=["POST"])]
+app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))
+
+if __name__ == "__main__":
+    serve(app)

@@ -1,0 +1,828 @@
+"""EventSourceResponse: what its docstring says of each option, and the places where it is used."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import fastapi
+import httpx
+import pytest
+from anyio import BrokenResourceError, get_cancelled_exc_class
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Message, Scope
+from starlette.websockets import WebSocket
+
+from sse_trio import (
+    CloseReason,
+    EventSendChannel,
+    EventSourceResponse,
+    ServerSentEvent,
+    StreamGroup,
+    last_event_id,
+    open_event_channel,
+)
+from sse_trio.testing import StreamingASGITransport, open_test_stream, wait_all_tasks_blocked
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+pytestmark = pytest.mark.anyio
+
+Producer = Callable[[EventSendChannel], Awaitable[None]]
+
+
+async def count(send_channel: EventSendChannel, number: int = 3) -> None:
+    """Send some numbers, one a second."""
+    for n in range(number):
+        await send_channel.send(n)
+        await anyio.sleep(1)
+
+
+async def wait(send_channel: EventSendChannel) -> None:
+    """Send an event, and wait for ever."""
+    await send_channel.send("event")
+    await anyio.sleep_forever()
+
+
+async def fail(send_channel: EventSendChannel) -> None:
+    """Send an event, and fail."""
+    await send_channel.send("event")
+    await anyio.sleep(1)
+    raise LookupError("failed")
+
+
+async def refuse(send_channel: EventSendChannel) -> None:
+    """Fail before anything is sent."""
+    await anyio.sleep(0.1)
+    raise HTTPException(404)
+
+
+def http_scope(**changes: Any) -> Scope:
+    """A scope of a request."""
+    return {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", **changes}
+
+
+# --- head
+
+
+async def test_headers() -> None:
+    """An event stream says what it is, and that neither caches nor proxies shall keep it."""
+    async with open_test_stream(EventSourceResponse(count)) as stream:
+        assert stream.status_code == 200
+        assert dict(stream.headers) == {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+        }
+
+
+async def test_headers_of_the_callers() -> None:
+    """The caller's headers win, in whatever case they are written, and are sent once."""
+    headers = {"Cache-Control": "public, max-age=29", "X-Own": "1", "Content-Type": "text/event-stream"}
+    async with open_test_stream(EventSourceResponse(count, headers=headers, status_code=203)) as stream:
+        assert stream.status_code == 203
+        assert sorted(stream.headers.items()) == [
+            ("cache-control", "public, max-age=29"),
+            ("content-type", "text/event-stream"),
+            ("x-accel-buffering", "no"),
+            ("x-own", "1"),
+        ]
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"X-Own": "1"}])
+async def test_headers_can_be_changed_later(headers: dict[str, str] | None) -> None:
+    """Cookies and headers set on the response go out as with any Starlette response, and on no other."""
+    response = EventSourceResponse(count, headers=headers)
+    response.set_cookie("session", "1")
+    response.headers["x-later"] = "2"
+    async with open_test_stream(response) as stream:
+        assert stream.headers["set-cookie"].startswith("session=1")
+        assert stream.headers["x-later"] == "2"
+    assert "x-later" not in EventSourceResponse(count).headers
+
+
+async def test_head_without_headers_is_the_same() -> None:
+    """A response that names no headers has those of one that names none in particular."""
+    assert sorted(EventSourceResponse(count).raw_headers) == sorted(EventSourceResponse(count, headers={}).raw_headers)
+
+
+# --- HEAD
+
+
+async def test_head_request() -> None:
+    """HEAD is answered with the same head and no body; no producer is started, and ``background`` runs."""
+    ran = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        ran.append("producer")
+
+    async def background() -> None:
+        ran.append("background")
+
+    response = EventSourceResponse(produce, status_code=201, background=BackgroundTask(background))
+    async with open_test_stream(response, method="HEAD") as stream:
+        await stream.wait_closed()
+        assert stream.status_code == 201
+        assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert stream.messages[1:] == [{"type": "http.response.body", "body": b"", "more_body": False}]
+    assert ran == ["background"]
+
+
+async def test_head_request_closes_the_channel() -> None:
+    """After a HEAD whoever would publish gets an error."""
+    send_channel, receive_channel = open_event_channel()
+    response = EventSourceResponse(receive_channel, producers=[functools.partial(wait, send_channel)])
+    async with open_test_stream(response, method="HEAD") as stream:
+        await stream.wait_closed()
+    with send_channel, pytest.raises(BrokenResourceError):
+        await send_channel.send("event")
+
+
+@pytest.mark.parametrize("error", [OSError, BrokenResourceError])
+async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> None:
+    """A client that has gone in the meantime is no error for HEAD either."""
+    send_channel, receive_channel = open_event_channel()
+    async with open_test_stream(EventSourceResponse(receive_channel), method="HEAD", wait_head=False) as stream:
+        stream.fail_send(error())
+        await stream.wait_closed()
+    with send_channel, pytest.raises(BrokenResourceError):
+        await send_channel.send("event")
+
+
+# --- one request, or none
+
+
+async def test_second_call() -> None:
+    """A response serves one request: a second call raises, whether the first one is over or not."""
+    response = EventSourceResponse(wait)
+    async with open_test_stream(response):
+        with pytest.raises(RuntimeError, match="serves one request"):
+            async with open_test_stream(response):
+                pass  # pragma: no cover
+    with pytest.raises(RuntimeError, match="make a new one for each"):
+        async with open_test_stream(response, method="HEAD"):
+            pass  # pragma: no cover
+
+
+async def test_response_that_is_never_served() -> None:
+    """A response that is thrown away leaves nothing that had to be closed."""
+    for source in (wait, "generator"):
+        response = EventSourceResponse(generate() if source == "generator" else wait)  # type: ignore[arg-type]
+        assert response.headers["cache-control"] == "no-store"
+        del response
+        gc.collect()
+
+
+async def generate() -> AsyncGenerator[str, None]:
+    """Yield one event."""
+    yield "event"
+
+
+async def test_group_of_another_loop() -> None:
+    """If the stream can't be opened, its channel is closed all the same."""
+
+    class OtherLoopsGroup(StreamGroup):  # type: ignore[misc]
+        def bound_run(self) -> Any:
+            raise RuntimeError("streams in another event loop")
+
+    send_channel, receive_channel = open_event_channel()
+    send_stream, receive_stream = anyio.create_memory_object_stream[str]()
+    for source in (receive_channel, receive_stream):
+        with pytest.raises(RuntimeError, match="another event loop"):
+            async with open_test_stream(EventSourceResponse(source, group=OtherLoopsGroup())):
+                pass  # pragma: no cover
+    with send_channel, pytest.raises(BrokenResourceError):
+        await send_channel.send("event")
+    with send_stream, pytest.raises(BrokenResourceError):
+        await send_stream.send("event")
+
+
+# --- commit
+
+
+@pytest.mark.parametrize(("commit_within", "seconds"), [(0.5, 0.5), (0, 0), (3, 3)])
+async def test_head_is_sent_in_time(commit_within: float, seconds: float) -> None:
+    """Without an event the head is sent after ``commit_within`` seconds."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(10)
+
+    began = anyio.current_time()
+    async with open_test_stream(EventSourceResponse(produce, commit_within=commit_within)) as stream:
+        assert anyio.current_time() - began == pytest.approx(seconds)
+        assert stream.body == b""
+
+
+async def test_head_is_not_sent_for_the_sake_of_time() -> None:
+    """With ``commit_within=None`` the head waits for the first event."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(100)
+        await send_channel.send("event")
+
+    async with open_test_stream(EventSourceResponse(produce, commit_within=None)):
+        assert anyio.current_time() == pytest.approx(100)
+
+
+async def test_head_with_the_first_event() -> None:
+    """The head is sent as soon as there is an event."""
+    async with open_test_stream(EventSourceResponse(count)) as stream:
+        assert anyio.current_time() == 0
+        assert (await stream.receive()).data == "0"
+
+
+@pytest.mark.parametrize("pause", [0, 0.1])
+async def test_head_when_started(pause: float) -> None:
+    """started() has the head sent at once, wherever it is called, and more than one call does nothing more."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(pause)
+        send_channel.started()
+        send_channel.started()
+        await anyio.sleep(10)
+
+    async with open_test_stream(EventSourceResponse(produce, commit_within=None)):
+        assert anyio.current_time() == pytest.approx(pause)
+
+
+async def test_head_when_started_before() -> None:
+    """So it is for a channel that was started before the response was served, or has events in it."""
+    for prepare in (EventSendChannel.started, lambda send_channel: send_channel.send_nowait("event")):
+        send_channel, receive_channel = open_event_channel()
+        with send_channel:
+            prepare(send_channel)
+
+            async def produce() -> None:
+                await anyio.sleep(10)
+
+            began = anyio.current_time()
+            response = EventSourceResponse(receive_channel, producers=[produce], commit_within=None)
+            async with open_test_stream(response):
+                assert anyio.current_time() == began
+
+
+async def test_producer_that_fails_first_makes_the_status() -> None:
+    """What a producer raises before the head is raised out of the response, and nothing was sent."""
+    async with open_test_stream(EventSourceResponse(refuse), wait_head=False) as stream:
+        with pytest.raises(HTTPException):
+            await stream.wait_closed()
+        assert stream.messages == []
+    assert stream.close_reason is CloseReason.FAILED
+
+
+async def test_producer_that_fails_at_once() -> None:
+    """So it is for one that raises before it ever waits."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        raise HTTPException(404)
+
+    async with open_test_stream(EventSourceResponse(produce), wait_head=False) as stream:
+        with pytest.raises(HTTPException):
+            await stream.wait_closed()
+        assert stream.messages == []
+
+
+# --- what is written
+
+
+async def test_retry_comes_first() -> None:
+    """``retry`` is sent at the start, with the head, before any event."""
+    async with open_test_stream(EventSourceResponse(count, retry=5000)) as stream:
+        await stream.wait_closed()
+        assert stream.body == b"retry: 5000\n\ndata: 0\n\ndata: 1\n\ndata: 2\n\n"
+
+
+async def test_line_end() -> None:
+    """Everything is written with the line end that was asked for."""
+    response = EventSourceResponse(
+        fail, retry=1, sep="\r\n", ping=0.4, on_error=lambda exc: ServerSentEvent("error", event="error")
+    )
+    async with open_test_stream(response) as stream:
+        with pytest.raises(LookupError):
+            await stream.wait_closed()
+        assert stream.body == b"\r\n\r\n".join(
+            [b"retry: 1", b"data: event", b": ping", b": ping", b"event: error\r\ndata: error", b""]
+        )
+
+
+async def test_ping_after_silence() -> None:
+    """A ping is sent after so many seconds of silence, not every so many seconds."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        for seconds in (8, 14, 25):
+            await anyio.sleep(seconds)
+            await send_channel.send(f"at {anyio.current_time():g}")
+        await anyio.sleep(5)
+
+    pings = []
+
+    def ping() -> ServerSentEvent:
+        pings.append(anyio.current_time())
+        return ServerSentEvent(comment="still here")
+
+    async with open_test_stream(EventSourceResponse(produce, ping=10, ping_message_factory=ping)) as stream:
+        await stream.wait_closed()
+        assert stream.body == (
+            b"data: at 8\n\n: still here\n\ndata: at 22\n\n: still here\n\n: still here\n\ndata: at 47\n\n"
+        )
+    assert pings == [18, 32, 42]
+
+
+async def test_first_ping_counts_from_the_head() -> None:
+    """Before the head there is no silence."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(12)
+        send_channel.started()
+        await anyio.sleep(9)
+
+    async with open_test_stream(EventSourceResponse(produce, ping=5, commit_within=None)) as stream:
+        await stream.wait_closed()
+        assert stream.body == b": ping\n\n"
+
+
+@pytest.mark.parametrize("ping", [None, 0])
+async def test_no_ping(ping: float | None) -> None:
+    """With ``None`` or ``0`` there is none."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(100)
+
+    async with open_test_stream(EventSourceResponse(produce, ping=ping)) as stream:
+        await stream.wait_closed()
+        assert stream.body == b""
+
+
+async def test_ping_factory_that_raises() -> None:
+    """What the factory of pings raises ends the stream and is raised by it."""
+
+    def ping() -> ServerSentEvent:
+        raise LookupError("ping")
+
+    async with open_test_stream(EventSourceResponse(wait, ping=3, ping_message_factory=ping)) as stream:
+        with pytest.raises(LookupError, match="ping"):
+            await stream.wait_closed()
+        assert stream.body == b"data: event\n\n"
+    assert stream.close_reason is CloseReason.FAILED
+
+
+@pytest.mark.parametrize("option", ["ping_message_factory", "farewell", "on_error"])
+async def test_factory_of_something_else(option: str) -> None:
+    """A factory that returns anything but an event has its name in the error."""
+    group = StreamGroup()
+    options: dict[str, Any] = {option: lambda *_: "text", "ping": 2}
+    producer = fail if option == "on_error" else wait
+    async with open_test_stream(EventSourceResponse(producer, group=group, **options)) as stream:
+        await stream.receive()
+        if option == "farewell":
+            await group.close()
+        with pytest.raises(Exception, match="failed") if option == "on_error" else pytest.raises(TypeError) as info:
+            await stream.wait_closed()
+    assert f"{option} must return a ServerSentEvent" in repr(getattr(info.value, "exceptions", info.value))
+
+
+# --- farewell
+
+
+ENDINGS: dict[str, Callable[[Any, StreamGroup], Any]] = {
+    "shutdown": lambda stream, group: group.request_shutdown(),
+    "kicked": lambda stream, group: group.close(),
+    "cancelled": lambda stream, group: stream.cancel(),
+    "lifetime": lambda stream, group: anyio.sleep(100),
+    "disconnected": lambda stream, group: stream.disconnect(),
+    "completed": lambda stream, group: anyio.sleep(200),
+}
+
+
+async def end_as(reason: str, stream: Any, group: StreamGroup) -> None:
+    """Have the stream end for this reason."""
+    result = ENDINGS[reason](stream, group)
+    if result is not None:
+        await result
+
+
+async def until_the_end(send_channel: EventSendChannel) -> None:
+    """Send an event, and complete after two minutes."""
+    await send_channel.send("event")
+    await anyio.sleep(120)
+
+
+@pytest.mark.parametrize("reason", ENDINGS)
+async def test_farewell(reason: str) -> None:
+    """The farewell is the last event where the client is there and the stream could have gone on."""
+    group = StreamGroup()
+    options = {"max_lifetime": 50} if reason == "lifetime" else {}
+    response = EventSourceResponse(
+        until_the_end, group=group, farewell=lambda why: ServerSentEvent(why.value), ping=None, **options
+    )
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        await end_as(reason, stream, group)
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason(reason)
+    without = reason in {"disconnected", "completed"}
+    assert stream.body == b"data: event\n\n" + (b"" if without else f"data: {reason}\n\n".encode())
+
+
+async def test_farewell_that_says_nothing() -> None:
+    """A factory may return ``None``."""
+    group = StreamGroup()
+    async with open_test_stream(EventSourceResponse(wait, group=group, farewell=lambda why: None)) as stream:
+        await stream.receive()
+        await group.close()
+        await stream.wait_closed()
+        assert stream.body == b"data: event\n\n"
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "kicked", "cancelled", "lifetime"])
+async def test_farewell_that_raises(reason: str) -> None:
+    """What the factory raises is raised by the response; the stream has ended as without it."""
+
+    def farewell(why: CloseReason) -> ServerSentEvent:
+        raise LookupError(why.value)
+
+    group = StreamGroup()
+    options = {"max_lifetime": 50} if reason == "lifetime" else {}
+    response = EventSourceResponse(until_the_end, group=group, farewell=farewell, ping=None, **options)
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        await end_as(reason, stream, group)
+        with pytest.raises(LookupError, match=reason):
+            await stream.wait_closed()
+    assert stream.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert stream.close_reason is CloseReason(reason)
+
+
+# --- on_error
+
+
+async def test_on_error() -> None:
+    """on_error is called with the exception, and what it returns is the last event; there is no final frame."""
+    response = EventSourceResponse(fail, on_error=lambda exc: ServerSentEvent(repr(exc), event="error"))
+    async with open_test_stream(response) as stream:
+        with pytest.raises(LookupError):
+            await stream.wait_closed()
+        assert stream.body == b"data: event\n\nevent: error\ndata: LookupError('failed')\n\n"
+        assert stream.messages[-1]["more_body"]
+
+
+async def test_on_error_that_says_nothing() -> None:
+    """Nothing internal is sent by default, nor if on_error returns ``None``."""
+    for options in ({}, {"on_error": lambda exc: None}):
+        async with open_test_stream(EventSourceResponse(fail, **options)) as stream:  # type: ignore[arg-type]
+            with pytest.raises(LookupError):
+                await stream.wait_closed()
+            assert stream.body == b"data: event\n\n"
+
+
+async def test_on_error_is_not_for_a_failed_set_up() -> None:
+    """An exception that makes the status is no last event."""
+    called = []
+    async with open_test_stream(EventSourceResponse(refuse, on_error=called.append), wait_head=False) as stream:
+        with pytest.raises(HTTPException):
+            await stream.wait_closed()
+    assert called == []
+
+
+async def test_on_error_that_raises() -> None:
+    """If on_error fails too, both come out, the producer's exception first."""
+
+    def on_error(exc: Exception) -> ServerSentEvent:
+        raise ValueError("on_error")
+
+    async with open_test_stream(EventSourceResponse(fail, on_error=on_error)) as stream:
+        with pytest.raises(ExceptionGroup) as info:
+            await stream.wait_closed()
+    assert [type(exc) for exc in info.value.exceptions] == [LookupError, ValueError]
+
+
+# --- on_close and background
+
+
+@pytest.mark.parametrize("reason", ENDINGS)
+async def test_on_close_and_background(reason: str) -> None:
+    """on_close is awaited once, with the reason, when the producer is gone; ``background`` after it."""
+    steps: list[object] = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        try:
+            await until_the_end(send_channel)
+        finally:
+            steps.append("producer")
+
+    async def on_close(why: CloseReason) -> None:
+        await anyio.sleep(1)
+        steps.append(why)
+
+    async def background() -> None:
+        steps.append("background")
+
+    group = StreamGroup()
+    options: dict[str, Any] = {"max_lifetime": 50} if reason == "lifetime" else {}
+    response = EventSourceResponse(
+        produce, group=group, on_close=on_close, background=BackgroundTask(background), **options
+    )
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        await end_as(reason, stream, group)
+        await stream.wait_closed()
+    assert steps == ["producer", CloseReason(reason), *([] if reason == "cancelled" else ["background"])]
+
+
+async def test_no_background_after_a_failure() -> None:
+    """After a failure there is no ``background``, but there is on_close."""
+    steps: list[object] = []
+
+    async def on_close(why: CloseReason) -> None:
+        steps.append(why)
+
+    response = EventSourceResponse(fail, on_close=on_close, background=BackgroundTask(steps.append, "background"))
+    with pytest.raises(LookupError):
+        async with open_test_stream(response) as stream:
+            await stream.wait_closed()
+    assert steps == [CloseReason.FAILED]
+
+
+async def test_on_close_has_five_seconds() -> None:
+    """on_close is cancelled when it takes more than five seconds, and the response returns."""
+    outcome = []
+
+    async def on_close(why: CloseReason) -> None:
+        began = anyio.current_time()
+        try:
+            await anyio.sleep_forever()
+        except get_cancelled_exc_class():
+            outcome.append(anyio.current_time() - began)
+            raise
+
+    async with open_test_stream(EventSourceResponse(count, on_close=on_close)) as stream:
+        await stream.wait_closed()
+    assert outcome == [5]
+
+
+async def test_on_close_that_raises() -> None:
+    """What on_close raises is raised by the response; a failure of the producer is its context."""
+
+    async def on_close(why: CloseReason) -> None:
+        raise ValueError("on_close")
+
+    for producer in (count, fail):
+        with pytest.raises(ValueError, match="on_close") as info:
+            async with open_test_stream(EventSourceResponse(producer, on_close=on_close)) as stream:
+                await stream.wait_closed()
+        assert isinstance(info.value.__context__, LookupError) == (producer is fail)
+
+
+# --- the request's body
+
+
+async def test_dropped_body(caplog: pytest.LogCaptureFixture) -> None:
+    """Body bytes that come while the stream waits for the disconnect are dropped with a warning, not silently."""
+    with caplog.at_level(logging.WARNING, "sse_trio"):
+        response = EventSourceResponse(count)
+        async with open_test_stream(response, "/post", method="POST", content=b"12345", bridge=False) as stream:
+            await stream.wait_closed()
+            await wait_all_tasks_blocked()
+    assert len(caplog.records) == 1
+    assert "'/post': 5 bytes of the request's body" in caplog.text
+    assert "read the body before you return the response, or wrap the application in ServerBridge" in caplog.text
+
+
+@pytest.mark.parametrize("bridge", [True, False])
+async def test_body_that_was_read_before(caplog: pytest.LogCaptureFixture, bridge: bool) -> None:
+    """Nothing is said where nothing was dropped."""
+
+    async def echo(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(count, len(await request.body()))
+
+    app = Starlette(routes=[Route("/", echo, methods=["POST"])])
+    with caplog.at_level(logging.WARNING, "sse_trio"):
+        async with open_test_stream(app, method="POST", content=b"12", bridge=bridge) as stream:
+            assert [event.data async for event in stream] == ["0", "1"]
+    assert not caplog.records
+
+
+# --- the log
+
+
+@pytest.mark.parametrize("reason", ENDINGS)
+async def test_one_line_for_each_stream(caplog: pytest.LogCaptureFixture, reason: str) -> None:
+    """Each stream leaves one line, at DEBUG, with its reason."""
+    group = StreamGroup()
+    options: dict[str, Any] = {"max_lifetime": 50} if reason == "lifetime" else {}
+    with caplog.at_level(logging.DEBUG, "sse_trio"):
+        async with open_test_stream(EventSourceResponse(until_the_end, group=group, **options), "/path") as stream:
+            await stream.receive()
+            await end_as(reason, stream, group)
+            await stream.wait_closed()
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("DEBUG", f"event stream '/path' ended: {reason}")
+    ]
+
+
+async def test_a_stalled_client_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A send timeout is a warning, without a traceback."""
+    with caplog.at_level(logging.DEBUG, "sse_trio"):
+        async with open_test_stream(EventSourceResponse(count, send_timeout=5)) as stream:
+            await stream.receive()
+            stream.stall()
+            await stream.wait_closed()
+    assert [(r.levelname, r.exc_info) for r in caplog.records] == [("WARNING", None)]
+
+
+# --- last_event_id
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ([], b"", None),
+        ([(b"last-event-id", b"7")], b"", "7"),
+        ([(b"last-event-id", b"7")], b"lastEventId=8", "7"),
+        ([(b"last-event-id", b"")], b"lastEventId=8", ""),
+        ([(b"last-event-id", "Gr\u00fc\u00dfe".encode())], b"", "Gr\u00fc\u00dfe"),
+        ([(b"last-event-id", b"\xff")], b"", "\ufffd"),
+        ([], b"lastEventId=8&last_event_id=9", "8"),
+        ([], b"last_event_id=a%20b", "a b"),
+        ([], b"other=1", None),
+    ],
+)
+def test_last_event_id(headers: list[tuple[bytes, bytes]], query: bytes, expected: str | None) -> None:
+    """The id is that of the header, else that of the query, else there is none."""
+    assert last_event_id(Request(http_scope(headers=headers, query_string=query))) == expected
+
+
+# --- where it is used
+
+
+def add_header(request: Request, call_next: RequestResponseEndpoint) -> Awaitable[Response]:
+    """Be a middleware that changes the head."""
+
+    async def respond() -> Response:
+        response = await call_next(request)
+        response.headers["x-middleware"] = "1"
+        return response
+
+    return respond()
+
+
+@pytest.fixture
+def steps() -> list[str]:
+    """What a producer of an application has been through."""
+    return []
+
+
+@pytest.fixture
+def endpoint(steps: list[str]) -> Callable[[Request], Awaitable[EventSourceResponse]]:
+    """An endpoint with a stream that never ends by itself."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        try:
+            for n in range(1000):
+                await send_channel.send(n)
+                await anyio.sleep(1)
+        finally:
+            steps.append("cleaned up")
+
+    async def endpoint(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(produce)
+
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    "middleware", [[], [Middleware(BaseHTTPMiddleware, dispatch=add_header)]], ids=["bare", "base"]
+)
+@pytest.mark.parametrize("bridge", [True, False])
+async def test_starlette(endpoint: Any, steps: list[str], middleware: list[Middleware], bridge: bool) -> None:
+    """From a Starlette route, also inside BaseHTTPMiddleware: events come as they are sent, and the end is noticed."""
+    app = Starlette(routes=[Route("/", endpoint)], middleware=middleware)
+    async with open_test_stream(app, bridge=bridge) as stream:
+        assert ("x-middleware" in stream.headers) == bool(middleware)
+        for n in range(3):
+            assert (await stream.receive()).data == str(n)
+            assert anyio.current_time() == n
+        stream.disconnect()
+        await stream.wait_closed()
+    assert steps == ["cleaned up"]
+
+
+@pytest.mark.parametrize(
+    "middleware", [[], [Middleware(BaseHTTPMiddleware, dispatch=add_header)]], ids=["bare", "base"]
+)
+async def test_starlette_status_of_a_failed_set_up(middleware: list[Middleware]) -> None:
+    """A producer that raises HTTPException first makes the status, in Starlette as anywhere."""
+
+    async def endpoint(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(refuse)
+
+    app = Starlette(routes=[Route("/", endpoint)], middleware=middleware)
+    async with open_test_stream(app) as stream:
+        assert stream.status_code == 404
+
+
+async def test_fastapi(steps: list[str]) -> None:
+    """From a FastAPI path operation, with a dependency that outlives the stream and a background task of FastAPI's."""
+    app = fastapi.FastAPI()
+
+    async def depend() -> AsyncGenerator[str, None]:
+        yield "dependency"
+        steps.append("dependency")
+
+    @app.get("/{number}")
+    async def numbers(
+        number: int,
+        background: fastapi.BackgroundTasks,
+        text: str = fastapi.Depends(depend),  # noqa: FAST002 -- Annotated is not resolved in a function
+    ) -> EventSourceResponse:
+        async def produce(send_channel: EventSendChannel) -> None:
+            await send_channel.send(text)
+            await count(send_channel, number)
+            steps.append("producer")
+
+        background.add_task(background_task)
+        return EventSourceResponse(produce)
+
+    async def background_task() -> None:
+        steps.append("background")
+
+    async with open_test_stream(app, "/2") as stream:
+        assert [event.data async for event in stream] == ["dependency", "0", "1"]
+        await stream.wait_closed()
+    assert sorted(steps) == ["background", "dependency", "producer"]
+
+
+# httpx's own iterators are async generators, and trio warns of those that are left behind.
+@pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
+async def test_httpx(endpoint: Any, steps: list[str]) -> None:
+    """Over an HTTP client's transport."""
+    app = Starlette(routes=[Route("/", endpoint)])
+    async with httpx.AsyncClient(transport=StreamingASGITransport(app), base_url="http://test") as client:  # noqa: SIM117 -- the client outlives its streams
+        async with client.stream("GET", "/") as response:
+            lines = response.aiter_lines()
+            assert [await anext(lines) for _ in range(4)] == ["data: 0", "", "data: 1", ""]
+            await lines.aclose()  # type: ignore[attr-defined]
+    assert steps == ["cleaned up"]
+
+
+async def test_websocket_denial() -> None:
+    """As the response that denies a WebSocket, in the messages that ASGI has for that."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(EventSourceResponse(count, status_code=429))
+
+    app = Starlette(routes=[WebSocketRoute("/", endpoint)])
+    sent: list[Message] = []
+    gone = anyio.Event()
+    received = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> Message:
+        for message in received:
+            return message
+        await gone.wait()
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: Message) -> None:
+        await anyio.lowlevel.checkpoint()
+        sent.append(message)
+
+    scope = http_scope(type="websocket", extensions={"websocket.http.response": {}}, subprotocols=[])
+    del scope["method"]
+    await app(scope, receive, send)
+    assert sent[0]["type"] == "websocket.http.response.start"
+    assert sent[0]["status"] == 429
+    assert {message["type"] for message in sent[1:]} == {"websocket.http.response.body"}
+    assert b"".join(message["body"] for message in sent[1:]) == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert [message["more_body"] for message in sent[1:]][-2:] == [True, False]
+
+
+async def test_websocket_client_that_goes() -> None:
+    """A client that goes before its denial is complete ends the stream."""
+    reasons = []
+
+    async def on_close(reason: CloseReason) -> None:
+        reasons.append(reason)
+
+    async def receive() -> Message:
+        await anyio.sleep(5)
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: Message) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    await EventSourceResponse(wait, on_close=on_close)(http_scope(type="websocket"), receive, send)
+    assert reasons == [CloseReason.DISCONNECTED]

@@ -1,0 +1,348 @@
+"""What a response may be made of, what it refuses, and how an async iterable is closed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from sse_trio import (
+    CloseReason,
+    EventSendChannel,
+    EventSourceResponse,
+    ServerSentEvent,
+    StreamGroup,
+    open_event_channel,
+)
+from sse_trio.testing import open_test_stream
+
+pytestmark = pytest.mark.anyio
+
+
+async def produce(send_channel: EventSendChannel, *args: object) -> None:
+    """Send what it was given."""
+    for arg in args:
+        await send_channel.send(str(arg))
+
+
+async def generate(*events: Any) -> AsyncGenerator[Any, None]:
+    """Yield what it was given."""
+    for event in events:
+        yield event
+
+
+def generate_sync() -> Iterator[str]:
+    """Yield, without ``async``."""
+    yield "event"
+
+
+async def data_of(response: EventSourceResponse) -> list[str]:
+    """The data of all events of a stream that ends by itself."""
+    async with open_test_stream(response) as stream:
+        return [event.data async for event in stream]
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("source", "args", "advice"),
+    [
+        (generate, (), r"call it: EventSourceResponse\(generate\(...\)\)"),
+        (functools.partial(generate, "event"), (), r"call it"),
+        (generate_sync, (), "examples/threads.py"),
+        (functools.partial(functools.partial(generate_sync)), (), "examples/threads.py"),
+        (generate_sync(), (), "examples/threads.py"),
+        (["event"], (), "examples/threads.py"),
+        ("event", (), "examples/threads.py"),
+        ({"data": 1}, (), "examples/threads.py"),
+        (None, (), "must be a coroutine function, a receive channel or an async iterable, not None"),
+        (5, (), "must be a coroutine function"),
+        (generate(), ("arg",), "are arguments for a producer, but the source is a async_generator"),
+    ],
+)
+def test_what_is_no_source(source: Any, args: tuple[object, ...], advice: str) -> None:
+    """What can't be a source is refused when the response is made, with what to write instead."""
+    with pytest.raises(TypeError, match=advice):
+        EventSourceResponse(source, *args)
+
+
+def test_coroutine_is_no_source() -> None:
+    """A coroutine is refused, and is no coroutine that "was never awaited" then."""
+    source: Any = produce(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"EventSourceResponse\(produce, arg\)"):
+        EventSourceResponse(source)
+
+
+def test_channel_takes_no_arguments() -> None:
+    """Arguments for a source that is a channel are refused."""
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel, pytest.raises(TypeError, match="EventReceiveChannel, not a function"):
+        EventSourceResponse(receive_channel, "arg")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("producer", [None, "name", produce(None), generate()])  # type: ignore[arg-type]
+def test_what_is_no_producer(producer: Any) -> None:
+    """What can't be called is no producer, and a coroutine among them is closed."""
+    with pytest.raises(TypeError, match=r"producers=\[partial\(produce, send_channel\)\]"):
+        EventSourceResponse(generate(), producers=[producer])
+
+
+# --- what is taken
+
+
+async def test_producer_with_arguments() -> None:
+    """A producer gets its channel first, then the arguments."""
+    assert await data_of(EventSourceResponse(produce, 1, "two")) == ["1", "two"]
+
+
+async def test_producers_of_other_kinds() -> None:
+    """A producer may be a partial, a method, or an object that can be called."""
+
+    class Producer:
+        async def __call__(self, send_channel: EventSendChannel) -> None:
+            await send_channel.send("called")
+
+        async def method(self, send_channel: EventSendChannel, text: str) -> None:
+            await send_channel.send(text)
+
+    assert await data_of(EventSourceResponse(functools.partial(produce))) == []
+    assert await data_of(EventSourceResponse(Producer())) == ["called"]
+    assert await data_of(EventSourceResponse(Producer().method, "text")) == ["text"]
+
+
+async def test_async_iterable_of_all_that_can_be_sent() -> None:
+    """What an async iterable gives is sent as send() takes it."""
+    events = ["text", 7, {"data": 1}, ServerSentEvent("event")]
+    assert await data_of(EventSourceResponse(generate(*events))) == ["text", "7", "1", "event"]
+
+
+async def test_what_cant_be_sent_fails_in_the_source() -> None:
+    """What an async iterable gives and can't be sent fails the stream; the iterable is closed."""
+    closed = []
+
+    async def generate_bytes() -> AsyncGenerator[Any, None]:
+        try:
+            yield b"bytes"
+        finally:
+            closed.append(True)
+
+    with pytest.raises(TypeError, match="not bytes"):
+        await data_of(EventSourceResponse(generate_bytes()))
+    assert closed
+
+
+async def test_own_channel_without_producers() -> None:
+    """A channel is written until all its send ends are closed, whoever has them."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def publish() -> None:
+        with send_channel:
+            for n in range(3):
+                await anyio.sleep(1)
+                await send_channel.send(n)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(publish)
+        assert await data_of(EventSourceResponse(receive_channel)) == ["0", "1", "2"]
+
+
+async def test_producers_may_be_any_iterable() -> None:
+    """The producers are those that were given, even by an iterator that gives them once."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def produce_one(send_channel: EventSendChannel) -> None:
+        with send_channel:
+            await send_channel.send("event")
+
+    channels = [send_channel, send_channel.clone()]
+    producers: Any = (functools.partial(produce_one, each) for each in channels)
+    assert await data_of(EventSourceResponse(receive_channel, producers=producers)) == ["event"] * 2
+
+
+async def test_producers_beside_a_function() -> None:
+    """Producers run beside a function, too; the stream completes when all have returned."""
+    steps = []
+
+    async def beside() -> None:
+        await anyio.sleep(5)
+        steps.append("beside")
+
+    assert await data_of(EventSourceResponse(produce, "event", producers=[beside])) == ["event"]
+    assert steps == ["beside"]
+
+
+async def test_streams_of_anyio() -> None:
+    """An anyio object stream is a source, and is closed in the end."""
+    send_stream, receive_stream = anyio.create_memory_object_stream[str](5)
+    with send_stream:
+        for text in ("one", "two"):
+            send_stream.send_nowait(text)
+    assert await data_of(EventSourceResponse(receive_stream)) == ["one", "two"]
+    with pytest.raises(anyio.ClosedResourceError):
+        receive_stream.receive_nowait()
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_channels_of_trio() -> None:
+    """A trio memory channel is a source, and is closed in the end."""
+    send_channel, receive_channel = trio.open_memory_channel[str](5)
+    with send_channel:
+        for text in ("one", "two"):
+            send_channel.send_nowait(text)
+    assert await data_of(EventSourceResponse(receive_channel)) == ["one", "two"]
+    with pytest.raises(trio.ClosedResourceError):
+        receive_channel.receive_nowait()
+
+
+# --- how an async iterable is closed
+
+
+class Closing:
+    """Async iterables that note how they were closed."""
+
+    def __init__(self) -> None:
+        self.steps: list[object] = []
+
+    async def generate(self, cleanup: float = 0) -> AsyncGenerator[str, None]:
+        """A generator that takes its time to clean up."""
+        try:
+            for n in range(1000):
+                yield str(n)
+                await anyio.sleep(1)
+        finally:
+            self.steps.append("cleaning")
+            await anyio.sleep(cleanup)
+            self.steps.append(anyio.current_time())
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        """An iterable that is no iterator, as those of many client libraries."""
+        return self.generate()
+
+
+SOURCES: dict[str, Callable[[Closing], Any]] = {
+    "a generator": Closing.generate,
+    "an iterable whose iterator is one": lambda closing: closing,
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_closed_when_the_stream_ends(kind: str) -> None:
+    """However the stream ends, the iterable is closed in the task that iterates it, before the response is done."""
+    closing = Closing()
+    async with open_test_stream(EventSourceResponse(SOURCES[kind](closing))) as stream:
+        for _ in range(3):
+            await stream.receive()
+        stream.disconnect()
+        await stream.wait_closed()
+        assert closing.steps[0] == "cleaning"
+    assert stream.close_reason is CloseReason.DISCONNECTED
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_closed_when_it_waits_in_send(kind: str) -> None:
+    """So it is where the stream ends while the iterable waits at its ``yield``: its clean-up may take its time."""
+    closing = Closing()
+    source = SOURCES[kind](closing)
+    if kind == "a generator":
+        source = closing.generate(cleanup=2)
+    group = StreamGroup()
+    async with open_test_stream(EventSourceResponse(source, max_buffer_size=1, group=group)) as stream:
+        await stream.receive()
+        stream.stall()
+        await anyio.sleep(5)
+        began = anyio.current_time()
+        await group.close()
+        await stream.wait_closed()
+    assert closing.steps == ["cleaning", began + (2 if kind == "a generator" else 0)]
+
+
+async def test_closing_has_an_end() -> None:
+    """A clean-up that takes more than five seconds is cancelled."""
+    closing = Closing()
+    group = StreamGroup()
+    response = EventSourceResponse(closing.generate(cleanup=60), max_buffer_size=1, group=group)
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        stream.stall()
+        await anyio.sleep(5)
+        stream.resume()
+        began = anyio.current_time()
+        await group.close()
+        await stream.wait_closed()
+        assert anyio.current_time() - began == 5
+    assert closing.steps == ["cleaning"]
+
+
+async def test_both_are_closed() -> None:
+    """An iterable that can be closed and its iterator are both closed, whatever the first of the two raises."""
+    steps = []
+
+    class Source(Closing):
+        async def generate(self, cleanup: float = 0) -> AsyncGenerator[str, None]:
+            try:
+                yield "event"
+                yield "event"
+            finally:
+                steps.append("iterator closed")
+                raise LookupError
+
+        async def aclose(self) -> None:
+            steps.append("source closed")
+
+    with pytest.raises(LookupError):
+        async with open_test_stream(EventSourceResponse(Source())) as stream:
+            await stream.receive()
+    assert steps == ["iterator closed", "source closed"]
+
+
+async def test_iterator_that_cant_be_closed() -> None:
+    """What has no aclose() is just left."""
+
+    class Source:
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> str:
+            await anyio.sleep(1)
+            return "event"
+
+    async with open_test_stream(EventSourceResponse(Source())) as stream:
+        await stream.receive()
+
+
+async def test_closing_that_raises() -> None:
+    """What the closing of an iterable raises is raised by the response."""
+
+    class Source:
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> str:
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            raise LookupError("closing")
+
+    with pytest.raises(LookupError, match="closing"):
+        await data_of(EventSourceResponse(Source()))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_closed_when_it_never_ran(method: str) -> None:
+    """A source is closed though the stream ended before it began, by a shutdown say, or there was nothing to send."""
+    send_stream, receive_stream = anyio.create_memory_object_stream[str]()
+    response = EventSourceResponse(receive_stream)
+    with send_stream:
+        async with open_test_stream(response, method=method, wait_head=False) as stream:
+            if method == "GET":
+                stream.request_shutdown()
+            await stream.wait_closed()
+        assert stream.status_code == 200
+        assert stream.close_reason is (CloseReason.SHUTDOWN if method == "GET" else None)
+        with pytest.raises(anyio.BrokenResourceError):
+            await send_stream.send("event")
