@@ -83,9 +83,6 @@ def open_source(
     if isinstance(source, LiveSource) and producers:
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
         raise TypeError(msg)
-    if isinstance(source, LiveSource) and producers:
-        msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
-        raise TypeError(msg)
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if isinstance(source, EventReceiveChannel | LiveSource):
         return source, running
