@@ -56,10 +56,10 @@ def info(port, section, *names):
     return sum(float(values[name]) for name in names)
 
 
-async def publish(hub, until, rate, tasks):
+async def publish(hub, until, interval):
     while time.perf_counter() < until:
         await hub.publish("topic", EVENT)
-        await anyio.sleep(tasks / rate)
+        await anyio.sleep(interval)
 
 
 async def measure_joins(hub, port, joins=500):
@@ -85,9 +85,9 @@ async def main(args):
             network = info(port, "stats", "total_net_output_bytes")
             own, start = time.process_time(), time.perf_counter()
             async with anyio.create_task_group() as task_group:
-                for n in range(10):
+                for n in range(args.publishers):
                     hub = hubs[n % len(hubs)]
-                    task_group.start_soon(publish, hub, start + args.seconds, args.rate, 10)
+                    task_group.start_soon(publish, hub, start + args.seconds, args.publishers / args.rate)
             taken, own = time.perf_counter() - start, time.process_time() - own
             cpu = info(port, "cpu", "used_cpu_user", "used_cpu_sys") - cpu
             network = info(port, "stats", "total_net_output_bytes") - network
@@ -111,6 +111,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary", help="redis-server or valkey-server")
     parser.add_argument("--followers", type=int, default=20)
+    parser.add_argument("--publishers", type=int, default=10)
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--loop", default="trio")

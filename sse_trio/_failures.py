@@ -25,8 +25,7 @@ def collapse(exc: BaseException) -> BaseException:
     """
     if not _is_group(exc):
         return exc
-    cancelled = get_cancelled_exc_class()
-    rest = [each for each in exc.exceptions if not isinstance(each, cancelled)] or exc.exceptions
+    rest = [each for each in exc.exceptions if not isinstance(each, get_cancelled_exc_class())] or exc.exceptions
     if len(rest) == 1:
         return rest[0]
     return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)

@@ -28,6 +28,7 @@ class Feed:
         "_max_events",
         "_sequences",
         "_size",
+        "_whole_from",
         "batch",
         "batch_from",
         "end",
@@ -42,6 +43,7 @@ class Feed:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._first = 0
+        self._whole_from = 0
         self._size = 0
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
@@ -86,7 +88,7 @@ class Feed:
         """Hold nothing: what was here may not be all there was. Everybody has to go on from the store."""
         if self._chunks:
             self._let_go(len(self._chunks))
-        self._first = self.end = self.end + 1  # nobody's cursor is at the end any more
+        self._first = self._whole_from = self.end = self.end + 1  # nobody's cursor is at the end any more
         self.floor = self.last = floor
         self.batch_from = -1
 
@@ -107,6 +109,10 @@ class Feed:
     def cursor_after(self, sequence: int) -> int:
         """Return the cursor of one who has seen everything up to this sequence."""
         return self._first + bisect_right(self._sequences, sequence)
+
+    def was_reset(self, cursor: int) -> bool:
+        """Whether what comes at the cursor may never have been here: then it's nobody's fault that it is lost."""
+        return cursor < self._whole_from
 
     def oldest_cursor(self) -> int:
         """Return the cursor of the oldest event that is held."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, cast, final, get_args, runtime_checkable
 
-from anyio import create_task_group, sleep
+from anyio import ClosedResourceError, create_task_group, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -72,6 +72,7 @@ class Hub:
 
     __slots__ = (
         "_changed",
+        "_closed",
         "_exact",
         "_feeds",
         "_max_bytes",
@@ -101,10 +102,11 @@ class Hub:
         self._position = EventId(store.epoch, 0)
         self._feeds: dict[TopicFilter, Feed] = {}
         self._exact: dict[str, list[Feed]] = {}
-        self._prefixed: list[tuple[TopicFilter, Feed]] = []
+        self._prefixed: list[tuple[tuple[str, ...], Feed]] = []
         self._changed: dict[Feed, None] = {}
         self._parking = current_loop().new_parking()
         self._subscriptions: set[Subscription] = set()
+        self._closed = False
         self._published = 0
         self._slice_events = 0
         self._slice_end = 0.0
@@ -125,6 +127,7 @@ class Hub:
         Raises:
             ValueError, TypeError: the event is not legal, or has an id; the topic is none. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
+            ClosedResourceError: the hub was left. The caller's fault.
         """
         return (await self.publish_many([(topic, event)], key=key))[0]
 
@@ -133,12 +136,14 @@ class Hub:
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
         items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in events]
-        self._published += len(items)
         if not isinstance(self._store, _LocalStore):
-            return await self._store.append(items, key=key)
+            ids = await self._store.append(items, key=key)
+            self._published += len(ids)
+            return ids
         if self._slice_is_used_up(len(items)):
             await checkpoint()
         ids = self._store.append_nowait(items, key=key)
+        self._published += len(ids)
         if ids and ids[0].sequence > self._position.sequence:  # else a key that was used before
             self._hand_on([StoredEvent(id_, *item) for id_, item in zip(ids, items, strict=True)])
         return ids
@@ -172,6 +177,10 @@ class Hub:
         if replay is not None and (not isinstance(cast("object", replay), int) or replay < 0):
             msg = f"replay={replay!r} must be a number of events, 0 or more"
             raise ValueError(msg)
+        if after is not None and not isinstance(cast("object", after), str):
+            msg = f"after={after!r} must be an id's text: last_event_id(request), or str(id) of what publish() returned"
+            raise TypeError(msg)
+        after = after or None  # an empty last event id is none (WHATWG HTML section 9.2.2)
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
     def statistics(self) -> HubStatistics:
@@ -190,7 +199,9 @@ class Hub:
     # --- for subscriptions
 
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
-        """Return the feed of these topics, which from now on holds every event."""
+        """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
+        if self._closed:
+            raise ClosedResourceError(f"the hub {self._name!r} is closed")
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:
@@ -198,7 +209,7 @@ class Hub:
             for topic in topics.exact:
                 self._exact.setdefault(topic, []).append(feed)
             if topics.prefixes:
-                self._prefixed.append((topics, feed))
+                self._prefixed.append((topics.prefixes, feed))
         feed.subscribers += 1
         return feed
 
@@ -214,7 +225,7 @@ class Hub:
             if not self._exact[topic]:
                 del self._exact[topic]
         if topics.prefixes:
-            self._prefixed.remove((topics, feed))
+            self._prefixed.remove((topics.prefixes, feed))
 
     async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
         """Read the store."""
@@ -250,7 +261,7 @@ class Hub:
 
     def _hand_on(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
-            feeds = [feed for topics, feed in self._prefixed if topics.matches(event.topic)]
+            feeds = [feed for prefixes, feed in self._prefixed if event.topic.startswith(prefixes)]
             feeds += self._exact.get(event.topic, ())
             if feeds:
                 chunk = event.encode()
@@ -281,10 +292,15 @@ class Hub:
         while True:
             self._slice_end = 0.0
             self._slice_events = 0
+            called = 0
             while self._changed:
                 feed = next(iter(self._changed))
                 del self._changed[feed]
+                called += len(feed.waiting)
                 await _call_all(feed)
+                if called >= CALLED_AT_ONCE:
+                    called = 0
+                    await checkpoint()
             await self._parking.park()
 
     # --- for open_hub()
@@ -299,6 +315,7 @@ class Hub:
 
     def close(self) -> None:
         """End every subscription, when what it has is taken."""
+        self._closed = True
         for subscription in [*self._subscriptions]:
             subscription.refuse_sends()
 
@@ -322,9 +339,9 @@ async def open_hub(
     Args:
         store: where events are kept; it is entered and left with the hub. Default: ``MemoryStore()``.
         name: for statistics.
-        max_ring_events: how many of the latest events are kept as bytes, for each choice of topics that somebody
-            subscribes to. Who is further behind than that reads the store.
-        max_ring_bytes: and how many bytes of them.
+        max_ring_events: how many of the latest are kept as bytes, for each choice of topics that somebody subscribes
+            to. Who is further behind than that reads the store.
+        max_ring_bytes: how many bytes of them.
 
     When it is left, subscriptions end, and streams made from them complete.
 
@@ -335,6 +352,7 @@ async def open_hub(
         from .stores.memory import MemoryStore  # noqa: PLC0415 -- not every application has a hub, or SQLite
 
         store = MemoryStore()
+    error: BaseException | None = None
     try:
         async with store as opened, create_task_group() as nursery:
             hub = Hub(opened, name, max_ring_events, max_ring_bytes, nursery)
@@ -345,7 +363,8 @@ async def open_hub(
                 hub.close()
                 nursery.cancel_scope.cancel()
     except BaseException as exc:
-        alone = collapse(exc)
-        if alone is exc:
+        error = collapse(exc)
+        if error is exc:
             raise
-        raise alone from None
+    if error is not None:
+        raise error  # not inside of `except`: `from None` would take its own cause from it

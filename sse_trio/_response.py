@@ -112,7 +112,7 @@ class EventSourceResponse(Response):
     ) -> None:
         check_source(source, args)
         producers = tuple(producers)
-        check_producers(producers)
+        check_producers(producers, source)
         self._options = StreamOptions(
             ping=ping,
             ping_message_factory=ping_message_factory,

@@ -59,8 +59,11 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         raise TypeError(msg)
 
 
-def check_producers(producers: Sequence[object]) -> None:
-    """Raise TypeError for what can't be a producer."""
+def check_producers(producers: Sequence[object], source: object) -> None:
+    """Raise TypeError for what can't be a producer, or not beside this source."""
+    if isinstance(source, LiveSource) and producers:
+        msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
+        raise TypeError(msg)
     for producer in producers:
         if not callable(producer):
             if inspect.iscoroutine(producer):

@@ -111,7 +111,7 @@ class Stream:
         self._path = scope.get("path", "")
         self._connection = find_connection(scope, receive, send)
         self._receive = receive
-        self._head = head
+        self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
         self._receive_end = receive_end
         self._source = source
         self._writer = Writer(
@@ -189,8 +189,10 @@ class Stream:
 
     async def _serve_live(self) -> None:
         # There is nothing to run, so this task itself waits for the disconnect.
-        if isinstance(self._receive_end, LiveSource):
-            await self._receive_end.join(self._head)
+        head, self._head = self._head, None  # streams live long
+        if isinstance(self._receive_end, LiveSource) and head is not None:
+            await self._receive_end.join(head)
+        del head
         self._writer.finish()  # as soon as the source is at its end
         await self._watch_disconnect()
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
 
-from anyio import CancelScope, ClosedResourceError, EndOfStream
+from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStream
 
 from ._channel_state import WaitingReceive
 from ._event import ServerSentEvent
@@ -220,20 +220,23 @@ class Subscription(LiveSource):
 
     def _fell_behind(self, feed: Feed) -> bool:
         # Whether it can go on at the oldest event of the ring.
-        if self._overflow == "drop_oldest":
+        overflow = "resume" if feed.was_reset(self._cursor) else self._overflow
+        if overflow == "drop_oldest":
             lost = feed.oldest_cursor() - self._cursor
             self._hub.dropped += lost
             self._cursor += lost
             self._skip_to = -1
             return True
         self._live = False
-        if self._overflow == "resume":
+        if self.refusing:
+            pass  # it ends here
+        elif overflow == "resume":
             self._hub.resumes += 1
             self._hub.start_reading(self, self._last)
+        elif self._on_overflow is not None:
+            self._on_overflow()  # it ends the stream, and that has last words of its own
         else:
             self.refuse_sends()
-            if self._on_overflow is not None:
-                self._on_overflow()
         return False
 
     # --- as a source
@@ -347,6 +350,9 @@ class Subscription(LiveSource):
     def refuse_sends(self) -> None:
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
+        if self._live and self._feed is not None and self._place(self._feed):
+            self._pending += self._feed.events(self._cursor)
+        self._live = False
         if self._reading is not None:
             self._reading.cancel()
         self._call()
@@ -388,7 +394,9 @@ class Subscription(LiveSource):
         A checkpoint only when it waits. Cancellation: atomic. When it raises, no event was taken.
 
         Raises:
-            EndOfStream: the hub was closed. (``async for`` just ends.)
+            EndOfStream: the hub was closed, or the subscription fell behind with ``overflow="close"``. (``async for``
+                just ends.)
+            BusyResourceError: another task receives already. The caller's fault.
             ClosedResourceError: the subscription is not entered, or was left. The caller's fault.
         """
         if self._unread is None or self._closed:
@@ -404,6 +412,8 @@ class Subscription(LiveSource):
         return self._unread.popleft()
 
     async def _wait_readable(self) -> None:
+        if self._receiver is not None:
+            raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
         parking = current_loop().new_parking()
         waiting = WaitingReceive(self, parking)
         self.begin_waiting(waiting)

@@ -218,6 +218,26 @@ async def check_in_memory(case, app):
     assert stream.close_reason is (CloseReason.FAILED if case.fails else CloseReason.SHUTDOWN)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "anyio_backend"), [("job_progress", ("trio", False))], indirect=["anyio_backend"], ids=["trio"]
+)
+@pytest.mark.usefixtures("surroundings")
+async def test_who_watches_a_job_sees_all_of_it_once(name, load):
+    """Who was cut off from a job's progress gets the rest of it, and who has seen the end a 204."""
+    percents = [str(percent) for percent in range(0, 101, 5)]
+    async with started(load(name).app) as app:
+        async with open_test_stream(app, "/jobs", method="POST", json={"name": "import"}) as stream:
+            assert (stream.status_code, stream.headers["location"]) == (202, "/jobs/import")
+        async with open_test_stream(app, "/jobs/import") as stream:
+            seen = [await stream.receive() for _ in range(4)]
+        async with open_test_stream(app, "/jobs/import", headers={"last-event-id": seen[-1].id}) as stream:
+            seen += [event async for event in stream]
+        assert [event.data for event in seen] == percents
+        async with open_test_stream(app, "/jobs/import", headers={"last-event-id": seen[-1].id}) as stream:
+            assert stream.status_code == 204
+
+
 # --- as a process
 
 

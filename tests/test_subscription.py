@@ -7,7 +7,7 @@ import pytest
 
 from sse_trio import open_hub
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.stores import MemoryStore, Retention
+from sse_trio.stores import EventId, MemoryStore, Retention
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -137,3 +137,44 @@ async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
             await publish(hub, "3")
             assert await take(subscription, 1) == ["3"]
         assert hub.statistics().gaps == 1
+
+
+@pytest.mark.parametrize("overflow", ["resume", "drop_oldest", "close"])
+async def test_a_new_history_is_nobodys_overflow(make_remote_store, overflow):
+    """When the store loses its history, every subscriber goes on from the store and is told, whatever its overflow."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a", overflow=overflow) as subscription:
+        await publish(hub, "old")
+        assert await take(subscription, 1) == ["old"]
+        await store.lose_history()
+        await publish(hub, "1", "2")
+        assert await take(subscription, 3) == ["gap", "1", "2"]
+        await publish(hub, "3")
+        assert await take(subscription, 1) == ["3"]
+        assert (hub.statistics().dropped, hub.statistics().gaps) == (0, 1)
+
+
+async def test_two_tasks_can_not_receive_at_once():
+    """A subscription has one place: a second receive() while one waits raises BusyResourceError."""
+    async with open_hub() as hub, hub.subscribe("a") as subscription, anyio.create_task_group() as nursery:
+        nursery.start_soon(take, subscription, 1)
+        await wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            await subscription.receive()
+        await publish(hub, "1")
+
+
+@pytest.mark.parametrize("after", [1, b"x", EventId("x", 1)])
+async def test_an_id_is_text(after):
+    """What is no text is refused where it is given, and the error says what to write for the id of publish()."""
+    async with open_hub() as hub:
+        with pytest.raises(TypeError, match=r"str\("):
+            hub.subscribe("a", after=after)
+
+
+async def test_an_empty_id_is_none():
+    """The empty string is what a client has that has received no id (WHATWG HTML section 9.2.2), and no gap."""
+    async with open_hub() as hub:
+        await publish(hub, "1")
+        async with hub.subscribe("a", after="", replay=1) as subscription:
+            assert await take(subscription, 1) == ["1"]

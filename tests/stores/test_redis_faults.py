@@ -6,6 +6,7 @@ import importlib.util
 import os
 import random
 import secrets
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import anyio
@@ -15,10 +16,10 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, TopicFilter
 
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.usefixtures("real_clock", "forgive_coredis"),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
+if tuple(map(int, version_of("anyio").split(".")[:2])) < (4, 16):
+    # Before 4.16, anyio leaves what a cancelled connect had opened to the garbage collector.
+    pytestmark.append(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
 ALL = TopicFilter("*")
 FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "25"))
 
