@@ -128,11 +128,9 @@ class _End:
         end._opened()
         return end
 
-    def _opened(self) -> None:
-        raise NotImplementedError
+    def _opened(self) -> None: ...
 
-    def close(self) -> None:
-        raise NotImplementedError
+    def close(self) -> None: ...
 
     async def aclose(self) -> None:
         """Close this end, and be a checkpoint. It is closed even when that is cancelled."""

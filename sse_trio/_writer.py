@@ -199,8 +199,8 @@ class Writer:
         self.outcome = outcome
         self._task = None  # no circle is left for the collector
         owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.writer_done()
+        assert owner is not None  # it ends once
+        owner.writer_done()
 
     async def _write_until_rest(self) -> Outcome | None:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
