@@ -1302,3 +1302,17 @@ async def test_end_collected_in_a_thread() -> None:
             with pytest.warns(ResourceWarning):
                 await anyio.to_thread.run_sync(ends.clear)
         assert receiving.outcome == "EndOfStream"
+
+
+async def test_nobody_waits_for_a_cancelled_send(open_pair: OpenPair) -> None:
+    """A channel whose only waiting send was cancelled is at its end as soon as it has no sender."""
+    send_channel, receive_channel = open_pair(0)
+    state = receive_channel._state
+    sending = Sending(send_channel, "event")
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(sending.run)
+        await wait_all_tasks_blocked()
+        assert not state.at_end()
+        sending.scope.cancel()
+        state.refuse_sends()
+        assert state.at_end()

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.anyio
 relaxed = settings(
     max_examples=60,
     deadline=None,
-    # The fixture is the event loop, which may well be the same for all examples.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # The fixture is the event loop, which may well be the same for all examples. A busy machine is no flaw of theirs.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -600,6 +600,26 @@ async def test_cancelled_in_the_last_writes() -> None:
         assert stream.is_aborted is not resumed
 
 
+async def test_cancelled_in_the_last_writes_of_a_shutdown() -> None:
+    """So it is for the last writes of a stream that is being ended; the cancellation is raised when they are over."""
+    for resumed in (True, False):
+        async with open_test_stream(EventSourceResponse(wait, farewell=ServerSentEvent("bye"))) as stream:
+            await stream.receive()
+            stream.stall()
+            began = anyio.current_time()
+            stream.request_shutdown()
+            await anyio.sleep(0.5)
+            stream.cancel()
+            if resumed:
+                await anyio.sleep(0.9)
+                stream.resume()
+            await stream.wait_closed()
+        assert anyio.current_time() - began == pytest.approx(1.4 if resumed else 1.5)
+        assert (stream.messages[-1] == FINAL) is resumed
+        assert stream.is_aborted is not resumed
+        assert stream.close_reason is CloseReason.SHUTDOWN
+
+
 async def test_cancelled_twice() -> None:
     """A second scope's cancellation while the first one's farewell is written changes nothing."""
     server = Server()

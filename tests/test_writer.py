@@ -11,7 +11,7 @@ import pytest
 from anyio import BrokenResourceError, ClosedResourceError
 from starlette.types import Message
 
-from sse_trio import open_event_channel
+from sse_trio import _channel_state, open_event_channel
 from sse_trio._loop import current_loop
 from sse_trio._writer import Outcome, Writer
 from sse_trio.testing import wait_all_tasks_blocked
@@ -161,8 +161,9 @@ async def test_all_that_is_buffered_is_one_message(serve: Serve) -> None:
     assert served.bodies == [b"data: first\n\n", b"data: 0\n\n", b"data: 1\n\ndata: 2\n\ndata: 3\n\n"]
 
 
-async def test_flood_goes_by_slices(serve: Serve) -> None:
+async def test_flood_goes_by_slices(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood is written in messages of many events, of the sends that had to wait as well."""
+    monkeypatch.setattr(_channel_state, "SLICE_SECONDS", 3600.0)  # else a slow machine ends them
     served = serve(max_buffer_size=50)
 
     async def flood() -> None:
