@@ -3,9 +3,10 @@
 # Rule 1: this file names them; _loop_trio.py and _loop_asyncio.py do them, and only the one that runs is imported.
 # Rule 2: an unpark() wins over a cancellation that comes after it, on both loops, as trio defines it. Whoever
 #         returns from park() was unparked, whoever gets an exception was not: no hand-over is ever in doubt.
-# Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer alone:
-#         hypercorn's trio worker shields its socket write from cancellation, so nobody may be obliged to wait for
-#         a task that is in one (DESIGN, C11). No code of the user's ever runs in such a task.
+# Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer: hypercorn's
+#         trio worker shields its socket write from cancellation, so nobody may be obliged to wait for a task that is in
+#         one (DESIGN, C11). The ticker, and who waits in the server's own code, are such tasks too. No coroutine of the
+#         user's ever runs in one.
 # Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
 #         loop that has ever served a stream would be freed.
 #
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
@@ -63,8 +65,10 @@ class Loop(Protocol):
         """Return a new, empty parking."""
         ...
 
-    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
-        """Start ``async_fn()`` outside every nursery, in a copy of the caller's context. It must not raise.
+    def spawn_detached(
+        self, async_fn: Callable[[], Awaitable[None]], *, context: Context | None = None
+    ) -> DetachedTask:
+        """Start ``async_fn()`` outside every nursery, in this context or a copy of the caller's. It must not raise.
 
         Whoever starts it holds the task until it has ended, or gives it to cancel_detached().
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -74,11 +75,17 @@ class AsyncioLoop:
         """Return a new parking."""
         return AsyncioParking()
 
-    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
+    def spawn_detached(
+        self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
+    ) -> DetachedTask:
         """Start a task that its caller holds."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
         # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
-        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop())
+        if sys.version_info >= (3, 11):
+            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
+        else:
+            context = contextvars.copy_context() if context is None else context
+            task = context.run(asyncio.Task, coroutine, loop=asyncio.get_running_loop())
         return cast("DetachedTask", task)
 
     def cancel_detached(self, task: DetachedTask) -> None:

@@ -91,10 +91,12 @@ class TrioLoop:
         """Return a new parking."""
         return TrioParking()
 
-    def spawn_detached(self, async_fn: Callable[[], Awaitable[None]]) -> DetachedTask:
-        """Start a system task, in the caller's context: the server's `send` may read context variables."""
+    def spawn_detached(
+        self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
+    ) -> DetachedTask:
+        """Start a system task."""
         task = TrioDetachedTask(async_fn)
-        spawn_system_task(task.run, context=contextvars.copy_context())
+        spawn_system_task(task.run, context=contextvars.copy_context() if context is None else context)
         return task
 
     def cancel_detached(self, task: DetachedTask) -> None:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +61,7 @@ class Writer:
     __slots__ = (
         "_abandoned",
         "_connection",
+        "_context",
         "_current_time",
         "_head",
         "_last",
@@ -107,6 +109,8 @@ class Writer:
         self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
+        # The server's `send` may read context variables. They are those of the request, whoever wakes the writer.
+        self._context: Context | None = copy_context()
         self._rests_without_task = False
         self.called = False
         self.end: object = None
@@ -162,7 +166,7 @@ class Writer:
         """Have a writer that rests look again at what there is to do."""
         if self._rests_without_task:
             self._rests_without_task = False
-            self._task = self._loop.spawn_detached(self._run)
+            self._task = self._loop.spawn_detached(self._run, context=self._context)
         elif self._parking is not None:
             self._parking.unpark()
 
@@ -197,7 +201,7 @@ class Writer:
         self.write_began = None
         self._source.end_waiting(self)
         self.outcome = outcome
-        self._task = None  # no circle is left for the collector
+        self._task = self._context = None  # no circle is left for the collector
         owner, self._owner = self._owner, None
         assert owner is not None  # it ends once
         owner.writer_done()

@@ -207,6 +207,24 @@ async def test_detached_task_belongs_to_no_nursery() -> None:
     assert steps[1] == 10
 
 
+async def test_detached_task_in_a_context() -> None:
+    """A detached task may be given a context, and several one after the other the same."""
+    values = []
+
+    async def detached() -> None:
+        values.append(variable.get())
+        variable.set(f"{variable.get()}+")
+        await anyio.lowlevel.checkpoint()
+
+    context = contextvars.copy_context()
+    context.run(variable.set, "given")
+    for _ in range(2):
+        current_loop().spawn_detached(detached, context=context)
+        await wait_all_tasks_blocked()
+    assert values == ["given", "given+"]
+    assert variable.get() == ""
+
+
 async def test_detached_task_is_cancelled() -> None:
     """cancel() ends it at its next checkpoint; on one that is done it does nothing."""
     ended: list[str] = []

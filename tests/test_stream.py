@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import gc
 import logging
@@ -760,3 +761,40 @@ async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "event stream '/': 40 bytes of the request's body came while it waited for the disconnect, and were dropped"
     ]
+
+
+# --- where the server's send runs
+
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
+
+
+async def test_send_runs_in_the_context_of_the_request() -> None:
+    """Whoever sent the event, every message is written in the context of the request, which middlewares rely on."""
+    send_channel, receive_channel = open_event_channel()
+    seen: list[str] = []
+
+    class Noting(Server):
+        async def send(self, message: Message) -> None:
+            seen.append(request_id.get())
+            await super().send(message)
+
+    server = Noting()
+
+    async def serve() -> None:
+        request_id.set("mine")
+        await server.serve(EventSourceResponse(receive_channel, ping=5, retry=1))
+
+    async def publish() -> None:
+        request_id.set("publisher")
+        with send_channel:
+            for n in range(3):
+                await send_channel.send(n)
+                await anyio.sleep(7)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(serve)
+        await wait_all_tasks_blocked()
+        tg.start_soon(publish)
+    assert server.body.count(b": ping") == 3
+    assert set(seen) == {"mine"}
