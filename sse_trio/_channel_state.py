@@ -396,7 +396,9 @@ class ChannelState:
         """Belong to a stream."""
         self.loop = loop
         self.use_sep(sep)
-        if self.overflow == "close":
+        if self.overflowed:
+            on_overflow()
+        elif self.overflow == "close":
             self.on_overflow = on_overflow
 
     def unbind(self) -> None:

@@ -51,7 +51,8 @@ def without_own(exc: BaseException, source: object) -> BaseException | None:
         return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is source
 
     if _is_group(exc):
-        return exc.split(is_own)[1]
+        own, rest = exc.split(is_own)
+        return exc if own is None else rest  # split() makes a new group even of one that it leaves whole
     return None if is_own(exc) else exc
 
 

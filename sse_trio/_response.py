@@ -15,7 +15,7 @@ from ._group import StreamGroup
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
-from ._stream import Stream
+from ._stream import Producers, Stream
 from ._stream_source import LiveSource
 from ._writer import CLIENT_GONE
 
@@ -151,7 +151,9 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(scope, send)
         else:
-            await self._answer_stream(scope, receive, send, open_once())
+            end, producers = open_once()
+            del open_once  # it holds the producers; the stream lets go of each
+            await self._answer_stream(scope, receive, send, end, producers)
         if self.background is not None:
             await self.background()
 
@@ -174,8 +176,9 @@ class EventSourceResponse(Response):
                 self._source.close()
             await close_source(self._source)
 
-    async def _answer_stream(self, scope: Scope, receive: Receive, send: Send, opened: OpenSource) -> None:
-        end, producers = opened
+    async def _answer_stream(
+        self, scope: Scope, receive: Receive, send: Send, end: EventReceiveChannel | LiveSource, producers: Producers
+    ) -> None:
         source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
         try:
             await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)

@@ -40,7 +40,7 @@ from ._writer import Outcome, Writer
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ("Stream",)
+__all__ = ("Producers", "Stream")
 
 Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 
@@ -114,7 +114,6 @@ class Stream:
         self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
         self._receive_end = receive_end
         self._source = source
-        source.bind(run.loop, options.sep, self._overflow)
         self._writer = Writer(
             source,
             send,
@@ -137,6 +136,7 @@ class Stream:
         self.server_shutdown = self._connection.shutdown_event()
         self.reason: CloseReason | None = None
         self.tick_entry: Entry | None = None
+        source.bind(run.loop, options.sep, self._overflow)
 
     # --- the life of a stream
 
@@ -220,7 +220,7 @@ class Stream:
                 return  # a send that found its stream ended has not failed
             if rest is None or rest is exc:
                 raise
-            raise rest from None
+            raise rest from rest.__cause__
         finally:
             if send_channel is not None:
                 send_channel.close()
@@ -255,7 +255,7 @@ class Stream:
                     writer.abandon()
                 else:
                     writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
-                with CancelScope(deadline=self._rest_deadline()) as self._rest_scope:
+                with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
                     await self._wait_writer()
         except BaseException:
@@ -311,7 +311,7 @@ class Stream:
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
-            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline())
+            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline(reason))
         grace = self._grace(reason)
         if not grace:
             self._cancel()
@@ -349,8 +349,9 @@ class Stream:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is Outcome.FAILED:
             self.end(CloseReason.FAILED)
-        elif outcome is Outcome.FINISHED and self.reason is None:
-            self.reason = CloseReason.COMPLETED
+        elif outcome is Outcome.FINISHED:
+            self.reason = self.reason or CloseReason.COMPLETED
+            self._cancel()  # the task may be in the server's `receive`, which may have nothing to say about that
         self._parking.unpark()
 
     def _overflow(self) -> None:
@@ -389,8 +390,8 @@ class Stream:
     def _is_committed(self) -> bool:
         return self._writer.has_begun or self._source.started or self._source.is_ready()
 
-    def _rest_deadline(self) -> float:
-        if self.reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
+    def _rest_deadline(self, reason: CloseReason | None) -> float:
+        if reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
             return math.inf  # as long as the client takes something within send_timeout
         return self._run.loop.current_time() + FINAL_SECONDS
 

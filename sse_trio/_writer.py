@@ -197,7 +197,8 @@ class Writer:
         self.write_began = None
         self._source.end_waiting(self)
         self.outcome = outcome
-        owner, self._owner = self._owner, None  # no circle is left for the collector
+        self._task = None  # no circle is left for the collector
+        owner, self._owner = self._owner, None
         if owner is not None:
             owner.writer_done()
 

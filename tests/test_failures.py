@@ -93,6 +93,8 @@ async def test_errors_of_sends_on_this_channel() -> None:
     assert without_own(own, state) is None
     assert without_own(other, state) is other
     assert without_own(FIRST, state) is FIRST
+    others = ExceptionGroup("two", [other, ExceptionGroup("inner", [FIRST])])
+    assert without_own(others, state) is others
     assert without_own(ExceptionGroup("two", [own, own]), state) is None
     rest = without_own(ExceptionGroup("two", [own, ExceptionGroup("inner", [own, FIRST])]), state)
     assert isinstance(rest, ExceptionGroup)

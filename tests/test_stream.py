@@ -1,0 +1,741 @@
+"""One stream: the first reason counts, nothing is lost and nothing is left, whatever comes together."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio import BrokenResourceError, CancelScope, get_cancelled_exc_class, move_on_after
+from starlette.types import Message
+
+from sse_trio import (
+    CloseReason,
+    EventSendChannel,
+    EventSourceResponse,
+    SendTimeoutError,
+    ServerSentEvent,
+    StreamGroup,
+    open_event_channel,
+)
+from sse_trio._channel_state import ChannelState
+from sse_trio._stream import Stream
+from sse_trio._ticker import Entry
+from sse_trio._writer import Writer
+from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
+
+pytestmark = pytest.mark.anyio
+
+FINAL = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def wait(send_channel: EventSendChannel) -> None:
+    """Send an event, and wait for ever."""
+    await send_channel.send("event")
+    await anyio.sleep_forever()
+
+
+class Server:
+    """A server made by hand: what it says and takes is up to the test."""
+
+    def __init__(self, *, receive: Callable[[], Awaitable[Message]] | None = None) -> None:
+        self.sent: list[Message] = []
+        self.gone = anyio.Event()
+        self.receive = receive or self.wait_gone
+
+    async def wait_gone(self) -> Message:
+        """Say nothing until the client is gone, not even when it has everything."""
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take everything, at a checkpoint."""
+        await anyio.lowlevel.checkpoint()
+        self.sent.append(message)
+
+    async def serve(self, response: EventSourceResponse) -> None:
+        """Call the response."""
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+        await response(scope, self.receive, self.send)
+
+    @property
+    def body(self) -> bytes:
+        """What was sent."""
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+
+def new_reasons() -> tuple[list[CloseReason], Callable[[CloseReason], Awaitable[None]]]:
+    """A list, and an on_close that fills it."""
+    reasons: list[CloseReason] = []
+
+    async def on_close(reason: CloseReason) -> None:
+        reasons.append(reason)
+
+    return reasons, on_close
+
+
+# --- servers that are not as those that we know
+
+
+@pytest.mark.parametrize("kind", ["producer", "pair", "channel"])
+async def test_server_that_says_nothing_at_the_end(kind: str) -> None:
+    """A stream that is complete returns, though the server's ``receive`` says nothing about it."""
+    server = Server()
+    send_channel, receive_channel = open_event_channel()
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        with send_channel:
+            await send_channel.send("event")
+
+    response = {
+        "producer": lambda: EventSourceResponse(produce),
+        "pair": lambda: EventSourceResponse(receive_channel, producers=[functools.partial(produce, send_channel)]),
+        "channel": lambda: EventSourceResponse(receive_channel),
+    }[kind]()
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(server.serve, response)
+            if kind == "channel":
+                await wait_all_tasks_blocked()
+                await produce(send_channel)
+    assert server.body == b"data: event\n\n"
+    assert server.sent[-1] == FINAL
+    send_channel.close()
+    receive_channel.close()
+
+
+async def test_client_that_is_gone_at_once() -> None:
+    """A client that has left before anything began costs no time and gets nothing."""
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    reasons, on_close = new_reasons()
+    server = Server(receive=receive)
+    await server.serve(EventSourceResponse(wait, on_close=on_close))
+    send_channel, receive_channel = open_event_channel()
+    with send_channel:
+        await server.serve(EventSourceResponse(receive_channel, on_close=on_close))
+    assert reasons == [CloseReason.DISCONNECTED] * 2
+    assert anyio.current_time() == 0
+    assert server.sent == []
+
+
+@pytest.mark.parametrize("with_producer", [True, False])
+async def test_receive_that_raises(with_producer: bool) -> None:
+    """What the server's ``receive`` raises ends the stream and is raised by the response."""
+
+    async def receive() -> Message:
+        await anyio.sleep(1)
+        raise LookupError("receive")
+
+    send_channel, receive_channel = open_event_channel()
+    reasons, on_close = new_reasons()
+    source: Any = wait if with_producer else receive_channel
+    with send_channel, receive_channel, pytest.raises(LookupError, match="receive"):
+        await Server(receive=receive).serve(EventSourceResponse(source, on_close=on_close))
+    assert reasons == [CloseReason.FAILED]
+
+
+@pytest.mark.parametrize("with_producer", [True, False])
+async def test_send_that_raises(with_producer: bool) -> None:
+    """What the server's ``send`` raises, if it isn't that the client is gone, is raised by the response."""
+    send_channel, receive_channel = open_event_channel()
+    send_channel.send_nowait("event")
+    source: Any = wait if with_producer else receive_channel
+    with send_channel, receive_channel:
+        async with open_test_stream(EventSourceResponse(source), wait_head=False) as stream:
+            stream.fail_send(LookupError("send"))
+            with pytest.raises(LookupError, match="send"):
+                await stream.wait_closed()
+        assert stream.close_reason is CloseReason.FAILED
+
+
+@pytest.mark.parametrize("error", [OSError, ConnectionResetError, BrokenResourceError, anyio.ClosedResourceError])
+async def test_send_that_says_the_client_is_gone(error: type[Exception]) -> None:
+    """The errors by which servers say that the client is gone are a disconnect."""
+    async with open_test_stream(EventSourceResponse(wait), wait_head=False) as stream:
+        stream.fail_send(error())
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.DISCONNECTED
+
+
+# --- two things at once
+
+
+@pytest.mark.parametrize("second", ["kick", "shutdown", "disconnect", "cancel"])
+@pytest.mark.parametrize("first", ["kick", "shutdown"])
+async def test_first_reason_counts(first: str, second: str) -> None:
+    """Of two endings in one moment the first is the reason, and the farewell is for that."""
+    group = StreamGroup()
+    steps = {
+        "kick": lambda stream: group.bound_run().end_all(lambda _: True, CloseReason.KICKED),
+        "shutdown": lambda stream: group.bound_run().end_all(lambda _: True),
+        "disconnect": lambda stream: stream.disconnect(),
+        "cancel": lambda stream: stream.cancel(),
+    }
+    response = EventSourceResponse(wait, group=group, farewell=lambda reason: ServerSentEvent(reason.value))
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        steps[first](stream)
+        steps[second](stream)
+        await stream.wait_closed()
+    expected = CloseReason.KICKED if first == "kick" else CloseReason.SHUTDOWN
+    assert stream.close_reason is expected
+    if second != "disconnect":
+        assert stream.body == f"data: event\n\ndata: {expected.value}\n\n".encode()
+        assert stream.messages[-1] == FINAL
+
+
+async def test_shut_down_before_it_began() -> None:
+    """A stream that is opened when the shutdown has been requested runs no producer, and is complete."""
+    group = StreamGroup(farewell=ServerSentEvent("bye"))
+    group.request_shutdown()
+    ran = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        ran.append(True)
+
+    async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
+        await stream.wait_closed()
+    assert (ran, stream.status_code, stream.body) == ([], 200, b"data: bye\n\n")
+    assert stream.messages[-1] == FINAL
+
+
+async def test_overflow_before_it_began() -> None:
+    """A channel that overflowed before its response was served kicks the stream: what is in it is still sent."""
+    send_channel, receive_channel = open_event_channel(1, overflow="close")
+    send_channel.send_nowait("event")
+    with send_channel, pytest.raises(BrokenResourceError):
+        send_channel.send_nowait("too much")
+    async with open_test_stream(EventSourceResponse(receive_channel, farewell=ServerSentEvent("bye"))) as stream:
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.KICKED
+    assert stream.body == b"data: event\n\ndata: bye\n\n"
+
+
+@pytest.mark.parametrize("who", ["producer", "outside"])
+async def test_overflow(who: str) -> None:
+    """A channel that overflows kicks its stream, whoever sent too much; what is in it is still sent."""
+    send_channel, receive_channel = open_event_channel(2, overflow="close")
+    errors = []
+
+    def flood() -> None:
+        for n in range(3):
+            try:
+                send_channel.send_nowait(n)
+            except BrokenResourceError as exc:
+                errors.append(str(exc))
+                raise
+
+    async def produce() -> None:
+        await anyio.sleep(1)
+        if who == "producer":
+            flood()
+        await anyio.sleep_forever()
+
+    with send_channel:
+        async with open_test_stream(EventSourceResponse(receive_channel, producers=[produce])) as stream:
+            await anyio.sleep(2)
+            if who == "outside":
+                with pytest.raises(BrokenResourceError):
+                    flood()
+            await stream.wait_closed()
+    assert stream.close_reason is CloseReason.KICKED
+    assert stream.body == b"data: 0\n\ndata: 1\n\n"
+    assert errors == ["the receiver of this channel fell too far behind (kicked); stop sending"]
+
+
+# --- failures
+
+
+async def test_two_producers_one_of_which_fails_in_its_cleanup() -> None:
+    """When a stream ends and one of several producers fails in its clean-up, its exception comes out bare."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def fail_late() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise LookupError("cleanup")
+
+    response = EventSourceResponse(receive_channel, producers=[functools.partial(wait, send_channel), fail_late])
+    with send_channel:
+        async with open_test_stream(response) as stream:
+            await stream.receive()
+            stream.request_shutdown()
+            with pytest.raises(LookupError, match="cleanup"):
+                await stream.wait_closed()
+    assert stream.close_reason is CloseReason.SHUTDOWN
+    assert stream.messages[-1] == FINAL
+
+
+@pytest.mark.parametrize("producers", [1, 2])
+@pytest.mark.parametrize("committed", [True, False])
+async def test_failure_in_the_cleanup_after_a_cancellation(producers: int, committed: bool) -> None:
+    """A producer that fails in its clean-up when it is cancelled from outside fails the stream, bare and not lost."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def fail_late() -> None:
+        try:
+            if committed:
+                await send_channel.send("event")
+            await anyio.sleep_forever()
+        finally:
+            raise LookupError("cleanup")
+
+    waits = [anyio.sleep_forever] * (producers - 1)
+    response = EventSourceResponse(receive_channel, producers=[fail_late, *waits], commit_within=None)
+    with send_channel:
+        async with open_test_stream(response, wait_head=committed) as stream:
+            await anyio.sleep(1)
+            stream.cancel()
+            with pytest.raises(LookupError, match="cleanup"):
+                await stream.wait_closed()
+    assert stream.close_reason is CloseReason.FAILED
+    assert stream.body == (b"data: event\n\n" if committed else b"")
+    assert len(stream.messages) == (2 if committed else 0)
+
+
+async def test_group_of_a_producers_own() -> None:
+    """A group that a producer raises is the producer's, and comes out as it is."""
+    group = ExceptionGroup("its own", [LookupError("one")])
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        raise group
+
+    async def idle() -> None:
+        await anyio.sleep_forever()
+
+    for producers in ([], [idle]):
+        with pytest.raises(ExceptionGroup) as info:
+            async with open_test_stream(EventSourceResponse(produce, producers=producers)) as stream:
+                await stream.wait_closed()
+        assert info.value.message == "its own"  # trio's nursery makes a new one of it
+        assert info.value.exceptions == group.exceptions
+
+
+async def test_broken_channel_is_no_failure_when_the_stream_ends() -> None:
+    """A send that finds its stream ended has not failed; any other exception with it has."""
+    for extra in ([], [LookupError("other")]):
+
+        async def produce(send_channel: EventSendChannel, extra: list[Exception] = extra) -> None:
+            try:
+                while True:
+                    await send_channel.send("event")
+                    await anyio.sleep(1)
+            except BrokenResourceError as exc:
+                if extra:
+                    raise ExceptionGroup("both", [exc, *extra]) from None
+                raise
+
+        async def run(produce: Any = produce) -> Any:
+            async with open_test_stream(EventSourceResponse(produce, grace=5)) as stream:
+                await stream.receive()
+                stream.disconnect()
+                await stream.wait_closed()
+            return stream
+
+        if extra:
+            with pytest.raises(ExceptionGroup) as info:
+                await run()
+            assert list(info.value.exceptions) == extra
+        else:
+            assert (await run()).close_reason is CloseReason.DISCONNECTED
+
+
+async def test_broken_channel_of_another_stream_is_a_failure() -> None:
+    """The error of another channel is a failure, though the stream is ending."""
+    other, receive_channel = open_event_channel()
+    receive_channel.close()
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await send_channel.wait_closing()
+        with other:
+            other.send_nowait("event")
+
+    with pytest.raises(BrokenResourceError):
+        async with open_test_stream(EventSourceResponse(produce, grace=5)) as stream:
+            await stream.receive()
+            stream.request_shutdown()
+            await stream.wait_closed()
+
+
+async def test_receiver_that_is_closed_by_somebody_else() -> None:
+    """If the receive channel of a stream is closed by somebody else, its producers end, and so does it."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def produce() -> None:
+        with send_channel:
+            while True:
+                await send_channel.send("event")
+                await anyio.sleep(1)
+
+    async with open_test_stream(EventSourceResponse(receive_channel, producers=[produce])) as stream:
+        await stream.receive()
+        receive_channel.close()
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.COMPLETED
+
+
+class Exit(BaseException):
+    """As KeyboardInterrupt, but pytest doesn't mind."""
+
+
+@pytest.mark.parametrize("producers", [1, 2])
+async def test_request_to_exit(producers: int) -> None:
+    """What is no Exception ends the stream as a cancellation does, and is raised."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def leave() -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        raise Exit
+
+    reasons, on_close = new_reasons()
+    waits = [anyio.sleep_forever] * (producers - 1)
+    response = EventSourceResponse(receive_channel, producers=[leave, *waits], on_close=on_close)
+    server = Server()
+    with send_channel, pytest.raises(Exit):
+        await server.serve(response)
+    assert reasons == [CloseReason.CANCELLED]
+    assert server.sent[-1] == FINAL
+
+
+# --- time
+
+
+async def test_shutdown_bounds_the_rest_of_a_failed_stream() -> None:
+    """While a failed stream waits for a stalled client to take its last bytes, a shutdown still ends it in time."""
+
+    async def fail(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        await send_channel.send("more")
+        raise LookupError
+
+    for kind in ("failed", "shutdown of the server", "kick"):
+        group = StreamGroup()
+        response = EventSourceResponse(fail, group=group, send_timeout=None)
+        with pytest.raises(LookupError):
+            async with open_test_stream(response) as stream:
+                await stream.receive()
+                stream.stall()
+                await anyio.sleep(10)
+                began = anyio.current_time()
+                assert stream.close_reason is None
+                if kind == "failed":
+                    stream.resume()
+                elif kind == "kick":
+                    await group.close()
+                else:
+                    stream.request_shutdown()
+                await stream.wait_closed()
+        assert anyio.current_time() - began <= 1.1
+        assert stream.close_reason is CloseReason.FAILED
+        assert stream.is_aborted is (kind != "failed")
+
+
+async def test_shutdown_while_the_last_writes_of_a_complete_stream_are_stuck() -> None:
+    """So it is for a stream that was complete but for what a stalled client doesn't take."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        await send_channel.send("more")
+
+    async with open_test_stream(EventSourceResponse(produce, send_timeout=None)) as stream:
+        await stream.receive()
+        stream.stall()
+        await anyio.sleep(10)
+        stream.request_shutdown()
+        began = anyio.current_time()
+        await stream.wait_closed()
+    assert anyio.current_time() - began <= 1.1
+    assert stream.is_aborted
+
+
+async def test_lifetime_is_spread() -> None:
+    """Streams end at a random point of the last fifth of ``max_lifetime``."""
+    lengths = []
+    for _ in range(20):
+        began = anyio.current_time()
+        async with open_test_stream(EventSourceResponse(wait, max_lifetime=100)) as stream:
+            await stream.wait_closed()
+        lengths.append(anyio.current_time() - began)
+    assert all(80 <= length <= 100 for length in lengths)
+    assert len(set(lengths)) > 10
+
+
+async def test_grace_ends_with_the_producer() -> None:
+    """With grace a producer is told, may still send after a kick, and the stream ends as soon as it has returned."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await send_channel.wait_closing()
+        assert send_channel.close_reason is CloseReason.KICKED
+        await anyio.sleep(3)
+        await send_channel.send("last")
+
+    group = StreamGroup()
+    async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
+        await stream.receive()
+        began = anyio.current_time()
+        await group.close()
+        await stream.wait_closed()
+        assert anyio.current_time() - began == 3
+        assert stream.body == b"data: event\n\ndata: last\n\n"
+
+
+async def test_grace_has_an_end() -> None:
+    """When the grace is over the producer is cancelled; ``grace`` counts from the first ending, not from a later one."""
+    cancelled = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        try:
+            await anyio.sleep_forever()
+        except get_cancelled_exc_class():
+            cancelled.append(anyio.current_time())
+            raise
+
+    group = StreamGroup()
+    async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
+        await stream.receive()
+        began = anyio.current_time()
+        await group.close()
+        await anyio.sleep(6)
+        group.request_shutdown()
+        await stream.wait_closed()
+    assert cancelled == [began + 10]
+
+
+async def test_no_grace_for_a_stalled_client() -> None:
+    """A send timeout and a cancellation leave no grace, even where one has begun."""
+    for kind in ("stall", "cancel"):
+        group = StreamGroup()
+        async with open_test_stream(EventSourceResponse(wait, group=group, grace=100, send_timeout=5)) as stream:
+            await stream.receive()
+            began = anyio.current_time()
+            if kind == "stall":
+                stream.stall()
+                await anyio.sleep(30)  # for a ping
+            await group.close()
+            if kind == "cancel":
+                stream.cancel()
+            await stream.wait_closed()
+            assert anyio.current_time() - began <= 31
+
+
+async def test_cleanup_that_waits() -> None:
+    """Cleanup in a shield is waited for, whatever ended the stream; the response is done after it."""
+    done = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        try:
+            await wait(send_channel)
+        finally:
+            with move_on_after(5, shield=True):
+                await anyio.sleep(2)
+                done.append(send_channel.close_reason)
+
+    async with open_test_stream(EventSourceResponse(produce)) as stream:
+        await stream.receive()
+        stream.disconnect()
+        await stream.wait_closed()
+        assert done == [CloseReason.DISCONNECTED]
+
+
+# --- cancellation from outside
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3, 0.6, 2.5])
+async def test_cancelled_at_any_time(seconds: float) -> None:
+    """Cancelled before the head, between head and event, and later, the stream ends with the final frame."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep(2)
+        await wait(send_channel)
+
+    async with open_test_stream(EventSourceResponse(produce), wait_head=False) as stream:
+        if seconds:
+            await anyio.sleep(seconds)
+        else:
+            await wait_all_tasks_blocked()
+        stream.cancel()
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.CANCELLED
+    assert stream.messages[-1] == FINAL
+    assert stream.status_code == 200
+
+
+async def test_cancelled_in_the_last_writes() -> None:
+    """A cancellation while the last bytes are written gives them a second more, and then cuts them off."""
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        await send_channel.send("last")
+
+    for resumed in (True, False):
+        async with open_test_stream(EventSourceResponse(produce)) as stream:
+            await stream.receive()
+            stream.stall()
+            await anyio.sleep(10)
+            began = anyio.current_time()
+            stream.cancel()
+            if resumed:
+                await anyio.sleep(0.5)
+                stream.resume()
+            await stream.wait_closed()
+        assert anyio.current_time() - began == pytest.approx(0.5 if resumed else 1)
+        assert (stream.messages[-1] == FINAL) is resumed
+        assert stream.is_aborted is not resumed
+
+
+async def test_cancelled_twice() -> None:
+    """A second scope's cancellation while the first one's farewell is written changes nothing."""
+    server = Server()
+    with CancelScope() as outer, CancelScope() as inner:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(server.serve, EventSourceResponse(wait))
+            await anyio.sleep(1)
+            inner.cancel()
+            outer.cancel()
+    assert server.sent[-1] == FINAL
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_native_cancellation(times: int) -> None:
+    """Task.cancel(), by which asyncio's servers end their requests, does the same; also a second one, meanwhile."""
+    server = Server()
+    reasons, on_close = new_reasons()
+    cleaned_up = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        try:
+            await wait(send_channel)
+        finally:
+            with CancelScope(shield=True):
+                await anyio.sleep(1)
+            cleaned_up.append(True)
+
+    task = asyncio.create_task(server.serve(EventSourceResponse(produce, on_close=on_close)))
+    await anyio.sleep(1)
+    for _ in range(times):
+        task.cancel()
+        await anyio.sleep(0.5)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (cleaned_up, reasons) == ([True] if times == 1 else [], [CloseReason.CANCELLED])
+    assert server.sent[-1] == FINAL
+
+
+# --- channels that a producer forgets
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_channel_that_a_producer_forgets(number: int) -> None:
+    """A producer that returns without closing its channel is warned of, and the stream completes all the same."""
+    channel: Any = open_event_channel()
+    receive_channel = channel[1]
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+
+    producers = [functools.partial(produce, channel[0].clone()) for _ in range(number)]
+    channel[0].close()
+    del channel
+    response = EventSourceResponse(receive_channel, producers=producers)
+    producers.clear()
+    with pytest.warns(ResourceWarning, match="unclosed EventSendChannel") as warned, anyio.fail_after(60):
+        async with open_test_stream(response) as stream:
+            await stream.wait_closed()
+    assert stream.close_reason is CloseReason.COMPLETED
+    assert stream.body == b"data: event\n\n" * number
+    assert len(warned) == number
+
+
+async def test_channel_that_the_endpoint_forgets() -> None:
+    """So it is for the channel of which the producer has a clone, and that nobody closed."""
+    send_channel, receive_channel = open_event_channel()
+
+    async def produce(clone: EventSendChannel) -> None:
+        with clone:
+            await clone.send("event")
+
+    response = EventSourceResponse(receive_channel, producers=[functools.partial(produce, send_channel.clone())])
+    with pytest.warns(ResourceWarning, match="unclosed EventSendChannel"):
+        del send_channel
+    with anyio.fail_after(60):
+        async with open_test_stream(response) as stream:
+            await stream.wait_closed()
+    assert stream.close_reason is CloseReason.COMPLETED
+
+
+# --- what is left
+
+
+async def test_nothing_is_left_for_the_collector() -> None:
+    """When a stream is complete nothing of it is in a reference cycle: a thousand of them cost no collection.
+
+    (Where something was cancelled, the event loops leave such cycles themselves, in tracebacks.)
+    """
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
+
+    async def run() -> None:
+        async with open_test_stream(EventSourceResponse(produce)) as stream:
+            await stream.wait_closed()
+
+    await run()
+    await anyio.sleep(100)
+    gc.collect()
+    gc.disable()
+    try:
+        await run()
+        await anyio.sleep(100)  # the entry in the ticker is gone when its time has come
+        kinds = (Stream, Writer, ChannelState, Entry, EventSendChannel)
+        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds)]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+async def test_send_timeout_of_a_shielded_server_raises() -> None:
+    """Where nobody can drop the connection, SendTimeoutError has the server do it; it says how long that was."""
+    async with open_test_stream(EventSourceResponse(wait, send_timeout=7, ping=2), bridge=False) as stream:
+        await stream.receive()
+        stream.stall(shield=True)
+        with pytest.raises(SendTimeoutError, match="took nothing for 7 s") as info:
+            await stream.wait_closed()
+    assert isinstance(info.value, TimeoutError)
+    assert info.value.seconds == 7
+
+
+async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However many messages a body has, one line says how much of it was dropped."""
+    messages = [{"type": "http.request", "body": b"x" * 10, "more_body": n < 3} for n in range(4)]
+
+    async def receive() -> Message:
+        await anyio.lowlevel.checkpoint()
+        if messages:
+            return messages.pop(0)
+        await anyio.sleep(5)
+        return {"type": "http.disconnect"}
+
+    with caplog.at_level(logging.WARNING, "sse_trio"):
+        await Server(receive=receive).serve(EventSourceResponse(wait))
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "event stream '/': 40 bytes of the request's body came while it waited for the disconnect, and were dropped"
+    ]
