@@ -7,6 +7,7 @@ import contextvars
 import functools
 import gc
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,9 @@ from sse_trio._stream import Stream
 from sse_trio._ticker import Entry
 from sse_trio._writer import Writer
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -496,7 +500,7 @@ async def test_grace_ends_with_the_producer() -> None:
 
 
 async def test_grace_has_an_end() -> None:
-    """When the grace is over the producer is cancelled; ``grace`` counts from the first ending, not from a later one."""
+    """When the grace is over the producer is cancelled; ``grace`` counts from the first ending, not a later one."""
     cancelled = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -724,11 +728,15 @@ async def test_nothing_is_left_for_the_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        before = {id(each) for each in gc.get_objects()}
+        kinds = (Stream, Writer, ChannelState, Entry, EventSendChannel)
+        of_other_tests = {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
         await run()
         await anyio.sleep(100)  # the entry in the ticker is gone when its time has come
-        kinds = (Stream, Writer, ChannelState, Entry, EventSendChannel)
-        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in before]
+        left = [
+            type(each).__name__
+            for each in gc.get_objects()
+            if isinstance(each, kinds) and id(each) not in of_other_tests
+        ]
     finally:
         gc.enable()
     assert left == []

@@ -70,7 +70,7 @@ def publisher() -> Callable[[Cell, float], Awaitable[None]]:
 
     async def publish(cell: Cell, interval: float) -> None:
         send = cell.source.publish()
-        with anyio.fail_after(60 * cell.unit), pytest.raises(RESOURCE_ERRORS):  # noqa: PT012
+        with anyio.fail_after(60 * cell.unit), pytest.raises(RESOURCE_ERRORS):
             while True:
                 await send("p")
                 await cell.sleep(interval)

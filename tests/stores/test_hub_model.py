@@ -189,7 +189,7 @@ class Play:
         self.clients.append(Client(self.model, topics, start, subscription, replayed))
 
     async def wait_followed(self):
-        while self.hub._position.sequence < self.model.tip:  # noqa: ASYNC110 -- what the follower does has no event
+        while self.hub._position.sequence < self.model.tip:
             await anyio.sleep(0.001)
 
     def chosen(self, number):

@@ -349,7 +349,7 @@ async def test_exception_that_the_test_did_not_wait_for() -> None:
 async def test_exception_of_the_test_stays_bare() -> None:
     """What the block raises comes out as it is, and the application is cancelled."""
     app = Endless()
-    with pytest.raises(KeyError):  # noqa: PT012 -- what comes out of the block is the point
+    with pytest.raises(KeyError):
         async with open_test_stream(app) as stream:
             await stream.receive()
             raise KeyError

@@ -150,7 +150,7 @@ async def test_cancelling_the_tree_cancels_the_app() -> None:
 async def test_exception_of_the_caller_stays_bare() -> None:
     """What the caller's block raises comes out as it is, not in a group, and ends the applications."""
     app = Ticker()
-    with pytest.raises(KeyError):  # noqa: PT012 -- what comes out of the block is the point
+    with pytest.raises(KeyError):
         async with open_client(app) as client:
             await client.send(client.build_request("GET", "/"), stream=True)
             await wait_all_tasks_blocked()
@@ -179,7 +179,7 @@ async def test_exception_after_the_head_ends_the_body() -> None:
 
     received: list[bytes] = []
     async with open_client(app) as client, client.stream("GET", "/") as response:
-        with pytest.raises(httpx.RemoteProtocolError) as caught:  # noqa: PT012
+        with pytest.raises(httpx.RemoteProtocolError) as caught:
             async for data in response.aiter_raw():
                 received.append(data)  # noqa: PERF401 -- what came before the error
     assert received == [b"one"]
