@@ -42,8 +42,9 @@ def test_a_batch_is_joined_once(feed):
     assert feed.batch(0) == wire
     assert feed.batch(0) is feed.batch(0)
     assert feed.batch(2) is feed._chunks[2]
-    wire += add(feed, 17)
     assert feed.batch(0) == wire
+    wire += add(feed, 17)
+    assert feed.batch(0) == wire  # and not what was there before
     assert [event.id.sequence for event in feed.events(1)] == [15, 16, 17]
     assert feed.last_id() == EventId("e", 17)
 
