@@ -334,7 +334,7 @@ async def _call_all(feed: Feed) -> None:
 async def open_hub(
     store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
 ) -> AsyncGenerator[Hub]:
-    """Open a hub, an async context manager for the lifespan of an application.
+    """Open a hub, as an async context manager, in the lifespan of the application.
 
     Args:
         store: where events are kept; it is entered and left with the hub. Default: ``MemoryStore()``.

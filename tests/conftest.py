@@ -95,12 +95,14 @@ class RemoteStore:
 
     async def read(self, topics, after, *, limit=256):
         self.reads += 1
+        page = await self._store.read(topics, after, limit=limit)
         await self._wait_answer()
-        return await self._store.read(topics, after, limit=limit)
+        return page
 
     async def read_last(self, topics, count):
+        page = await self._store.read_last(topics, count)
         await self._wait_answer()
-        return await self._store.read_last(topics, count)
+        return page
 
     async def _wait_answer(self):
         self.reading += 1

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from starlette.requests import Request
 
-from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_hub
+from sse_trio import (
+    CloseReason,
+    EventSourceResponse,
+    HubStatistics,
+    ServerSentEvent,
+    StreamGroup,
+    last_event_id,
+    open_hub,
+)
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
@@ -148,7 +158,7 @@ async def test_errors_come_out_of_a_hub_bare(make_remote_store):
 
     async def read_last(topics, count):
         store.change(is_down=True)
-        return await store.read(topics, None, limit=count)
+        return await store.read(topics, None)
 
     store.read_last = read_last
     with pytest.raises(StoreUnavailableError) as caught:
@@ -206,3 +216,294 @@ async def test_a_topic_and_a_prefix_in_one_subscription():
         while "end" not in got:
             got.append((await subscription.receive()).data)
         assert got == ["a", "b/1", "b/2", "a", "end"]
+
+
+def app_of(hub, *topics, **options):
+    """An application with one endpoint: a subscription that resumes, and options for it and the response."""
+    names = {"replay", "overflow", "filter"} & set(options)
+    of_subscription = {name: options.pop(name) for name in names}
+
+    async def app(scope, receive, send):
+        after = last_event_id(Request(scope))
+        await EventSourceResponse(hub.subscribe(*topics, after=after, **of_subscription), **options)(
+            scope, receive, send
+        )
+
+    return app
+
+
+async def test_a_client_resumes_with_its_last_event_id():
+    """A client that reconnects gets what it missed and then what is live; its id covers all topics of the stream."""
+    async with open_hub() as hub:
+        app = app_of(hub, "a", "b")
+        async with open_test_stream(app) as stream:
+            for topic in "abc":
+                await publish(hub, topic, topic=topic)
+            assert await said(stream, 1) == ["a"]
+            id_ = (await stream.receive()).id
+        for topic in "abc":
+            await publish(hub, f"{topic}2", topic=topic)
+        async with open_test_stream(app, headers={"Last-Event-ID": id_}) as stream:
+            await publish(hub, "a3")
+            assert await said(stream, 3) == ["a2", "b2", "a3"]
+            assert "event-stream-gap" not in stream.headers
+        assert hub.statistics().subscribers == hub.statistics().feeds == 0
+
+
+@pytest.mark.parametrize(("id_", "header"), [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?")])
+async def test_a_gap_is_an_event_and_a_header(id_, header):
+    """Who comes with an id that tells nothing is told so before anything else, and in the head of the response."""
+    async with open_hub() as hub:
+        await publish(hub, "1")
+        async with open_test_stream(app_of(hub, "a"), params={"lastEventId": id_}) as stream:
+            assert stream.headers["event-stream-gap"] == header
+            event = await stream.receive()
+            assert event.event == "gap"
+            assert json.loads(event.data)["after"] == id_
+            assert await said(stream, 1) == ["1"]
+
+
+async def test_a_response_made_of_a_subscription_twice():
+    """One subscription is one stream: the second response raises, before anything is sent."""
+    async with open_hub() as hub:
+        subscription = hub.subscribe("a")
+        async with open_test_stream(EventSourceResponse(subscription)):
+            with pytest.raises(RuntimeError, match="used once"):
+                async with open_test_stream(EventSourceResponse(subscription)):
+                    pass
+
+
+async def test_head_subscribes_to_nothing():
+    """HEAD answers with the headers and leaves nothing behind."""
+    async with open_hub() as hub, open_test_stream(app_of(hub, "a"), method="HEAD") as stream:
+        await stream.wait_closed()
+        assert stream.status_code == 200
+        assert hub.statistics().subscribers == 0
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("ending", ["disconnect", "shutdown", "kick", "cancel"])
+async def test_whatever_ends_a_stream_leaves_nothing_behind(make_remote_store, ending, joined):
+    """However a stream ends, in position or on the way there, its subscription has left, and nothing reads for it."""
+    group = StreamGroup(farewell=FAREWELL)
+    store = make_remote_store()
+    async with open_hub(store) as hub:
+        app = app_of(hub, "a", group=group)
+        store.change(answers=joined)
+        async with open_test_stream(app, headers={"Last-Event-ID": "x"}) as stream:
+            await wait_all_tasks_blocked()
+            assert hub.statistics().subscribers == 1
+            if ending == "kick":
+                await group.close()
+            else:
+                {"disconnect": stream.disconnect, "shutdown": group.request_shutdown, "cancel": stream.cancel}[ending]()
+            if ending == "disconnect" and not joined:
+                store.change(answers=True)  # who joins notices a disconnect when it has its answer
+            with anyio.fail_after(60):
+                await stream.wait_closed()
+            assert hub.statistics().subscribers == hub.statistics().feeds == store.reading == 0
+            if ending != "disconnect":
+                assert (await rest(stream))[-1] == "bye"
+
+
+async def test_a_store_that_is_down_when_a_client_comes(make_remote_store):
+    """The store's error comes out of a response that has not begun, so that it is an error for the client as well."""
+    store = make_remote_store()
+    async with open_hub(store) as hub:
+        store.change(is_down=True)
+        with pytest.raises(StoreUnavailableError):
+            async with open_test_stream(app_of(hub, "a"), headers={"Last-Event-ID": "x"}):
+                pass
+        async with open_test_stream(app_of(hub, "a")) as stream:  # who needs no history is welcome
+            store.change(is_down=False)
+            await publish(hub, "1")
+            assert await said(stream, 1) == ["1"]
+
+
+async def test_a_stalled_client_resumes_from_the_store():
+    """With overflow="resume" a client that took nothing for a while gets all of it."""
+    async with open_hub(max_ring_events=4) as hub:
+        async with open_test_stream(app_of(hub, "a")) as stream:
+            await wait_all_tasks_blocked()
+            stream.stall()
+            numbers = [*map(str, range(1000))]
+            await publish(hub, numbers[0])
+            await wait_all_tasks_blocked()
+            await publish(hub, *numbers[1:])
+            stream.resume()
+            assert await said(stream, 1000) == numbers
+        assert hub.statistics().resumes >= 1
+        assert hub.statistics().delivered == hub.statistics().published == 1000
+
+
+async def test_a_stalled_client_misses_the_oldest():
+    """With overflow="drop_oldest" it gets the latest."""
+    async with open_hub(max_ring_events=2) as hub:
+        async with open_test_stream(app_of(hub, "a", overflow="drop_oldest")) as stream:
+            await wait_all_tasks_blocked()
+            stream.stall()
+            await publish(hub, "1")
+            await wait_all_tasks_blocked()
+            await publish(hub, *"2345678")
+            stream.resume()
+            assert await said(stream, 3) == ["1", "7", "8"]
+        assert hub.statistics().dropped == 5
+
+
+async def test_a_stalled_client_holds_nobody_up():
+    """One that takes nothing delays neither the publisher nor another subscriber."""
+    async with open_hub(max_ring_events=4) as hub:
+        app = app_of(hub, "a")
+        async with open_test_stream(app) as slow, open_test_stream(app) as quick:
+            slow.stall()
+            for n in range(50):
+                await publish(hub, str(n))
+                assert await said(quick, 1) == [str(n)]
+            slow.resume()
+            assert await said(slow, 50) == [*map(str, range(50))]
+
+
+async def test_line_ends_and_a_filter():
+    """A response's line end holds for history, gaps and live events, and its filter for all but gaps."""
+    async with open_hub() as hub:
+        await publish(hub, "1", "2")
+        app = app_of(hub, "*", sep="\r\n", filter=lambda topic, event: topic == "a" and event.data != "2")
+        async with open_test_stream(app, headers={"Last-Event-ID": "x"}) as stream:
+            assert await said(stream, 2) == ["gap", "1"]
+            await publish(hub, "2", "3")
+            await publish(hub, "4", topic="b")
+            assert await said(stream, 1) == ["3"]
+            assert stream.body.count(b"\n") == stream.body.count(b"\r\n") > 0
+
+
+async def test_a_burst_is_one_write():
+    """What is published in one pass is one message for each subscriber, and the same bytes for all of them."""
+    async with open_hub() as hub:
+        app = app_of(hub, "a")
+        async with open_test_stream(app) as one, open_test_stream(app) as two:
+            await wait_all_tasks_blocked()
+            before = len(one.messages), len(two.messages)
+            await publish(hub, *"123456789")
+            await wait_all_tasks_blocked()
+            assert (len(one.messages), len(two.messages)) == (before[0] + 1, before[1] + 1)
+            assert one.messages[-1]["body"] is two.messages[-1]["body"]
+
+
+async def test_a_thousand_readers_do_not_hold_up_the_loop():
+    """The readers of one topic are called two hundred at a time, and each of them is."""
+    async with open_hub() as hub, AsyncExitStack() as stack, anyio.create_task_group() as nursery:
+        got = []
+
+        async def read(subscription):
+            got.append((await subscription.receive()).data)
+
+        for _ in range(1000):
+            nursery.start_soon(read, await stack.enter_async_context(hub.subscribe("a")))
+        await wait_all_tasks_blocked()
+        await publish(hub, "x")
+        while not got:
+            await checkpoint()
+        assert len(got) < 1000
+        await wait_all_tasks_blocked()
+        assert got == ["x"] * 1000
+
+
+async def test_a_publisher_that_does_not_pause_lets_readers_run():
+    """publish() is a checkpoint at the latest after 256 events: a flood is read while it lasts."""
+    async with open_hub(max_ring_events=8) as hub, anyio.create_task_group() as nursery:
+        got = []
+
+        async def read():
+            async with hub.subscribe("a", overflow="drop_oldest") as subscription:
+                while True:
+                    got.append(await subscription.receive())
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        for _ in range(2000):
+            await hub.publish("a", "x")
+        assert got
+        nursery.cancel_scope.cancel()
+
+
+async def test_publishing_again_with_a_key():
+    """A second publish with a key returns the ids of the first, and nobody gets the event again."""
+    async with open_hub() as hub, hub.subscribe("a") as subscription:
+        first = await hub.publish("a", "1", key=("me", 1))
+        assert await hub.publish("a", "1", key=("me", 1)) == first
+        assert await hub.publish("a", "2", key=("me", 2)) > first
+        assert await hub.publish_many([]) == []
+        assert [(await subscription.receive()).data for _ in range(2)] == ["1", "2"]
+        assert not subscription.is_ready()
+
+
+async def test_neighbours():
+    """publish_many() gives ids that follow each other, in its order, across topics."""
+    async with open_hub() as hub, hub.subscribe("*") as subscription:
+        ids = await hub.publish_many([("a", "1"), ("b", {"data": "2", "event": "x"}), ("a", ServerSentEvent("3"))])
+        assert [id_.sequence for id_ in ids] == [1, 2, 3]
+        events = [await subscription.receive() for _ in ids]
+        assert [event.id for event in events] == [*map(str, ids)]
+        assert [(event.event, event.data) for event in events] == [(None, "1"), ("x", "2"), (None, "3")]
+
+
+@pytest.mark.parametrize(
+    ("topic", "event", "error"),
+    [("", "1", ValueError), ("a/*", "1", ValueError), (1, "1", TypeError),
+     ("a", ServerSentEvent("", id="1"), ValueError), ("a", object(), TypeError)],
+)  # fmt: skip
+async def test_what_can_not_be_published(topic, event, error):
+    """An event with an id, what is no event, and what is no topic are refused, and nothing was published."""
+    async with open_hub() as hub:
+        with pytest.raises(error):
+            await hub.publish_many([("a", "1"), (topic, event)])
+        assert hub.statistics().published == 0
+
+
+@pytest.mark.parametrize(
+    ("topics", "options", "error"),
+    [((), {}, ValueError), (("a*",), {}, ValueError), (("a",), {"overflow": "wait"}, ValueError),
+     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError)],
+)  # fmt: skip
+async def test_what_can_not_be_subscribed_to(topics, options, error):
+    """Arguments that make no sense are refused when the subscription is made."""
+    async with open_hub() as hub:
+        with pytest.raises(error):
+            hub.subscribe(*topics, **options)
+
+
+async def test_statistics():
+    """A hub counts who is subscribed, and what was published and delivered."""
+    async with open_hub(name="prices") as hub, hub.subscribe("a") as one, hub.subscribe("a"), hub.subscribe("b/*"):
+        await publish(hub, "1", "2")
+        for _ in range(2):
+            await one.receive()
+        assert hub.statistics() == HubStatistics(
+            name="prices", subscribers=3, feeds=2, published=2, delivered=2, dropped=0, resumes=0, gaps=0
+        )
+    assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
+    assert not hub._exact
+    assert not hub._prefixed
+
+
+async def test_a_follower_that_lost_everything(make_remote_store):
+    """A new history that has no events yet is a gap for each subscriber as well."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a") as subscription, hub.subscribe("b", "a"):
+        await publish(hub, "1")
+        assert (await subscription.receive()).data == "1"
+        await store.lose_history()
+        gap = await subscription.receive()
+        assert json.loads(gap.data)["oldest"] is None
+        await publish(hub, "2")
+        assert (await subscription.receive()).data == "2"
+
+
+async def test_a_store_that_is_down_at_the_start(make_remote_store):
+    """A hub whose store can't be opened doesn't start."""
+    store = make_remote_store()
+    store.is_down = True
+    with pytest.raises(StoreUnavailableError) as caught:
+        async with open_hub(store):
+            pass
+    assert isinstance(caught.value.__cause__, OSError)

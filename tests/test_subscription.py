@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sse_trio import open_hub
@@ -178,3 +181,224 @@ async def test_an_empty_id_is_none():
         await publish(hub, "1")
         async with hub.subscribe("a", after="", replay=1) as subscription:
             assert await take(subscription, 1) == ["1"]
+
+
+async def test_history_is_read_no_faster_than_it_is_taken(make_remote_store):
+    """At most one page of history waits for a reader that takes none; it gets each event of it, in order and once."""
+    store = make_remote_store()
+    async with open_hub(store, max_ring_events=4) as hub:
+        (start, *_) = await publish(hub, *map(str, range(2000)))
+        async with hub.subscribe("a", after=start) as subscription:
+            await anyio.sleep(100)
+            assert store.reads == 1
+            assert await take(subscription, 1) == ["1"]
+            await anyio.sleep(100)
+            assert store.reads == 2
+            assert await take(subscription, 1998) == [*map(str, range(2, 2000))]
+            await wait_all_tasks_blocked()
+            await publish(hub, "live")
+            assert await take(subscription, 1) == ["live"]
+
+
+async def test_resuming_from_the_store(make_remote_store):
+    """With overflow="resume" who falls behind the ring goes on from the store, and misses nothing that is kept."""
+    store = make_remote_store()
+    async with open_hub(store, max_ring_events=2) as hub, hub.subscribe("a") as subscription:
+        for _ in range(3):
+            await publish(hub, *"123456789")
+            await wait_all_tasks_blocked()
+            assert await take(subscription, 9) == [*"123456789"]
+        assert hub.statistics().resumes == 3
+        assert hub.statistics().gaps == hub.statistics().dropped == 0
+
+
+async def test_what_nobody_keeps_any_more_is_a_gap():
+    """Who resumes from a store that no longer has what it missed is told so, and then gets the rest."""
+    async with open_hub(MemoryStore(max_events=3), max_ring_events=2) as hub, hub.subscribe("a") as subscription:
+        ids = await publish(hub, *"12345678")
+        with anyio.fail_after(1):
+            gap = await subscription.receive()
+        assert gap.event == "gap"
+        assert json.loads(gap.data) == {"after": ids[0].replace("-1", "-0"), "oldest": ids[5]}
+        assert gap.id == ids[4]
+        assert await take(subscription, 3) == ["6", "7", "8"]
+        assert hub.statistics().gaps == 1
+
+
+async def test_dropping_the_oldest():
+    """With overflow="drop_oldest" who falls behind gets what the ring has, and what it missed is counted."""
+    async with open_hub(max_ring_events=2) as hub, hub.subscribe("a", overflow="drop_oldest") as subscription:
+        await publish(hub, *"12345678")
+        assert await take(subscription, 2) == ["7", "8"]
+        assert (hub.statistics().dropped, hub.statistics().resumes, hub.statistics().delivered) == (6, 0, 2)
+
+
+async def test_closing_at_overflow():
+    """With overflow="close" who falls behind has received all that it gets."""
+    async with open_hub(max_ring_events=2) as hub, hub.subscribe("a", overflow="close") as subscription:
+        await publish(hub, "1")
+        assert await take(subscription, 1) == ["1"]
+        await publish(hub, *"2345678")
+        with pytest.raises(anyio.EndOfStream):
+            await subscription.receive()
+
+
+@pytest.mark.parametrize(
+    ("after", "oldest"), [("x-1", 1), ("no id\x00\u2028", 1), ("{epoch}-99", 1), ("{epoch}-01", 1), ("{epoch}-0", 3)]
+)
+async def test_ids_that_are_a_gap(after, oldest):
+    """A foreign id, no id at all, one of the future, one that no store has made, one whose next events were trimmed."""
+    async with open_hub(MemoryStore(max_events=3 if oldest == 1 else 1)) as hub:
+        ids = await publish(hub, "1", "2", "3")
+        after = after.format(epoch=ids[0].partition("-")[0])
+        async with hub.subscribe("a", after=after) as subscription:
+            gap = await subscription.receive()
+            assert json.loads(gap.data) == {"after": after, "oldest": ids[oldest - 1]}
+            assert await take(subscription, 4 - oldest) == [*"123"][oldest - 1 :]
+
+
+async def test_a_gap_with_nothing_after_it():
+    """Where nothing is left, a gap says so, and live events follow."""
+    async with open_hub(MemoryStore(per_topic=Retention(max_age=1))) as hub:
+        (first, _) = await publish(hub, "1", "2")
+        await anyio.sleep(10)
+        async with hub.subscribe("a", after=first) as subscription:
+            gap = await subscription.receive()
+            assert json.loads(gap.data) == {"after": first, "oldest": None}
+            await publish(hub, "3")
+            assert await take(subscription, 1) == ["3"]
+        async with hub.subscribe("a", after=gap.id) as subscription:
+            assert await take(subscription, 1) == ["3"]
+
+
+async def test_a_gap_is_only_of_the_topics_asked_for():
+    """What other topics have lost is no gap."""
+    async with open_hub(MemoryStore(max_events=2)) as hub:
+        (mine,) = await publish(hub, "1", topic="a")
+        await publish(hub, *"23456", topic="b")
+        async with hub.subscribe("c", after=mine) as subscription:
+            await publish(hub, "7", topic="c")
+            assert await take(subscription, 1) == ["7"]
+
+
+@pytest.mark.parametrize("keep", [None, lambda topic, _: topic == "a"])
+async def test_the_latest_for_a_first_time_client(keep):
+    """replay=n sends the last n events first, of the topics asked for, and live ones after them."""
+    async with open_hub() as hub:
+        await publish(hub, *"123", topic="a")
+        await publish(hub, "other", topic="b")
+        async with hub.subscribe("a", replay=2, filter=keep) as subscription:
+            await publish(hub, "4")
+            assert await take(subscription, 3) == ["2", "3", "4"]
+
+
+async def test_a_follower_behind_the_store(make_remote_store):
+    """What was read from the store is not sent again when the hub's follower gets to it."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a", filter=lambda _, event: event.data != "2") as other:
+        store.change(follows=False)
+        (start, *_) = await publish(hub, *"1234")
+        async with hub.subscribe("a", after=start) as subscription:
+            assert await take(subscription, 3) == ["2", "3", "4"]
+            store.change(follows=True)
+            await wait_all_tasks_blocked()
+            assert subscription.take_batch() == b""
+            await publish(hub, "5", "6")
+            assert await take(subscription, 2) == ["5", "6"]
+        assert await take(other, 5) == ["1", "3", "4", "5", "6"]
+
+
+async def test_a_store_that_is_down_later(make_remote_store):
+    """While the store is down publishers get the error; who is subscribed stays, and has everything when it is back."""
+    store = make_remote_store()
+    async with open_hub(store, max_ring_events=2) as hub, hub.subscribe("a") as subscription:
+        await publish(hub, *"12345678")
+        await wait_all_tasks_blocked()
+        store.change(is_down=True)
+        with pytest.raises(StoreUnavailableError):
+            await publish(hub, "lost")
+        with anyio.move_on_after(60):
+            await subscription.receive()
+        store.change(is_down=False)
+        assert await take(subscription, 8) == [*"12345678"]
+        await publish(hub, "9")
+        assert await take(subscription, 1) == ["9"]
+        assert (hub.statistics().gaps, hub.statistics().published) == (0, 9)
+
+
+async def test_closed_before_it_is_entered():
+    """A subscription that was closed, or used, is not used again; closing twice does nothing."""
+    async with open_hub() as hub:
+        closed, used = hub.subscribe("a"), hub.subscribe("a")
+        closed.close()
+        closed.close()
+        async with used:
+            for subscription in (closed, used):
+                with pytest.raises(RuntimeError, match="used once"):
+                    await subscription.join({"headers": []})
+        for subscription in (hub.subscribe("a"), closed, used):
+            with pytest.raises(anyio.ClosedResourceError, match="async with"):
+                await subscription.receive()
+
+
+async def test_closed_while_a_task_receives():
+    """A receive() that waits ends when its subscription is closed, and nothing is called any more."""
+    async with open_hub() as hub, anyio.create_task_group() as nursery:
+        async with hub.subscribe("a") as subscription, hub.subscribe("a"):
+
+            async def read():
+                assert [event async for event in subscription] == []
+
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            subscription.close()
+            await publish(hub, "1")
+            await wait_all_tasks_blocked()
+        assert hub.statistics().subscribers == 0
+
+
+async def test_a_cancelled_receive_takes_no_event():
+    """receive() is atomic: cancelled, it has taken nothing."""
+    async with open_hub() as hub, hub.subscribe("a") as subscription:
+        with anyio.move_on_after(1):
+            await subscription.receive()
+        await publish(hub, "1", "2")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+        assert await take(subscription, 2) == ["1", "2"]
+
+
+async def test_it_ends_with_its_hub():
+    """A subscription received by itself ends with what it has when the hub is left."""
+    async with anyio.create_task_group() as nursery:
+        got = []
+
+        async def read(hub, *, task_status):
+            async with hub.subscribe("a") as subscription:
+                task_status.started()
+                got.extend([event.data async for event in subscription])
+
+        async with open_hub() as hub:
+            await nursery.start(read, hub)
+            await publish(hub, "1", "2")
+    assert got == ["1", "2"]
+
+
+async def test_a_hub_that_closes_during_a_join(make_remote_store):
+    """Who reads history when the hub is left gets what was read, and the end, and reads no further."""
+    store = make_remote_store()
+    got = []
+
+    async def read(hub, start):
+        async with hub.subscribe("a", after=start) as subscription:
+            got.extend([event.data async for event in subscription])
+
+    async with anyio.create_task_group() as nursery:
+        async with open_hub(store) as hub:
+            (start, *_) = await publish(hub, *map(str, range(600)))
+            store.change(answers=False)
+            nursery.start_soon(read, hub, start)
+            await wait_all_tasks_blocked()
+        store.change(answers=True)
+    assert got == [*map(str, range(1, 257))]
