@@ -29,7 +29,7 @@ def feed():
 def test_it_begins_at_its_floor(feed):
     """A new feed has seen nothing: it goes on from its floor, and from nothing older or of another epoch."""
     assert feed.end == feed.oldest_cursor() == 0
-    assert feed.last_id() == feed.floor == EventId("e", 10)
+    assert feed.last == feed.floor == EventId("e", 10)
     assert feed.goes_on_from(EventId("e", 10))
     assert feed.goes_on_from(EventId("e", 11))
     assert not feed.goes_on_from(EventId("e", 9))
@@ -39,14 +39,14 @@ def test_it_begins_at_its_floor(feed):
 def test_a_batch_is_joined_once(feed):
     """Everybody at the same place is given the same bytes; one event is given as it is."""
     wire = add(feed, 12, 15, 16)
-    assert feed.batch(0) == wire
-    assert feed.batch(0) is feed.batch(0)
-    assert feed.batch(2) is feed._chunks[2]
-    assert feed.batch(0) == wire
+    assert feed.join(0) == wire
+    assert feed.join(0) is feed.join(0)
+    assert feed.join(2) is feed._chunks[2]
+    assert feed.join(0) == wire
     wire += add(feed, 17)
-    assert feed.batch(0) == wire  # and not what was there before
+    assert feed.join(0) == wire  # and not what was there before
     assert [event.id.sequence for event in feed.events(1)] == [15, 16, 17]
-    assert feed.last_id() == EventId("e", 17)
+    assert feed.last == EventId("e", 17)
 
 
 def test_a_cursor_is_found_by_what_was_seen(feed):
@@ -62,7 +62,7 @@ def test_it_lets_go_in_blocks(feed):
         add(feed, 10 + n)
         held = feed.end - feed.oldest_cursor()
         assert min(n, 4) <= held < 8
-        assert feed.floor.sequence == feed.last_id().sequence - held
+        assert feed.floor.sequence == feed.last.sequence - held
         assert feed._size == sum(map(len, feed._chunks))
         assert feed.end == n
     assert feed.has_lost(feed.oldest_cursor() - 1)
@@ -79,7 +79,7 @@ def test_it_is_bounded_in_bytes(feed):
     assert feed.floor.sequence == 12
     wire = add(feed, 14, data="x" * 5000)
     assert feed.floor.sequence == 13
-    assert feed.batch(feed.oldest_cursor()) == wire
+    assert feed.join(feed.oldest_cursor()) == wire
 
 
 @pytest.mark.parametrize("held", [(), (11, 12)])
@@ -90,7 +90,7 @@ def test_after_a_reset_nobody_is_in_position(feed, held):
     feed.reset(EventId("f", 3))
     assert feed.has_lost(end)
     assert feed.was_reset(end)
-    assert feed.floor == feed.last_id() == EventId("f", 3)
+    assert feed.floor == feed.last == EventId("f", 3)
     assert feed.end == feed.oldest_cursor() == feed.cursor_after(3)
     assert not feed.was_reset(feed.end)
     add(feed, 4)
