@@ -3,7 +3,7 @@
 # Middlewares wrap `receive` and `send`, and then nothing leads from them to the server any more. So this one goes
 # outermost, takes what they lead to, and hands it on in the scope, which middlewares leave alone.
 #
-# Rule 1: `send` is handed on untouched. It is the fast path.
+# Rule 1: `send` is handed on untouched. It is the fast path, unless there is a faster one (_express.py).
 # Rule 2: a server that is not known gets its application exactly as if there were no bridge.
 # Rule 3: at most one call of the server's `receive` is under way. Whoever wants a message first makes it, on behalf
 #         of everybody; if it is cancelled, the next one takes over.
@@ -12,17 +12,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
 
+from ._express import ExpressLane
 from ._servers import EXTENSION, connection_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ._connection import ServerConnection
 
 __all__ = ("ServerBridge",)
 
@@ -44,39 +44,43 @@ class ServerBridge:
 
     Args:
         app: the ASGI application.
+        express: whether streams may write to an idle connection themselves, past the server's ``send``. What
+            middlewares would do with the bodies of their messages is then not done, unless they change them: see
+            docs/express-lane.md.
     """
 
-    __slots__ = ("_app",)
+    __slots__ = ("_app", "_express")
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, express: bool = False) -> None:
         self._app = app
+        self._express = express
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, with ``scope["extensions"]["sse_trio"]`` where the server is known."""
         if scope["type"] in {"http", "websocket"} and EXTENSION not in (scope.get("extensions") or {}):
-            scope, receive = _with_connection(scope, receive, send)
+            connection = connection_of(receive, send)
+            if scope["type"] == "http" and connection.is_lost is not None:
+                inbox = _Inbox(receive, connection)
+                connection.wait_disconnect = inbox.wait_disconnect
+                receive = inbox
+                if self._express and connection.has_lane and scope["http_version"] == "1.1":
+                    lane = ExpressLane(connection, send)
+                    connection.try_write = lane.try_write
+                    send = lane.send
+            extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}
+            scope["extensions"] = extensions  # a copy of the scope would be a tenth of an idle stream's memory
         await self._app(scope, receive, send)
-
-
-def _with_connection(scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive]:
-    connection = connection_of(receive, send)
-    if scope["type"] == "http" and connection.is_lost is not None:
-        inbox = _Inbox(receive, lambda: connection.is_lost)
-        connection.wait_disconnect = inbox.wait_disconnect
-        receive = inbox
-    extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}
-    return {**scope, "extensions": extensions}, receive
 
 
 class _Inbox:
     """The application's ``receive``, and beside it a way to wait for the disconnect that takes nothing from it."""
 
-    __slots__ = ("_changed", "_disconnected", "_is_lost", "_parked", "_parked_bytes", "_pulling", "_receive")
+    __slots__ = ("_changed", "_connection", "_disconnected", "_parked", "_parked_bytes", "_pulling", "_receive")
 
-    def __init__(self, receive: Receive, is_lost: Callable[[], bool | None]) -> None:
+    def __init__(self, receive: Receive, connection: ServerConnection) -> None:
         self._receive = receive
-        self._is_lost = is_lost
-        self._parked: deque[Message] = deque()
+        self._connection = connection
+        self._parked: list[Message] = []  # hardly ever more than one; an empty deque is ten times as large
         self._parked_bytes = 0
         self._pulling = False  # invariant: some task is inside self._receive()
         self._disconnected = False  # invariant: the server has said so, and will say nothing else
@@ -92,7 +96,7 @@ class _Inbox:
             if self._disconnected:
                 return {"type": "http.disconnect"}
             await self._pull()
-        message = self._parked.popleft()
+        message = self._parked.pop(0)
         self._parked_bytes -= _cost(message)
         self._notify()
         return message
@@ -106,7 +110,7 @@ class _Inbox:
         while not self._disconnected:
             if self._parked_bytes < _READ_AHEAD:
                 await self._pull()
-            elif self._is_lost():
+            elif self._connection.is_lost:
                 return
             else:
                 with anyio.move_on_after(_LOOK_AGAIN):

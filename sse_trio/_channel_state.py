@@ -11,6 +11,8 @@
 #         consumer last ran; the next one is a checkpoint. A flood so fills a slice and leaves as one message, and
 #         a slow producer's event, the first since the consumer ran, goes out at once.
 #         `slice_end` is 0.0 while no slice is open: then every send takes the slow way, where all else is decided.
+#         A receiver that takes an event inside of its send (_express.py) is not a turn for other tasks: `turn_end` says
+#         when they are owed one.
 
 from __future__ import annotations
 
@@ -84,6 +86,7 @@ class ChannelState:
         "dropped",
         "ending",
         "fifo",
+        "gathered_after",
         "loop",
         "max_buffer_bytes",
         "max_buffer_size",
@@ -103,6 +106,7 @@ class ChannelState:
         "slice_step",
         "started",
         "text_overhead",
+        "turn_end",
         "waiting_receives",
         "waiting_sends",
     )
@@ -114,6 +118,7 @@ class ChannelState:
         self.max_buffer_bytes = max_buffer_bytes
         self.overflow: Overflow = overflow
         self.sep: str = "\n"
+        self.gathered_after: float = SLICE_SECONDS
         self.text_overhead = size_of("", "\n")
         self.loop: Loop | None = None
         self.open_senders = 0
@@ -124,6 +129,7 @@ class ChannelState:
         self.called_receivers = 0
         self.resuming_sends = 0
         self.slice_end = 0.0
+        self.turn_end = 0.0
         self.slice_begin = 0
         self.slice_step = 0.0
         self.slice_events = 0.0
@@ -249,6 +255,7 @@ class ChannelState:
         if self.slice_end or self.ending or self.refusing or self.waiting_receives or self.waiting_sends:
             return
         self.slice_end = perf_counter() + SLICE_SECONDS
+        self.turn_end = 0.0
         if self.buffer is self.fifo:  # else the limits stay 0: the fast way knows nothing of keys
             held = len(self.fifo)
             self.slice_begin = held
@@ -268,9 +275,15 @@ class ChannelState:
         """Have the next send take the slow way."""
         self.slice_end = 0.0
         self.slice_step = 0.0
+        self.turn_end = 0.0
 
     def slice_is_used_up(self) -> bool:
-        """Whether a send that takes the slow way owes a checkpoint. A conflating channel counts time alone."""
+        """Whether a send that takes the slow way owes a checkpoint. A conflating channel counts time alone.
+
+        So does one whose receiver takes each event inside of its send: that is no turn for other tasks.
+        """
+        if self.turn_end:
+            return self.turn_end <= perf_counter()
         if self.buffer is self.fifo:
             return self.slice_end != 0.0
         return 0.0 < self.slice_end <= perf_counter()
@@ -332,6 +345,12 @@ class ChannelState:
             self.called_receivers -= 1
         elif waiting in self.waiting_receives:
             self.waiting_receives.remove(waiting)
+
+    def wait_on(self, waiting: Receiver) -> None:
+        """The receiver has taken what there was inside of a send, and waits again. Other tasks have not run yet."""
+        self.end_waiting(waiting)
+        self.waiting_receives.append(waiting)
+        self.turn_end = perf_counter() + SLICE_SECONDS
 
     def call_all_receivers(self) -> None:
         """Wake every receiver, to find out for itself what has changed."""

@@ -1,8 +1,9 @@
-# What a stream may ask of the server that carries it, beyond ASGI. An interface only: `_servers.py` implements it.
+# What a stream may ask of the server that carries it, beyond ASGI, and the answers of a server that is not known.
 #
 # Rule 1: every method may be called at any time: before the head, after the end, twice, with the client gone.
 # Rule 2: a server that cannot do a thing says so by its answer, never by an error.
-# Rule 3: a connection is only dropped while it is this stream's: the next request on it is somebody else's.
+# Rule 3: a connection is only dropped, or written to, while it is this stream's: the next request on it is somebody
+#         else's.
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._reason import CloseReason
 
-__all__ = ("ServerConnection", "ServerShutdown")
+__all__ = ("ServerConnection", "ServerShutdown", "UnknownServer")
 
 
 class ServerShutdown(Protocol):
@@ -35,6 +36,13 @@ class ServerConnection(Protocol):
     """Returns when the client is gone, without taking body messages from whoever reads them.
 
     Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
+    """
+
+    try_write: Callable[[bytes], bool] | None
+    """Writes the body of one message now, past the server's ``send``, or answers ``False``: then nobody has written
+    it, and it has to be sent. Never waits, never raises; see ``_express.py``.
+
+    Set by ``ServerBridge(express=True)``; ``None`` means that everything has to be sent.
     """
 
     send_is_unbounded: bool
@@ -70,3 +78,53 @@ class ServerConnection(Protocol):
     def stream_closed(self, reason: CloseReason, /) -> None:
         """Be told why the stream ended, once, when its producers are gone. For the servers of tests."""
         ...
+
+
+class UnknownServer:
+    """A server that cannot be asked anything, and the answers that a known one starts from."""
+
+    __slots__ = ("try_write", "wait_disconnect")
+
+    send_is_unbounded = False
+
+    def __init__(self) -> None:
+        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.try_write: Callable[[bytes], bool] | None = None
+
+    @property
+    def is_lost(self) -> bool | None:
+        """Nobody knows."""
+        return None
+
+    def abort(self) -> bool:
+        """No way to do that."""
+        return False
+
+    async def wait_flushed(self) -> None:
+        """No buffer within reach."""
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        """None within reach."""
+        return None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        """No server wants to know."""
+
+    @property
+    def has_lane(self) -> bool:
+        """Whether bytes can be written to it at all without waiting."""
+        return False
+
+    @property
+    def is_in_chunks(self) -> bool:
+        """Nobody knows."""
+        return False
+
+    def write_nowait(self, chunk: bytes, /) -> int:
+        """Nothing can be written past it."""
+        del chunk
+        return 0
+
+    async def write_rest(self, rest: bytes, /) -> None:
+        """For those whose `write_nowait` writes a part of a chunk."""
+        raise NotImplementedError

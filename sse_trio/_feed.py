@@ -13,6 +13,7 @@ from bisect import bisect_right
 from ._channel_state import Receiver, WaitingReceive
 from ._loop import current_loop
 from ._store import EventId, StoredEvent
+from ._topics import TopicFilter
 
 __all__ = ("Feed",)
 
@@ -35,10 +36,12 @@ class Feed:
         "floor",
         "last",
         "subscribers",
+        "topics",
         "waiting",
     )
 
-    def __init__(self, floor: EventId, max_events: int, max_bytes: int) -> None:
+    def __init__(self, topics: TopicFilter, floor: EventId, max_events: int, max_bytes: int) -> None:
+        self.topics: TopicFilter = topics
         self.floor: EventId = floor
         self._max_events = max_events
         self._max_bytes = max_bytes

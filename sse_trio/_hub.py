@@ -205,7 +205,7 @@ class Hub:
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:
-            feed = self._feeds[topics] = Feed(self._position, self._max_events, self._max_bytes)
+            feed = self._feeds[topics] = Feed(topics, self._position, self._max_events, self._max_bytes)
             for topic in topics.exact:
                 self._exact.setdefault(topic, []).append(feed)
             if topics.prefixes:
@@ -321,8 +321,7 @@ class Hub:
 
 
 async def _call_all(feed: Feed) -> None:
-    waiting = [*feed.waiting]
-    feed.waiting.clear()
+    waiting = [*feed.waiting]  # each leaves by itself when it goes on
     for begin in range(0, len(waiting), CALLED_AT_ONCE):
         if begin:
             await checkpoint()

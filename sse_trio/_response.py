@@ -15,7 +15,7 @@ from ._group import StreamGroup
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
-from ._stream import Producers, Stream
+from ._stream import Stream
 from ._stream_source import LiveSource
 from ._writer import CLIENT_GONE
 
@@ -153,7 +153,13 @@ class EventSourceResponse(Response):
         else:
             end, producers = open_once()
             del open_once  # it holds the producers; the stream lets go of each
-            await self._answer_stream(scope, receive, send, end, producers)
+            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+            try:
+                await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
+            finally:
+                end.close()
+                if producers:  # none has run, the one that closes the source neither
+                    await close_source(self._source)
         if self.background is not None:
             await self.background()
 
@@ -175,17 +181,6 @@ class EventSourceResponse(Response):
             if isinstance(self._source, EventReceiveChannel | LiveSource):
                 self._source.close()
             await close_source(self._source)
-
-    async def _answer_stream(
-        self, scope: Scope, receive: Receive, send: Send, end: EventReceiveChannel | LiveSource, producers: Producers
-    ) -> None:
-        source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
-        try:
-            await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
-        finally:
-            end.close()
-            if producers:  # none has run, the one that closes the source neither
-                await close_source(self._source)
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

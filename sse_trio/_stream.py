@@ -46,6 +46,8 @@ Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 
 logger = logging.getLogger("sse_trio")
 
+WATCH_SECONDS = 0.05
+"""How old a stream is when it begins to look out for its client's going. A task for each costs a short one a tenth."""
 FINAL_SECONDS = 1.0
 """How long the last writes of a stream may take that is ended from outside: the server is waiting."""
 ABANDON_SECONDS = 0.1
@@ -88,6 +90,7 @@ class Stream:
         "_scope",
         "_source",
         "_stalled",
+        "_watch_at",
         "_watcher",
         "_writer",
         "labels",
@@ -131,7 +134,7 @@ class Stream:
         self._client_lost = False
         self._stalled = self._aborted = False
         self._failure: Exception | None = None
-        self._commit_at = self._cancel_at = self._lifetime_at = math.inf
+        self._watch_at = self._commit_at = self._cancel_at = self._lifetime_at = math.inf
         self.labels = options.labels
         self.server_shutdown = self._connection.shutdown_event()
         self.reason: CloseReason | None = None
@@ -182,10 +185,10 @@ class Stream:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
+        if has_producers:
+            self._watch_at = now + WATCH_SECONDS
         self._run.ticker.schedule(self, self.tick(now))
         self._writer.start()
-        if has_producers:
-            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
 
     async def _serve_live(self) -> None:
         # There is nothing to run, so this task itself waits for the disconnect.
@@ -402,6 +405,9 @@ class Stream:
         if self._cancel_at <= now:
             self._cancel_at = math.inf
             self._cancel()
+        if self._watch_at <= now:
+            self._watch_at = math.inf
+            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)
@@ -409,7 +415,8 @@ class Stream:
             self._commit_at = math.inf
             self._source.started = True
             self._writer.unpark()
-        return min(self._cancel_at, self._lifetime_at, self._commit_at, self._tick_write(now), self._tick_ping(now))
+        at = min(self._watch_at, self._commit_at, self._cancel_at, self._lifetime_at)
+        return min(at, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
         seconds, began = self._options.send_timeout, self._writer.write_began
@@ -427,7 +434,7 @@ class Stream:
         if not seconds or self.reason is not None:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
-            return (now if idle_since is None else idle_since) + seconds
+            return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
         try:
             self._writer.ping(self._ping_chunk())
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
@@ -440,3 +447,10 @@ class Stream:
         if factory is None:
             return f": ping{sep}{sep}".encode()
         return returned_event("ping_message_factory", factory()).encode(sep)
+
+
+def _on_grid(at: float, seconds: float) -> float:
+    # Pings need not be punctual. Those that are due within a fiftieth of their period go out together, and the ticker,
+    # whose waking costs more than a ping does, wakes once for all of them.
+    grid = 2.0 ** math.floor(math.log2(seconds / 50))
+    return math.ceil(at / grid) * grid

@@ -27,6 +27,9 @@ class StreamSource(Protocol):
     refusing: bool
     """Whether nothing more is taken in."""
     close_reason: CloseReason | None
+    gathered_after: float
+    """Seconds after the last write from which on what there is may be written at once, in the midst of whoever sends
+    it: before that, more may be about to come. Infinite where code of the user's runs when it is taken."""
 
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Belong to a stream: its loop, its line end, and what to call when the receiver fell too far behind."""
@@ -51,6 +54,9 @@ class StreamSource(Protocol):
 
     def end_waiting(self, waiting: Receiver) -> None:
         """Call it no more."""
+
+    def wait_on(self, waiting: Receiver) -> None:
+        """It was called, has taken what there was while its caller waited, and is to be called again."""
 
     def begin_ending(self, reason: CloseReason) -> None:
         """The stream is about to end."""

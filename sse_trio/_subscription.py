@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
@@ -106,6 +107,7 @@ class Subscription(LiveSource):
         "_topics",
         "_unread",
         "close_reason",
+        "gathered_after",
         "refusing",
         "started",
     )
@@ -140,6 +142,7 @@ class Subscription(LiveSource):
         self._sep = "\n"
         self._is_plain = False
         self._on_overflow: Callable[[], None] | None = None
+        self.gathered_after: float = 0.0 if keep is None else math.inf  # the hub gathers: _hub.py, rule 3
         self.started: bool = False
         self.refusing: bool = False
         self.close_reason: CloseReason | None = None
@@ -152,6 +155,7 @@ class Subscription(LiveSource):
             msg = "a subscription is used once; call hub.subscribe() for each stream"
             raise RuntimeError(msg)
         self._feed = feed = self._hub.enter(self, self._topics)
+        self._topics = feed.topics  # one for all who have the same
         if self._after is not None:
             page = await self._hub.read(self._topics, EventId.parse(self._after))
         elif self._replay:
@@ -338,6 +342,9 @@ class Subscription(LiveSource):
         self._receiver = None
         if self._feed is not None:
             self._feed.waiting.pop(waiting, None)
+
+    def wait_on(self, waiting: Receiver) -> None:
+        """It waits still: who has been called leaves the feed by himself."""
 
     def _call(self) -> None:
         if self._receiver is not None:

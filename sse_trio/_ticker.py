@@ -91,11 +91,17 @@ class Ticker:
         try:
             while self._heap:
                 self._call_due(self._loop.current_time())
+                self._drop_emptied()
                 with CancelScope(deadline=self._heap[0].at if self._heap else -math.inf):
                     await self._parking.park()
         finally:
             self._running = False
             self._task = None
+
+    def _drop_emptied(self) -> None:
+        # Most of what opens ends before its time: nobody wakes up for that.
+        while self._heap and self._heap[0].item is None:
+            heappop(self._heap)
 
     def _call_due(self, now: float) -> None:
         while self._heap and self._heap[0].at <= now:

@@ -14,10 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
@@ -72,11 +71,13 @@ class Writer:
         "_parking",
         "_pending_ping",
         "_prefix",
-        "_rests_without_task",
+        "_rests",
         "_send",
         "_source",
         "_task",
         "_task_runs",
+        "_try_write",
+        "_untaken",
         "_with_final",
         "called",
         "end",
@@ -111,12 +112,14 @@ class Writer:
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
         # The server's `send` may read context variables. They are those of the request, whoever wakes the writer.
         self._context: Context | None = copy_context()
-        self._rests_without_task = False
+        self._rests = False
         self.called = False
         self.end: object = None
         self._task: DetachedTask | None = None
         self._task_runs = False
         self._abandoned = False
+        self._try_write = connection.try_write
+        self._untaken = b""  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
         self._with_final = True
@@ -151,8 +154,8 @@ class Writer:
     def abandon(self) -> None:
         """Stop, in the middle of a write if need be; the server decides how soon that is."""
         self._abandoned = True
-        if self._rests_without_task:
-            self._rests_without_task = False
+        rested, self._rests = self._rests, False
+        if rested and self._task is None:
             self._end(Outcome.ABANDONED)
         elif self._task_runs and self._task is not None:
             # Only then: asyncio would never start a task that is cancelled before, and `outcome` would stay None.
@@ -160,15 +163,34 @@ class Writer:
 
     def is_parked(self) -> bool:
         """Whether it rests."""
-        return self._rests_without_task or (self._parking is not None and self._parking.is_parked())
+        return self._rests
 
     def unpark(self) -> None:
         """Have a writer that rests look again at what there is to do."""
-        if self._rests_without_task:
-            self._rests_without_task = False
+        if not self._rests or (self._try_write is not None and self._write_at_once()):
+            return
+        self._rests = False
+        if self._task is None:
             self._task = self._loop.spawn_detached(self._run, context=self._context)
         elif self._parking is not None:
             self._parking.unpark()
+
+    def _write_at_once(self) -> bool:
+        # In the midst of whoever has called: no code of the user's runs in here, and the writer goes on resting. False:
+        # the task has to look, and begins with what was taken here.
+        source, now = self._source, self._current_time()
+        if self._head is not None or self.idle_since is None or now - self.idle_since < source.gathered_after:
+            return False
+        body = source.take_batch() or self._pending_ping
+        assert self._try_write is not None
+        if not body or (self._may_finish and source.at_end()) or not self._try_write(body):
+            self._untaken = body
+            return False
+        self._pending_ping = b""
+        self.idle_since = now
+        if self.called:
+            source.wait_on(self)
+        return True
 
     # --- the task
 
@@ -188,17 +210,18 @@ class Writer:
             if self._abandoned and outcome is None:
                 outcome = Outcome.ABANDONED
             if outcome is None:
+                self._task = None
                 self._rest()
             else:
                 self._end(outcome)
 
     def _rest(self) -> None:
-        self._task = None
-        self._rests_without_task = True
+        self._rests = True
         self._source.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
         self.write_began = None
+        self._rests = False
         self._source.end_waiting(self)
         self.outcome = outcome
         self._task = self._context = None  # no circle is left for the collector
@@ -214,20 +237,21 @@ class Writer:
                 await self._write_head(self._head)
             if self._head is None:
                 while body := self._next_body():
-                    await self._write(body)
+                    if not self._is_written(body):
+                        await self._send_timed(self._body(body))
                 if self._may_finish and source.at_end():
                     await self._write_last()
                     return Outcome.FINISHED
             if self._parking is None:
                 return None
-            source.begin_waiting(self)
+            self._rest()
             await self._parking.park()
             source.end_waiting(self)
 
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
-        body = self._source.take_batch() or self._pending_ping
-        self._pending_ping = b""
+        body = self._untaken or self._source.take_batch() or self._pending_ping
+        self._untaken = self._pending_ping = b""
         return body
 
     async def _write_head(self, head: Message) -> None:
@@ -235,11 +259,13 @@ class Writer:
         self.has_begun = True
         await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
-        await self._write(self._opening + self._source.take_batch())
+        body = self._opening + self._source.take_batch()
+        if not self._is_written(body):
+            await self._send_timed(self._body(body))
 
     async def _write_last(self) -> None:
-        if self._last:
-            await self._write(self._last)
+        if self._last and not self._is_written(self._last):
+            await self._send_timed(self._body(self._last))
         if self._with_final:
             self.final_began = True
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
@@ -248,8 +274,15 @@ class Writer:
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
 
-    def _write(self, body: bytes) -> Coroutine[Any, Any, None]:
-        return self._send_timed({"type": self._prefix, "body": body, "more_body": True})
+    def _body(self, body: bytes) -> Message:
+        return {"type": self._prefix, "body": body, "more_body": True}
+
+    def _is_written(self, body: bytes) -> bool:
+        # Offered in any case: the express lane opens when what it has refused was sent.
+        if self._try_write is None or not self._try_write(body):
+            return False
+        self.idle_since = self._current_time()
+        return True
 
     async def _send_timed(self, message: Message) -> None:
         self.idle_since = None

@@ -8,6 +8,7 @@ import pytest
 from sse_trio._event import ServerSentEvent
 from sse_trio._feed import Feed
 from sse_trio._store import EventId, StoredEvent, pack_event
+from sse_trio._topics import TopicFilter
 from sse_trio.testing import wait_all_tasks_blocked
 
 
@@ -23,7 +24,7 @@ def add(feed, *sequences, data="x"):
 
 @pytest.fixture
 def feed():
-    return Feed(EventId("e", 10), max_events=4, max_bytes=1000)
+    return Feed(TopicFilter("*"), EventId("e", 10), max_events=4, max_bytes=1000)
 
 
 def test_it_begins_at_its_floor(feed):

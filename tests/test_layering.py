@@ -27,8 +27,22 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_errors", "_reason", "_json", "_line_ends", "_topics", "_connection", "_loop_trio", "_loop_asyncio"}),
+    frozenset(
+        {
+            "_errors",
+            "_reason",
+            "_json",
+            "_line_ends",
+            "_topics",
+            "_connection",
+            "_loop_trio",
+            "_loop_asyncio",
+            "_express",
+            "_transports",
+        }
+    ),
     frozenset({"_event", "_decoder", "_loop"}),
+    frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
     frozenset({"_arguments", "_buffer", "_store"}),
     frozenset({"_channel_state", "_stream_source"}),
     frozenset({"_channel"}),
@@ -57,6 +71,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
         "_line_ends",
         "_topics",
         "_connection",
+        "_express",
+        "_server_uvicorn",
+        "_transports",
         "_event",
         "_decoder",
         "_store",

@@ -10,8 +10,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
-from sse_trio._connection import ServerConnection, ServerShutdown
-from sse_trio._servers import EXTENSION, _Unknown, connection_of, find_connection
+from sse_trio._connection import ServerConnection, ServerShutdown, UnknownServer
+from sse_trio._servers import EXTENSION, connection_of, find_connection
 
 pytestmark = pytest.mark.anyio
 
@@ -396,7 +396,7 @@ class TestHypercornH2:
             assert connection.shutdown_event().is_set() is False
 
 
-class NeverFlushed(_Unknown):
+class NeverFlushed(UnknownServer):
     """A server whose `send` takes everything, for a client that takes nothing."""
 
     send_is_unbounded = True

@@ -35,6 +35,7 @@ class Served:
         self.flushed = 0
         self.done: list[Outcome | None] = []
         self.send_is_unbounded = unbounded
+        self.try_write: Callable[[bytes], bool] | None = None
         source: Any = self.receive_channel._state
         connection: Any = self
         self.writer = Writer(

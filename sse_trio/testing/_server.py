@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
+from .._connection import UnknownServer
 from .._servers import EXTENSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from .._connection import ServerShutdown
     from .._reason import CloseReason
     from ._exchange import Exchange
@@ -22,31 +21,16 @@ if TYPE_CHECKING:
 __all__ = ("BridgedServer", "PlainServer")
 
 
-class PlainServer:
+class PlainServer(UnknownServer):
     """A server that knows nothing beyond ASGI."""
 
-    send_is_unbounded = False
-
     def __init__(self, exchange: Exchange) -> None:
+        super().__init__()
         self.close_reason: CloseReason | None = None
-        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._exchange = exchange
         exchange.scope["extensions"][EXTENSION] = {"connection": self}
 
-    @property
-    def is_lost(self) -> bool | None:
-        return None
-
-    def abort(self) -> bool:
-        return False
-
-    async def wait_flushed(self) -> None:
-        return
-
-    def shutdown_event(self) -> ServerShutdown | None:
-        return None
-
-    def stream_closed(self, reason: CloseReason) -> None:
+    def stream_closed(self, reason: CloseReason, /) -> None:
         self.close_reason = reason
 
     def request_shutdown(self) -> None:

@@ -1,0 +1,114 @@
+# hypercorn over HTTP/1.1 and for WebSockets, on either loop, reached by `send`. See _servers.py for the rules.
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from anyio import BrokenResourceError
+
+from ._connection import UnknownServer
+from ._transports import abort_transport, flush_transport, is_in_chunks, reset_on_close, write_transport_nowait
+
+if TYPE_CHECKING:
+    from ._connection import ServerShutdown
+
+__all__ = ("Hypercorn", "HypercornAsyncio", "HypercornTrio")
+
+
+class Hypercorn(UnknownServer):
+    """hypercorn: ``send`` is a method of ``HTTPStream`` or ``WSStream``, which lead to protocol and ``TCPServer``."""
+
+    __slots__ = ("_protocol", "_server", "_stream")
+
+    def __init__(self, stream: Any, protocol: Any, server: Any) -> None:
+        super().__init__()
+        self._stream = stream
+        self._protocol = protocol
+        self._server = server
+
+    @property
+    def is_lost(self) -> bool | None:
+        return getattr(self._stream, "closed", None)
+
+    def abort(self) -> bool:
+        return self._is_current() and self._drop()
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        terminated = getattr(getattr(self._stream, "context", None), "terminated", None)
+        usable = hasattr(terminated, "is_set") and hasattr(terminated, "wait")
+        return cast("ServerShutdown", terminated) if usable else None
+
+    @property
+    def is_in_chunks(self) -> bool:
+        return is_in_chunks(getattr(self._protocol, "connection", None))
+
+    def _is_current(self) -> bool:
+        # H11Protocol.stream is None between requests, and then the connection is still only ours.
+        return getattr(self._protocol, "stream", None) in {None, self._stream}
+
+    def _is_taken(self) -> bool:
+        # Whoever writes holds `send_lock`, which is a lock of the loop's own.
+        return self._server.send_lock.locked() or self._stream.closed or self._protocol.stream is not self._stream
+
+    def _drop(self) -> bool:
+        return False
+
+
+class HypercornAsyncio(Hypercorn):
+    """The worker classes ``asyncio`` and ``uvloop``: the connection is an ``asyncio.StreamWriter``."""
+
+    __slots__ = ()
+
+    @property
+    def has_lane(self) -> bool:
+        return True
+
+    async def wait_flushed(self) -> None:
+        writer = self._server.writer
+        await flush_transport(writer.transport, writer.drain)
+
+    def write_nowait(self, chunk: bytes, /) -> int:
+        return 0 if self._is_taken() else write_transport_nowait(self._server.writer.transport, chunk)
+
+    def _drop(self) -> bool:
+        return abort_transport(self._server.writer.transport)
+
+
+class HypercornTrio(Hypercorn):
+    """The worker class ``trio``: the connection is a ``trio.SocketStream``, alone or in a ``trio.SSLStream``."""
+
+    __slots__ = ()
+
+    @property
+    def has_lane(self) -> bool:
+        """Whether the socket takes bytes as they are: TLS of trio's has no way to write without waiting."""
+        return hasattr(getattr(self._server.stream, "socket", None), "fileno")
+
+    def write_nowait(self, chunk: bytes, /) -> int:
+        server = self._server
+        # _is_taken(), written out: this runs for every delivery.
+        if server.send_lock.locked() or self._stream.closed or self._protocol.stream is not self._stream:
+            return 0
+        try:
+            # trio's sockets only offer to wait. The number is -1 once the socket is closed.
+            return os.write(server.stream.socket.fileno(), chunk)
+        except OSError:  # it would block, or the client is gone, which the server finds out by itself
+            return 0
+
+    async def write_rest(self, rest: bytes, /) -> None:
+        try:
+            async with self._server.send_lock:
+                await self._server.stream.send_all(rest)
+        except Exception as exc:  # trio's, which this file cannot name
+            raise BrokenResourceError from exc
+
+    def _drop(self) -> bool:
+        stream = getattr(self._server.stream, "transport_stream", self._server.stream)
+        socket: Any = getattr(stream, "socket", None)
+        if not hasattr(socket, "close"):
+            return False
+        # trio wakes whoever is inside send_all or receive_some with ClosedResourceError, shielded or not.
+        reset_on_close(socket)
+        socket.close()
+        return True
