@@ -266,14 +266,13 @@ async def test_a_producer_whose_events_are_written_at_once_still_lets_others_run
 async def test_the_last_batch_is_followed_by_the_end():
     """A hub that is left with events on their way ends its streams after them, with the final frame."""
     connection = FakeConnection()
-    async with anyio.create_task_group() as nursery:
-        async with open_hub() as hub:
-            response = EventSourceResponse(hub.subscribe("a"))
-            nursery.start_soon(response, scope_of(connection), connection.receive, connection.send)
-            await anyio.sleep(1)
-            await hub.publish("a", "first")
-            await anyio.sleep(1)
-            await hub.publish("a", "last")
+    async with anyio.create_task_group() as nursery, open_hub() as hub:
+        response = EventSourceResponse(hub.subscribe("a"))
+        nursery.start_soon(response, scope_of(connection), connection.receive, connection.send)
+        await anyio.sleep(1)
+        await hub.publish("a", "first")
+        await anyio.sleep(1)
+        await hub.publish("a", "last")
     body, is_whole = connection.body()
     assert body.endswith(b"data: last\n\n")
     assert is_whole

@@ -39,8 +39,11 @@ SETUPS: dict[str, tuple[str, ...]] = {
     "hypercorn-asyncio": (*_HYPERCORN, "--worker-class", "asyncio"),
     "hypercorn-serve": ("serve_on_trio.py", "{app}"),
 }
+EXPRESS = "+express"  # the same behind ServerBridge(express=True)
+SETUPS |= {name + EXPRESS: command for name, command in SETUPS.items() if name != "hypercorn-serve"}
 UVICORN = tuple(name for name in SETUPS if name.startswith("uvicorn"))
 HYPERCORN = tuple(name for name in SETUPS if name.startswith("hypercorn"))
+WITHOUT_EXPRESS = tuple(name for name in SETUPS if not name.endswith(EXPRESS))
 
 _RUNNING = re.compile(r"running on https?://[^ ]*:(\d+)", re.IGNORECASE)
 
@@ -192,7 +195,8 @@ def serve(
     command = [sys.executable, *(part.format(app=app) for part in SETUPS[setup]), *extra]
     folder.mkdir(parents=True, exist_ok=True)
     package = str(Path(sse_trio.__file__).parents[1])
-    variables = {"PYTHONPATH": package, "PYTHONUNBUFFERED": "1", "SSE_E2E_BRIDGE": str(int(bridge)), **env}
+    kind = "none" if not bridge else "express" if setup.endswith(EXPRESS) else "plain"
+    variables = {"PYTHONPATH": package, "PYTHONUNBUFFERED": "1", "SSE_E2E_BRIDGE": kind, **env}
     server = Server(command, variables, folder)
     try:
         server.wait_started()

@@ -156,4 +156,5 @@ starlette = Starlette(
         *streams,
     ]
 )
-app = ServerBridge(starlette) if os.environ["SSE_E2E_BRIDGE"] == "1" else starlette
+bridge = os.environ["SSE_E2E_BRIDGE"]
+app = starlette if bridge == "none" else ServerBridge(starlette, express=bridge == "express")

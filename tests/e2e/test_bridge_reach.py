@@ -47,7 +47,7 @@ def test_abort_releases_a_stuck_send(server: Server) -> None:
 
 def test_wait_flushed(server: Server, setup: str) -> None:
     """With bytes left in the process the wait goes on until the client has taken them."""
-    if setup in {"hypercorn-trio", "hypercorn-serve"}:
+    if setup.startswith(("hypercorn-trio", "hypercorn-serve")):
         pytest.skip("not applicable: trio's send_all leaves nothing in the process")
     with Client(server.port, receive_buffer=SMALL) as client:
         client.get("/bare/flush")

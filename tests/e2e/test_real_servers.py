@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ._client import SMALL, Client
-from ._servers import HYPERCORN, UVICORN, Server, serve
+from ._servers import HYPERCORN, UVICORN, WITHOUT_EXPRESS, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-BUFFERING = (*UVICORN, "hypercorn-asyncio")  # a `send` of theirs may return with bytes left in the transport
+BUFFERING = (
+    *UVICORN,
+    "hypercorn-asyncio",
+    "hypercorn-asyncio+express",
+)  # a `send` of theirs may return with bytes left in the transport
 WEBSOCKET = (
     "connection: upgrade",
     "upgrade: websocket",
@@ -127,7 +131,7 @@ class TestShutdown:
             server.wait_reports("closed", opened.keys() | stalled)
             assert {report.more["reason"] for report in server.reported("closed").values()} == {"shutdown"}
 
-    @pytest.mark.parametrize("setup", HYPERCORN)
+    @pytest.mark.parametrize("setup", [name for name in HYPERCORN if name in WITHOUT_EXPRESS])
     def test_hypercorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
         """At its graceful_timeout, hypercorn's own cancellation ends each stream cleanly; send_timeout holds."""
         if setup == "hypercorn-asyncio" and sys.version_info >= (3, 12, 1):
@@ -142,7 +146,7 @@ class TestShutdown:
                 assert server.wait_report("cleaned", "stalled").at - since < 1 + 1
             assert_clean_end(server, opened, within=1.0 + 2.0)
 
-    @pytest.mark.parametrize("setup", UVICORN)
+    @pytest.mark.parametrize("setup", [name for name in UVICORN if name in WITHOUT_EXPRESS])
     def test_uvicorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
         """The chained signal handler ends the streams, and the stalled client, with nothing configured."""
         with serve(setup, tmp_path, bridge=False) as server, ExitStack() as clients:

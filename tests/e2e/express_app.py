@@ -1,0 +1,82 @@
+# Streams whose events are far enough apart for the express lane, and how many of their messages the server was sent.
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from apps import report
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, open_hub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.types import Message, Receive, Scope, Send
+
+GAP = 0.01  # seconds between events
+
+
+async def produce(send_channel: EventSendChannel, count: int, size: int) -> None:
+    for n in range(count):
+        await send_channel.send(f"{n} " + "x" * size)
+        await anyio.sleep(GAP)
+
+
+async def closed(name: str, state: dict[str, Any], reason: CloseReason) -> None:
+    report("closed", name, reason=reason.value, sent=state["sent"])
+
+
+async def stream(request: Request) -> EventSourceResponse:
+    query = request.query_params
+    return EventSourceResponse(
+        produce,
+        int(query["count"]),
+        int(query.get("size", 0)),
+        on_close=partial(closed, query["name"], request.scope["counted"]),
+        ping=float(query.get("ping", 15)),
+    )
+
+
+async def subscribe(request: Request) -> EventSourceResponse:
+    name = request.query_params["name"]
+    return EventSourceResponse(
+        request.app.state.hub.subscribe("a"), on_close=partial(closed, name, request.scope["counted"])
+    )
+
+
+async def publish(request: Request) -> EventSourceResponse:
+    for n in range(int(request.query_params["count"])):
+        await request.app.state.hub.publish("a", str(n))
+        await anyio.sleep(GAP)
+    return EventSourceResponse(produce, 1, 0)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with open_hub() as app.state.hub:
+        yield
+
+
+starlette = Starlette(
+    routes=[Route("/stream", stream), Route("/subscribe", subscribe), Route("/publish", publish)], lifespan=lifespan
+)
+
+
+async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+    """Count the messages that go the whole way."""
+    state = scope["counted"] = {"sent": 0}
+
+    async def send_counted(message: Message) -> None:
+        state["sent"] += 1
+        await send(message)
+
+    await starlette(scope, receive, send_counted)
+
+
+app = ServerBridge(counted, express=True)
