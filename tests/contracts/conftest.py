@@ -20,7 +20,9 @@ import trio
 from starlette.types import Message, Receive, Scope, Send
 
 from sse_trio import EventSendChannel, EventSourceResponse, StreamGroup, open_event_channel
+from sse_trio._express import ExpressLane
 from sse_trio.testing import TestStream, open_test_stream, virtual_backend, wait_all_tasks_blocked
+from sse_trio.testing._exchange import Exchange
 
 UVLOOP_UNIT = 0.02
 BACKENDS = ("asyncio", "trio", "asyncio+uvloop")
@@ -33,11 +35,16 @@ SendEvent = Callable[[str], Awaitable[object]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every source on every loop; a trio memory channel on trio only, and a generator where nobody else sends."""
+    """Every source on every loop, and on trio and asyncio with the express lane as well.
+
+    A trio memory channel is on trio only, and a generator where nobody else sends.
+    """
     sources = [s for s in SOURCES if s != "generator" or "publisher" not in metafunc.fixturenames]
     backends = [b for b in BACKENDS if not b.endswith("uvloop") or "virtual_time" not in metafunc.fixturenames]
     cells = [(b, s) for b in backends for s in sources if b == "trio" or s != "trio_channel"]
-    metafunc.parametrize(("anyio_backend", "source"), cells, indirect=True, ids=[f"{b}-{s}" for b, s in cells])
+    lanes = [(b, s, lane) for lane in ("sent", "express") for b, s in cells if lane == "sent" or "uvloop" not in b]
+    ids = ["-".join(lane) for lane in lanes]
+    metafunc.parametrize(("anyio_backend", "source", "express"), lanes, indirect=True, ids=ids)
 
 
 @pytest.fixture
@@ -59,9 +66,39 @@ def source(request: pytest.FixtureRequest) -> type[Source]:
 
 
 @pytest.fixture
-def cell(anyio_backend: tuple[str, dict[str, Any]], source: type[Source]) -> Cell:
+def express(request: pytest.FixtureRequest) -> bool:
+    """Whether the server has an express lane."""
+    return bool(request.param == "express")
+
+
+@pytest.fixture
+def cell(anyio_backend: tuple[str, dict[str, Any]], source: type[Source], express: bool) -> Cell:
     """A cell of the matrix, to be run once."""
-    return Cell(source, UVLOOP_UNIT if "use_uvloop" in anyio_backend[1] else 1.0)
+    return Cell(source, UVLOOP_UNIT if "use_uvloop" in anyio_backend[1] else 1.0, express)
+
+
+class Carrier:
+    """The server of the test kit as the express lane sees it: a chunk is a message that was not sent."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def is_in_chunks(self) -> bool:
+        return bool(self._exchange.messages)
+
+    def write_nowait(self, chunk: bytes, /) -> int:
+        exchange = self._exchange
+        assert not exchange.is_sending, "at most one send is in flight (C4)"
+        if exchange._is_blocked() or exchange._is_over() or exchange._send_exception is not None:
+            return 0
+        size, _, rest = chunk.partition(b"\r\n")
+        assert rest[int(size, 16) :] == b"\r\n"
+        exchange._take({"type": "http.response.body", "body": rest[:-2], "more_body": True})
+        return len(chunk)
+
+    async def write_rest(self, rest: bytes, /) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -263,6 +300,7 @@ class Cell:
 
     source_type: type[Source]
     unit: float
+    express: bool = False
     log: list[str] = field(default_factory=list)
     group: StreamGroup = field(default_factory=lambda: StreamGroup(signals=False))
     go: anyio.Event = field(default_factory=anyio.Event)
@@ -302,6 +340,10 @@ class Cell:
             assert self.group.statistics().open_streams == 0
 
     async def serve(self, response: EventSourceResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope["extensions"]["sse_trio"]["connection"]
+        if self.express and connection.wait_disconnect is not None:
+            lane = ExpressLane(Carrier(connection._exchange), send)
+            connection.try_write, send = lane.try_write, lane.send
         try:
             await response(scope, receive, send)
         finally:
