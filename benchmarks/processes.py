@@ -36,7 +36,7 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": [], "asgi": {"
 
 def make_store(where):
     if where.startswith("redis://"):
-        from sse_trio.stores.redis import RedisStore  # noqa: PLC0415 -- an extra
+        from sse_trio.stores.redis import RedisStore
 
         return RedisStore(where, name="bench")
     return SQLiteStore(where)
