@@ -36,6 +36,7 @@ from ._reason import CloseReason as CloseReason
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
 from ._subscription import Subscription as Subscription
+from ._subscription import SubscriptionStatistics as SubscriptionStatistics
 
 __all__ = (
     "CloseReason",
@@ -57,6 +58,7 @@ __all__ = (
     "StreamGroup",
     "StreamGroupStatistics",
     "Subscription",
+    "SubscriptionStatistics",
     "last_event_id",
     "open_event_channel",
     "open_hub",

@@ -53,6 +53,9 @@ class HubStatistics:
     """Events published here."""
     delivered: int
     """Events handed to subscribers, one for each of them."""
+    lag: int
+    """The most events that any subscriber in position has yet to take; 0 if there is none. Who reads history from the
+    store is in no position, and counts among the resumes if it fell behind."""
     dropped: int
     """Events that subscribers with ``overflow="drop_oldest"`` missed."""
     resumes: int
@@ -184,13 +187,15 @@ class Hub:
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
     def statistics(self) -> HubStatistics:
-        """Return a snapshot of the hub."""
+        """Return a snapshot of the hub. Looks at every subscriber once, for the lag."""
+        lags = [subscription.statistics().lag or 0 for subscription in self._subscriptions]
         return HubStatistics(
             name=self._name,
             subscribers=len(self._subscriptions),
             feeds=len(self._feeds),
             published=self._published,
             delivered=self.delivered,
+            lag=max(lags, default=0),
             dropped=self.dropped,
             resumes=self.resumes,
             gaps=self.gaps,

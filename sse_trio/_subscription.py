@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
 
 from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStream
@@ -32,12 +33,26 @@ if TYPE_CHECKING:
     from ._channel_state import Receiver
     from ._reason import CloseReason
 
-__all__ = ("Filter", "HubOverflow", "SubscribedHub", "Subscription")
+__all__ = ("Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
 
 HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
 Filter: TypeAlias = Callable[[str, ServerSentEvent], bool]
 
 GAP_HEADER = b"event-stream-gap"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionStatistics:
+    """A snapshot of a subscription."""
+
+    topics: tuple[str, ...]
+    """Its topics and patterns, sorted, without those that another pattern covers."""
+    overflow: HubOverflow
+    """What happens to it when it falls behind the ring."""
+    lag: int | None
+    """Events of its topics that it has yet to take, before its filter; None while it reads history from the store,
+    which alone knows how many there are, and before and after it is in the hub."""
 
 
 class SubscribedHub(Protocol):
@@ -242,6 +257,21 @@ class Subscription(LiveSource):
         else:
             self.refuse_sends()
         return False
+
+    def statistics(self) -> SubscriptionStatistics:
+        """Return a snapshot of the subscription. Not a checkpoint."""
+        return SubscriptionStatistics(topics=self._topics.patterns, overflow=self._overflow, lag=self._lag())
+
+    def _lag(self) -> int | None:
+        feed = self._feed
+        if feed is None or not self._live or feed.was_reset(self._cursor):
+            return None
+        cursor = self._cursor
+        seen_to = feed.cursor_after(self._skip_to)
+        if seen_to > feed.oldest_cursor():  # else nothing that it has seen is in the ring
+            cursor = max(cursor, seen_to)
+        history = sum([isinstance(event, StoredEvent) for event in self._pending])
+        return len(self._unread or ()) + history + feed.end - cursor
 
     # --- as a source
 

@@ -68,6 +68,11 @@ class TopicFilter:
         """Whether every topic was asked for."""
         return self.prefixes == ("",)
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What was asked for, sorted, without what another pattern covers."""
+        return (*sorted(self.exact), *[f"{prefix}*" for prefix in self.prefixes])
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TopicFilter):
             return NotImplemented
@@ -77,8 +82,7 @@ class TopicFilter:
         return hash((self.exact, self.prefixes))
 
     def __repr__(self) -> str:
-        patterns = [*sorted(self.exact), *(f"{prefix}*" for prefix in self.prefixes)]
-        return f"TopicFilter({', '.join(map(repr, patterns))})"
+        return f"TopicFilter({', '.join(map(repr, self.patterns))})"
 
 
 def _text(pattern: str) -> str:

@@ -479,7 +479,7 @@ async def test_statistics():
         for _ in range(2):
             await one.receive()
         assert hub.statistics() == HubStatistics(
-            name="prices", subscribers=3, feeds=2, published=2, delivered=2, dropped=0, resumes=0, gaps=0
+            name="prices", subscribers=3, feeds=2, published=2, delivered=2, lag=2, dropped=0, resumes=0, gaps=0
         )
     assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
     assert not hub._exact

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sse_trio import open_hub
+from sse_trio import SubscriptionStatistics, open_hub
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, MemoryStore, Retention
 from sse_trio.testing import wait_all_tasks_blocked
@@ -402,3 +402,62 @@ async def test_a_hub_that_closes_during_a_join(make_remote_store):
             await wait_all_tasks_blocked()
         store.change(answers=True)
     assert got == [*map(str, range(1, 257))]
+
+
+def lag(subscription):
+    """How many events it has yet to take."""
+    return subscription.statistics().lag
+
+
+async def test_lag_is_what_is_still_to_be_received():
+    """The lag of a subscription counts events of its topics, in the ring, behind it, or taken and not yet received."""
+    async with open_hub(max_ring_events=2) as hub:
+        slow = hub.subscribe("b/*", "a", "b/c/*", overflow="drop_oldest")
+        assert lag(slow) is None
+        async with slow, hub.subscribe("a") as fast:
+            await publish(hub, "1", "2", "3", "4", "5")
+            await publish(hub, "other", topic="c")
+            assert slow.statistics() == SubscriptionStatistics(topics=("a", "b/*"), overflow="drop_oldest", lag=5)
+            assert hub.statistics().lag == 5
+            await take(slow, 1)
+            assert (lag(slow), hub.statistics().dropped) == (2, 2)
+            await take(slow, 2)
+            await take(fast, 5)
+            assert (lag(slow), lag(fast), hub.statistics().lag) == (0, 0, 0)
+        assert lag(slow) is None
+
+
+async def test_history_that_is_seen_is_no_lag(make_remote_store):
+    """What was read from the store is counted once, though the hub learns of it only later."""
+    store = make_remote_store()
+    async with open_hub(store) as hub:
+        (first,) = await publish(hub, "0")
+        await wait_all_tasks_blocked()
+        store.change(follows=False)
+        await publish(hub, "1", "2")
+        async with hub.subscribe("a", after=first) as subscription:
+            assert lag(subscription) == 2
+            store.change(follows=True)
+            await wait_all_tasks_blocked()
+            assert lag(subscription) == 2
+            await publish(hub, "3")
+            await wait_all_tasks_blocked()
+            assert lag(subscription) == 3
+            assert await take(subscription, 3) == ["1", "2", "3"]
+            assert lag(subscription) == 0
+
+
+async def test_who_reads_history_has_no_lag_yet(make_remote_store):
+    """How far behind a subscriber is that reads the store, the store alone knows: the hub's lag leaves it out."""
+    store = make_remote_store()
+    async with open_hub(store, max_ring_events=1) as hub, hub.subscribe("a") as subscription:
+        await publish(hub, "1", "2", "3", "4")
+        await wait_all_tasks_blocked()
+        assert lag(subscription) == 4
+        store.change(answers=False)
+        with anyio.move_on_after(1):
+            await subscription.receive()
+        assert (lag(subscription), hub.statistics().lag, hub.statistics().resumes) == (None, 0, 1)
+        store.change(answers=True)
+        assert await take(subscription, 4) == ["1", "2", "3", "4"]
+        assert lag(subscription) == 0

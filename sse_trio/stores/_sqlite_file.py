@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from time import monotonic, sleep
 
 from sse_trio._store import new_epoch
 
@@ -19,6 +20,7 @@ __all__ = ("open_file", "transaction")
 
 _VERSION = 1  # of the schema, in PRAGMA user_version
 _BUSY_SECONDS = 10.0  # for another process' transaction; they take milliseconds
+_PAUSE_SECONDS = 0.005  # until the file is tried again, where SQLite doesn't wait by itself
 
 _SCHEMA = """
 CREATE TABLE hub (
@@ -61,7 +63,7 @@ def open_file(path: str) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")  # of what a WAL once grew to
         _make_schema(connection)
@@ -69,6 +71,21 @@ def open_file(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # A new file is not in WAL mode yet. Of processes that start at once each wants it alone for that; SQLite takes it
+    # for a deadlock and refuses all but one at once, whatever its timeout is.
+    until = monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or monotonic() >= until:
+                raise
+            sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _make_schema(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,15 @@ import anyio
 import pytest
 
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.stores import EventId, SQLiteStore, TopicFilter, _sqlite_reader, _sqlite_wake, _sqlite_writer
+from sse_trio.stores import (
+    EventId,
+    SQLiteStore,
+    TopicFilter,
+    _sqlite_file,
+    _sqlite_reader,
+    _sqlite_wake,
+    _sqlite_writer,
+)
 from sse_trio.stores._sqlite_wake import Waker, WakeSocket
 from sse_trio.testing._check_store import check_event_store
 from sse_trio.testing._store_places import ALL, read_all
@@ -93,6 +101,38 @@ async def test_what_cannot_be_opened_fails_the_start(tmp_path, bad):
         async with SQLiteStore(path):
             pass
     assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+@pytest.fixture
+def begun_elsewhere(path):
+    """Another connection that has begun to write to a file that is not in WAL mode yet."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    yield connection
+    connection.close()
+
+
+async def test_workers_may_open_a_new_file_at_once(path, begun_elsewhere, monkeypatch):
+    """Who comes to a new file while another worker makes it waits, where SQLite itself does not."""
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        begun_elsewhere.execute("COMMIT")
+
+    monkeypatch.setattr(_sqlite_file, "sleep", pause)
+    async with SQLiteStore(path) as store:
+        await store.append([("a", b"")])
+    assert len(pauses) == 1
+
+
+@pytest.mark.usefixtures("begun_elsewhere")
+async def test_a_new_file_that_stays_locked_fails_the_start(path, monkeypatch):
+    """It waits no longer than for any other lock."""
+    monkeypatch.setattr(_sqlite_file, "_BUSY_SECONDS", 0.0)
+    with pytest.raises(StoreUnavailableError, match="locked"):
+        async with SQLiteStore(path):
+            pass
 
 
 async def test_a_full_disk_is_an_error_for_publishers_and_passes(path):
