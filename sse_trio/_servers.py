@@ -31,6 +31,7 @@ EXTENSION = "sse_trio"  # the key in scope["extensions"] under which ServerBridg
 
 _CANCEL = 0x8  # RFC 9113 section 7: "the stream is no longer needed"
 _RESET_WITHIN = 0.5  # seconds; a connection that takes no 13 bytes of RST_STREAM in this time is stalled as a whole
+_MOST_WRAPPERS = 32  # Starlette has two, and one for each route; a middleware may well be another
 _LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
@@ -45,14 +46,28 @@ def find_connection(scope: Scope, receive: Receive, send: Send) -> ServerConnect
 
 
 def connection_of(receive: Receive, send: Send) -> ServerConnection:
-    """The connection that a server's own, unwrapped ``receive`` and ``send`` lead to."""
+    """The connection that a server's own ``receive`` and ``send`` lead to, the latter also through plain wrappers."""
     cycle = _owner(receive, "uvicorn")
     if cycle is not None:
         return _Uvicorn(cycle)
-    stream = _owner(send, "hypercorn")
+    stream = _owner(_innermost(send), "hypercorn")
     if stream is not None:
         return _hypercorn(stream)
     return _Unknown()
+
+
+def _innermost(send: object) -> object:
+    # Starlette's wrappers are closures over the `send` that they call, each around the next. (What `receive` there is
+    # of hypercorn's is a queue's, and leads nowhere.)
+    for _ in range(_MOST_WRAPPERS):
+        names = getattr(getattr(send, "__code__", None), "co_freevars", ())
+        cells = getattr(send, "__closure__", None) or ()
+        inner = dict(zip(names, cells, strict=False)).get("send")
+        try:
+            send = send if inner is None else inner.cell_contents
+        except ValueError:  # the cell is empty, by now
+            return send
+    return send
 
 
 def _owner(bound: object, package: str) -> Any:
