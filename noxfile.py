@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,9 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYTEST = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
+# One file at a time in each process, so that its tests share their servers; one process more than there are cores,
+# since half of the suite is waiting. In the order of their names, or the browser's would come last and alone.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
 
 nox.needs_version = ">=2025.10.16"  # download_python
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -62,12 +66,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
         return
-    rcfile = f"--rcfile={ROOT / 'pyproject.toml'}"
-    session.chdir(empty_folder(session))
-    session.run("coverage", "erase", rcfile)
-    session.run("coverage", "run", rcfile, *PYTEST, str(ROOT / "tests"))
-    session.run("coverage", "combine", rcfile, "--quiet")
-    session.run("coverage", "report", rcfile)
+    run_pytest(session, *PARALLEL, "--cov", "--cov-report=term", str(ROOT / "tests"))
 
 
 @nox.session(venv_backend="uv", download_python="never")
@@ -80,7 +79,7 @@ def tests(session: nox.Session) -> None:
 def matrix(session: nox.Session, resolution: str) -> None:
     """The suite on each Python that is installed, with the newest and the oldest dependencies (needs `nox[uv]`)."""
     install(session, "tests", resolution=resolution)
-    run_pytest(session, *(session.posargs or [str(ROOT / "tests")]))
+    run_pytest(session, *(session.posargs or [*PARALLEL, str(ROOT / "tests")]))
 
 
 @nox.session

@@ -210,7 +210,8 @@ class EventSendChannel(_End):
         Cancellation: atomic. The event was accepted and the call returns, or it was not and the call raises.
 
         Raises:
-            BrokenResourceError: nobody receives any more; for the channel of a response, the stream has ended.
+            BrokenResourceError: nobody receives any more; for the channel of a response, the stream has ended, or it
+                cancelled its producers a second ago: so a loop that sends in a shielded scope ends, too.
             ClosedResourceError: you closed this end.
             ValueError, TypeError: what was sent is no legal event; it was not sent, the channel is as before.
         """

@@ -81,11 +81,12 @@ class AsyncioLoop:
         """Start a task that its caller holds."""
         coroutine = cast("Coroutine[Any, Any, None]", async_fn())
         # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
-        if sys.version_info >= (3, 11):
-            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
-        else:
+        if sys.version_info < (3, 11):
+            # A task makes a copy of the context that it is made in; here only a context of its own can be given.
             context = contextvars.copy_context() if context is None else context
             task = context.run(asyncio.Task, coroutine, loop=asyncio.get_running_loop())
+        else:
+            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
         return cast("DetachedTask", task)
 
     def cancel_detached(self, task: DetachedTask) -> None:

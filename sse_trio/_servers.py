@@ -30,6 +30,8 @@ __all__ = ("EXTENSION", "connection_of", "find_connection")
 
 EXTENSION = "sse_trio"  # the key in scope["extensions"] under which ServerBridge places {"connection": ...}
 
+_MOST_WRAPPERS = 32  # Starlette has two, and one for each route; a middleware may well be another
+
 
 def find_connection(scope: Scope, receive: Receive, send: Send) -> ServerConnection:
     """The connection behind these callables: what ``ServerBridge`` placed in the scope, else what they lead to.
@@ -42,14 +44,28 @@ def find_connection(scope: Scope, receive: Receive, send: Send) -> ServerConnect
 
 
 def connection_of(receive: Receive, send: Send) -> UnknownServer:
-    """The connection that a server's own, unwrapped ``receive`` and ``send`` lead to."""
+    """The connection that a server's own ``receive`` and ``send`` lead to, the latter also through plain wrappers."""
     cycle = owner_of(receive, "uvicorn")
     if cycle is not None:
         return uvicorn_connection(cycle)
-    stream = owner_of(send, "hypercorn")
+    stream = owner_of(_innermost(send), "hypercorn")
     if stream is not None:
         return _hypercorn_connection(stream)
     return UnknownServer()
+
+
+def _innermost(send: object) -> object:
+    # Starlette's wrappers are closures over the `send` that they call, each around the next. (What `receive` there is
+    # of hypercorn's is a queue's, and leads nowhere.)
+    for _ in range(_MOST_WRAPPERS):
+        names = getattr(getattr(send, "__code__", None), "co_freevars", ())
+        cells = getattr(send, "__closure__", None) or ()
+        inner = dict(zip(names, cells, strict=False)).get("send")
+        try:
+            send = send if inner is None else inner.cell_contents
+        except ValueError:  # the cell is empty, by now
+            return send
+    return send
 
 
 def _hypercorn_connection(stream: Any) -> UnknownServer:

@@ -49,7 +49,8 @@ logger = logging.getLogger("sse_trio")
 WATCH_SECONDS = 0.05
 """How old a stream is when it begins to look out for its client's going. A task for each costs a short one a tenth."""
 FINAL_SECONDS = 1.0
-"""How long the last writes of a stream may take that is ended from outside: the server is waiting."""
+"""How long the last writes of a stream may take that is ended from outside, and how long its cancelled producers may
+go on sending in a shielded scope: the server is waiting."""
 ABANDON_SECONDS = 0.1
 """How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
 CLOSE_SECONDS = 5.0
@@ -85,6 +86,7 @@ class Stream:
         "_producing",
         "_receive",
         "_receive_end",
+        "_refuse_at",
         "_rest_scope",
         "_run",
         "_scope",
@@ -134,7 +136,8 @@ class Stream:
         self._client_lost = False
         self._stalled = self._aborted = False
         self._failure: Exception | None = None
-        self._watch_at = self._commit_at = self._cancel_at = self._lifetime_at = math.inf
+        self._watch_at = self._commit_at = self._lifetime_at = math.inf
+        self._cancel_at = self._refuse_at = math.inf
         self.labels = options.labels
         self.server_shutdown = self._connection.shutdown_event()
         self.reason: CloseReason | None = None
@@ -329,10 +332,14 @@ class Stream:
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
-        if self._in_scope:
-            self._scope.cancel()
-        else:
+        if not self._in_scope:
             self._parking.unpark()
+            return
+        self._scope.cancel()
+        if self._producing and self._refuse_at == math.inf:
+            # One that sends in a shielded scope sees nothing of that, and may go on as long as the client takes it.
+            self._refuse_at = self._run.loop.current_time() + FINAL_SECONDS
+            self._run.ticker.schedule(self, self._refuse_at)
 
     def _lose_client(self, *, stalled: bool) -> None:
         # Nothing more can be written: senders get an error, and nobody waits for the writer.
@@ -408,6 +415,9 @@ class Stream:
         if self._watch_at <= now:
             self._watch_at = math.inf
             self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
+        if self._refuse_at <= now:
+            self._refuse_at = math.inf
+            self._source.refuse_sends()
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)
@@ -415,8 +425,8 @@ class Stream:
             self._commit_at = math.inf
             self._source.started = True
             self._writer.unpark()
-        at = min(self._watch_at, self._commit_at, self._cancel_at, self._lifetime_at)
-        return min(at, self._tick_write(now), self._tick_ping(now))
+        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at)
+        return min(own, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
         seconds, began = self._options.send_timeout, self._writer.write_began

@@ -68,6 +68,19 @@ async def test_a_subscriber_that_falls_behind_is_kicked():
         assert hub.statistics().subscribers == 0
 
 
+async def test_streams_at_the_same_place_share_their_bytes():
+    """Two streams that have taken everything are written one and the same batch: it is joined once."""
+    async with open_hub() as hub:
+        responses = [EventSourceResponse(hub.subscribe("a")) for _ in range(2)]
+        async with open_test_stream(responses[0]) as one, open_test_stream(responses[1]) as two:
+            for batch in ("12", "34", "56"):
+                await wait_all_tasks_blocked()
+                await publish(hub, *batch)
+                assert await said(one, 2) == await said(two, 2) == [*batch]
+            assert one.messages[-1]["body"] is two.messages[-1]["body"]
+        assert hub.statistics().delivered == 12
+
+
 async def test_a_shutdown_while_a_topic_is_written_at_full_speed():
     """A stream that ends takes in nothing more, so that it gets to its farewell and its final message."""
     group = StreamGroup(farewell=FAREWELL)

@@ -208,7 +208,7 @@ async def test_detached_task_belongs_to_no_nursery() -> None:
 
 
 async def test_detached_task_in_a_context() -> None:
-    """A detached task may be given a context, and several one after the other the same."""
+    """A detached task may be given a context; several one after the other the same, where asyncio can do that."""
     values = []
 
     async def detached() -> None:
@@ -221,7 +221,8 @@ async def test_detached_task_in_a_context() -> None:
     for _ in range(2):
         current_loop().spawn_detached(detached, context=context)
         await wait_all_tasks_blocked()
-    assert values == ["given", "given+"]
+    copies = sys.version_info < (3, 11) and "asyncio" in str(anyio.lowlevel.current_token().backend_class)
+    assert values == ["given", "given" if copies else "given+"]
     assert variable.get() == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,6 +118,40 @@ async def test_callables_that_lead_nowhere() -> None:
     assert connection.abort() is False
     assert connection.shutdown_event() is None
     assert connection.wait_disconnect is None
+
+
+def wrap(send: Any) -> Any:
+    """As Starlette does it."""
+
+    async def wrapper(message: object) -> None:
+        await send(message)
+
+    return wrapper
+
+
+async def test_wrappers_lead_to_the_server() -> None:
+    """A `send` is found behind functions that call it, which Starlette's are; behind any other callable it is not."""
+    terminated = FakeEvent()
+    stream = OfHypercorn(send=OfHypercorn(send=plain).method, context=SimpleNamespace(terminated=terminated))
+    assert connection_of(plain, wrap(wrap(stream.method))).shutdown_event() is terminated
+    assert connection_of(plain, wrap(partial(stream.method))).shutdown_event() is None
+
+
+async def test_wrappers_without_an_end() -> None:
+    """A wrapper whose `send` is not there any more, and one that is its own, lead nowhere."""
+
+    def forgetful(send: Any) -> Any:
+        async def wrapper(message: object) -> None:
+            await send(message)  # noqa: F821
+
+        del send
+        return wrapper
+
+    async def send(message: object) -> None:
+        await send(message)
+
+    for endless in (forgetful(plain), send):
+        assert connection_of(plain, endless).shutdown_event() is None
 
 
 async def test_placed_connection_comes_first() -> None:

@@ -30,7 +30,7 @@ from sse_trio._channel_state import ChannelState
 from sse_trio._stream import Stream
 from sse_trio._ticker import Entry
 from sse_trio._writer import Writer
-from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
+from sse_trio.testing import open_test_stream, virtual_backend, wait_all_tasks_blocked
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -556,6 +556,43 @@ async def test_cleanup_that_waits() -> None:
         stream.disconnect()
         await stream.wait_closed()
         assert done == [CloseReason.DISCONNECTED]
+
+
+@pytest.mark.parametrize(
+    "anyio_backend",
+    [virtual_backend("asyncio"), virtual_backend("trio"), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "trio", "uvloop"],
+)
+@pytest.mark.parametrize("kind", ["shutdown", "kick", "lifetime", "grace"])
+async def test_endless_sender_in_a_shield(kind: str) -> None:
+    """Who sends for ever in a shielded scope is refused a second after the cancellation, and holds nothing up."""
+    cancelled: list[float] = []
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        try:
+            await wait(send_channel)
+        finally:
+            cancelled.append(anyio.current_time())
+            with CancelScope(shield=True):
+                while True:
+                    await send_channel.send("more")
+                    await anyio.sleep(0.05)
+
+    group = StreamGroup(signals=False)
+    options: dict[str, Any] = {"lifetime": {"max_lifetime": 0.2}, "grace": {"grace": 0.2}}.get(kind, {})
+    response = EventSourceResponse(produce, group=group, farewell=ServerSentEvent("bye"), **options)
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        if kind in {"shutdown", "grace"}:
+            group.request_shutdown()
+        elif kind == "kick":
+            await group.close()
+        received = [event.data async for event in stream]
+        await stream.wait_closed()
+        assert 0.9 < anyio.current_time() - cancelled[0] < 2
+        assert set(received[:-1]) == {"more"}, "until then what it sends is sent"
+        assert received[-1] == "bye"
+        assert stream.messages[-1] == FINAL
 
 
 # --- cancellation from outside

@@ -48,8 +48,13 @@ class StoreModel:
         self._trim(TopicFilter("*"), self._hub)
 
     def _trim(self, topics: TopicFilter, limits: Retention) -> None:
-        while limits.exceeded_by(len(kept := self.kept(topics)), sum(len(event[2]) for event in kept)):
-            self.trimmed.add(kept[0][0])
+        kept = self.kept(topics)
+        count, size = len(kept), sum(len(event[2]) for event in kept)
+        for sequence, _, payload in kept:
+            if not limits.exceeded_by(count, size):
+                return
+            self.trimmed.add(sequence)
+            count, size = count - 1, size - len(payload)
 
     def expected(self, topics: TopicFilter, after: EventId | None) -> Expected:
         """Return what a reader from ``after`` gets."""

@@ -133,10 +133,20 @@ class TestShutdown:
 
     @pytest.mark.parametrize("setup", [name for name in HYPERCORN if name in WITHOUT_EXPRESS])
     def test_hypercorn_without_bridge(self, setup: str, tmp_path: Path) -> None:
+        """The server's own event, behind Starlette's wrappers, ends the streams, and the stalled client, at once."""
+        with serve(setup, tmp_path, bridge=False) as server, ExitStack() as clients:
+            opened = open_streams(server, clients)
+            stalled = stall(server, clients)
+            assert_clean_end(server, opened, within=2.0)
+            server.wait_reports("cleaned", opened.keys() | stalled)
+
+    @pytest.mark.parametrize("setup", HYPERCORN)
+    def test_hypercorn_out_of_reach(self, setup: str, tmp_path: Path) -> None:
         """At its graceful_timeout, hypercorn's own cancellation ends each stream cleanly; send_timeout holds."""
         if setup == "hypercorn-asyncio" and sys.version_info >= (3, 12, 1):
             pytest.skip("not applicable: there it waits for its connections without a bound (hypercorn issue 308)")
-        with serve(setup, tmp_path, "--graceful-timeout=1", bridge=False) as server, ExitStack() as clients:
+        hidden = serve(setup, tmp_path, "--graceful-timeout=1", bridge=False, SSE_E2E_HIDDEN="1")
+        with hidden as server, ExitStack() as clients:
             opened = open_streams(server, clients)
             if setup != "hypercorn-asyncio":
                 # There is no abort there without the bridge, and a connection that ends at hypercorn's cancellation at
