@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import asynccontextmanager
 
 import anyio
@@ -31,6 +32,15 @@ def pytest_runtest_makereport():
             report.outcome = "failed"
             report.longrepr = f"skipped, and in CI that is a failure: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """Put back the handlers that a group of a test has gone before, where the test leaves its streams open."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

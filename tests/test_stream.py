@@ -121,9 +121,12 @@ async def test_client_that_is_gone_at_once() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
+    async def produce(send_channel: EventSendChannel) -> None:
+        await anyio.sleep_forever()
+
     reasons, on_close = new_reasons()
     server = Server(receive=receive)
-    await server.serve(EventSourceResponse(wait, on_close=on_close))
+    await server.serve(EventSourceResponse(produce, on_close=on_close))
     send_channel, receive_channel = open_event_channel()
     with send_channel:
         await server.serve(EventSourceResponse(receive_channel, on_close=on_close))
