@@ -25,7 +25,8 @@ NGINX = """\
 daemon off; master_process on; worker_processes 1; pid nginx.pid; error_log stderr;
 {user}events {{ worker_connections 1000; }}
 http {{
-    access_log off; client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;
+    access_log off;
+    client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;
     include site.conf;
 }}
 """
