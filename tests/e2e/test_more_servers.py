@@ -9,6 +9,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,19 @@ def run(server: str, folder: Path) -> Iterator[Server]:
             ready = SERVERS[server][1]
             count = running.log.wait(lambda lines: sum(ready in line for line in lines) >= workers, START_WITHIN)
             assert count is not NOTHING, running.text
+            wait_accepting(port)  # granian says that a worker has started before it listens, and nothing after that
             yield running
+
+
+def wait_accepting(port: int) -> None:
+    """Connect until somebody accepts; the only poll here, for there is no event."""
+    until = time.monotonic() + START_WITHIN
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < until, "nobody listens"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
