@@ -119,7 +119,7 @@ async def clean_up(name: str) -> None:
 
 
 async def stream(request: Request) -> Response:
-    """Stream what the path names; the query names the stream, and its send timeout."""
+    """Stream what the path names; the query names the stream, and its times."""
     query = request.query_params
     name = query.get("name", request.url.path)
     producer = PRODUCERS[request.path_params["producer"]]
@@ -127,7 +127,9 @@ async def stream(request: Request) -> Response:
     return EventSourceResponse(
         producer,
         *args,
+        ping=float(query.get("ping", 15)),
         send_timeout=float(query.get("send_timeout", 30)),
+        max_lifetime=float(query.get("max_lifetime", "inf")),
         on_close=partial(closed, name),
         farewell=ServerSentEvent(event="bye", data="farewell"),
     )

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from ._client import SMALL, wait_reset
 from ._h2_client import WIDE, H2Client
 from ._servers import HYPERCORN, Server, serve
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
 CANCEL = 0x8  # RFC 9113 section 7
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def options(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("tls")
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(folder / "cert.pem", append=True)
-    return [f"--keyfile={folder / 'key.pem'}", f"--certfile={folder / 'cert.pem'}"]
 
 
 @pytest.fixture(scope="module", params=HYPERCORN)
