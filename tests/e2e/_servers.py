@@ -193,18 +193,18 @@ def serve(
 ) -> Iterator[Server]:
     """Run one of SETUPS with more command-line arguments and environment, and end it afterwards."""
     command = [sys.executable, *(part.format(app=app) for part in SETUPS[setup]), *extra]
-    with serve_command(command, folder, bridge=bridge, **env) as server:
+    kind = "none" if not bridge else "express" if setup.endswith(EXPRESS) else "plain"
+    with serve_command(command, folder, bridge=kind, **env) as server:
         server.wait_started()
         yield server
 
 
 @contextmanager
-def serve_command(command: list[str], folder: Path, *, bridge: bool, **env: str) -> Iterator[Server]:
+def serve_command(command: list[str], folder: Path, *, bridge: str = "plain", **env: str) -> Iterator[Server]:
     """Run any server on these applications, and end it afterwards; how to tell that it accepts is the caller's."""
     folder.mkdir(parents=True, exist_ok=True)
     package = str(Path(sse_trio.__file__).parents[1])
-    kind = "none" if not bridge else "express" if setup.endswith(EXPRESS) else "plain"
-    variables = {"PYTHONPATH": package, "PYTHONUNBUFFERED": "1", "SSE_E2E_BRIDGE": kind, **env}
+    variables = {"PYTHONPATH": package, "PYTHONUNBUFFERED": "1", "SSE_E2E_BRIDGE": bridge, **env}
     server = Server(command, variables, folder)
     try:
         yield server

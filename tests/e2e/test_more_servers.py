@@ -50,7 +50,7 @@ def run(server: str, folder: Path) -> Iterator[Server]:
         port = reserved.getsockname()[1]
         command = command_of(server, port)
         workers = int(re.search(r"--workers (\d+)", " ".join(command))[1])
-        with serve_command(command, folder, bridge=True) as running:
+        with serve_command(command, folder) as running:
             running.port = port
             ready = SERVERS[server][1]
             count = running.log.wait(lambda lines: sum(ready in line for line in lines) >= workers, START_WITHIN)
