@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from asyncio import Task, get_running_loop
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from ._loop import DetachedTask, Parking
@@ -79,15 +80,14 @@ class AsyncioLoop:
         self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
     ) -> DetachedTask:
         """Start a task that its caller holds."""
-        coroutine = cast("Coroutine[Any, Any, None]", async_fn())
         # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
+        loop = get_running_loop()
         if sys.version_info < (3, 11):
             # A task makes a copy of the context that it is made in; here only a context of its own can be given.
             context = contextvars.copy_context() if context is None else context
-            task = context.run(asyncio.Task, coroutine, loop=asyncio.get_running_loop())
-        else:
-            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
-        return cast("DetachedTask", task)
+            return context.run(Task, async_fn(), loop=loop)  # type: ignore[arg-type,return-value]
+        else:  # noqa: RET505 -- for type checkers
+            return Task(async_fn(), loop=loop, context=context)  # type: ignore[arg-type,return-value]
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel it, and hold it until it has ended: asyncio itself keeps weak references only."""

@@ -21,6 +21,7 @@ from ._transports import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import CellType
 
     from starlette.types import Receive, Scope, Send
 
@@ -58,8 +59,8 @@ def _innermost(send: object) -> object:
     # Starlette's wrappers are closures over the `send` that they call, each around the next. (What `receive` there is
     # of hypercorn's is a queue's, and leads nowhere.)
     for _ in range(_MOST_WRAPPERS):
-        names = getattr(getattr(send, "__code__", None), "co_freevars", ())
-        cells = getattr(send, "__closure__", None) or ()
+        names: tuple[str, ...] = getattr(getattr(send, "__code__", None), "co_freevars", ())
+        cells: tuple[CellType, ...] = getattr(send, "__closure__", None) or ()
         inner = dict(zip(names, cells, strict=False)).get("send")
         try:
             send = send if inner is None else inner.cell_contents

@@ -237,8 +237,8 @@ class Writer:
                 await self._write_head(self._head)
             if self._head is None:
                 while body := self._next_body():
-                    if not self._is_written(body):
-                        await self._send_timed(self._body(body))
+                    if self._try_write is None or not self._is_written(body):
+                        await self._send_timed({"type": self._prefix, "body": body, "more_body": True})
                 if self._may_finish and source.at_end():
                     await self._write_last()
                     return Outcome.FINISHED

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+from h2.exceptions import StreamClosedError
 
 from ._client import WAIT
 
@@ -103,7 +104,8 @@ class H2Client:
         elif isinstance(event, DataReceived):
             self.body[event.stream_id] += event.data
             if event.flow_controlled_length and event.stream_id not in self.stalled:
-                self.connection.increment_flow_control_window(event.flow_controlled_length, event.stream_id)
+                with suppress(StreamClosedError):  # the end of the stream has come with its last data
+                    self.connection.increment_flow_control_window(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             self.ended.add(event.stream_id)
         elif isinstance(event, StreamReset):
