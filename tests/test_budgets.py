@@ -1,0 +1,215 @@
+# What an event, a delivery and an idle stream may cost, counted and not timed: the same on a busy machine.
+#
+# Rule 1: each budget protects one mechanism and its message says which. Whoever changes that mechanism may change the
+#         budget, with a reason in the commit; whoever did not has found something.
+# Rule 2: calls are those of the interpreter's profiler, Python's and C's alike. Objects are those that the cyclic
+#         collector tracks, since these are what makes it slow with many streams.
+# Rule 3: the server is one that only appends to a list. What it costs is in the figures, and is little.
+
+from __future__ import annotations
+
+import gc
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
+from types import SimpleNamespace
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from sse_trio import EventSourceResponse, StreamGroup, open_hub
+from sse_trio._connection import UnknownServer
+from sse_trio._express import ExpressLane
+
+pytestmark = pytest.mark.anyio
+
+IDLE_OBJECTS = {
+    ("asyncio", "subscription"): 64,
+    ("asyncio", "producer"): 84,
+    ("trio", "subscription"): 85,
+    ("trio", "producer"): 120,
+}
+SUBSCRIBERS = 100
+PUBLISHED = 20
+
+
+@contextmanager
+def counted_calls():
+    """Count calls."""
+    count = SimpleNamespace(calls=0)
+
+    def profile(frame, event, arg):
+        if event in ("call", "c_call"):
+            count.calls += 1
+
+    sys.setprofile(profile)
+    try:
+        yield count
+    finally:
+        sys.setprofile(None)
+
+
+class Server(UnknownServer):
+    """A server that keeps what it gets, and costs next to nothing."""
+
+    def __init__(self, *, express=False):
+        super().__init__()
+        self.sent, self.written = [], []
+        self.gone = anyio.Event()
+        self.send = self._send
+        if express:
+            lane = ExpressLane(self, self._send)
+            self.send, self.try_write = lane.send, lane.try_write
+
+    async def receive(self):
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        self.sent.append(message)
+
+    @property
+    def is_in_chunks(self):
+        return True
+
+    def write_nowait(self, chunk, /):
+        self.written.append(chunk)
+        return len(chunk)
+
+    async def serve(self, response):
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
+
+
+@asynccontextmanager
+async def idle_streams(make_response, *, express=False, count=SUBSCRIBERS):
+    """Open so many streams that have had their first event and wait."""
+    servers = [Server(express=express) for _ in range(count)]
+    async with anyio.create_task_group() as nursery:
+        for server in servers:
+            nursery.start_soon(server.serve, make_response())
+        await anyio.sleep(1)
+        yield servers
+        for server in servers:
+            server.gone.set()
+
+
+async def one_then_idle(send_channel):
+    await send_channel.send("first")
+    await anyio.sleep_forever()
+
+
+async def test_an_event_of_a_flood():
+    """A plain str costs a handful of calls: it is neither encoded nor wrapped one by one, and written with others."""
+    events = 20_000
+
+    async def produce(send_channel):
+        for _ in range(events):
+            await send_channel.send("an event")
+
+    response = EventSourceResponse(produce)
+    with counted_calls() as count:
+        await Server().serve(response)
+    per_event = count.calls / events
+    assert per_event < 8, f"{per_event:.2f} calls: the fast way of EventSendChannel.send(), its slices, or the join"
+
+
+@pytest.mark.parametrize(("express", "budget"), [(False, 65), (True, 22)])
+async def test_a_delivery(express, budget):
+    """What is published costs each subscriber that waits a wake-up and a write, and it is encoded once for all."""
+    async with (
+        open_hub() as hub,
+        idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=express) as servers,
+    ):
+        await hub.publish("a", "first")  # it goes the whole way, and opens the lane
+        await anyio.sleep(1)
+        before = sum(len(server.sent) for server in servers)
+        with counted_calls() as count:
+            for _ in range(PUBLISHED):
+                await hub.publish("a", "an event")
+                await anyio.sleep(0.01)
+        sent = sum(len(server.sent) for server in servers) - before
+    assert sent == (0 if express else PUBLISHED * SUBSCRIBERS)
+    per_delivery = count.calls / (PUBLISHED * SUBSCRIBERS)
+    assert per_delivery < budget, f"{per_delivery:.1f} calls: the writer's way from its wake-up to the server"
+
+
+@pytest.mark.parametrize("express", [False, True])
+async def test_a_delivery_leaves_nothing_to_collect(express):
+    """No closure, scope, exception or task of an event is part of a circle: the collector finds nothing."""
+    async with (
+        open_hub() as hub,
+        idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=express),
+    ):
+        await hub.publish("a", "first")
+        await anyio.sleep(1)
+        gc.collect()
+        gc.disable()
+        try:
+            tracked = len(gc.get_objects())
+            for _ in range(PUBLISHED):
+                await hub.publish("a", "an event")
+                await anyio.sleep(0.01)
+            grown = len(gc.get_objects()) - tracked
+            garbage = gc.collect()
+        finally:
+            gc.enable()
+    assert garbage < SUBSCRIBERS, f"{garbage} objects were in circles: something of each delivery refers to itself"
+    # The ring keeps a tuple and an id for each event; nothing is kept for a delivery.
+    assert grown < 10 * PUBLISHED, (
+        f"{grown} more objects are kept after {PUBLISHED} events to {SUBSCRIBERS} subscribers"
+    )
+
+
+@pytest.mark.parametrize("kind", ["subscription", "producer"])
+async def test_an_idle_stream(kind, anyio_backend_name):
+    """An idle stream is few objects, for each full collection walks all of them; the test's own task is among them."""
+    budget = IDLE_OBJECTS[anyio_backend_name, kind]
+    async with open_hub() as hub:
+        make = {
+            "subscription": lambda: EventSourceResponse(hub.subscribe("a")),
+            "producer": lambda: EventSourceResponse(one_then_idle),
+        }[kind]
+        async with idle_streams(make, count=2):  # what is made once
+            await hub.publish("a", "first")
+            gc.collect()
+            before = len(gc.get_objects())
+        async with idle_streams(make):
+            await hub.publish("a", "first")
+            await anyio.sleep(1)
+            gc.collect()
+            per_stream = (len(gc.get_objects()) - before) / SUBSCRIBERS
+    assert per_stream < budget, f"{per_stream:.1f} tracked objects for each idle {kind} on {anyio_backend_name}"
+
+
+@pytest.mark.parametrize(("express", "budget"), [(False, 95), (True, 48)])
+async def test_a_ping(express, budget):
+    """A ping costs a tick and a write; the ticker wakes once for all that are due together, however many they are."""
+    response_of = lambda: EventSourceResponse(one_then_idle, ping=15, group=group)  # noqa: E731
+    group = StreamGroup(signals=False)
+    async with idle_streams(response_of, express=express) as servers:
+        await anyio.sleep(1)
+        with counted_calls() as count:
+            await anyio.sleep(15 * PUBLISHED)
+        pings = sum(b"ping" in repr(each).encode() for server in servers for each in server.sent + server.written)
+    assert pings >= SUBSCRIBERS * (PUBLISHED - 1)
+    assert count.calls / pings < budget, f"{count.calls / pings:.1f} calls a ping: the ticker, or the writer"
+
+
+async def test_ten_thousand_subscribers_do_not_stop_the_loop():
+    """A publisher's event reaches many subscribers in slices: another task has its turn after every 200 of them."""
+    count = 2000
+    async with (
+        open_hub() as hub,
+        idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=True, count=count) as servers,
+    ):
+        await hub.publish("a", "first")
+        await anyio.sleep(1)
+        written = [sum(len(server.written) for server in servers)]
+        await hub.publish("a", "an event")
+        while written[-1] - written[0] < count:
+            await checkpoint()
+            written.append(sum(len(server.written) for server in servers))
+    # trio runs the tasks of a pass in any order: the publisher's may come last in one and first in the next.
+    assert max(after - before for before, after in pairwise(written)) <= 2 * 200
