@@ -83,12 +83,14 @@ class Server(UnknownServer):
 
 
 @asynccontextmanager
-async def idle_streams(make_response, *, express=False, count=SUBSCRIBERS):
-    """Open so many streams that have had their first event and wait."""
+async def idle_streams(make_response, *, express=False, count=SUBSCRIBERS, apart=0.0):
+    """Open so many streams, so many seconds apart, that have had their first event and wait."""
     servers = [Server(express=express) for _ in range(count)]
     async with anyio.create_task_group() as nursery:
         for server in servers:
             nursery.start_soon(server.serve, make_response())
+            if apart:
+                await anyio.sleep(apart)
         await anyio.sleep(1)
         yield servers
         for server in servers:
@@ -133,6 +135,16 @@ async def test_a_delivery(express, budget):
     assert sent == (0 if express else PUBLISHED * SUBSCRIBERS)
     per_delivery = count.calls / (PUBLISHED * SUBSCRIBERS)
     assert per_delivery < budget, f"{per_delivery:.1f} calls: the writer's way from its wake-up to the server"
+
+
+async def test_a_burst_is_joined_once():
+    """What was published in one pass is one object for all its subscribers."""
+    async with open_hub() as hub, idle_streams(lambda: EventSourceResponse(hub.subscribe("a"))) as servers:
+        await hub.publish_many([("a", "first"), ("a", "second"), ("a", "third")])
+        await anyio.sleep(1)
+        bodies = [server.sent[-1]["body"] for server in servers]
+    assert bodies[0].count(b"data: ") == 3
+    assert all(body is bodies[0] for body in bodies), "the feed's batch"
 
 
 @pytest.mark.parametrize("express", [False, True])
@@ -188,7 +200,7 @@ async def test_a_ping(express, budget):
     """A ping costs a tick and a write; the ticker wakes once for all that are due together, however many they are."""
     response_of = lambda: EventSourceResponse(one_then_idle, ping=15, group=group)  # noqa: E731
     group = StreamGroup(signals=False)
-    async with idle_streams(response_of, express=express) as servers:
+    async with idle_streams(response_of, express=express, apart=0.001) as servers:
         await anyio.sleep(1)
         with counted_calls() as count:
             await anyio.sleep(15 * PUBLISHED)
