@@ -9,10 +9,12 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _errors  _reason  _json                      exceptions and words
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
-#   _connection  _servers  _bridge               what the server knows
+#   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
+#   _server_*  _servers  _bridge                 what each server knows
 #   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
+#   _topics  _store  _feed  _subscription  _hub  the same events for many streams
 
 from ._bridge import ServerBridge as ServerBridge
 from ._channel import EventChannelStatistics as EventChannelStatistics
