@@ -13,7 +13,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
-suppress_warnings = ["misc.highlighting_failure"]  # Pygments knows no haproxy.cfg; the tests look blocks up by that name
+suppress_warnings = ["misc.highlighting_failure"]  # Pygments has no haproxy
 
 html_theme = "furo"
 html_title = f"sse_trio {release}"

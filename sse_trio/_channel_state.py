@@ -335,7 +335,8 @@ class ChannelState:
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Have the receiver called when an event comes, or the last sender goes."""
-        self.waiting_receives.append(waiting)
+        if waiting not in self.waiting_receives:
+            self.waiting_receives.append(waiting)
         self.end_slice()
 
     def end_waiting(self, waiting: Receiver) -> None:

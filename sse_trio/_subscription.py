@@ -171,6 +171,8 @@ class Subscription(LiveSource):
             raise RuntimeError(msg)
         self._feed = feed = self._hub.enter(self, self._topics)
         self._topics = feed.topics  # one for all who have the same
+        if self._receiver is not None:
+            feed.waiting[self._receiver] = None
         if self._after is not None:
             page = await self._hub.read(self._topics, EventId.parse(self._after))
         elif self._replay:
@@ -363,6 +365,8 @@ class Subscription(LiveSource):
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Call this receiver when there is an event, or the end."""
+        if self._receiver is waiting:
+            return
         self._receiver = waiting
         if self._feed is not None:
             self._feed.waiting[waiting] = None

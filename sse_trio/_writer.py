@@ -197,7 +197,7 @@ class Writer:
     async def _run(self) -> None:
         outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
-        self._source.end_waiting(self)
+        self._leave_list()
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
         except CLIENT_GONE:
@@ -214,6 +214,12 @@ class Writer:
                 self._rest()
             else:
                 self._end(outcome)
+
+    def _leave_list(self) -> None:
+        # Whoever was not called is on it still, and is passed over while it doesn't rest.
+        self._rests = False
+        if self.called:
+            self._source.end_waiting(self)
 
     def _rest(self) -> None:
         self._rests = True
@@ -246,7 +252,7 @@ class Writer:
                 return None
             self._rest()
             await self._parking.park()
-            source.end_waiting(self)
+            self._leave_list()
 
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
