@@ -66,7 +66,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
         return
-    run_pytest(session, *PARALLEL, "--cov", "--cov-report=term", str(ROOT / "tests"))
+    # Named, since pytest-cov looks for it in the folder that it runs in, which has nothing in it.
+    config = f"--cov-config={ROOT / 'pyproject.toml'}"
+    run_pytest(session, *PARALLEL, "--cov", config, "--cov-report=term-missing:skip-covered", str(ROOT / "tests"))
 
 
 @nox.session(venv_backend="uv", download_python="never")
