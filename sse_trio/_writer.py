@@ -172,7 +172,8 @@ class Writer:
         self._rests = False
         if self._task is None:
             self._task = self._loop.spawn_detached(self._run, context=self._context)
-        elif self._parking is not None:
+        else:
+            assert self._parking is not None  # else a task that rests has ended
             self._parking.unpark()
 
     def _write_at_once(self) -> bool:
@@ -266,8 +267,8 @@ class Writer:
         await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
-        if not self._is_written(body):
-            await self._send_timed(self._body(body))
+        self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
+        await self._send_timed(self._body(body))
 
     async def _write_last(self) -> None:
         if self._last and not self._is_written(self._last):

@@ -98,6 +98,24 @@ async def test_scope_gets_an_extension_and_keeps_its_own(http_scope: Scope) -> N
     assert set(of_the_server) == {"http.response.trailers"}
 
 
+@pytest.mark.parametrize(
+    ("express", "version", "has_lane"), [(True, "1.1", True), (True, "1.0", False), (False, "1.1", False)]
+)
+async def test_express_lane(http_scope: Scope, express: bool, version: str, has_lane: bool) -> None:
+    """With `express` the application's `send` is that of a lane, over HTTP/1.1 and where the server has one."""
+    cycle = FakeCycle()
+    for name in ("transport", "chunked_encoding", "response_started", "response_complete"):
+        setattr(cycle, name, None)
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        try_write = scope["extensions"]["sse_trio"]["connection"].try_write
+        assert (try_write is not None) == has_lane
+        assert (send != cycle.send) == has_lane
+
+    await ServerBridge(app, express=express)({**http_scope, "http_version": version}, cycle.receive, cycle.send)
+    cycle.close()
+
+
 async def test_second_bridge_adds_nothing(http_scope: Scope) -> None:
     """A bridge inside a bridge leaves the outer one's connection and receive in place."""
     seen: list[tuple[object, object]] = []

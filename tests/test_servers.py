@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from socket import SO_SNDBUF, SOL_SOCKET, socketpair
 from types import SimpleNamespace
 from typing import Any
 
@@ -429,6 +430,162 @@ class TestHypercornH2:
             assert connection.send_is_unbounded
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
+
+
+class ChunkedWriter:
+    """What h11 calls the state of a response that is made of chunks, by its name."""
+
+
+class WritingTransport(FakeTransport):
+    """One that takes what is written, and keeps it when it is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+class TestWriteNowait:
+    """What a known server's connection writes past its `send`, and when it refuses to."""
+
+    def test_unknown_server(self) -> None:
+        """Nothing can be written past a server that is not known."""
+        connection = connection_of(plain, plain)
+        assert connection.has_lane is False
+        assert connection.is_in_chunks is False
+        assert connection.write_nowait(b"chunk") == 0
+
+    async def test_unknown_server_has_no_rest(self) -> None:
+        """Where nothing is written in part, nothing is to be finished."""
+        with pytest.raises(NotImplementedError):
+            await UnknownServer().write_rest(b"rest")
+
+    def test_uvicorn_httptools(self) -> None:
+        """It frames chunks itself; a response that is over, a client that is gone, and a full transport refuse."""
+        transport = WritingTransport()
+        cycle = {
+            "transport": transport,
+            "response_complete": False,
+            "disconnected": False,
+            "chunked_encoding": None,
+            "response_started": False,
+        }
+        connection = on_uvicorn(**cycle)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is False
+        connection = on_uvicorn(**{**cycle, "response_started": True, "chunked_encoding": True})
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+        assert on_uvicorn(**{**cycle, "response_complete": True}).write_nowait(b"chunk") == 0
+        assert on_uvicorn(**{**cycle, "disconnected": True}).write_nowait(b"chunk") == 0
+        transport.unsent = 1
+        assert connection.write_nowait(b"chunk") == 0
+        transport.unsent = 0
+        transport.closed.set()
+        assert connection.write_nowait(b"chunk") == 0
+        assert transport.written == [b"chunk"]
+
+    def test_uvicorn_h11(self) -> None:
+        """h11 frames them, and says so by the writer that it has for them."""
+        transport = WritingTransport()
+        h11 = SimpleNamespace(our_state="SEND_BODY", _writer=object())
+        connection = on_uvicorn(transport=transport, response_complete=False, disconnected=False, conn=h11)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is False
+        h11._writer = ChunkedWriter()
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+
+    def test_uvicorn_that_is_built_otherwise(self) -> None:
+        """A cycle that has neither is asked for the rest, and has no lane."""
+        assert on_uvicorn(transport=WritingTransport()).has_lane is False
+
+    def test_hypercorn_that_is_built_otherwise(self) -> None:
+        """One that is neither on a stream of trio's nor on a transport of asyncio's has no lane."""
+        assert on_hypercorn(None).has_lane is False
+        assert on_hypercorn(None).is_in_chunks is False
+
+
+def current(make: Any, server: Any) -> Any:
+    """A hypercorn connection whose protocol is at this very stream."""
+    connection = make(server, protocol={"connection": SimpleNamespace(_writer=ChunkedWriter())})
+    connection._protocol.stream = connection._stream
+    return connection
+
+
+class TestHypercornLane:
+    def test_asyncio(self) -> None:
+        """It writes to the transport, unless hypercorn holds its lock, or the stream is over or another's."""
+        transport = WritingTransport()
+        lock = SimpleNamespace(locked=lambda: False)
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport), send_lock=lock)
+        connection = current(on_hypercorn, server)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+        lock.locked = lambda: True
+        assert connection.write_nowait(b"chunk") == 0
+        lock.locked = lambda: False
+        connection._stream.closed = True
+        assert connection.write_nowait(b"chunk") == 0
+        connection._stream.closed = False
+        connection._protocol.stream = None
+        assert connection.write_nowait(b"chunk") == 0
+        assert transport.written == [b"chunk"]
+
+    def test_trio(self) -> None:
+        """It writes what the socket takes at once: all, a part, nothing; and nothing to a socket that was closed."""
+        ours, theirs = socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            ours.setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
+            lock = SimpleNamespace(locked=lambda: False)
+            stream = SimpleNamespace(socket=ours)
+            connection = current(on_hypercorn, OfHypercorn(stream=stream, send_lock=lock))
+            assert connection.has_lane is True
+            assert connection.write_nowait(b"chunk") == 5
+            assert theirs.recv(100) == b"chunk"
+            chunk = bytes(1 << 20)
+            assert 0 < connection.write_nowait(chunk) < len(chunk)
+            assert connection.write_nowait(chunk) == 0
+            lock.locked = lambda: True
+            assert connection.write_nowait(b"chunk") == 0
+            lock.locked = lambda: False
+            ours.close()
+            assert connection.write_nowait(b"chunk") == 0
+
+    def test_tls_of_trio(self) -> None:
+        """A TLS stream of trio's has no socket of its own, and no lane."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=None)))
+        assert connection.has_lane is False
+
+    async def test_the_rest(self) -> None:
+        """The rest of a chunk is sent under hypercorn's own lock; whatever goes wrong then is a client that is gone."""
+        sent: list[object] = []
+
+        async def send_all(data: bytes) -> None:
+            if sent[1:]:
+                raise LookupError
+            sent.append(data)
+
+        class Lock:
+            async def __aenter__(self) -> None:
+                sent.append("locked")
+
+            async def __aexit__(self, *_: object) -> None:
+                sent.append("released")
+
+        server = OfHypercorn(stream=SimpleNamespace(send_all=send_all), send_lock=Lock())
+        connection = on_hypercorn(server)
+        await connection.write_rest(b"rest")
+        assert sent == ["locked", b"rest", "released"]
+        with pytest.raises(anyio.BrokenResourceError):
+            await connection.write_rest(b"more")
 
 
 class NeverFlushed(UnknownServer):

@@ -50,9 +50,9 @@ class StoreModel:
     def _trim(self, topics: TopicFilter, limits: Retention) -> None:
         kept = self.kept(topics)
         count, size = len(kept), sum(len(event[2]) for event in kept)
-        for sequence, _, payload in kept:
-            if not limits.exceeded_by(count, size):
-                return
+        oldest = iter(kept)
+        while limits.exceeded_by(count, size):
+            sequence, _, payload = next(oldest)
             self.trimmed.add(sequence)
             count, size = count - 1, size - len(payload)
 

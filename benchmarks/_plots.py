@@ -1,0 +1,60 @@
+# The plots of side_by_side.py, as SVG for the documentation: latency, cost against the number of streams, memory.
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import matplotlib.pyplot as plt
+
+COLOURS = dict(
+    zip(
+        ("bare", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar"),
+        ("#888888", "#7ab3ef", "#1f6fc0", "#e0913a", "#2f9e77", "#b05fb8"),
+        strict=True,
+    )
+)
+
+
+def write_plots(folder, results, servers, apps, counts, description, median):
+    folder.mkdir(parents=True, exist_ok=True)
+    plt.rcParams["svg.hashsalt"] = "sse_trio"  # the same figures give the same file
+    most = max(counts)
+
+    def bars(axes, server, keys):
+        for offset, app in enumerate(apps):
+            values = [median(results[server, app], key) for key in keys]
+            places = [index + offset / (len(apps) + 1) for index in range(len(keys))]
+            axes.bar(places, values, 1 / (len(apps) + 1.5), color=COLOURS[app], label=app)
+
+    def latency(axes, server):
+        bars(axes, server, [f"p50_{most}", f"p99_{most}"])
+        axes.set_xticks([0.4, 1.4], ["p50", "p99"])
+        axes.set_yscale("log")
+        axes.set_ylabel(f"ms, {most} subscribers")
+
+    def cost(axes, server):
+        for app in apps:
+            axes.plot(
+                counts, [median(results[server, app], f"us_{n}") for n in counts], "o-", color=COLOURS[app], label=app
+            )
+        axes.set_xlabel("subscribers")
+        axes.set_yscale("log")
+        axes.set_ylabel("µs of CPU for each delivery")
+
+    def memory(axes, server):
+        bars(axes, server, ["kb"])
+        axes.set_xticks([])
+        axes.set_ylabel("KB for each idle subscriber")
+
+    for name, draw in (("latency", latency), ("cost", cost), ("memory", memory)):
+        figure, grid = plt.subplots(1, len(servers), figsize=(4 * len(servers), 3.6), squeeze=False, sharey=True)
+        for axes, server in zip(grid[0], servers, strict=True):
+            draw(axes, server)
+            axes.set_title(server)
+        grid[0][0].legend(fontsize=7)
+        figure.text(0.01, 0.005, description, fontsize=4)
+        figure.tight_layout(rect=(0, 0.03, 1, 1))
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        plt.close(figure)

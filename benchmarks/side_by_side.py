@@ -1,0 +1,181 @@
+# sse_trio beside its alternatives, on the servers that people use: `nox -s bench`, in under five minutes.
+#
+#   python benchmarks/side_by_side.py [--rounds 3] [--apps bare sse_trio ...] [--servers uvicorn ...] [--plots FOLDER]
+#
+# Rule 1: a figure is a ratio to `bare` on the same server, in the same round. Rounds are interleaved: all systems once,
+#         then all again; what stands in the table is the median, with the smallest and the largest.
+# Rule 2: each system gets a fresh process. CPU and memory are that process's, from the operating system.
+# Rule 3: the load generator's own share of a core is in the table: where that is near 1, the rest says little.
+#
+# Compare figures of one machine only.
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from _load import Subscribers, flood
+from side_by_side_apps import APPS
+
+HERE = Path(__file__).parent
+SERVERS = {
+    "uvicorn": ["uvicorn", "--no-access-log", "--log-level", "error", "--port", "{port}", "{app}"],
+    "hypercorn-asyncio": ["hypercorn", "--log-level", "error", "-k", "asyncio", "-b", "127.0.0.1:{port}", "{app}"],
+    "hypercorn-trio": ["hypercorn", "--log-level", "error", "-k", "trio", "-b", "127.0.0.1:{port}", "{app}"],
+}
+COUNTS = (50, 300)  # subscribers
+HZ = 20
+SECONDS = 1.5
+FLOOD = 20_000
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def serve(app, server):
+    """Run one system; yield its port and its process."""
+    port = free_port()
+    arguments = [part.format(port=port, app="side_by_side_apps:app") for part in SERVERS[server]]
+    environment = {**os.environ, "BENCH_APP": app, "PYTHONPATH": str(HERE)}
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, cwd=HERE)
+    try:
+        wait_started(port, process)
+        yield port, psutil.Process(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_started(port, process):
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("the server did not start") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def used(process):
+    """CPU seconds and bytes of a server and its children."""
+    family = [process, *process.children(recursive=True)]
+    cpu = sum(sum(each.cpu_times()[:2]) for each in family)
+    return cpu, sum(each.memory_info().rss for each in family)
+
+
+def measure(app, server):
+    """Return the figures of one system, once."""
+    figures = {}
+    with serve(app, server) as (port, process):
+        flood(port, 200)  # what is imported and compiled at the first request
+        seconds, own = flood(port, FLOOD)
+        figures["events_per_s"], figures["load"] = FLOOD / seconds, own / seconds
+        for count in COUNTS:
+            _, before = used(process)
+            with Subscribers(port, count) as subscribers:
+                subscribers.drain(0.7)
+                cpu, after = used(process)
+                latencies, own = subscribers.publish(int(HZ * SECONDS), HZ)
+                figures[f"us_{count}"] = (used(process)[0] - cpu) / len(latencies) * 1e6
+                latencies.sort()
+                figures[f"p50_{count}"] = latencies[len(latencies) // 2]
+                figures[f"p99_{count}"] = latencies[len(latencies) * 99 // 100]
+                figures["load"] = max(figures["load"], own / SECONDS)
+                if count == max(COUNTS):
+                    figures["kb"] = (after - before) / count / 1024
+    return figures
+
+
+def spread(runs, base, key):
+    """The median ratio to the base, with the smallest and the largest."""
+    ratios = [run[key] / other[key] for run, other in zip(runs, base, strict=True) if run and other and other[key] > 0]
+    if not ratios:
+        return "-"
+    low, high = min(ratios), max(ratios)
+    return f"{statistics.median(ratios):.2f} ({low:.2f}-{high:.2f})"
+
+
+def median(runs, key):
+    return statistics.median([run[key] for run in runs if run] or [float("nan")])
+
+
+def print_table(results, servers, apps):
+    most = max(COUNTS)
+    print(f"\n{describe()}\nratios to bare ASGI on the same server: median (smallest-largest)\n")
+    print(f"{'':36}{'events/s':>20}{f'CPU, {most} subscr.':>20}{'p50 ms':>8}{'p99 ms':>8}{'KB each':>20}{'load':>6}")
+    for server in servers:
+        base = results[server, "bare"]
+        for app in apps:
+            runs = results[server, app]
+            ratios = [spread(runs, base, key) for key in ("events_per_s", f"us_{most}", "kb")]
+            p50, p99, load = (median(runs, key) for key in (f"p50_{most}", f"p99_{most}", "load"))
+            name = f"{app} on {server}"
+            print(f"{name:36}{ratios[0]:>20}{ratios[1]:>20}{p50:8.1f}{p99:8.1f}{ratios[2]:>20}{load:6.2f}")
+
+
+def describe():
+    packages = (
+        "sse-trio",
+        "sse-starlette",
+        "fastapi",
+        "litestar",
+        "starlette",
+        "uvicorn",
+        "hypercorn",
+        "trio",
+        "anyio",
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"{machine}; {versions}"
+
+
+def run(args):
+    results = {(server, app): [] for server in args.servers for app in args.apps}
+    for number in range(args.rounds):
+        for (server, app), runs in results.items():
+            print(f"round {number + 1} of {args.rounds}: {app} on {server}", file=sys.stderr)
+            try:
+                figures = measure(app, server)
+            except (RuntimeError, OSError) as exc:
+                print(f"  failed: {exc}", file=sys.stderr)
+                figures = None
+            runs.append(figures)
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--apps", nargs="+", choices=APPS, default=APPS)
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
+    parser.add_argument("--plots", type=Path, help="write SVG plots into this folder")
+    args = parser.parse_args()
+    args.apps = ["bare", *(app for app in args.apps if app != "bare")]
+    results = run(args)
+    print_table(results, args.servers, args.apps)
+    if args.plots:
+        from _plots import write_plots
+
+        write_plots(args.plots, results, args.servers, args.apps, COUNTS, describe(), median)
+
+
+if __name__ == "__main__":
+    main()

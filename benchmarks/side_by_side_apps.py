@@ -1,0 +1,210 @@
+# The same three endpoints in each framework, for side_by_side.py. Which one is chosen by the variable BENCH_APP.
+#
+#   /flood?n=  n events as fast as one producer can send    /sub  what is published    /publish?n=&hz=  publish it
+#
+# Rule: each in the way that its own documentation shows. `bare` is ASGI without any framework, one body message for
+#       each event: the limit of its server, for whoever sends one by one.
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs
+
+import anyio
+
+PAD = "x" * 100
+APPS = ("bare", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar")
+
+
+def payload(n):
+    return f"{time.monotonic_ns()}:{n}:{PAD}"
+
+
+class Mailboxes:
+    """A queue for each subscriber, as one writes it by hand."""
+
+    def __init__(self):
+        self._send_streams = set()
+
+    def publish(self, data):
+        for send_stream in self._send_streams:
+            send_stream.send_nowait(data)
+
+    @asynccontextmanager
+    async def subscribe(self):
+        send_stream, receive_stream = anyio.create_memory_object_stream(10_000)
+        with send_stream, receive_stream:
+            self._send_streams.add(send_stream)
+            try:
+                yield receive_stream
+            finally:
+                self._send_streams.discard(send_stream)
+
+
+def bare(boxes):
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+
+    async def send_event(send, data):
+        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+
+    async def subscribe(receive, send):
+        async def pump():
+            async with boxes.subscribe() as events:
+                async for data in events:
+                    await send_event(send, data)
+
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(pump)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+    async def app(scope, receive, send):
+        await send(head)
+        if scope["path"] == "/sub":
+            await subscribe(receive, send)
+            return
+        for n in range(int(parse_qs(scope["query_string"].decode())["n"][0])):
+            await send_event(send, payload(n))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def sse_trio(*, express):
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    from sse_trio import EventSourceResponse, ServerBridge, open_hub
+
+    async def flood(send_channel, n):
+        for each in range(n):
+            await send_channel.send(payload(each))
+
+    async def flood_endpoint(request):
+        return EventSourceResponse(flood, int(request.query_params["n"]))
+
+    async def subscribe(request):
+        return EventSourceResponse(request.app.state.hub.subscribe("bench"))
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with open_hub() as app.state.hub:
+            yield
+
+    app = Starlette(routes=[Route("/flood", flood_endpoint), Route("/sub", subscribe)], lifespan=lifespan)
+    return ServerBridge(app, express=express), lambda data: app.state.hub.publish("bench", data)
+
+
+def sse_starlette(boxes):
+    from sse_starlette import EventSourceResponse
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    async def flood(request):
+        async def events():
+            for n in range(int(request.query_params["n"])):
+                yield {"data": payload(n)}
+
+        return EventSourceResponse(events())
+
+    async def subscribe(request):
+        async def events():
+            async with boxes.subscribe() as published:
+                async for data in published:
+                    yield {"data": data}
+
+        return EventSourceResponse(events())
+
+    return Starlette(routes=[Route("/flood", flood), Route("/sub", subscribe)])
+
+
+def fastapi(boxes):
+    from collections.abc import AsyncIterable
+
+    from fastapi import FastAPI
+    from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+    app = FastAPI()
+
+    async def flood(n: int):
+        for each in range(n):
+            yield ServerSentEvent(raw_data=payload(each))
+
+    async def subscribe():
+        async with boxes.subscribe() as published:
+            async for data in published:
+                yield ServerSentEvent(raw_data=data)
+
+    flood.__annotations__ = {"n": int, "return": AsyncIterable[ServerSentEvent]}
+    subscribe.__annotations__ = {"return": AsyncIterable[ServerSentEvent]}
+    app.get("/flood", response_class=EventSourceResponse)(flood)
+    app.get("/sub", response_class=EventSourceResponse)(subscribe)
+    return app
+
+
+def litestar(boxes):
+    from litestar import Litestar, get
+    from litestar.response import ServerSentEvent
+
+    async def flood(n):
+        for each in range(n):
+            yield payload(each)
+
+    async def published():
+        async with boxes.subscribe() as events:
+            async for data in events:
+                yield data
+
+    async def flood_endpoint(n: int) -> ServerSentEvent:
+        return ServerSentEvent(flood(n))
+
+    async def subscribe() -> ServerSentEvent:
+        return ServerSentEvent(published())
+
+    flood_endpoint.__annotations__ = {"n": int, "return": ServerSentEvent}
+    subscribe.__annotations__ = {"return": ServerSentEvent}
+    return Litestar([get("/flood")(flood_endpoint), get("/sub")(subscribe)], openapi_config=None)
+
+
+def make(name):
+    """Return the application and its publish(), which may be awaitable."""
+    if name.startswith("sse_trio"):
+        return sse_trio(express=name.endswith("express"))
+    boxes = Mailboxes()
+    return {"bare": bare, "sse_starlette": sse_starlette, "fastapi": fastapi, "litestar": litestar}[name](
+        boxes
+    ), boxes.publish
+
+
+def with_publish(app, publish):
+    """Answer /publish?n=&hz= beside the application, and a lifespan where it has none."""
+
+    async def answer(scope, send):
+        query = parse_qs(scope["query_string"].decode())
+        n, hz = int(query["n"][0]), float(query["hz"][0])
+        began = time.monotonic()
+        for each in range(n):
+            await anyio.sleep(max(0.0, began + each / hz - time.monotonic()))
+            published = publish(payload(each))
+            if published is not None:
+                await published
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def outer(scope, receive, send):
+        if scope["type"] == "lifespan" and os.environ["BENCH_APP"] == "bare":
+            for each in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{each}.complete"})
+        elif scope["type"] == "http" and scope["path"] == "/publish":
+            await answer(scope, send)
+        else:
+            await app(scope, receive, send)
+
+    return outer
+
+
+app = with_publish(*make(os.environ["BENCH_APP"])) if "BENCH_APP" in os.environ else None
