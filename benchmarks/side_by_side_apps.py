@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from urllib.parse import parse_qs
 
 import anyio
+from sniffio import current_async_library
 
 PAD = "x" * 100
 APPS = ("bare", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar")
@@ -43,23 +46,63 @@ class Mailboxes:
                 self._send_streams.discard(send_stream)
 
 
-def bare(boxes):
-    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+class Mailbox:
+    """A queue of one subscriber that wakes it with the loop's own primitive, the cheapest that there is."""
 
-    async def send_event(send, data):
-        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+    def __init__(self):
+        self.items = deque()
+        self._wake = None
+
+    def put(self, item):
+        self.items.append(item)
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake()
+
+    async def wait(self):
+        if "trio" in current_async_library():
+            import trio
+
+            def abort(_):
+                self._wake = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            self._wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        else:
+            import asyncio
+
+            future = asyncio.get_running_loop().create_future()
+            self._wake = lambda: future.done() or future.set_result(None)
+            await future
+
+
+def bare():
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+    mailboxes = set()
+
+    def publish(data):
+        event = f"data: {data}\n\n".encode()
+        for mailbox in mailboxes:
+            mailbox.put(event)
+
+    async def pump(mailbox, send):
+        while True:
+            if not mailbox.items:
+                await mailbox.wait()
+            await send({"type": "http.response.body", "body": mailbox.items.popleft(), "more_body": True})
 
     async def subscribe(receive, send):
-        async def pump():
-            async with boxes.subscribe() as events:
-                async for data in events:
-                    await send_event(send, data)
-
-        async with anyio.create_task_group() as nursery:
-            nursery.start_soon(pump)
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
+        mailbox = Mailbox()
+        mailboxes.add(mailbox)
+        try:
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(pump, mailbox, send)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                nursery.cancel_scope.cancel()
+        finally:
+            mailboxes.discard(mailbox)
 
     async def app(scope, receive, send):
         await send(head)
@@ -67,10 +110,11 @@ def bare(boxes):
             await subscribe(receive, send)
             return
         for n in range(int(parse_qs(scope["query_string"].decode())["n"][0])):
-            await send_event(send, payload(n))
+            body = f"data: {payload(n)}\n\n".encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    return app
+    return app, publish
 
 
 def sse_trio(*, express):
@@ -173,10 +217,11 @@ def make(name):
     """Return the application and its publish(), which may be awaitable."""
     if name.startswith("sse_trio"):
         return sse_trio(express=name.endswith("express"))
+    if name == "bare":
+        return bare()
     boxes = Mailboxes()
-    return {"bare": bare, "sse_starlette": sse_starlette, "fastapi": fastapi, "litestar": litestar}[name](
-        boxes
-    ), boxes.publish
+    make_app = {"sse_starlette": sse_starlette, "fastapi": fastapi, "litestar": litestar}[name]
+    return make_app(boxes), boxes.publish
 
 
 def with_publish(app, publish):
