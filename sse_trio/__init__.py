@@ -11,6 +11,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _servers  _bridge               what the server knows
 #   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
+#   _statistics                                  what a stream says of itself
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
 
@@ -27,6 +28,7 @@ from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
 from ._event import ServerSentEvent as ServerSentEvent
+from ._feed import FeedStatistics as FeedStatistics
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
 from ._hub import Hub as Hub
@@ -35,6 +37,8 @@ from ._hub import open_hub as open_hub
 from ._reason import CloseReason as CloseReason
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
+from ._statistics import StreamObserver as StreamObserver
+from ._statistics import StreamStatistics as StreamStatistics
 from ._subscription import Subscription as Subscription
 from ._subscription import SubscriptionStatistics as SubscriptionStatistics
 
@@ -47,6 +51,7 @@ __all__ = (
     "EventSourceError",
     "EventSourceResponse",
     "EventTooLargeError",
+    "FeedStatistics",
     "Hub",
     "HubStatistics",
     "ReceivedEvent",
@@ -57,6 +62,8 @@ __all__ = (
     "StoreUnavailableError",
     "StreamGroup",
     "StreamGroupStatistics",
+    "StreamObserver",
+    "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",
     "last_event_id",

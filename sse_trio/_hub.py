@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from ._errors import StoreUnavailableError
 from ._event import Sendable, as_event
 from ._failures import collapse
-from ._feed import Feed
+from ._feed import Feed, FeedStatistics
 from ._loop import current_loop
 from ._store import EventId, EventStore, Page, StoredEvent, pack_event
 from ._subscription import Filter, HubOverflow, Subscription
@@ -76,6 +76,7 @@ class Hub:
     __slots__ = (
         "_changed",
         "_closed",
+        "_delivered",
         "_exact",
         "_feeds",
         "_max_bytes",
@@ -90,7 +91,6 @@ class Hub:
         "_slice_events",
         "_store",
         "_subscriptions",
-        "delivered",
         "dropped",
         "gaps",
         "resumes",
@@ -113,7 +113,7 @@ class Hub:
         self._published = 0
         self._slice_events = 0
         self._slice_end = 0.0
-        self.delivered: int = 0
+        self._delivered = 0  # to those who have left; each counts its own
         self.dropped: int = 0
         self.resumes: int = 0
         self.gaps: int = 0
@@ -187,19 +187,32 @@ class Hub:
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
     def statistics(self) -> HubStatistics:
-        """Return a snapshot of the hub. Looks at every subscriber once, for the lag."""
-        lags = [subscription.statistics().lag or 0 for subscription in self._subscriptions]
+        """Return a snapshot of the hub. From any thread. Looks at every subscriber once."""
+        subscriptions = [*self._subscriptions]
+        lags = [subscription.lag() or 0 for subscription in subscriptions]
         return HubStatistics(
             name=self._name,
-            subscribers=len(self._subscriptions),
+            subscribers=len(subscriptions),
             feeds=len(self._feeds),
             published=self._published,
-            delivered=self.delivered,
+            delivered=self._delivered + sum([subscription.received for subscription in subscriptions]),
             lag=max(lags, default=0),
             dropped=self.dropped,
             resumes=self.resumes,
             gaps=self.gaps,
         )
+
+    def feeds(self) -> list[FeedStatistics]:
+        """Return a snapshot of each feed: a choice of topics that somebody subscribes to. In no order.
+
+        Looks at every subscriber once. Topics that nobody reads cost nothing, and are not in it.
+        """
+        lags: dict[Feed, int] = {}
+        for subscription in self._subscriptions:
+            feed, lag = subscription.feed, subscription.lag() or 0
+            if feed is not None:
+                lags[feed] = max(lag, lags.get(feed, 0))
+        return [feed.statistics(lags.get(feed, 0)) for feed in self._feeds.values()]
 
     # --- for subscriptions
 
@@ -221,6 +234,7 @@ class Hub:
     def leave(self, subscription: Subscription, topics: TopicFilter, feed: Feed) -> None:
         """Undo one enter()."""
         self._subscriptions.discard(subscription)
+        self._delivered += subscription.received
         feed.subscribers -= 1
         if feed.subscribers:
             return
