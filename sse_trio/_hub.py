@@ -207,12 +207,11 @@ class Hub:
 
         Looks at every subscriber once. Topics that nobody reads cost nothing, and are not in it.
         """
-        lags: dict[Feed, int] = {}
+        lags: dict[Feed | None, int] = {}
         for subscription in self._subscriptions:
-            feed, lag = subscription.feed, subscription.lag() or 0
-            if feed is not None:
-                lags[feed] = max(lag, lags.get(feed, 0))
-        return [feed.statistics(lags.get(feed, 0)) for feed in self._feeds.values()]
+            feed = subscription.feed
+            lags[feed] = max(subscription.lag() or 0, lags.get(feed, 0))
+        return [feed.statistics(lags[feed]) for feed in self._feeds.values()]
 
     # --- for subscriptions
 
