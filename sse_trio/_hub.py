@@ -81,7 +81,6 @@ class Hub:
         "_feeds",
         "_max_bytes",
         "_max_events",
-        "_name",
         "_nursery",
         "_parking",
         "_position",
@@ -93,12 +92,13 @@ class Hub:
         "_subscriptions",
         "dropped",
         "gaps",
+        "name",
         "resumes",
     )
 
     def __init__(self, store: EventStore, name: str, max_events: int, max_bytes: int, nursery: TaskGroup) -> None:
         self._store = store
-        self._name = name
+        self.name: str = name
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._nursery = nursery
@@ -191,7 +191,7 @@ class Hub:
         subscriptions = [*self._subscriptions]
         lags = [subscription.lag() or 0 for subscription in subscriptions]
         return HubStatistics(
-            name=self._name,
+            name=self.name,
             subscribers=len(subscriptions),
             feeds=len(self._feeds),
             published=self._published,
@@ -218,7 +218,7 @@ class Hub:
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
         if self._closed:
-            raise ClosedResourceError(f"the hub {self._name!r} is closed")
+            raise ClosedResourceError(f"the hub {self.name!r} is closed")
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:

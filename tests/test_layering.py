@@ -53,7 +53,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_response"}),
     frozenset({"stores", "_reconnect", "_interruptible", "_request", "_output"}),
     frozenset({"_event_source", "_hub"}),
-    frozenset({"client"}),
+    frozenset({"client", "metrics", "tracing"}),
     frozenset({"__init__"}),
     frozenset({"testing", "_cli"}),
     frozenset({"__main__"}),
@@ -72,6 +72,8 @@ OUTSIDE: dict[str, frozenset[str]] = {
         "_topics",
         "_connection",
         "_statistics",
+        "tracing",
+        "metrics",
         "_express",
         "_server_uvicorn",
         "_transports",
@@ -88,6 +90,8 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
     "typer": frozenset({"_cli", "_output"}),
+    "prometheus_client": frozenset({"metrics"}),
+    "opentelemetry": frozenset({"tracing"}),
     "pydantic_core": frozenset({"_json"}),
 }
 
@@ -229,6 +233,8 @@ def test_importing_the_package_imports_no_extra():
         "coredis",
         "pydantic_core",
         "typer",
+        "prometheus_client",
+        "opentelemetry",
         "hypercorn",
         "uvicorn",
     }
