@@ -12,6 +12,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
 #   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
+#   _statistics                                  what a stream says of itself
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
 #   _topics  _store  _feed  _subscription  _hub  the same events for many streams
@@ -29,6 +30,7 @@ from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
 from ._event import ServerSentEvent as ServerSentEvent
+from ._feed import FeedStatistics as FeedStatistics
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
 from ._hub import Hub as Hub
@@ -37,6 +39,8 @@ from ._hub import open_hub as open_hub
 from ._reason import CloseReason as CloseReason
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
+from ._statistics import StreamObserver as StreamObserver
+from ._statistics import StreamStatistics as StreamStatistics
 from ._subscription import Subscription as Subscription
 from ._subscription import SubscriptionStatistics as SubscriptionStatistics
 
@@ -49,6 +53,7 @@ __all__ = (
     "EventSourceError",
     "EventSourceResponse",
     "EventTooLargeError",
+    "FeedStatistics",
     "Hub",
     "HubStatistics",
     "ReceivedEvent",
@@ -59,6 +64,8 @@ __all__ = (
     "StoreUnavailableError",
     "StreamGroup",
     "StreamGroupStatistics",
+    "StreamObserver",
+    "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",
     "last_event_id",

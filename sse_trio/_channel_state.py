@@ -24,6 +24,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, 
 
 from ._buffer import Buffer, FifoBuffer, Held, encode_held, size_of
 from ._loop import Loop, Parked, Parking, current_loop
+from ._stream_source import Backlog
 
 if TYPE_CHECKING:
     from ._reason import CloseReason
@@ -321,6 +322,10 @@ class ChannelState:
         self.end_slice()
         self.received += held
         return batch
+
+    def backlog(self) -> Backlog:
+        """Return what there is to take."""
+        return Backlog(len(self.buffer), self.buffer.size, None, ())
 
     def at_end(self) -> bool:
         """Whether every event has been received and none can come."""

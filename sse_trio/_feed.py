@@ -9,13 +9,34 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
+from typing import final
 
 from ._channel_state import Receiver, WaitingReceive
 from ._loop import current_loop
 from ._store import EventId, StoredEvent
 from ._topics import TopicFilter
 
-__all__ = ("Feed",)
+__all__ = ("Feed", "FeedStatistics")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatistics:
+    """A snapshot of a feed: a choice of topics, for all who subscribe to just that."""
+
+    topics: tuple[str, ...]
+    """Its topics and patterns, sorted, without those that another pattern covers."""
+    subscribers: int
+    """Subscriptions to it."""
+    events: int
+    """Events that it got since somebody began to subscribe to it."""
+    ring_events: int
+    """The latest of them, which it holds."""
+    ring_bytes: int
+    """Their bytes on the wire."""
+    lag: int
+    """The most events that any of its subscribers in position has yet to take."""
 
 
 class Feed:
@@ -27,6 +48,7 @@ class Feed:
         "_first",
         "_max_bytes",
         "_max_events",
+        "_resets",
         "_sequences",
         "_size",
         "_whole_from",
@@ -47,6 +69,7 @@ class Feed:
         self._max_bytes = max_bytes
         self._first = 0
         self._whole_from = 0
+        self._resets = 0
         self._size = 0
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
@@ -92,8 +115,20 @@ class Feed:
         if self._chunks:
             self._let_go(len(self._chunks))
         self._first = self._whole_from = self.end = self.end + 1  # nobody's cursor is at the end any more
+        self._resets += 1
         self.floor = self.last = floor
         self.batch_from = -1
+
+    def statistics(self, lag: int) -> FeedStatistics:
+        """Return a snapshot, with what the hub knows of its subscribers' lag."""
+        return FeedStatistics(
+            topics=self.topics.patterns,
+            subscribers=self.subscribers,
+            events=self.end - self._resets,
+            ring_events=len(self._chunks),
+            ring_bytes=self._size,
+            lag=lag,
+        )
 
     def _let_go(self, count: int) -> None:
         self.floor = self._events[count - 1].id

@@ -4,10 +4,13 @@
 #         they are gone. So streams hear of it here: by request_shutdown(), by a chained signal handler, or by the
 #         server's own event where ServerBridge reaches it (which ends that server's streams, not another's).
 # Rule 2: a group may be made anywhere; what belongs to an event loop is in a GroupRun, made at the first use in it.
-# Rule 3: request_shutdown() may come from any thread or signal handler; all else from the loop's own thread.
+# Rule 3: request_shutdown() may come from any thread or signal handler, and statistics() from any thread, as that of a
+#         metrics exporter; all else from the loop's own thread.
+# Rule 4: a stream counts for itself. What those that have ended counted is kept here, added up.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,9 +26,12 @@ from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
 from ._reason import CloseReason
 from ._signals import SignalChain
+from ._statistics import StreamObserver, StreamStatistics, StreamTotals
 from ._ticker import Ticker, Ticking
 
 __all__ = ("GroupMember", "GroupRun", "StreamGroup", "StreamGroupStatistics", "current_run")
+
+logger = logging.getLogger("sse_trio")
 
 Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -33,24 +39,44 @@ Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 class GroupMember(Ticking, Protocol):
     """What a group asks of a stream."""
 
+    number: int
     labels: Mapping[str, str]
     server_shutdown: ServerShutdown | None
 
     def end(self, reason: CloseReason, /) -> None:
         """Begin to end; nothing if it has begun."""
 
+    def statistics(self, now: float) -> StreamStatistics:
+        """Return a snapshot."""
+        ...
+
+    def add_to(self, totals: StreamTotals) -> None:
+        """Add what it has counted."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamGroupStatistics:
-    """A snapshot of a group."""
+    """A snapshot of a group. What is counted is counted since the group's first use in this event loop."""
 
+    name: str
+    """As given to the group."""
     open_streams: int
     """Streams that are open now."""
     opened: int
-    """Streams that were opened since the group's first use in this event loop."""
+    """Streams that were opened."""
     closed: Mapping[CloseReason, int]
-    """Streams that have ended since then, by reason."""
+    """Streams that have ended, by reason."""
+    written_events: int
+    """Events that were given to the server."""
+    written_bytes: int
+    """Bytes that were given to the server, pings included, headers not."""
+    dropped: int
+    """Events that clients missed, by the overflow policies of channels and subscriptions."""
+    stalls: int
+    """Writes that took a second or longer, those under way included."""
+    stalled: int
+    """Streams in such a write now."""
     shutdown_requested: bool
     """Whether new streams are ended at once."""
 
@@ -58,7 +84,19 @@ class StreamGroupStatistics:
 class GroupRun:
     """A group's life in one event loop. A stream keeps hold of it."""
 
-    __slots__ = ("closed", "empty", "group", "loop", "opened", "shutdown", "signals", "streams", "ticker", "watchers")
+    __slots__ = (
+        "closed",
+        "empty",
+        "group",
+        "loop",
+        "opened",
+        "shutdown",
+        "signals",
+        "streams",
+        "ticker",
+        "totals",
+        "watchers",
+    )
 
     def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
         self.group: StreamGroup = group
@@ -69,6 +107,7 @@ class GroupRun:
         self.watchers: dict[ServerShutdown, DetachedTask] = {}
         self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
+        self.totals: StreamTotals = StreamTotals()
         self.shutdown: Event = Event()
         self.empty: Event = Event()
 
@@ -80,6 +119,7 @@ class GroupRun:
                 self.signals.install()
         self.streams.add(stream)
         self.opened += 1
+        stream.number = self.opened
         server_shutdown = stream.server_shutdown
         if server_shutdown is not None:
             self._watch(server_shutdown)
@@ -91,8 +131,19 @@ class GroupRun:
         self.ticker.discard(stream)
         self.streams.discard(stream)
         self.closed[reason] += 1
+        stream.add_to(self.totals)
+        if self.group.observers:
+            self._tell_observers(stream)
         if not self.streams:
             self._became_empty()
+
+    def _tell_observers(self, stream: GroupMember) -> None:
+        statistics = stream.statistics(self.loop.current_time())
+        for observer in self.group.observers:
+            try:
+                observer.stream_closed(statistics)
+            except Exception:
+                logger.exception("%r raised when it was told of a stream that has ended", observer)
 
     def _watch(self, server_shutdown: ServerShutdown) -> None:
         if server_shutdown not in self.watchers:
@@ -136,9 +187,19 @@ class StreamGroup:
         signals: at the first stream in the main thread, put a signal handler before those that the server
             installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. What uvicorn needs, and
             does nothing where no handlers are installed.
+        name: for statistics.
     """
 
-    __slots__ = ("_run", "_shutdown_requested", "_signals", "farewell", "reconnect_within", "shutdown_grace")
+    __slots__ = (
+        "_run",
+        "_shutdown_requested",
+        "_signals",
+        "farewell",
+        "name",
+        "observers",
+        "reconnect_within",
+        "shutdown_grace",
+    )
 
     def __init__(
         self,
@@ -147,6 +208,7 @@ class StreamGroup:
         reconnect_within: float | None = None,
         farewell: Farewell | None = None,
         signals: bool = True,
+        name: str = "streams",
     ) -> None:
         check_grace("shutdown_grace", shutdown_grace)
         if reconnect_within is not None:
@@ -159,6 +221,8 @@ class StreamGroup:
         self.shutdown_grace: float = shutdown_grace
         self.reconnect_within: float | None = reconnect_within
         self.farewell: Farewell | None = farewell
+        self.name: str = name
+        self.observers: tuple[StreamObserver, ...] = ()
         self._signals = signals
         self._shutdown_requested = False
         self._run: GroupRun | None = None
@@ -203,15 +267,55 @@ class StreamGroup:
         await checkpoint()
         return len(chosen)
 
+    async def close_stream(self, number: int) -> bool:
+        """Kick one stream: end it with ``CloseReason.KICKED``.
+
+        Args:
+            number: as in its :class:`StreamStatistics`.
+
+        Returns:
+            Whether it was open. As with :meth:`close`, it may still be.
+
+        A checkpoint. Cancellation: after it the stream is ended all the same.
+        """
+        chosen = [stream for stream in self.bound_run().streams if stream.number == number]
+        for stream in chosen:
+            stream.end(CloseReason.KICKED)
+        await checkpoint()
+        return bool(chosen)
+
     def statistics(self) -> StreamGroupStatistics:
-        """Return a snapshot of the group."""
-        run = self._run
+        """Return a snapshot of the group. From any thread. Looks at every open stream once."""
+        run, totals = self._run, StreamTotals()
+        streams = [] if run is None else [*run.streams]  # at once: the loop may go on meanwhile
+        if run is not None:
+            run.totals.add_to(totals)
+        for stream in streams:
+            stream.add_to(totals)
         return StreamGroupStatistics(
-            open_streams=0 if run is None else len(run.streams),
+            name=self.name,
+            open_streams=len(streams),
             opened=0 if run is None else run.opened,
             closed={} if run is None else dict(run.closed),
+            written_events=totals.written_events,
+            written_bytes=totals.written_bytes,
+            dropped=totals.dropped,
+            stalls=totals.stalls,
+            stalled=totals.stalled,
             shutdown_requested=self._shutdown_requested,
         )
+
+    def streams(self) -> list[StreamStatistics]:
+        """Return a snapshot of each open stream, in no order. Takes some microseconds for each."""
+        run = self._run
+        if run is None or not run.streams:
+            return []
+        now = run.loop.current_time()
+        return [stream.statistics(now) for stream in run.streams]
+
+    def add_observer(self, observer: StreamObserver) -> None:
+        """Have the observer told of every stream that ends from now on, for as long as the group lives."""
+        self.observers += (observer,)
 
     @property
     def shutdown_requested(self) -> bool:

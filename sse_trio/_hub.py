@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from ._errors import StoreUnavailableError
 from ._event import Sendable, as_event
 from ._failures import collapse
-from ._feed import Feed
+from ._feed import Feed, FeedStatistics
 from ._loop import current_loop
 from ._store import EventId, EventStore, Page, StoredEvent, pack_event
 from ._subscription import Filter, HubOverflow, Subscription
@@ -76,11 +76,11 @@ class Hub:
     __slots__ = (
         "_changed",
         "_closed",
+        "_delivered",
         "_exact",
         "_feeds",
         "_max_bytes",
         "_max_events",
-        "_name",
         "_nursery",
         "_parking",
         "_position",
@@ -90,15 +90,15 @@ class Hub:
         "_slice_events",
         "_store",
         "_subscriptions",
-        "delivered",
         "dropped",
         "gaps",
+        "name",
         "resumes",
     )
 
     def __init__(self, store: EventStore, name: str, max_events: int, max_bytes: int, nursery: TaskGroup) -> None:
         self._store = store
-        self._name = name
+        self.name: str = name
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._nursery = nursery
@@ -113,7 +113,7 @@ class Hub:
         self._published = 0
         self._slice_events = 0
         self._slice_end = 0.0
-        self.delivered: int = 0
+        self._delivered = 0  # to those who have left; each counts its own
         self.dropped: int = 0
         self.resumes: int = 0
         self.gaps: int = 0
@@ -187,26 +187,38 @@ class Hub:
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
     def statistics(self) -> HubStatistics:
-        """Return a snapshot of the hub. Looks at every subscriber once, for the lag."""
-        lags = [subscription.statistics().lag or 0 for subscription in self._subscriptions]
+        """Return a snapshot of the hub. From any thread. Looks at every subscriber once."""
+        subscriptions = [*self._subscriptions]
+        lags = [subscription.lag() or 0 for subscription in subscriptions]
         return HubStatistics(
-            name=self._name,
-            subscribers=len(self._subscriptions),
+            name=self.name,
+            subscribers=len(subscriptions),
             feeds=len(self._feeds),
             published=self._published,
-            delivered=self.delivered,
+            delivered=self._delivered + sum([subscription.received for subscription in subscriptions]),
             lag=max(lags, default=0),
             dropped=self.dropped,
             resumes=self.resumes,
             gaps=self.gaps,
         )
 
+    def feeds(self) -> list[FeedStatistics]:
+        """Return a snapshot of each feed: a choice of topics that somebody subscribes to. In no order.
+
+        Looks at every subscriber once. Topics that nobody reads cost nothing, and are not in it.
+        """
+        lags: dict[Feed | None, int] = {}
+        for subscription in self._subscriptions:
+            feed = subscription.feed
+            lags[feed] = max(subscription.lag() or 0, lags.get(feed, 0))
+        return [feed.statistics(lags[feed]) for feed in self._feeds.values()]
+
     # --- for subscriptions
 
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
         if self._closed:
-            raise ClosedResourceError(f"the hub {self._name!r} is closed")
+            raise ClosedResourceError(f"the hub {self.name!r} is closed")
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:
@@ -221,6 +233,7 @@ class Hub:
     def leave(self, subscription: Subscription, topics: TopicFilter, feed: Feed) -> None:
         """Undo one enter()."""
         self._subscriptions.discard(subscription)
+        self._delivered += subscription.received
         feed.subscribers -= 1
         if feed.subscribers:
             return

@@ -33,6 +33,7 @@ from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
 from ._sources import Producer
+from ._statistics import StreamStatistics, StreamTotals
 from ._stream_source import LiveSource, StreamSource
 from ._ticker import Entry
 from ._writer import Outcome, Writer
@@ -80,6 +81,7 @@ class Stream:
         "_head",
         "_in_scope",
         "_lifetime_at",
+        "_opened_at",
         "_options",
         "_parking",
         "_path",
@@ -96,6 +98,7 @@ class Stream:
         "_watcher",
         "_writer",
         "labels",
+        "number",
         "reason",
         "server_shutdown",
         "tick_entry",
@@ -138,6 +141,8 @@ class Stream:
         self._failure: Exception | None = None
         self._watch_at = self._commit_at = self._lifetime_at = math.inf
         self._cancel_at = self._refuse_at = math.inf
+        self._opened_at = 0.0
+        self.number = 0
         self.labels = options.labels
         self.server_shutdown = self._connection.shutdown_event()
         self.reason: CloseReason | None = None
@@ -183,6 +188,7 @@ class Stream:
 
     def _begin(self, now: float, *, has_producers: bool) -> None:
         options = self._options
+        self._opened_at = now
         self._producing = has_producers
         if options.commit_within is not None:
             self._commit_at = now + options.commit_within
@@ -305,6 +311,40 @@ class Stream:
         if self._options.on_close is not None:
             with move_on_after(CLOSE_SECONDS, shield=True):
                 await self._options.on_close(reason)
+
+    # --- what it says of itself
+
+    def statistics(self, now: float) -> StreamStatistics:
+        """Return a snapshot, as of `now` of the loop's clock."""
+        writer, source = self._writer, self._source
+        backlog = source.backlog()
+        began, first = writer.write_began, writer.first_event_at
+        return StreamStatistics(
+            number=self.number,
+            path=self._path,
+            labels=self.labels,
+            topics=backlog.topics,
+            age=now - self._opened_at,
+            first_event_after=None if first is None else first - self._opened_at,
+            written_events=source.received,
+            written_bytes=writer.written_bytes,
+            buffered_events=backlog.events,
+            buffered_bytes=backlog.bytes,
+            lag=backlog.lag,
+            dropped=source.dropped,
+            writing_for=None if began is None else now - began,
+            stalls=writer.stalls + writer.is_stalled(),
+            close_reason=self.reason,
+        )
+
+    def add_to(self, totals: StreamTotals) -> None:
+        """Add what it has counted. From any thread."""
+        stalled = self._writer.is_stalled()
+        totals.written_events += self._source.received
+        totals.written_bytes += self._writer.written_bytes
+        totals.dropped += self._source.dropped
+        totals.stalls += self._writer.stalls + stalled
+        totals.stalled += stalled
 
     # --- the way out
 

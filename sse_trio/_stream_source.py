@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from ._loop import Loop
     from ._reason import CloseReason
 
-__all__ = ("LiveSource", "StreamSource")
+__all__ = ("Backlog", "LiveSource", "StreamSource")
+
+
+class Backlog(NamedTuple):
+    """What a source has yet to be relieved of."""
+
+    events: int
+    """Events that it holds for this stream alone."""
+    bytes: int
+    """Their bytes on the wire."""
+    lag: int | None
+    """Events that it has yet to take from where all subscribers find them."""
+    topics: tuple[str, ...]
+    """Of which topics."""
 
 
 class StreamSource(Protocol):
@@ -27,6 +40,10 @@ class StreamSource(Protocol):
     refusing: bool
     """Whether nothing more is taken in."""
     close_reason: CloseReason | None
+    received: int
+    """Events that were taken."""
+    dropped: int
+    """Events that were not, and never will be."""
     gathered_after: float
     """Seconds after the last write from which on what there is may be written at once, in the midst of whoever sends
     it: before that, more may be about to come. Infinite where code of the user's runs when it is taken."""
@@ -43,6 +60,10 @@ class StreamSource(Protocol):
 
     def take_batch(self) -> bytes:
         """Remove all that there is to write now, and return its bytes joined; b"" for nothing."""
+        ...
+
+    def backlog(self) -> Backlog:
+        """Return what there is to take. Looks at all of it."""
         ...
 
     def at_end(self) -> bool:

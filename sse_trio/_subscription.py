@@ -21,7 +21,7 @@ from ._event import ServerSentEvent
 from ._feed import Feed
 from ._loop import Loop, current_loop
 from ._store import EventId, Gap, Page, StoredEvent
-from ._stream_source import LiveSource
+from ._stream_source import Backlog, LiveSource
 from ._topics import TopicFilter
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class SubscriptionStatistics:
 class SubscribedHub(Protocol):
     """What a subscription asks of its hub."""
 
-    delivered: int
     dropped: int
     resumes: int
     gaps: int
@@ -122,7 +121,9 @@ class Subscription(LiveSource):
         "_topics",
         "_unread",
         "close_reason",
+        "dropped",
         "gathered_after",
+        "received",
         "refusing",
         "started",
     )
@@ -160,6 +161,8 @@ class Subscription(LiveSource):
         self.gathered_after: float = 0.0 if keep is None else math.inf  # the hub gathers: _hub.py, rule 3
         self.started: bool = False
         self.refusing: bool = False
+        self.received: int = 0
+        self.dropped: int = 0
         self.close_reason: CloseReason | None = None
 
     # --- getting into position, and back into it
@@ -245,6 +248,7 @@ class Subscription(LiveSource):
         if overflow == "drop_oldest":
             lost = feed.oldest_cursor() - self._cursor
             self._hub.dropped += lost
+            self.dropped += lost
             self._cursor += lost
             self._skip_to = -1
             return True
@@ -262,9 +266,15 @@ class Subscription(LiveSource):
 
     def statistics(self) -> SubscriptionStatistics:
         """Return a snapshot of the subscription. Not a checkpoint."""
-        return SubscriptionStatistics(topics=self._topics.patterns, overflow=self._overflow, lag=self._lag())
+        return SubscriptionStatistics(topics=self._topics.patterns, overflow=self._overflow, lag=self.lag())
 
-    def _lag(self) -> int | None:
+    @property
+    def feed(self) -> Feed | None:
+        """The feed that it reads along in, between its entering and its closing. Internal."""
+        return self._feed
+
+    def lag(self) -> int | None:
+        """Return the events that it has yet to take. Internal: ``statistics()`` says it."""
         feed = self._feed
         if feed is None or not self._live or feed.was_reset(self._cursor):
             return None
@@ -274,6 +284,11 @@ class Subscription(LiveSource):
             cursor = max(cursor, seen_to)
         history = sum([isinstance(event, StoredEvent) for event in self._pending])
         return len(self._unread or ()) + history + feed.end - cursor
+
+    def backlog(self) -> Backlog:
+        """Return what there is to take: the page of history that it holds, and its lag."""
+        pending = sum([len(event.encode(self._sep)) for event in self._pending])
+        return Backlog(len(self._pending), pending, self.lag(), self._topics.patterns)
 
     # --- as a source
 
@@ -303,7 +318,7 @@ class Subscription(LiveSource):
             if cursor == feed.batch_from and self._is_plain and self._skip_to < 0:
                 self._cursor = feed.end
                 self._last = feed.last
-                self._hub.delivered += feed.end - cursor
+                self.received += feed.end - cursor
                 return feed.batch
         return self._take_bytes()
 
@@ -315,14 +330,14 @@ class Subscription(LiveSource):
             return b""
         cursor, self._cursor = self._cursor, feed.end
         self._last = feed.last
-        self._hub.delivered += self._cursor - cursor
+        self.received += self._cursor - cursor
         return feed.join(cursor)
 
     def _take_events(self) -> list[StoredEvent | ServerSentEvent]:
         taken = self._take_wanted()
         while not taken and self.is_ready():  # nobody else would look for what is behind what nobody wanted
             taken = self._take_wanted()
-        self._hub.delivered += sum([isinstance(event, StoredEvent) for event in taken])
+        self.received += sum([isinstance(event, StoredEvent) for event in taken])
         return taken
 
     def _take_wanted(self) -> list[StoredEvent | ServerSentEvent]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import BrokenResourceError, ClosedResourceError
 
 from ._loop import DetachedTask, Loop
+from ._statistics import STALL_SECONDS
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
@@ -85,10 +86,13 @@ class Writer:
         "end",
         "error",
         "final_began",
+        "first_event_at",
         "has_begun",
         "idle_since",
         "outcome",
+        "stalls",
         "write_began",
+        "written_bytes",
     )
 
     def __init__(
@@ -128,6 +132,9 @@ class Writer:
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
+        self.first_event_at: float | None = None
+        self.written_bytes: int = 0
+        self.stalls: int = 0
         self.has_begun = False
         self.final_began = False
         self.outcome: Outcome | None = None
@@ -167,6 +174,11 @@ class Writer:
         """Whether it rests."""
         return self._rests
 
+    def is_stalled(self) -> bool:
+        """Whether the write under way counts as a stall by now. From any thread."""
+        began = self.write_began
+        return began is not None and self._current_time() - began >= STALL_SECONDS
+
     def unpark(self) -> None:
         """Have a writer that rests look again at what there is to do."""
         if not self._rests or (self._try_write is not None and self._write_at_once()):
@@ -191,6 +203,9 @@ class Writer:
             return False
         self._pending_ping = b""
         self.idle_since = now
+        self.written_bytes += len(body)
+        if self.first_event_at is None:
+            self._note_first_event(now)
         if self.called:
             source.wait_on(self)
         return True
@@ -229,6 +244,7 @@ class Writer:
         self._source.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
+        self.stalls += self.is_stalled()
         self.write_began = None
         self._rests = False
         self._source.end_waiting(self)
@@ -246,6 +262,7 @@ class Writer:
                 await self._write_head(self._head)
             if self._head is None:
                 while body := self._next_body():
+                    self.written_bytes += len(body)
                     if self._try_write is None or not self._is_written(body):
                         await self._send_timed({"type": self._prefix, "body": body, "more_body": True})
                 if self._may_finish and source.at_end():
@@ -269,10 +286,12 @@ class Writer:
         await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
+        self.written_bytes += len(body)
         self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
         await self._send_timed(self._body(body))
 
     async def _write_last(self) -> None:
+        self.written_bytes += len(self._last)
         if self._last and not self._is_written(self._last):
             await self._send_timed(self._body(self._last))
         if self._with_final:
@@ -290,14 +309,24 @@ class Writer:
         # Offered in any case: the express lane opens when what it has refused was sent.
         if self._try_write is None or not self._try_write(body):
             return False
-        self.idle_since = self._current_time()
+        self.idle_since = now = self._current_time()
+        if self.first_event_at is None:
+            self._note_first_event(now)
         return True
+
+    def _note_first_event(self, at: float) -> None:
+        if self._source.received:
+            self.first_event_at = at
 
     async def _send_timed(self, message: Message) -> None:
         self.idle_since = None
-        self.write_began = self._current_time()
+        self.write_began = began = self._current_time()
+        if self.first_event_at is None:
+            self._note_first_event(began)
         await self._send(message)
         if self._connection.send_is_unbounded:
             await self._connection.wait_flushed()
         self.write_began = None
-        self.idle_since = self._current_time()
+        self.idle_since = now = self._current_time()
+        if now - began >= STALL_SECONDS:
+            self.stalls += 1

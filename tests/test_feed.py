@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from sse_trio._event import ServerSentEvent
-from sse_trio._feed import Feed
+from sse_trio._feed import Feed, FeedStatistics
 from sse_trio._store import EventId, StoredEvent, pack_event
 from sse_trio._topics import TopicFilter
 from sse_trio.testing import wait_all_tasks_blocked
@@ -113,3 +113,13 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
         assert len(feed.waiting) == 1
         nursery.cancel_scope.cancel()
     assert not feed.waiting
+
+
+def test_statistics_count_events_and_not_resets(feed):
+    """A snapshot says how many events came and what of them is held; a reset is no event."""
+    add(feed, 12, 15)
+    feed.reset(EventId("f", 3))
+    wire = add(feed, 20)
+    assert feed.statistics(lag=5) == FeedStatistics(
+        topics=("*",), subscribers=0, events=3, ring_events=1, ring_bytes=len(wire), lag=5
+    )

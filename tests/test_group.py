@@ -24,8 +24,10 @@ from sse_trio import (
     ServerSentEvent,
     StreamGroup,
     StreamGroupStatistics,
+    StreamStatistics,
 )
 from sse_trio._group import current_run
+from sse_trio._statistics import StreamTotals
 from sse_trio._ticker import Entry
 from sse_trio.testing import open_test_stream, virtual_backend, wait_all_tasks_blocked
 
@@ -38,6 +40,7 @@ class Member:
     """A stream as a group sees it."""
 
     def __init__(self, server_shutdown: Shutdown = None, **labels: str) -> None:
+        self.number = 0
         self.labels = labels
         self.server_shutdown = server_shutdown
         self.tick_entry: Entry | None = None
@@ -46,6 +49,31 @@ class Member:
     def end(self, reason: CloseReason, /) -> None:
         """Note why."""
         self.ended.append(reason)
+
+    def statistics(self, now: float) -> StreamStatistics:
+        """Say that nothing has happened yet."""
+        return StreamStatistics(
+            number=self.number,
+            path="/",
+            labels=self.labels,
+            topics=(),
+            age=now,
+            first_event_after=None,
+            written_events=0,
+            written_bytes=0,
+            buffered_events=0,
+            buffered_bytes=0,
+            lag=None,
+            dropped=0,
+            writing_for=None,
+            stalls=0,
+            close_reason=self.ended[0] if self.ended else None,
+        )
+
+    def add_to(self, totals: StreamTotals) -> None:
+        """Have one event written, of ten bytes."""
+        totals.written_events += 1
+        totals.written_bytes += 10
 
     def tick(self, now: float) -> float:
         """Never be due."""
@@ -100,8 +128,20 @@ def test_arguments_that_make_no_sense(options: dict[str, Any], error: type[Excep
 
 def test_made_anywhere() -> None:
     """A group can be made, asked and shut down where no event loop runs."""
-    group = StreamGroup(shutdown_grace=1, reconnect_within=10, farewell=ServerSentEvent("bye"))
-    assert group.statistics() == StreamGroupStatistics(open_streams=0, opened=0, closed={}, shutdown_requested=False)
+    group = StreamGroup(shutdown_grace=1, reconnect_within=10, farewell=ServerSentEvent("bye"), name="app")
+    assert group.statistics() == StreamGroupStatistics(
+        name="app",
+        open_streams=0,
+        opened=0,
+        closed={},
+        written_events=0,
+        written_bytes=0,
+        dropped=0,
+        stalls=0,
+        stalled=0,
+        shutdown_requested=False,
+    )
+    assert group.streams() == []
     group.request_shutdown()
     assert group.statistics().shutdown_requested
 
@@ -119,9 +159,15 @@ async def test_statistics() -> None:
     run.discard(members[0], CloseReason.COMPLETED)
     run.discard(members[1], CloseReason.DISCONNECTED)
     assert group.statistics() == StreamGroupStatistics(
+        name="streams",
         open_streams=1,
         opened=3,
         closed={CloseReason.COMPLETED: 1, CloseReason.DISCONNECTED: 1},
+        written_events=3,
+        written_bytes=30,
+        dropped=0,
+        stalls=0,
+        stalled=0,
         shutdown_requested=False,
     )
     statistics = group.statistics()

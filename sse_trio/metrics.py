@@ -1,0 +1,189 @@
+# Metrics for Prometheus, of groups and hubs. Needs prometheus-client, the extra `metrics`.
+#
+# Rule 1: nothing is counted here that a group or a hub counts itself. A scrape asks them for a snapshot; between two
+#         scrapes this costs nothing, however many events there are.
+# Rule 2: but for what is a distribution: how long streams took to their first event, and lived. A stream is observed
+#         once, when it has ended.
+# Rule 3: labels are the names of groups and hubs, and the reasons of an ending: a handful. Topics, paths and users are
+#         none, or the number of time series would be that of the users. The inspector shows those.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+from prometheus_client import Histogram, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from ._group import StreamGroup
+from ._hub import Hub
+from ._reason import CloseReason
+from ._statistics import StreamStatistics
+
+__all__ = ("EventStreamCollector",)
+
+FIRST_EVENT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DURATION_BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
+
+
+@final
+class EventStreamCollector:
+    """A collector for a registry of prometheus-client.
+
+    ::
+
+        group = StreamGroup(name="app")
+        collector = EventStreamCollector(group)
+        REGISTRY.register(collector)
+
+        async with open_hub() as hub:
+            collector.add_hub(hub)
+
+    A scrape may come from any thread. It looks at every open stream and every subscriber once: about a microsecond
+    for each.
+
+    Args:
+        groups: each with a ``name`` of its own, which is its label.
+        first_event_buckets: seconds, of the histogram of the time from a stream's opening to its first event.
+        duration_buckets: seconds, of the histogram of how long streams lived.
+
+    Raises:
+        ValueError: two groups have the same name.
+    """
+
+    def __init__(
+        self,
+        *groups: StreamGroup,
+        first_event_buckets: Sequence[float] = FIRST_EVENT_BUCKETS,
+        duration_buckets: Sequence[float] = DURATION_BUCKETS,
+    ) -> None:
+        self._groups: tuple[StreamGroup, ...] = ()
+        self._hubs: tuple[Hub, ...] = ()
+        self._first_event = Histogram(
+            "sse_trio_first_event_seconds",
+            "Time from a stream's opening to its first event.",
+            ["group"],
+            registry=None,
+            buckets=first_event_buckets,
+        )
+        self._duration = Histogram(
+            "sse_trio_stream_duration_seconds",
+            "How long streams that have ended were open.",
+            ["group"],
+            registry=None,
+            buckets=duration_buckets,
+        )
+        for group in groups:
+            self.add_group(group)
+
+    def add_group(self, group: StreamGroup) -> None:
+        """Collect from this group too, from now on. ValueError: one of this name is there."""
+        _check_name("group", group.name, [each.name for each in self._groups])
+        self._groups += (group,)
+        group.add_observer(_Times(self._first_event.labels(group.name), self._duration.labels(group.name)))
+
+    def add_hub(self, hub: Hub) -> None:
+        """Collect from this hub too, from now on. ValueError: one of this name is there."""
+        _check_name("hub", hub.name, [each.name for each in self._hubs])
+        self._hubs += (hub,)
+
+    def discard_hub(self, hub: Hub) -> None:
+        """Collect from this hub no more: it was closed, and one of its name may be opened again."""
+        self._hubs = tuple(each for each in self._hubs if each is not hub)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric, as of now. What a registry calls."""
+        yield from self._collect_groups()
+        yield from self._collect_hubs()
+        yield from self._first_event.collect()
+        yield from self._duration.collect()
+
+    def _collect_groups(self) -> Iterator[Metric]:
+        families = _Families("group")
+        open_streams = families.gauge("open_streams", "Streams that are open.")
+        stalled = families.gauge("stalled_streams", "Streams in a write that has taken a second or longer so far.")
+        opened = families.counter("streams_opened", "Streams that were opened.")
+        closed = families.counter("streams_closed", "Streams that have ended, by reason.", "reason")
+        events = families.counter("events_written", "Events that were given to the server.")
+        written = families.counter("bytes_written", "Bytes that were given to the server, pings included.")
+        dropped = families.counter("events_dropped", "Events that clients missed, by an overflow policy.")
+        stalls = families.counter("send_stalls", "Writes that took a second or longer.")
+        for group in self._groups:
+            statistics = group.statistics()
+            name = [statistics.name]
+            open_streams.add_metric(name, statistics.open_streams)
+            stalled.add_metric(name, statistics.stalled)
+            opened.add_metric(name, statistics.opened)
+            for reason in CloseReason:  # all of them: a rate needs a series before its first increase
+                closed.add_metric([*name, reason.value], statistics.closed.get(reason, 0))
+            events.add_metric(name, statistics.written_events)
+            written.add_metric(name, statistics.written_bytes)
+            dropped.add_metric(name, statistics.dropped)
+            stalls.add_metric(name, statistics.stalls)
+        yield from families
+
+    def _collect_hubs(self) -> Iterator[Metric]:
+        families = _Families("hub")
+        subscribers = families.gauge("hub_subscribers", "Subscriptions.")
+        feeds = families.gauge("hub_feeds", "Different choices of topics among the subscriptions.")
+        lag = families.gauge("hub_lag_events", "The most events that any subscriber in position has yet to take.")
+        published = families.counter("hub_published", "Events published in this process.")
+        delivered = families.counter("hub_delivered", "Events handed to subscribers, one for each of them.")
+        dropped = families.counter("hub_dropped", "Events that subscribers missed, by their overflow policy.")
+        resumes = families.counter("hub_resumes", "How often a subscriber fell behind and went on from the store.")
+        gaps = families.counter("hub_gaps", "How often a subscriber had to be told that events are gone.")
+        for hub in self._hubs:
+            statistics = hub.statistics()
+            name = [statistics.name]
+            subscribers.add_metric(name, statistics.subscribers)
+            feeds.add_metric(name, statistics.feeds)
+            lag.add_metric(name, statistics.lag)
+            published.add_metric(name, statistics.published)
+            delivered.add_metric(name, statistics.delivered)
+            dropped.add_metric(name, statistics.dropped)
+            resumes.add_metric(name, statistics.resumes)
+            gaps.add_metric(name, statistics.gaps)
+        yield from families
+
+
+class _Times:
+    """Observes the streams of one group."""
+
+    def __init__(self, first_event: Histogram, duration: Histogram) -> None:
+        self._first_event = first_event
+        self._duration = duration
+
+    def stream_closed(self, stream: StreamStatistics, /) -> None:
+        """Observe how long it took and lived."""
+        self._duration.observe(stream.age)
+        if stream.first_event_after is not None:
+            self._first_event.observe(stream.first_event_after)
+
+
+class _Families:
+    """The metrics of one kind of thing, in order."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._families: list[Metric] = []
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._families)
+
+    def gauge(self, name: str, documentation: str) -> GaugeMetricFamily:
+        """Return a new gauge."""
+        family = GaugeMetricFamily(f"sse_trio_{name}", documentation, labels=[self._label])
+        self._families.append(family)
+        return family
+
+    def counter(self, name: str, documentation: str, *labels: str) -> CounterMetricFamily:
+        """Return a new counter; its name gets a `_total`."""
+        family = CounterMetricFamily(f"sse_trio_{name}", documentation, labels=[self._label, *labels])
+        self._families.append(family)
+        return family
+
+
+def _check_name(kind: str, name: str, taken: list[str]) -> None:
+    if name in taken:
+        msg = f"a {kind} named {name!r} is here already, and the name is the label; give each a name= of its own"
+        raise ValueError(msg)

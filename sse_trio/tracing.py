@@ -1,0 +1,75 @@
+# Traces for OpenTelemetry: a span for each stream. Needs opentelemetry-api, the extra `opentelemetry`.
+#
+# Rule 1: the API only. What becomes of a span (its exporter, its sampling) is the application's; without an SDK all of
+#         this does nothing.
+# Rule 2: a span is made when its stream has ended, with the times that it had. An open stream has none that could get
+#         lost, and costs nothing more. The span that it belongs to is the current one of the request, which is still
+#         there then: a stream ends inside of the call that serves it.
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import final
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_tracer
+
+from ._reason import CloseReason
+from ._statistics import StreamStatistics
+
+__all__ = ("StreamTracer",)
+
+FAULTS = frozenset((CloseReason.FAILED, CloseReason.SEND_TIMEOUT))
+
+
+@final
+class StreamTracer:
+    """Makes a span for each stream of a group, with its close reason.
+
+    ::
+
+        group.add_observer(StreamTracer())
+
+    The span is named ``event stream`` and lasts as long as the stream did. ``sse_trio.close_reason`` says why it ended;
+    after ``failed`` and ``send_timeout`` its status is an error. It has an event ``first event`` at that time.
+
+    Args:
+        tracer: makes the spans; by default that of the global provider, as of now.
+        labels: which of a stream's labels become attributes, ``sse_trio.label.<name>``. Default: none, for labels may
+            say who the client is.
+    """
+
+    def __init__(self, tracer: Tracer | None = None, *, labels: tuple[str, ...] = ()) -> None:
+        self._tracer = get_tracer("sse_trio") if tracer is None else tracer
+        self._labels = labels
+
+    def stream_closed(self, stream: StreamStatistics, /) -> None:
+        """Make the span of a stream that has ended."""
+        end = time.time_ns()
+        start = end - _nanoseconds(stream.age)
+        attributes = dict(self._attributes(stream))
+        span = self._tracer.start_span("event stream", kind=SpanKind.INTERNAL, start_time=start, attributes=attributes)
+        if stream.first_event_after is not None:
+            span.add_event("first event", timestamp=start + _nanoseconds(stream.first_event_after))
+        _set_status(span, stream.close_reason)
+        span.end(end)
+
+    def _attributes(self, stream: StreamStatistics) -> Iterator[tuple[str, str | int]]:
+        yield "url.path", stream.path
+        yield "sse_trio.events", stream.written_events
+        yield "sse_trio.bytes", stream.written_bytes
+        yield "sse_trio.dropped", stream.dropped
+        yield "sse_trio.stalls", stream.stalls
+        yield "sse_trio.close_reason", "" if stream.close_reason is None else stream.close_reason.value
+        for label in self._labels:
+            if label in stream.labels:
+                yield f"sse_trio.label.{label}", stream.labels[label]
+
+
+def _set_status(span: Span, reason: CloseReason | None) -> None:
+    if reason is not None and reason in FAULTS:
+        span.set_status(Status(StatusCode.ERROR, reason.value))
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
