@@ -454,7 +454,8 @@ class Stream:
             self._cancel()
         if self._watch_at <= now:
             self._watch_at = math.inf
-            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect)
+            # In the context of the request, as all that calls what the server gave it.
+            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect, context=self._writer.context)
         if self._refuse_at <= now:
             self._refuse_at = math.inf
             self._source.refuse_sends()

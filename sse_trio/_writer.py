@@ -63,7 +63,6 @@ class Writer:
     __slots__ = (
         "_abandoned",
         "_connection",
-        "_context",
         "_current_time",
         "_head",
         "_last",
@@ -83,6 +82,7 @@ class Writer:
         "_untaken",
         "_with_final",
         "called",
+        "context",
         "end",
         "error",
         "final_began",
@@ -117,7 +117,7 @@ class Writer:
         self._owner: WriterOwner | None = owner
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
         # The server's `send` may read context variables. They are those of the request, whoever wakes the writer.
-        self._context: Context | None = copy_context()
+        self.context: Context | None = copy_context()
         self._rests = False
         self.called = False
         self.end: object = None
@@ -185,7 +185,7 @@ class Writer:
             return
         self._rests = False
         if self._task is None:
-            self._task = self._loop.spawn_detached(self._run, context=self._context)
+            self._task = self._loop.spawn_detached(self._run, context=self.context)
         else:
             assert self._parking is not None  # else a task that rests has ended
             self._parking.unpark()
@@ -249,7 +249,7 @@ class Writer:
         self._rests = False
         self._source.end_waiting(self)
         self.outcome = outcome
-        self._task = self._context = None  # no circle is left for the collector
+        self._task = self.context = None  # no circle is left for the collector
         owner, self._owner = self._owner, None
         assert owner is not None  # it ends once
         owner.writer_done()

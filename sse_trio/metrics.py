@@ -5,7 +5,7 @@
 # Rule 2: but for what is a distribution: how long streams took to their first event, and lived. A stream is observed
 #         once, when it has ended.
 # Rule 3: labels are the names of groups and hubs, and the reasons of an ending: a handful. Topics, paths and users are
-#         none, or the number of time series would be that of the users. The inspector shows those.
+#         none, or the number of time series would be that of the users. `StreamGroup.streams()` says those.
 
 from __future__ import annotations
 

@@ -846,3 +846,26 @@ async def test_send_runs_in_the_context_of_the_request() -> None:
         tg.start_soon(publish)
     assert server.body.count(b": ping") == 3
     assert set(seen) == {"mine"}
+
+
+async def test_receive_runs_in_the_context_of_the_request() -> None:
+    """The server is asked for the disconnect in the context of the request too, though the ticker has it begin."""
+    seen: list[str] = []
+
+    class Noting(Server):
+        async def wait_gone(self) -> Message:
+            seen.append(request_id.get())
+            return await super().wait_gone()
+
+    async def serve(server: Server, name: str) -> None:
+        request_id.set(name)
+        await server.serve(EventSourceResponse(wait))
+
+    servers = [Noting(), Noting()]
+    async with anyio.create_task_group() as tg:
+        for server, name in zip(servers, ("first", "second"), strict=True):
+            tg.start_soon(serve, server, name)
+        await anyio.sleep(1)
+        for server in servers:
+            server.gone.set()
+    assert sorted(seen) == ["first", "second"]
