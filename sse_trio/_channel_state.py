@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
@@ -124,8 +124,9 @@ class ChannelState:
         self.loop: Loop | None = None
         self.open_senders = 0
         self.open_receivers = 0
-        self.waiting_sends: list[WaitingSend] = []  # an empty deque is ten times as large
-        self.waiting_receives: list[Receiver] = []
+        # Nobody ever waits in most channels, and a list for it would be a part of each idle stream's memory.
+        self.waiting_sends: list[WaitingSend] = cast("list[WaitingSend]", ())
+        self.waiting_receives: list[Receiver] = []  # an empty deque is ten times as large
         # Called to an event and not yet running; moved into the buffer and not yet running.
         self.called_receivers = 0
         self.resuming_sends = 0
@@ -213,7 +214,7 @@ class ChannelState:
     async def wait_accepted(self, end: object, event: Held, size: int, key: Hashable) -> None:
         """Wait until the event is in the buffer. Cancellation: atomic."""
         waiting = WaitingSend(end, event, size, key, self.bound_loop().new_parking())
-        self.waiting_sends.append(waiting)
+        self.waiting_sends = [*self.waiting_sends, waiting]
         self.end_slice()
         try:
             await waiting.parking.park()

@@ -136,11 +136,20 @@ class EventSourceResponse(Response):
         )
         self.status_code = status_code
         self.background = background
-        if headers is None:
-            # Of nearly every stream: what init_headers() would make of HEADERS.
-            self.raw_headers: list[tuple[bytes, bytes]] = [*RAW_HEADERS]
-        else:
+        self._raw_headers: list[tuple[bytes, bytes]] | None = None
+        if headers is not None:
             self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers, as Starlette keeps them. Made when somebody asks: hardly anybody does, and streams live long."""
+        if self._raw_headers is None:
+            self._raw_headers = [*RAW_HEADERS]  # what init_headers() would make of HEADERS
+        return self._raw_headers
+
+    @raw_headers.setter
+    def raw_headers(self, raw_headers: list[tuple[bytes, bytes]]) -> None:
+        self._raw_headers = raw_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
@@ -168,7 +177,7 @@ class EventSourceResponse(Response):
         return {
             "type": f"{prefix}http.response.start",
             "status": self.status_code,
-            "headers": self.raw_headers,
+            "headers": [*RAW_HEADERS] if self._raw_headers is None else self._raw_headers,
         }
 
     async def _answer_head(self, scope: Scope, send: Send) -> None:
