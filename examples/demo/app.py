@@ -27,11 +27,21 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id
+from sse_trio import (
+    CloseReason,
+    EventSendChannel,
+    EventSourceResponse,
+    ServerBridge,
+    ServerSentEvent,
+    StreamGroup,
+    last_event_id,
+)
+from sse_trio.inspector import stream_inspector
 
 INTERVAL = 1.0  # seconds between two samples
 HISTORY = 900  # samples kept: a quarter of an hour
 RETRY = 2000  # ms that a page waits before it reconnects
+GROUP = StreamGroup(name="the demo")
 FAREWELL = ServerSentEvent("The server is shutting down.", event="farewell")
 PAGE_HEADERS = {
     "cache-control": "no-cache",
@@ -105,8 +115,20 @@ async def events(request: Request) -> EventSourceResponse:
     last = _parse(last_event_id(request))
     log.info("stream opened, Last-Event-ID: %s", last)
     return EventSourceResponse(
-        follow, request.state.recorder, last, retry=RETRY, farewell=FAREWELL, on_close=_log_close
+        follow,
+        request.state.recorder,
+        last,
+        retry=RETRY,
+        farewell=FAREWELL,
+        on_close=_log_close,
+        labels={"browser": _browser(request)},
+        group=GROUP,
     )
+
+
+def is_local(request: Request) -> bool:
+    """Who may look at the open streams, at /streams: whoever sits at this machine."""
+    return request.client is not None and request.client.host in {"127.0.0.1", "::1"}
 
 
 async def _log_close(reason: CloseReason) -> None:
@@ -123,6 +145,11 @@ def _events(taken: int, reading: dict[str, dict[str, object]]) -> list[ServerSen
         ServerSentEvent.json({"time": taken, **values}, event=name, id=str(taken) if name == last else None)
         for name, values in reading.items()
     ]
+
+
+def _browser(request: Request) -> str:
+    agent = request.headers.get("user-agent", "")
+    return next((name for name in ("Edg", "Firefox", "Chrome", "Safari", "curl") if name in agent), "other")
 
 
 def _parse(text: str | None) -> int | None:
@@ -161,5 +188,11 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
 
 
 STATIC = Path(__file__).parent / "static"
-routes = [Route("/events", events), Mount("/", with_page_headers(StaticFiles(directory=STATIC, html=True)))]
+VENDOR = StaticFiles(packages=[("sse_trio.inspector", "static/vendor")])  # uPlot
+routes = [
+    Route("/events", events),
+    Mount("/streams", stream_inspector(GROUP, authorize=is_local)),
+    Mount("/vendor", with_page_headers(VENDOR)),
+    Mount("/", with_page_headers(StaticFiles(directory=STATIC, html=True))),
+]
 app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))

@@ -1,11 +1,35 @@
-# Debian's Chromium, as the tests that need a real browser start it.
+# Debian's Chromium, as the tests that need a real browser start it, the servers of their pages, and what they look for.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
+import sse_trio
+
+ROOT = Path(__file__).parents[2]
+PACKAGE_AT = str(Path(sse_trio.__file__).parents[1])  # a server imports the package that the tests import
+ARTIFACTS = ROOT / "artifacts"
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+NARROW = {"width": 320, "height": 640}
+PATIENCE = 15_000  # ms that the page has for what a person would see within two seconds
+NOTICES = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")  # of a server that is gone
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
+# The elements whose text doesn't fit into them.
+CUT_OFF = """[...document.querySelectorAll("body *")]
+  .filter(element => !element.matches(".unseen, .u-wrap *, pre, option") && element.clientWidth)
+  .filter(element => element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline")
+  .map(element => element.outerHTML.slice(0, 80))"""
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = [
@@ -29,3 +53,104 @@ def open_browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield browser
         browser.close()
+
+
+class PageServer:
+    """A server process with its log, on a port that it keeps when it is started again."""
+
+    def __init__(self, *command: object, cwd: Path, log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self._command = [sys.executable, *(str(part).format(port=self.port) for part in command)]
+        self._cwd = cwd
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def start(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": PACKAGE_AT}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
+        self._wait_listening(deadline=time.monotonic() + 20)
+
+    def interrupt(self) -> float:
+        """Press Ctrl+C, and return how many seconds the process took to end."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=20)
+        return time.monotonic() - began
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_listening(self, deadline: float) -> None:
+        assert self._process is not None
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.05)  # no server tells another process when it listens
+            else:
+                return
+        pytest.fail(f"the server does not listen:\n{self.log}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def page_opener(browser):
+    """Open pages, each in a context of its own; at the end, see what they complained of and whom they asked."""
+    complaints: list[str] = []
+    with ExitStack() as stack:
+
+        def open_page(server, path="", *, viewport=DESKTOP, **options):
+            context = browser.new_context(viewport=viewport, **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda message: note_message(message, complaints))
+            page.on("request", lambda request: note_stranger(request.url, server.url, complaints))
+            page.goto(server.url + path)
+            return page
+
+        yield open_page
+    assert complaints == []
+
+
+def note_message(message, complaints):
+    if message.type in {"error", "warning"} and not any(notice in message.text for notice in NOTICES):
+        complaints.append(message.text)
+
+
+def note_stranger(url, origin, complaints):
+    if not url.startswith(origin):
+        complaints.append(f"the page asked for {url}")
+
+
+def wait_true(page, expression):
+    """Wait until this JavaScript is true. (Playwright's own waiting needs `eval`, which the page's policy forbids.)"""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"{expression} did not become true"
+        page.wait_for_timeout(50)
+
+
+def shoot(page, name):
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from ._browser import open_browser, page_opener
 from ._servers import SETUPS, Server, serve
 
 if TYPE_CHECKING:
@@ -72,3 +73,17 @@ def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
 def options(certificate: Path) -> list[str]:
     """What hypercorn is told of the certificate."""
     return [f"--keyfile={certificate / 'key.pem'}", f"--certfile={certificate / 'cert.pem'}"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for the module; each test opens contexts of its own in it."""
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page in a context of its own; at the end, see what it complained of and whom it asked."""
+    with page_opener(browser) as open_page:
+        yield open_page

@@ -8,13 +8,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-import sse_trio
-
-from ._browser import open_browser
+from ._browser import CUT_OFF, DESKTOP, GROUND, NARROW, PATIENCE, PHONE, PageServer, shoot, wait_true
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright_api.expect
@@ -33,14 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
-PACKAGE_AT = str(Path(sse_trio.__file__).parents[1])  # a server imports the package that the tests import
-ARTIFACTS = ROOT / "artifacts"
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
-NARROW = {"width": 320, "height": 640}
 SERVERS = ("hypercorn", "uvicorn")
-PATIENCE = 15_000  # ms that the page has for what a person would see within two seconds
-NOTICES = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")  # of a server that is gone
 
 # How many pixels of a plot have the colour that its key says, for each entry of the key.
 COUNT_PIXELS = """card => {
@@ -57,80 +42,15 @@ COUNT_PIXELS = """card => {
 
 A_NUMBER = re.compile(r"\d")
 LAST_EVENT_ID = "Number(document.getElementById('last-event-id').textContent)"
-GROUND = "getComputedStyle(document.body).backgroundColor"
-
-# The elements whose text doesn't fit into them.
-CUT_OFF = """[...document.querySelectorAll("body *")]
-  .filter(element => !element.matches(".unseen, .u-wrap *, pre, option") && element.clientWidth)
-  .filter(element => element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline")
-  .map(element => element.outerHTML.slice(0, 80))"""
-
 
 # --- servers --------------------------------------------------------------------------------------------------------
-
-
-class Server:
-    """A server process with its log, on a port that it keeps when it is started again."""
-
-    def __init__(self, *command: object, cwd: Path, log: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self._command = [sys.executable, *(str(part).format(port=self.port) for part in command)]
-        self._cwd = cwd
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": PACKAGE_AT}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
-        self._wait_listening(deadline=time.monotonic() + 20)
-
-    def interrupt(self) -> float:
-        """Press Ctrl+C, and return how many seconds the process took to end."""
-        assert self._process is not None
-        began = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=20)
-        return time.monotonic() - began
-
-    @property
-    def returncode(self) -> int | None:
-        assert self._process is not None
-        return self._process.returncode
-
-    def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-    def _wait_listening(self, deadline: float) -> None:
-        assert self._process is not None
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                time.sleep(0.05)  # no server tells another process when it listens
-            else:
-                return
-        pytest.fail(f"the server does not listen:\n{self.log}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(params=SERVERS)
 def demo(request, tmp_path):
     """The demo, on each server."""
     command = (ROOT / "examples/demo", "--server", request.param, "--port", "{port}")
-    server = Server(*command, cwd=tmp_path, log=tmp_path / "demo.log")
+    server = PageServer(*command, cwd=tmp_path, log=tmp_path / "demo.log")
     server.start()
     yield server
     server.kill()
@@ -147,64 +67,18 @@ RETRY_COMMANDS = {
 @pytest.fixture(params=SERVERS)
 def retry_app(request, tmp_path):
     """The app that ends two streams and then says 204, on each server."""
-    server = Server(*RETRY_COMMANDS[request.param], cwd=APPS, log=tmp_path / "retry_app.log")
+    server = PageServer(*RETRY_COMMANDS[request.param], cwd=APPS, log=tmp_path / "retry_app.log")
     server.start()
     yield server
     server.kill()
 
 
-# --- the browser ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One Chromium for the module; each test opens contexts of its own in it."""
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open a page in a context of its own; at the end, see what it complained of and whom it asked."""
-    complaints: list[str] = []
-    with ExitStack() as stack:
-
-        def open_page(server, *, viewport=DESKTOP, **options):
-            context = browser.new_context(viewport=viewport, **options)
-            stack.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(PATIENCE)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("console", lambda message: note_message(message, complaints))
-            page.on("request", lambda request: note_stranger(request.url, server.url, complaints))
-            page.goto(server.url)
-            return page
-
-        yield open_page
-    assert complaints == []
-
-
-def note_message(message, complaints):
-    if message.type in {"error", "warning"} and not any(notice in message.text for notice in NOTICES):
-        complaints.append(message.text)
-
-
-def note_stranger(url, origin, complaints):
-    if not url.startswith(origin):
-        complaints.append(f"the page asked for {url}")
+# --- the page -------------------------------------------------------------------------------------------------------
 
 
 def wait_state(page, state):
     """Wait until the page shows this as the state of its connection: what a reader sees, not an attribute."""
     expect(page.locator("#state")).to_contain_text(state, timeout=PATIENCE)
-
-
-def wait_true(page, expression):
-    """Wait until this JavaScript is true. (Playwright's own waiting needs `eval`, which the page's policy forbids.)"""
-    deadline = time.monotonic() + PATIENCE / 1000
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"{expression} did not become true"
-        page.wait_for_timeout(50)
 
 
 def wait_samples(page, samples):
@@ -218,11 +92,6 @@ def last_event_id(page) -> int:
 
 def is_id_after(line, last) -> bool:
     return line.startswith("id: ") and int(line.removeprefix("id: ")) > last
-
-
-def shoot(page, name):
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 # --- the demo -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+# What the inspector shows, read once a second for all who look on.
+#
+# Rule 1: there is no task for it. The first who asks in a second reads; the others wait for that and get the same.
+# Rule 2: reading leaves others their turn after so many streams: five thousand take thirty milliseconds.
+# Rule 3: what is remembered is bounded: some minutes of figures for the plots, some streams that have ended.
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from anyio import Event, current_time
+from anyio.lowlevel import checkpoint
+
+from .._feed import FeedStatistics
+from .._group import GroupRun, StreamGroup, StreamGroupStatistics
+from .._hub import Hub, HubStatistics
+from .._statistics import StreamStatistics
+
+__all__ = ("INTERVAL", "LABELS", "ClosedStream", "Figures", "Sample", "Sampler")
+
+LABELS: Mapping[str, str] = MappingProxyType({"sse_trio": "inspector"})
+"""Of the inspector's own streams."""
+INTERVAL = 1.0
+"""Seconds."""
+HISTORY = 600
+"""Samples that are kept for the plots."""
+CLOSED = 50
+"""Streams that have ended, of which is remembered how."""
+READ_AT_ONCE = 250
+"""Streams: a millisecond and a half."""
+
+
+class Figures(NamedTuple):
+    """A point of each plot; the rates are since the sample before, None where that was too long ago."""
+
+    at: float
+    """Seconds since the epoch."""
+    open_streams: int
+    events: float | None
+    """Events written a second."""
+    bytes: float | None
+    """Bytes written a second."""
+
+
+class ClosedStream(NamedTuple):
+    """A stream that has ended."""
+
+    place: int
+    """Counted up: who has seen up to one has seen all before it."""
+    at: float
+    """Seconds since the epoch."""
+    stream: StreamStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """All that was read in one second."""
+
+    second: int
+    now: float
+    """Of the loop's clock, as the streams' ages."""
+    figures: Figures
+    group: StreamGroupStatistics
+    streams: list[StreamStatistics]
+    hub: HubStatistics | None
+    feeds: list[FeedStatistics]
+
+
+class Sampler:
+    """Reads a group, and a hub. An observer of the group."""
+
+    def __init__(self, group: StreamGroup) -> None:
+        self.history: deque[Figures] = deque(maxlen=HISTORY)
+        self.closed: deque[ClosedStream] = deque(maxlen=CLOSED)
+        self._group = group
+        self._closed_count = 0
+        self._run: GroupRun | None = None
+        self._latest: Sample | None = None
+        self._reading: Event | None = None
+        group.add_observer(self)
+
+    def stream_closed(self, stream: StreamStatistics, /) -> None:
+        """Remember a stream that has ended, unless it was of a page that looks on."""
+        if stream.labels == LABELS:
+            return
+        self._closed_count += 1
+        self.closed.append(ClosedStream(self._closed_count, time.time(), stream))
+
+    async def read(self, hub: Hub | None) -> Sample:
+        """Return the sample of this second. Cancellation: another one who waits reads it then."""
+        self._forget_earlier_loop()
+        while (latest := self._latest) is None or latest.second < _this_second():
+            if self._reading is not None:
+                await self._reading.wait()
+                continue
+            self._reading = Event()
+            try:
+                self._latest = await self._read(latest, hub)
+                self.history.append(self._latest.figures)
+            finally:
+                self._reading.set()
+                self._reading = None
+        return latest
+
+    def _forget_earlier_loop(self) -> None:
+        run = self._group.bound_run()
+        if run is not self._run:
+            self._run, self._latest, self._reading = run, None, None
+
+    async def _read(self, before: Sample | None, hub: Hub | None) -> Sample:
+        second, now = _this_second(), current_time()
+        group = self._group.statistics()
+        return Sample(
+            second=second,
+            now=now,
+            group=group,
+            figures=_figures(group, now, before),
+            hub=None if hub is None else hub.statistics(),
+            feeds=[] if hub is None else hub.feeds(),
+            streams=await self._read_streams(),
+        )
+
+    async def _read_streams(self) -> list[StreamStatistics]:
+        run = self._group.bound_run()
+        members = [*run.streams]
+        statistics: list[StreamStatistics] = []
+        for begin in range(0, len(members), READ_AT_ONCE):
+            now = current_time()
+            statistics += [member.statistics(now) for member in members[begin : begin + READ_AT_ONCE]]
+            await checkpoint()
+        return statistics
+
+
+def _this_second() -> int:
+    return math.floor(current_time() / INTERVAL)
+
+
+def _figures(group: StreamGroupStatistics, now: float, before: Sample | None) -> Figures:
+    if before is None or now - before.now > 2.5 * INTERVAL:
+        return Figures(time.time(), group.open_streams, None, None)
+    seconds = max(now - before.now, INTERVAL / 10)
+    return Figures(
+        time.time(),
+        group.open_streams,
+        (group.written_events - before.group.written_events) / seconds,
+        (group.written_bytes - before.group.written_bytes) / seconds,
+    )

@@ -1,0 +1,202 @@
+# What one who looks on is sent: the figures, the rows at the top of each table, and then what changes in them.
+#
+# Rule 1: a table is so many rows, chosen and ordered here, whatever there is. The page sorts nothing.
+# Rule 2: a row is sent whole once. After that come the fields that have changed, and the order when that has.
+# Rule 3: what makes a value change with time alone is left to the page: a row says when its stream was opened, by the
+#         loop's clock, and not how old it is.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from heapq import nlargest, nsmallest
+from typing import Any, Final, TypeAlias
+
+from .._event import ServerSentEvent
+from .._feed import FeedStatistics
+from .._hub import HubStatistics
+from .._statistics import STALL_SECONDS, StreamStatistics
+from ._sampler import ClosedStream, Figures, Sample
+
+__all__ = ("MAX_ROWS", "SORTS", "Selection", "Table", "View", "history_event")
+
+MAX_ROWS = 200
+FEED_ROWS = 25
+
+Row: TypeAlias = dict[str, object]
+
+SORTS: Final[Mapping[str, Callable[[StreamStatistics], Any]]] = {
+    "trouble": lambda stream: (_stalled_for(stream) or 0, stream.lag or 0, stream.buffered_bytes, stream.dropped),
+    "age": lambda stream: stream.age,
+    "path": lambda stream: stream.path,
+    "events": lambda stream: stream.written_events,
+    "bytes": lambda stream: stream.written_bytes,
+    "buffered": lambda stream: stream.buffered_bytes,
+    "lag": lambda stream: -1 if stream.lag is None else stream.lag,
+    "dropped": lambda stream: stream.dropped,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which streams, in which order, and how many of them."""
+
+    sort: str = "trouble"
+    ascending: bool = False
+    rows: int = 50
+    text: str = ""
+    """What has to occur in the path, a topic or a ``label=value``; case doesn't matter."""
+
+    def choose(self, streams: Iterable[StreamStatistics]) -> tuple[int, list[StreamStatistics]]:
+        """Return how many streams match, and those at the top. The older one comes first where all else is equal."""
+        text = self.text.casefold()
+        matching = [stream for stream in streams if not text or text in _searchable(stream)]
+        key, sign = SORTS[self.sort], 1 if self.ascending else -1
+        choose = nsmallest if self.ascending else nlargest
+        return len(matching), choose(self.rows, matching, key=lambda stream: (key(stream), sign * stream.number))
+
+
+class Table:
+    """The rows that the page has of one table."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self._order: list[str] | None = None
+
+    def changes(self, rows: dict[str, Row]) -> dict[str, object]:
+        """Return what the page has to be told so that it has these rows, in this order; nothing if it has."""
+        changes: dict[str, object] = {}
+        changed = {key: fields for key, row in rows.items() if (fields := _changed(self._rows.get(key), row))}
+        order = [*rows]
+        if changed:
+            changes["rows"] = changed
+        if order != self._order:
+            changes["order"] = order
+        self._rows, self._order = rows, order
+        return changes
+
+
+class View:
+    """What one page is sent, sample after sample."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._streams = Table()
+        self._feeds = Table()
+        self._matching: int | None = None
+        self._closed_seen = 0
+
+    def events(self, sample: Sample, closed: Iterable[ClosedStream]) -> Iterator[ServerSentEvent]:
+        """Yield what is new."""
+        yield ServerSentEvent.json(_totals(sample), event="totals")
+        matching, chosen = self._selection.choose(sample.streams)
+        changes = self._streams.changes({str(stream.number): _stream_row(stream, sample.now) for stream in chosen})
+        if matching != self._matching:
+            changes["matching"] = self._matching = matching
+        if changes:
+            yield ServerSentEvent.json(changes, event="streams")
+        if sample.hub is not None:
+            feeds = nlargest(FEED_ROWS, sample.feeds, key=lambda feed: (feed.subscribers, feed.events))
+            changes = self._feeds.changes({" ".join(feed.topics): _feed_row(feed) for feed in feeds})
+            if changes:
+                yield ServerSentEvent.json(changes, event="feeds")
+        unseen = [each for each in closed if each.place > self._closed_seen]
+        if unseen:
+            self._closed_seen = unseen[-1].place
+            yield ServerSentEvent.json([_closed_row(each) for each in unseen], event="closed")
+
+
+def history_event(history: Iterable[Figures]) -> ServerSentEvent:
+    """Return the plots' points so far, as columns."""
+    columns = [*zip(*history, strict=True)] or [()] * len(Figures._fields)
+    return ServerSentEvent.json([[_rounded(value) for value in column] for column in columns], event="history")
+
+
+def _rounded(value: float | None) -> float | None:
+    return value if value is None or isinstance(value, int) else round(value, 3)
+
+
+def _changed(before: Row | None, row: Row) -> Row:
+    return row if before is None else {name: value for name, value in row.items() if before[name] != value}
+
+
+def _searchable(stream: StreamStatistics) -> str:
+    labels = [f"{name}={value}" for name, value in stream.labels.items()]
+    return "\n".join([stream.path, *stream.topics, *labels]).casefold()
+
+
+def _stalled_for(stream: StreamStatistics) -> int | None:
+    seconds = stream.writing_for
+    return None if seconds is None or seconds < STALL_SECONDS else int(seconds)
+
+
+def _stream_row(stream: StreamStatistics, now: float) -> Row:
+    return {
+        "path": stream.path,
+        "labels": {str(name): str(value) for name, value in stream.labels.items()},
+        "topics": stream.topics,
+        "opened": round(now - stream.age, 1),
+        "events": stream.written_events,
+        "bytes": stream.written_bytes,
+        "bufferedEvents": stream.buffered_events,
+        "bufferedBytes": stream.buffered_bytes,
+        "lag": stream.lag,
+        "dropped": stream.dropped,
+        "stalled": _stalled_for(stream),
+        "reason": None if stream.close_reason is None else stream.close_reason.value,
+    }
+
+
+def _feed_row(feed: FeedStatistics) -> Row:
+    return {
+        "topics": feed.topics,
+        "subscribers": feed.subscribers,
+        "events": feed.events,
+        "ringEvents": feed.ring_events,
+        "ringBytes": feed.ring_bytes,
+        "lag": feed.lag,
+    }
+
+
+def _closed_row(closed: ClosedStream) -> Row:
+    stream = closed.stream
+    return {
+        "number": stream.number,
+        "at": round(closed.at, 1),
+        "path": stream.path,
+        "labels": {str(name): str(value) for name, value in stream.labels.items()},
+        "reason": None if stream.close_reason is None else stream.close_reason.value,
+        "age": round(stream.age, 1),
+        "events": stream.written_events,
+        "bytes": stream.written_bytes,
+    }
+
+
+def _totals(sample: Sample) -> Row:
+    group = sample.group
+    return {
+        "now": round(sample.now, 3),
+        "figures": [_rounded(value) for value in sample.figures],
+        "opened": group.opened,
+        "closed": {reason.value: count for reason, count in group.closed.items()},
+        "events": group.written_events,
+        "bytes": group.written_bytes,
+        "dropped": group.dropped,
+        "stalls": group.stalls,
+        "stalled": group.stalled,
+        "shutdown": group.shutdown_requested,
+        "hub": None if sample.hub is None else _hub_figures(sample.hub),
+    }
+
+
+def _hub_figures(hub: HubStatistics) -> Row:
+    return {
+        "subscribers": hub.subscribers,
+        "feeds": hub.feeds,
+        "published": hub.published,
+        "delivered": hub.delivered,
+        "lag": hub.lag,
+        "dropped": hub.dropped,
+        "resumes": hub.resumes,
+        "gaps": hub.gaps,
+    }

@@ -1,0 +1,525 @@
+"""The inspector: who may, what is sent, how much of it, and the kick. Its page is tested in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount
+
+from sse_trio import CloseReason, EventSourceResponse, StreamGroup, StreamStatistics, open_hub
+from sse_trio.inspector import stream_inspector
+from sse_trio.inspector._sampler import HISTORY, Sampler
+from sse_trio.inspector._view import MAX_ROWS, SORTS, Selection, Table
+from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
+
+pytestmark = pytest.mark.anyio
+
+STREAM = StreamStatistics(
+    number=1,
+    path="/",
+    labels={},
+    topics=(),
+    age=1.0,
+    first_event_after=None,
+    written_events=0,
+    written_bytes=0,
+    buffered_events=0,
+    buffered_bytes=0,
+    lag=None,
+    dropped=0,
+    writing_for=None,
+    stalls=0,
+    close_reason=None,
+)
+
+
+def allow(request):
+    return True
+
+
+@pytest.fixture
+def group():
+    return StreamGroup(name="app")
+
+
+def client_of(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://testserver")
+
+
+async def wait_forever(send_channel):
+    await send_channel.send("one")
+    await anyio.sleep_forever()
+
+
+@asynccontextmanager
+async def open_streams(group, count, **labels):
+    """Open so many streams of the group, each with its number as a label."""
+    async with anyio.create_task_group() as task_group:
+
+        async def receive():
+            await anyio.sleep_forever()
+
+        async def send(message):
+            pass
+
+        for i in range(count):
+            response = EventSourceResponse(wait_forever, group=group, ping=None, labels={"n": str(i), **labels})
+            scope = {"type": "http", "method": "GET", "path": f"/{i}", "headers": []}
+            task_group.start_soon(response, scope, receive, send)
+        await wait_all_tasks_blocked()
+        yield
+        task_group.cancel_scope.cancel()
+
+
+async def count_turns(async_fn, *args):
+    """Run a function, and return how many turns another task has had meanwhile."""
+    turns = 0
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(take_turns)
+        await async_fn(*args)
+        task_group.cancel_scope.cancel()
+    return turns
+
+
+async def receive_until(stream, name):
+    """Receive events up to the first of this name, and return its data."""
+    while (event := await stream.receive()).event != name:
+        pass
+    return json.loads(event.data)
+
+
+# --- who may
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/vendor/uplot/uPlot.iife.min.js", "/stream", "/nothing"])
+async def test_refuses_everyone_until_it_is_told_who_may(group, path):
+    """Without `authorize` nothing is served to anybody, and the answer says what is missing."""
+    async with client_of(stream_inspector(group)) as client:
+        answer = await client.get(path)
+        assert answer.status_code == 403
+        assert "authorize=" in answer.text
+        assert (await client.post("/kick/1")).status_code == 403
+    assert group.statistics().opened == 0
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_authorize_is_asked_about_each_request(group):
+    """Every request is asked about, the page's files included, and only `True` lets one through."""
+    asked = []
+    answer = True
+
+    async def authorize(request):
+        asked.append((request.method, request.url.path))
+        await anyio.lowlevel.checkpoint()
+        return answer
+
+    async with client_of(stream_inspector(group, authorize=authorize)) as client:
+        assert (await client.get("/")).status_code == 200
+        assert (await client.get("/page.css")).status_code == 200
+        for other in (False, None, 1, "yes"):
+            answer = other
+            refused = await client.get("/")
+            assert (refused.status_code, refused.text) == (403, "Forbidden")
+        assert (await client.post("/kick/1")).status_code == 403
+    assert asked == [("GET", "/"), ("GET", "/page.css"), *[("GET", "/")] * 4, ("POST", "/kick/1")]
+
+
+async def test_authorize_may_answer_by_itself(group):
+    """An HTTPException of `authorize` is the answer: to ask for a password, say."""
+
+    def authorize(request):
+        raise HTTPException(401, headers={"www-authenticate": "Basic"})
+
+    async with client_of(stream_inspector(group, authorize=authorize)) as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Basic")
+
+
+async def test_authorize_that_is_none():
+    """What can't be called is refused where the inspector is made."""
+    with pytest.raises(TypeError, match="authorize must be a function"):
+        stream_inspector(StreamGroup(), authorize="admin")
+
+
+async def test_websockets_are_closed(group):
+    """There is nothing for a WebSocket here."""
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = {"type": "websocket", "path": "/stream", "headers": [], "query_string": b"", "extensions": {}}
+    await stream_inspector(group, authorize=allow)(scope, None, send)
+    assert sent == ["websocket.close"]
+
+
+# --- the page
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_the_page_runs_nothing_but_its_files(group):
+    """Every file of the page carries the policy; nothing in it is inline or from elsewhere."""
+    app = Starlette(routes=[Mount("/admin/streams", stream_inspector(group, authorize=allow))])
+    async with client_of(app) as client:
+        page = await client.get("/admin/streams", follow_redirects=True)
+        assert page.url.path == "/admin/streams/"
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert page.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "style=" not in page.text
+        assert "http" not in page.text.replace("http-equiv", "")
+        for name in ("page.js", "plot.js", "table.js", "format.js", "theme.js", "page.css", "favicon.svg"):
+            file = await client.get(f"/admin/streams/{name}")
+            assert (file.status_code, file.headers["content-security-policy"]) == (200, policy)
+        assert "Leon Sorokin" in (await client.get("/admin/streams/vendor/uplot/LICENSE")).text
+
+
+# --- its stream
+
+
+async def test_the_stream_says_what_is_open(group):
+    """A page is sent the figures and the streams, itself among them, with what is known of each."""
+    async with open_streams(group, 2), open_hub(name="prices") as hub:
+        app = stream_inspector(group, hub, authorize=allow)
+        async with (
+            open_test_stream(EventSourceResponse(hub.subscribe("a"), group=group), "/prices"),
+            open_test_stream(app, "/stream?sort=path&order=ascending") as page,
+        ):
+            hello = await receive_until(page, "hello")
+            assert (hello["group"], hello["hub"]) == ("app", "prices")
+            history = await receive_until(page, "history")
+            assert [len(column) for column in history] == [1, 1, 1, 1]
+            totals = await receive_until(page, "totals")
+            assert totals["figures"][1:] == [4, None, None]
+            assert totals["hub"]["subscribers"] == 1
+            table = await receive_until(page, "streams")
+            zero, one, prices, stream = [table["rows"][number] for number in table["order"]]
+            assert table["matching"] == 4
+            assert (zero["path"], zero["labels"], one["labels"]) == ("/0", {"n": "0"}, {"n": "1"})
+            assert (prices["path"], prices["topics"], prices["lag"]) == ("/prices", ["a"], 0)
+            assert (stream["path"], stream["labels"]) == ("/stream", {"sse_trio": "inspector"})
+            feeds = await receive_until(page, "feeds")
+            assert (feeds["order"], feeds["rows"]["a"]["subscribers"]) == (["a"], 1)
+            for _ in range(3):
+                await receive_until(page, "totals")
+            assert page.body.count(b"event: feeds") == 1
+
+
+async def test_what_changes_is_sent(group):
+    """After the first time a row is sent what has changed in it, and nothing when nothing has."""
+    send = None
+
+    async def produce(send_channel):
+        nonlocal send
+        send = send_channel.send
+        await anyio.sleep_forever()
+
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(EventSourceResponse(produce, group=group, ping=None)) as stream:
+        async with open_test_stream(app, "/stream?text=inspector-is-no-match-for-this") as page:
+            await receive_until(page, "streams")
+            for _ in range(2):
+                await receive_until(page, "totals")
+            assert page.body.count(b"event: streams") == 1
+        await anyio.sleep(2)  # what was read for another is not read again in the same second
+        async with open_test_stream(app, "/stream?sort=age") as page:
+            first = await receive_until(page, "streams")
+            assert first["order"][0] == "1"
+            await send("one")
+            await stream.receive()
+            second = await receive_until(page, "streams")
+            assert second["rows"]["1"] == {"events": 1, "bytes": len(stream.body)}
+            assert "order" not in second
+            assert "matching" not in second
+            assert (await receive_until(page, "totals"))["figures"][2] >= 0
+            await group.close(lambda labels: not labels)
+            await stream.wait_closed()
+            while "matching" not in (third := await receive_until(page, "streams")):
+                pass
+            assert (third["matching"], "1" in third["order"]) == (1, False)
+            [ended] = await receive_until(page, "closed")
+            assert (ended["number"], ended["reason"], ended["events"]) == (1, "kicked", 1)
+
+
+async def test_rates(group):
+    """The rates are what was written since the sample before."""
+
+    async def ten_a_second(send_channel):
+        while True:
+            await send_channel.send("x")
+            await anyio.sleep(0.1)
+
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(EventSourceResponse(ten_a_second, group=group)):
+        async with open_test_stream(app, "/stream") as page:
+            for _ in range(5):
+                totals = await receive_until(page, "totals")
+            _, _, events, written = totals["figures"]
+            assert events == pytest.approx(10 + 2, abs=2)  # and the page's own
+            assert written > events * len("data: x\n\n")
+        await anyio.sleep(10)  # in which nobody looked on
+        async with open_test_stream(app, "/stream") as page:
+            history = await receive_until(page, "history")
+            assert history[2][-1] is None
+
+
+async def test_nothing_is_read_while_nobody_looks_on(group):
+    """An inspector that is mounted and not looked at asks the group for nothing; nor does one whose page has gone."""
+    asked = []
+
+    class Asked(Sampler):
+        async def _read(self, *args):
+            asked.append(anyio.current_time())
+            return await super()._read(*args)
+
+    app = stream_inspector(group, authorize=allow)
+    inspector = app.routes[0].app._app.routes[0].endpoint.__self__
+    inspector._sampler = Asked(group)
+    async with open_streams(group, 1):
+        await anyio.sleep(10)
+        assert asked == []
+        async with open_test_stream(app, "/stream") as one, open_test_stream(app, "/stream") as two:
+            for _ in range(3):
+                await receive_until(one, "totals")
+                await receive_until(two, "totals")
+        seconds = [int(at) for at in asked]
+        assert len(seconds) >= 3
+        assert len(set(seconds)) == len(seconds), "two who look on share what is read"
+        await anyio.sleep(10)
+        assert len(asked) == len(seconds)
+
+
+async def test_one_who_waits_reads_when_the_reader_goes(group):
+    """If a page goes while it reads for others, one of them reads."""
+    sampler = Sampler(group)
+    samples = []
+    scope = anyio.CancelScope()
+
+    async def read():
+        samples.append(await sampler.read(None))
+
+    async def read_and_go():
+        with scope:
+            await sampler.read(None)
+
+    async with open_streams(group, 600), anyio.create_task_group() as task_group:
+        task_group.start_soon(read_and_go)
+        while sampler._reading is None:
+            await anyio.lowlevel.checkpoint()
+        task_group.start_soon(read)
+        task_group.start_soon(read)
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        assert scope.cancelled_caught
+        assert [len(sample.streams) for sample in samples] == [600, 600]
+        assert samples[0] is samples[1]
+        task_group.cancel_scope.cancel()
+
+
+async def test_a_hub_that_is_found_by_the_request(group):
+    """A hub that is opened in the lifespan is found in the request's state."""
+    async with open_hub(name="late") as hub:
+        app = stream_inspector(group, lambda request: hub, authorize=allow)
+        async with open_test_stream(app, "/stream") as page:
+            assert (await receive_until(page, "hello"))["hub"] == "late"
+
+
+async def test_it_ends_with_the_other_streams(group):
+    """A shutdown ends the page's stream, too; it has a lifetime, after which who may no longer is refused."""
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(app, "/stream") as page:
+        await receive_until(page, "streams")
+        group.request_shutdown()
+        await page.wait_closed()
+        assert page.close_reason is CloseReason.SHUTDOWN
+
+
+@pytest.mark.timeout(60)
+async def test_who_may_no_longer_is_shut_out_in_time(group):
+    """A page's stream ends by itself within a quarter of an hour."""
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(app, "/stream") as page:
+        await anyio.sleep(901)
+        await page.wait_closed()
+        assert page.close_reason is CloseReason.LIFETIME
+
+
+@pytest.mark.parametrize("query", ["sort=fame", "rows=0", "rows=201", "rows=-1", "rows=x", "rows=" + "9" * 5000])
+async def test_a_choice_that_makes_no_sense(group, query):
+    """A selection that nobody can have made with the page is a 400."""
+    async with client_of(stream_inspector(group, authorize=allow)) as client:
+        answer = await client.get(f"/stream?{query}")
+    assert answer.status_code == 400
+    assert "must be" in answer.text
+
+
+# --- thousands of streams
+
+
+async def test_five_thousand_streams(group):
+    """With 5,000 streams a page is sent its rows and no more, and reading them leaves other tasks their turn."""
+    async with open_streams(group, 5000):
+        turns = await count_turns(Sampler(group).read, None)
+        assert turns > 10
+        app = stream_inspector(group, authorize=allow)
+        async with open_test_stream(app, "/stream?rows=50&sort=age") as page:
+            table = await receive_until(page, "streams")
+            assert (table["matching"], len(table["rows"]), len(table["order"])) == (5001, 50, 50)
+            first = len(page.body)
+            assert first < 30_000
+            for _ in range(5):
+                await receive_until(page, "totals")
+            assert len(page.body) - first < 5 * 1000
+
+
+async def test_what_is_remembered_is_bounded(group):
+    """However long somebody looks on, the history and the streams that have ended are so many."""
+    sampler = Sampler(group)
+    for _ in range(HISTORY + 100):
+        await sampler.read(None)
+        await anyio.sleep(1)
+    assert len(sampler.history) == HISTORY
+    for _ in range(1000):
+        sampler.stream_closed(STREAM)
+    assert len(sampler.closed) == 50
+    assert sampler.closed[-1].place == 1000
+
+
+# --- choosing
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("", [3, 2, 1]), ("PRICES/", [1]), ("user=7", [2]), ("/jobs", [3]), ("nobody", [])]
+)
+def test_filter(text, numbers):
+    """What is looked for may be in a path, a topic, or a label with its value, in any case."""
+    streams = [
+        replace(STREAM, topics=("prices/*",)),
+        replace(STREAM, number=2, labels={"user": "7"}),
+        replace(STREAM, number=3, path="/jobs/1", dropped=1),
+    ]
+    matching, chosen = Selection(text=text, sort="path").choose(streams)
+    assert matching == len(numbers)
+    assert sorted(stream.number for stream in chosen) == sorted(numbers)
+
+
+def test_trouble_comes_first():
+    """A stalled client comes before one that lags, that before one with a full buffer, and calm ones come by age."""
+    streams = [
+        STREAM,
+        replace(STREAM, number=2, buffered_bytes=10_000),
+        replace(STREAM, number=3, lag=5),
+        replace(STREAM, number=4, writing_for=2.0),
+        replace(STREAM, number=5, writing_for=0.5),
+    ]
+    _, chosen = Selection().choose(streams)
+    assert [stream.number for stream in chosen] == [4, 3, 2, 1, 5]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_order_can_be_turned_round(sort):
+    """What comes last descending comes first ascending, and the older one comes first in both where all is equal."""
+    low = replace(STREAM, number=2)
+    high = replace(
+        STREAM,
+        number=3,
+        path="/z",
+        age=9.0,
+        written_events=1,
+        written_bytes=1,
+        buffered_bytes=1,
+        lag=0,
+        dropped=1,
+        writing_for=3.0,
+    )
+    streams = [low, high, replace(STREAM, number=1)]
+    _, descending = Selection(sort=sort).choose(streams)
+    _, ascending = Selection(sort=sort, ascending=True).choose(streams)
+    assert [stream.number for stream in descending] == [3, 1, 2]
+    assert [stream.number for stream in ascending] == [1, 2, 3]
+    assert len(Selection(sort=sort, rows=1).choose(streams)[1]) == 1
+
+
+def test_a_table_says_what_has_changed():
+    """Rows that are new are whole, others are their changed fields, and the order comes when it has changed."""
+    table = Table()
+    one, two = {"a": 1, "b": 2}, {"a": 3, "b": 4}
+    assert table.changes({"1": one, "2": two}) == {"rows": {"1": one, "2": two}, "order": ["1", "2"]}
+    assert table.changes({"1": dict(one), "2": dict(two)}) == {}
+    assert table.changes({"1": {"a": 1, "b": 5}, "2": two}) == {"rows": {"1": {"b": 5}}}
+    assert table.changes({"2": two, "1": {"a": 1, "b": 5}}) == {"order": ["2", "1"]}
+    assert table.changes({"1": {"a": 1, "b": 5}}) == {"order": ["1"]}
+    assert table.changes({"1": {"a": 1, "b": 5}, "2": two}) == {"rows": {"2": two}, "order": ["1", "2"]}
+    assert Table().changes({}) == {"order": []}
+    assert MAX_ROWS == 200
+
+
+# --- the kick
+
+
+async def test_kick(group):
+    """A POST with the page's secret ends the stream of that number."""
+    app = stream_inspector(group, authorize=allow)
+    async with (
+        open_test_stream(EventSourceResponse(wait_forever, group=group)) as stream,
+        open_test_stream(app, "/stream") as page,
+        client_of(app) as client,
+    ):
+        headers = {"x-inspector-token": (await receive_until(page, "hello"))["token"]}
+        assert (await client.post("/kick/1", headers=headers)).status_code == 204
+        await stream.wait_closed()
+        assert stream.close_reason is CloseReason.KICKED
+        gone = await client.post("/kick/1", headers=headers)
+        assert (gone.status_code, gone.text) == (404, "no such stream is open")
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-inspector-token": "guessed"}, {"x-inspector-token": "\N{SNOWMAN}"}])
+async def test_a_kick_from_elsewhere(group, headers):
+    """Without the secret, which only who may read the stream knows, nobody is kicked."""
+    app = stream_inspector(group, authorize=allow)
+    headers = {name: value.encode() for name, value in headers.items()}
+    async with open_test_stream(EventSourceResponse(wait_forever, group=group)) as stream, client_of(app) as client:
+        assert (await client.post("/kick/1", headers=headers)).status_code == 403
+        await anyio.sleep(1)
+        assert not stream.is_closed
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+async def test_a_kick_that_another_site_has_the_browser_send(group, site):
+    """Even with the secret a browser's request is let through only if it says that it comes from this origin."""
+    app = stream_inspector(group, authorize=allow)
+    async with (
+        open_test_stream(EventSourceResponse(wait_forever, group=group)) as stream,
+        open_test_stream(app, "/stream") as page,
+        client_of(app) as client,
+    ):
+        token = (await receive_until(page, "hello"))["token"]
+        answer = await client.post("/kick/1", headers={"x-inspector-token": token, "sec-fetch-site": site})
+        assert answer.status_code == 403
+        assert not stream.is_closed
+
+
+async def test_each_inspector_has_a_secret_of_its_own(group):
+    """What one says is no use at another."""
+    tokens = set()
+    for _ in range(2):
+        async with open_test_stream(stream_inspector(group, authorize=allow), "/stream") as page:
+            tokens.add((await receive_until(page, "hello"))["token"])
+    assert len(tokens) == 2
