@@ -8,7 +8,6 @@
 # Rule 1: it reads the snapshots that everybody can read. While nobody looks on, nothing is read and nothing runs.
 # Rule 2: it works with thousands of streams: no table is ever sent whole, and reading them leaves others their turn.
 
-from ._app import Authorize as Authorize
 from ._app import stream_inspector as stream_inspector
 
-__all__ = ("Authorize", "stream_inspector")
+__all__ = ("stream_inspector",)
