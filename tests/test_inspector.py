@@ -421,13 +421,16 @@ def test_filter(text, numbers):
 
 
 def test_trouble_comes_first():
-    """A stalled client comes before one that lags, that before one with a full buffer, and calm ones come by age."""
+    """A stalled client comes before one that lags, that before one with a full buffer, and calm ones come by age.
+
+    A few events are no trouble: they wait for the next write.
+    """
     streams = [
         STREAM,
-        replace(STREAM, number=2, buffered_bytes=10_000),
-        replace(STREAM, number=3, lag=5),
+        replace(STREAM, number=2, buffered_events=100),
+        replace(STREAM, number=3, lag=50),
         replace(STREAM, number=4, writing_for=2.0),
-        replace(STREAM, number=5, writing_for=0.5),
+        replace(STREAM, number=5, writing_for=0.5, lag=5, buffered_events=5),
     ]
     _, chosen = Selection().choose(streams)
     assert [stream.number for stream in chosen] == [4, 3, 2, 1, 5]

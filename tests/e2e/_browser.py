@@ -118,13 +118,13 @@ def page_opener(browser):
     complaints: list[str] = []
     with ExitStack() as stack:
 
-        def open_page(server, path="", *, viewport=DESKTOP, **options):
+        def open_page(server, path="", *, viewport=DESKTOP, expected=(), **options):
             context = browser.new_context(viewport=viewport, **options)
             stack.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(PATIENCE)
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("console", lambda message: note_message(message, complaints))
+            page.on("console", lambda message: note_message(message, complaints, expected))
             page.on("request", lambda request: note_stranger(request.url, server.url, complaints))
             page.goto(server.url + path)
             return page
@@ -133,8 +133,8 @@ def page_opener(browser):
     assert complaints == []
 
 
-def note_message(message, complaints):
-    if message.type in {"error", "warning"} and not any(notice in message.text for notice in NOTICES):
+def note_message(message, complaints, expected):
+    if message.type in {"error", "warning"} and not any(notice in message.text for notice in (*NOTICES, *expected)):
         complaints.append(message.text)
 
 
@@ -151,6 +151,6 @@ def wait_true(page, expression):
         page.wait_for_timeout(50)
 
 
-def shoot(page, name):
+def shoot(page, name, **options):
     ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
+    page.screenshot(path=ARTIFACTS / f"{name}.png", **options)

@@ -58,7 +58,7 @@ export class Plot {
     this.plot.style.color = "";
     return {
       ...this.#size(style),
-      padding: [8, 14, 0, 0],
+      padding: [8, 28, 0, 0], // room for half a label of time
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false, x: false }, sync: { key: "time" }, points: { size: 7 } },
       scales: { x: { range: () => this.#range() }, y: { range: (_, low, high) => [0, Math.max(this.least, (high ?? 0) * 1.15)] } },

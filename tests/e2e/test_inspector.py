@@ -1,0 +1,275 @@
+# The inspector in a real browser, on real servers: what it shows, that it can kick, and that a crowd is no trouble.
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import pytest
+
+from ._browser import CUT_OFF, DESKTOP, GROUND, NARROW, PATIENCE, PHONE, PageServer, shoot, wait_true
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright_api.expect
+
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(120)]
+
+APPS = Path(__file__).parent / "apps"
+DEMO = Path(__file__).parents[2] / "examples" / "demo"
+ADMIN = {"authorization": "Bearer admin"}
+COMMANDS = {
+    "hypercorn": ("-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:{port}", "inspector_app:app"),
+    "uvicorn": ("-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "inspector_app:app"),
+}
+OPEN_STREAMS = "Number(document.querySelector('#plot-open .headline').textContent.replaceAll(',', ''))"
+
+# How many pixels of a plot have the colour of its line.
+COUNT_PIXELS = """([id, colour]) => {
+  const canvas = document.querySelector(`#${id} canvas`);
+  const probe = document.body.appendChild(document.createElement("p"));
+  probe.style.color = `var(--${colour})`;
+  const [red, green, blue] = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+  probe.remove();
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4)
+    if (Math.abs(data[i] - red) + Math.abs(data[i + 1] - green) + Math.abs(data[i + 2] - blue) < 24) count += 1;
+  return count;
+}"""
+
+
+@pytest.fixture(params=COMMANDS)
+def app(request, tmp_path):
+    """The application, on each server."""
+    server = PageServer(*COMMANDS[request.param], cwd=APPS, log=tmp_path / "app.log")
+    server.start()
+    yield server
+    server.kill()
+
+
+one_server = pytest.mark.parametrize("app", ["hypercorn"], indirect=True)  # for what is the page's business alone
+
+
+@pytest.fixture
+def connect(app):
+    """Open streams of the application, from clients that take nothing unless the test does."""
+    with ExitStack() as stack:
+
+        def connect(path):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(20)
+            client.connect(("127.0.0.1", app.port))
+            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.recv(64)
+            return client
+
+        yield connect
+
+
+def gather_crowd(app, streams):
+    urlopen(Request(f"{app.url}crowd?streams={streams}", method="POST"), timeout=60).close()
+
+
+def row_of(page, text):
+    return page.locator("#streams tbody tr").filter(has_text=text)
+
+
+def read_to_end(client):
+    while client.recv(65_536):
+        pass
+
+
+@one_server
+def test_nobody_is_let_in_without_the_word(app):
+    """What `authorize` refuses is refused on a real server as well: the page, its files and its stream."""
+    for path in ("streams/", "streams/page.js", "streams/stream"):
+        with pytest.raises(HTTPError) as caught:
+            urlopen(app.url + path, timeout=20)
+        caught.value.close()
+        assert caught.value.code == 403
+
+
+def test_what_it_shows(app, connect, open_page):
+    """The page is live: plots run, a stream that stalls comes first and says so, topics have their figures."""
+    connect("prices?who=alice")
+    connect("job/export?who=bob&size=50000")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    expect(page.locator("#state")).to_have_text("Live")
+    expect(page.locator("h1")).to_have_text("Streams of the exchange")
+    stalled = page.locator("#streams tbody tr").first
+    expect(stalled).to_contain_text("/job/export", timeout=PATIENCE)
+    expect(stalled.locator(".condition")).to_have_text(re.compile(r"stalled \d+ s"), timeout=PATIENCE)
+    expect(page.locator("#stalled")).to_have_text("1")
+    expect(row_of(page, "who=alice")).to_contain_text("/prices")
+    expect(row_of(page, "sse_trio=inspector")).to_contain_text("open")
+    expect(page.locator("#hub-subscribers")).to_have_text("1")
+    expect(page.locator("#feeds tbody tr")).to_have_count(1)
+    expect(page.locator("#plot-events .headline")).to_have_text(re.compile(r"[1-9].* /s"), timeout=PATIENCE)
+    wait_true(page, "document.querySelectorAll('#streams tbody tr').length == 3")
+    for plot, colour in (("plot-open", "series-1"), ("plot-events", "series-2"), ("plot-bytes", "series-3")):
+        page.wait_for_timeout(1500)  # two points make a line
+        assert page.evaluate(COUNT_PIXELS, [plot, colour]) > 10
+
+
+def test_kick(app, connect, open_page):
+    """The button asks first; then the stream is ended, and the page says why."""
+    client = connect("prices?who=alice")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    button = row_of(page, "who=alice").get_by_role("button")
+    button.click()
+    expect(button).to_have_text("Sure?")
+    button.click()
+    read_to_end(client)
+    expect(row_of(page, "who=alice")).to_have_count(0)
+    expect(page.locator("#closed tbody tr").first).to_contain_text("kicked")
+    expect(page.locator("#reasons")).to_contain_text("kicked")
+
+
+@one_server
+def test_a_kick_that_is_not_confirmed(app, connect, open_page):
+    """A press that nobody confirms does nothing, and is forgotten."""
+    connect("prices?who=alice")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    button = row_of(page, "who=alice").get_by_role("button")
+    button.click()
+    expect(button).to_have_text("Sure?")
+    expect(button).to_have_text("Kick", timeout=PATIENCE)
+    expect(row_of(page, "who=alice")).to_have_count(1)
+
+
+@one_server
+def test_a_kick_that_is_refused_is_said(app, connect, open_page):
+    """If the server refuses, the page shows what it said."""
+    connect("prices?who=alice")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN, expected=["status of 404"])
+    page.route("**/kick/*", lambda route: route.fulfill(status=404, body="no such stream is open"))
+    button = row_of(page, "who=alice").get_by_role("button")
+    button.click()
+    with page.expect_response("**/kick/*"):
+        button.click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("no such stream is open")
+
+
+@one_server
+def test_filter_order_and_number_of_rows(app, open_page):
+    """The server chooses what is shown: by a text, by a figure, so many."""
+    gather_crowd(app, 300)
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    rows = page.locator("#streams tbody tr")
+    expect(rows).to_have_count(50)
+    expect(page.locator("#of")).to_have_text("the first 50 of 301")
+    page.select_option("#rows", "100")
+    expect(rows).to_have_count(100)
+    page.select_option("#sort", "age")
+    expect(rows.first).not_to_contain_text("inspector")
+    page.get_by_role("button", name="Ascending").click()
+    expect(rows.first).to_contain_text("sse_trio=inspector")
+    page.get_by_role("searchbox").fill("WHO=user-29")
+    expect(page.locator("#of")).to_have_text("11 that match")
+    expect(rows).to_have_count(11)
+    page.get_by_role("searchbox").fill("nobody at all")
+    expect(page.get_by_text("No open stream matches.")).to_be_visible()
+
+
+@one_server
+def test_five_thousand_streams(app, connect, open_page):
+    """With a crowd the page is live, has its rows and no more, and can kick one of them."""
+    client = connect("prices?who=alice")
+    gather_crowd(app, 5000)
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    wait_true(page, f"{OPEN_STREAMS} >= 5002")
+    expect(page.locator("#streams tbody tr")).to_have_count(50)
+    expect(page.locator("#of")).to_have_text("the first 50 of 5,002")
+    expect(page.locator("#hub-subscribers")).to_have_text("5,001")
+    expect(page.locator("#feeds tbody tr")).to_have_count(3)
+    wait_true(page, "document.querySelector('#plot-events .headline').textContent.endsWith('/s')")
+    page.wait_for_timeout(1500)
+    shoot(page, "inspector-crowd")
+    page.get_by_role("searchbox").fill("who=alice")
+    button = row_of(page, "who=alice").get_by_role("button")
+    button.click()
+    button.click()
+    read_to_end(client)
+
+
+@one_server
+def test_what_clients_send_is_text(app, connect, open_page):
+    """Paths and labels are shown as they are, whatever they are; nothing of them runs or is fetched."""
+    evil = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+    connect(f"job/{quote(evil)}?who={quote(evil)}")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    row = row_of(page, "onerror")
+    expect(row.locator(".path")).to_have_text(f"/job/{evil}")
+    expect(row.locator(".tag")).to_have_text(f"who={evil}")
+    assert page.locator("#streams img, #streams script").count() == 0
+
+
+@one_server
+def test_it_comes_back_after_a_restart(app, connect, open_page):
+    """A page whose server was restarted forgets what it had, and goes on."""
+    connect("prices?who=alice")
+    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    expect(row_of(page, "who=alice")).to_have_count(1)
+    app.interrupt()
+    expect(page.locator("#state")).to_have_text("Reconnecting")
+    app.start()
+    expect(page.locator("#state")).to_have_text("Live", timeout=PATIENCE)
+    expect(row_of(page, "sse_trio=inspector")).to_have_count(1)
+    expect(row_of(page, "who=alice")).to_have_count(0)
+
+
+@one_server
+def test_fits_the_screen(app, connect, open_page):
+    """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen, light and dark."""
+    for who in ("alice", "bob", "carol"):
+        connect(f"prices?who={who}")
+    connect("job/reports/2026/november/export?who=dave&size=50000")
+    connect("prices?who=erin").close()
+    witness = open_page(app, "streams/", extra_http_headers=ADMIN)
+    expect(witness.locator("#closed tbody tr")).to_have_count(1, timeout=PATIENCE)
+    expect(witness.locator("#stalled")).to_have_text("1", timeout=PATIENCE)
+    witness.wait_for_timeout(4000)  # for a line in the plots
+    for name, viewport in (("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)):
+        for scheme in ("light", "dark"):
+            options = {"color_scheme": scheme, "device_scale_factor": 2, "extra_http_headers": ADMIN}
+            page = open_page(app, "streams/", viewport=viewport, **options)
+            expect(page.locator("#streams tbody tr").first).to_contain_text("stalled")
+            assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+            assert page.evaluate(CUT_OFF) == []
+            shoot(page, f"inspector-{name}-{scheme}", full_page=True)
+            page.close()
+
+
+@one_server
+def test_the_chosen_theme_is_kept(app, open_page):
+    """The theme is the system's until the visitor chooses, and the choice outlives a reload."""
+    page = open_page(app, "streams/", color_scheme="light", extra_http_headers=ADMIN)
+    button = page.get_by_role("button", name="Dark theme")
+    light = page.evaluate(GROUND)
+    button.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(GROUND) != light
+
+
+def test_the_demo_has_it(tmp_path, open_page):
+    """The demo mounts the inspector, for who sits at the machine, and its own page is a stream there."""
+    server = PageServer(DEMO, "--port", "{port}", cwd=tmp_path, log=tmp_path / "demo.log")
+    server.start()
+    try:
+        page = open_page(server)
+        page.get_by_role("link", name="who reads it").click()
+        expect(page.locator("h1")).to_have_text("Streams of the demo")
+        other = open_page(server)
+        expect(row_of(page, "browser=Chrome")).to_contain_text("/events")
+        other.close()
+    finally:
+        server.kill()
