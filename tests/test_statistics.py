@@ -7,7 +7,15 @@ import threading
 import anyio
 import pytest
 
-from sse_trio import CloseReason, EventSourceResponse, FeedStatistics, StreamGroup, open_event_channel, open_hub
+from sse_trio import (
+    CloseReason,
+    EventSourceResponse,
+    FeedStatistics,
+    ServerSentEvent,
+    StreamGroup,
+    open_event_channel,
+    open_hub,
+)
 from sse_trio._connection import UnknownServer
 from sse_trio._express import ExpressLane
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
@@ -77,11 +85,12 @@ async def test_the_last_event_is_among_the_bytes(group):
     observer = Observer()
     group.add_observer(observer)
     async with open_test_stream(
-        EventSourceResponse(wait_forever, group=group, retry=50, farewell=lambda _: None, on_error=lambda _: None)
+        EventSourceResponse(wait_forever, group=group, retry=50, farewell=ServerSentEvent("bye"))
     ) as stream:
         await group.close()
         await stream.wait_closed()
         assert b"retry: 50" in stream.body
+        assert b"data: bye" in stream.body
         assert [closed.written_bytes for closed in observer.closed] == [len(stream.body)]
 
 
