@@ -499,6 +499,23 @@ async def test_statistics():
     assert not hub._prefixed
 
 
+async def test_one_follower_for_all_subscribers(make_remote_store, monkeypatch):
+    """However many subscribe, a process follows its store once, and reads history only for those who ask for it."""
+    store = make_remote_store()
+    calls = []
+    for name in ("follow", "read", "read_last"):
+        whole = getattr(store, name)
+        monkeypatch.setattr(
+            store, name, lambda *args, _name=name, _whole=whole: (calls.append(_name), _whole(*args))[1]
+        )
+    async with open_hub(store) as hub, AsyncExitStack() as stack:
+        subscriptions = [await stack.enter_async_context(hub.subscribe("a", f"b/{n}")) for n in range(50)]
+        await hub.publish("a", "x")
+        for subscription in subscriptions:
+            assert (await subscription.receive()).data == "x"
+    assert calls == ["read_last", "follow"]
+
+
 async def test_a_follower_that_lost_everything(make_remote_store):
     """A new history that has no events yet is a gap for each subscriber as well."""
     store = make_remote_store()
