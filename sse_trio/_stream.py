@@ -196,7 +196,10 @@ class Stream:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
         if has_producers:
             self._watch_at = now + WATCH_SECONDS
-        self._run.ticker.schedule(self, self.tick(now))
+        # What tick() would say, without asking: most streams of a short life have ended before it matters.
+        silence = min(options.ping or math.inf, options.send_timeout or math.inf)
+        first = min(self._watch_at, self._commit_at, self._lifetime_at, now + silence)
+        self._run.ticker.schedule(self, first)
         self._writer.start()
 
     async def _serve_live(self) -> None:

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final, get_args
 
 from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStream
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from ._channel_state import Receiver
     from ._reason import CloseReason
 
-__all__ = ("Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
+__all__ = ("HUB_OVERFLOWS", "Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
 
 HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
+HUB_OVERFLOWS: tuple[HubOverflow, ...] = get_args(HubOverflow)
 Filter: TypeAlias = Callable[[str, ServerSentEvent], bool]
 
 GAP_HEADER = b"event-stream-gap"
@@ -120,12 +121,6 @@ class Subscription(LiveSource):
         "_skip_to",
         "_topics",
         "_unread",
-        "close_reason",
-        "dropped",
-        "gathered_after",
-        "received",
-        "refusing",
-        "started",
     )
 
     def __init__(

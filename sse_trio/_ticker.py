@@ -41,7 +41,7 @@ class Entry:
         self.item: Ticking | None = item
 
     def __lt__(self, other: Entry) -> bool:
-        return (self.at, self.number) < (other.at, other.number)
+        return self.number < other.number if self.at == other.at else self.at < other.at
 
 
 class Ticker:
