@@ -494,7 +494,7 @@ class Stream:
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
-        return now + seconds
+        return _on_grid(now + seconds, seconds)
 
     def _ping_chunk(self) -> bytes:
         factory, sep = self._options.ping_message_factory, self._options.sep

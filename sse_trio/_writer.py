@@ -265,7 +265,7 @@ class Writer:
                 body = await self._write_head(self._head)
             if self._head is None:
                 while body or (body := self._next_body()):
-                    if self._ends_with(body):
+                    if self._may_finish and self._ends_with(body):
                         break
                     self.written_bytes += len(body)
                     if self._try_write is None or not self._is_written(body):
@@ -292,7 +292,7 @@ class Writer:
         self.has_begun = True
         await self._send_timed(head)
         body = self._opening + self._source.take_batch()
-        if self._ends_with(body):
+        if self._may_finish and self._ends_with(body):
             return body
         self.written_bytes += len(body)
         self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
@@ -302,7 +302,7 @@ class Writer:
     def _ends_with(self, body: bytes) -> bool:
         # Whether the final frame goes out in the message of this body. A client that leaves while that is written has
         # left an ended stream (Rule 3 of _stream.py), so it is small enough not to wait for anybody.
-        return self._may_finish and len(body) <= SMALL and self._source.at_end()
+        return len(body) <= SMALL and self._source.at_end()
 
     async def _write_last(self, body: bytes) -> None:
         body += self._last
