@@ -306,11 +306,12 @@ class ChannelState(StreamSource):
         """Remove all that is buffered and return its bytes joined; b"" when there is nothing to take yet."""
         if self.resuming_sends:
             return b""  # they call the receiver when they have run
-        held = len(self.buffer)
-        if held:
+        if self.buffer.size:  # asked of every channel before each ping, and no event is of no bytes
+            held = len(self.buffer)
             batch = self.buffer.drain(self.sep)
-            self._admit_waiting_sends()
-        elif self._first_waiting_send() is not None:
+            if self.waiting_sends:
+                self._admit_waiting_sends()
+        elif self.waiting_sends and self._first_waiting_send() is not None:
             held = 1
             batch = encode_held(self._admit_first(), self.sep)
         else:
@@ -325,7 +326,7 @@ class ChannelState(StreamSource):
 
     def at_end(self) -> bool:
         """Whether every event has been received and none can come."""
-        if len(self.buffer) or self._first_waiting_send() is not None:
+        if self.buffer.size or (self.waiting_sends and self._first_waiting_send() is not None):
             return False
         return not self.open_senders or self.refusing
 
@@ -428,7 +429,7 @@ class ChannelState(StreamSource):
 
     def is_ready(self) -> bool:
         """Whether an event was accepted, or is about to be."""
-        return len(self.buffer) > 0 or len(self.waiting_sends) > 0
+        return self.buffer.size > 0 or len(self.waiting_sends) > 0
 
     def use_sep(self, sep: str) -> None:
         """Encode with this line end from now on, what is buffered included."""
