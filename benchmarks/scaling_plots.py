@@ -1,7 +1,7 @@
 # The curves of docs/beyond-one-machine.md, as SVG: what the programs of this folder printed, and the simulated storm.
 #
 #   python benchmarks/fanout.py uvicorn --subscribers 1000 --rate 2 >> results/lines   # and so on, for each point
-#   python benchmarks/scaling_plots.py docs/plots < results/lines
+#   python benchmarks/scaling_plots.py docs/plots < results/lines     # < /dev/null: the storm alone
 #
 # Rule 1: a point is a line of JSON that fanout.py, redis_load.py or processes.py printed. The storm is simulated here.
 # Rule 2: text is grey and the background transparent, so that a plot can be read on white and on black.
@@ -88,10 +88,9 @@ def main():
     lines = [json.loads(line) for line in sys.stdin]
     plt.rcParams.update(STYLE)
     folder.mkdir(parents=True, exist_ok=True)
-    write(
-        folder / "scaling.svg",
-        [lambda axes: fanout(axes, lines), lambda axes: workers(axes, lines), lambda axes: redis(axes, lines)],
-    )
+    if lines:
+        draws = [lambda axes: fanout(axes, lines), lambda axes: workers(axes, lines), lambda axes: redis(axes, lines)]
+        write(folder / "scaling.svg", draws)
     write(
         folder / "storm.svg",
         [lambda axes: storm(axes, 100_000, 8, (60,)), lambda axes: storm(axes, 1_000_000, 73, (60, 300))],
