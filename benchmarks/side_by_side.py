@@ -144,7 +144,7 @@ def markdown(results, servers, apps):
         base = results[server, "bare"]
         for app in apps:
             runs = results[server, app]
-            ratios = [spread(runs, base, key).replace("-", "–") for key in ("events_per_s", f"us_{most}", "kb")]
+            ratios = [spread(runs, base, key).replace("-", " to ") for key in ("events_per_s", f"us_{most}", "kb")]
             p50, p99, load = (median(runs, key) for key in (f"p50_{most}", f"p99_{most}", "load"))
             cells = [ratios[0], ratios[1], f"{p50:.1f}, {p99:.1f} ms", ratios[2], f"{load:.2f}"]
             lines.append(f"| {app} on {server} | {' | '.join(cells)} |")
