@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from sse_trio import open_hub
 from sse_trio.stores import EventId, MemoryStore, SQLiteStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 SUBSCRIBERS = 200
 PATIENCE = 50  # seconds
