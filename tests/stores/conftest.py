@@ -37,7 +37,7 @@ def find_redis_servers():
     return found
 
 
-ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for what is about crashes: a write is a wait for the disk
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for servers that are killed: a write waits for the disk
 
 
 class RedisServer:
