@@ -36,7 +36,10 @@ COUNT_PIXELS = """([id, colour]) => {
   probe.style.color = `var(--${colour})`;
   const [red, green, blue] = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
   probe.remove();
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const copy = new OffscreenCanvas(canvas.width || 1, canvas.height || 1);  // Chromium warns of reading one often
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const { data } = context.getImageData(0, 0, copy.width, copy.height);
   let count = 0;
   for (let i = 0; i < data.length; i += 4)
     if (Math.abs(data[i] - red) + Math.abs(data[i + 1] - green) + Math.abs(data[i + 2] - blue) < 24) count += 1;
