@@ -41,6 +41,9 @@ def find_redis_servers():
     return found
 
 
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for servers that are killed: a write waits for the disk
+
+
 class ServerEndedError(Exception):
     """A server did not start: it doesn't know an option, or the port is taken."""
 
@@ -53,8 +56,7 @@ class RedisServer:
             self.port = probe.getsockname()[1]
         self._command = [
             binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-            "--loglevel", "warning", *options,
+            "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,
         ]  # fmt: skip
         self._process = None
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -245,7 +247,7 @@ def make_redis(redis_binary, tmp_path_factory):
     servers = []
 
     def make(*options, binary=redis_binary):
-        server = RedisServer(binary, tmp_path_factory.mktemp("redis"), *options)
+        server = RedisServer(binary, tmp_path_factory.mktemp("redis"), *ON_DISK, *options)
         servers.append(server)
         server.start()
         return server
