@@ -479,7 +479,8 @@ async def test_what_can_not_be_published(topic, event, error):
 @pytest.mark.parametrize(
     ("topics", "options", "error"),
     [((), {}, ValueError), (("a*",), {}, ValueError), (("a",), {"overflow": "wait"}, ValueError),
-     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError)],
+     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError),
+     (("a",), {"replay": 1001}, ValueError)],
 )  # fmt: skip
 async def test_what_can_not_be_subscribed_to(topics, options, error):
     """Arguments that make no sense are refused when the subscription is made."""
