@@ -29,7 +29,7 @@ _BODY_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
 # Bytes that are decoded in one go. zlib makes at most 1 MiB of a piece; zstd, whose shortest block has 4 bytes, half of
 # that. brotli has no such bound: where it had made 800 bytes of a gigabyte, 16 of them came to 32 MiB.
-_PIECES = {"gzip": 1024, "deflate": 1024}
+_PIECE_OF_ZLIB = 1024
 _PIECE = 16
 # More chunks than a closed connection can have left in its buffer. A transport that goes on for ever is left alone.
 _BUFFERED_CHUNKS = 10_000
@@ -201,7 +201,8 @@ class _Pieces(httpx.AsyncByteStream):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._stream = response.stream
         self._chunks = aiter(response.stream)
-        self._size = min([_PIECES.get(coding, _PIECE) for coding in _codings(response)], default=_BODY_BYTES)
+        sizes = [_PIECE_OF_ZLIB if coding in {"gzip", "deflate"} else _PIECE for coding in _codings(response)]
+        self._size = min(sizes, default=_BODY_BYTES)
         self._rest = memoryview(b"")
 
     def __aiter__(self) -> AsyncIterator[bytes]:
