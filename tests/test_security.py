@@ -102,6 +102,19 @@ def as_a_client_gets_it(event, id_=None):
 @given(fields, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_what_is_accepted_is_one_event(values, sep):
     """Whatever text is put into an event, it is refused, or is to a client that event and nothing else."""
+    check_one_event(values, sep)
+
+
+@pytest.mark.parametrize("sep", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\r", "\n\n", "\r\r", "\0", "\u2028", "\x85"])
+@pytest.mark.parametrize("name", ["data", "event", "id", "comment"])
+def test_no_field_begins_in_another(name, end, sep):
+    """What looks like an end of a line or event, with a field behind it, stays in the field that it is in."""
+    for field in ("data: x", "event: x", "id: 7", "retry: 0", ": x", end):
+        check_one_event({"data": "the data", name: f"a{end}{field}{end}"}, sep)
+
+
+def check_one_event(values, sep):
     try:
         event = as_event(values)
     except ValueError:
