@@ -263,7 +263,10 @@ async def test_a_client_resumes_with_its_last_event_id():
         assert hub.statistics().subscribers == hub.statistics().feeds == 0
 
 
-@pytest.mark.parametrize(("id_", "header"), [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?")])
+@pytest.mark.parametrize(
+    ("id_", "header"),
+    [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?"), ("a\r\nb: c", "?"), (" ", "?"), (" x", "?"), ("x ", "?")],
+)
 async def test_a_gap_is_an_event_and_a_header(id_, header):
     """Who comes with an id that tells nothing is told so before anything else, and in the head of the response."""
     async with open_hub() as hub:
@@ -476,7 +479,8 @@ async def test_what_can_not_be_published(topic, event, error):
 @pytest.mark.parametrize(
     ("topics", "options", "error"),
     [((), {}, ValueError), (("a*",), {}, ValueError), (("a",), {"overflow": "wait"}, ValueError),
-     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError)],
+     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError),
+     (("a",), {"replay": 1001}, ValueError)],
 )  # fmt: skip
 async def test_what_can_not_be_subscribed_to(topics, options, error):
     """Arguments that make no sense are refused when the subscription is made."""

@@ -323,6 +323,17 @@ async def test_sockets_of_the_dead_are_removed(tmp_path):
     waker.close()
 
 
+async def test_nothing_but_sockets_is_removed(tmp_path):
+    """A file in the directory refuses as a dead socket does, and stays, be the directory somebody's link to another."""
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "precious.txt").write_text("kept")
+    (tmp_path / "hub.db.wake").symlink_to(tmp_path / "else")
+    waker = Waker(str(tmp_path / "hub.db"))
+    waker.wake_all()
+    waker.close()
+    assert (tmp_path / "else" / "precious.txt").read_text() == "kept"
+
+
 def waker_folder(tmp_path):
     return sorted((tmp_path / "hub.db.wake").iterdir())
 
