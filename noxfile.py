@@ -129,7 +129,8 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The pages of docs/ and the API as a site, in build/docs/index.html; a warning is an error."""
     install(session, "docs")
-    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.run("python", "-m", "sphinx", "-W", "-E", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    run_pytest(session, str(ROOT / "docs"), *session.posargs)
 
 
 @nox.session

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import importlib
 import re
+from functools import cache
 from importlib.metadata import version as version_of
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from pygments.lexers.shell import BashLexer
+
+import sse_trio
 
 if TYPE_CHECKING:
     from sphinx.addnodes import pending_xref
@@ -53,31 +58,29 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a site that is opened from a disk may not do
 pygments_style = "default"
 pygments_dark_style = "monokai"
 
-MODULES = (
-    "sse_trio",
-    "sse_trio.client",
-    "sse_trio.stores",
-    "sse_trio.stores.redis",
-    "sse_trio.testing",
-    "sse_trio.metrics",
-    "sse_trio.tracing",
-    "sse_trio.inspector",
-)
 # Aliases and protocols that stand in signatures only; the pages say what they are.
 WORDS = ("sse_trio.Farewell", "sse_trio.Producer", "sse_trio.Sendable", "sse_trio.testing.MakeStore")
 # What is made by a function: how its class is called is nobody's business.
 MADE_BY_A_FUNCTION = {"EventReceiveChannel", "EventSendChannel", "EventSource", "Hub", "Subscription", "TestStream"}
 
 
+@cache
 def short_names() -> dict[str, str]:
     """Return where each public name is to be found: by itself, as docstrings and signatures call it."""
     names = {name.rpartition(".")[2]: name for name in WORDS}
     names["LiveSource"] = "sse_trio.Subscription"  # the one that users can have
-    for module in reversed(MODULES):
-        names |= {name: f"{module}.{name}" for name in importlib.import_module(module).__all__}
+    modules = [info.name for info in walk_packages(sse_trio.__path__, "sse_trio.")]
+    for module in (
+        *sorted(modules, key=len, reverse=True),
+        "sse_trio",
+    ):  # where it can be had is where it is last found
+        if "._" not in module:
+            public = getattr(importlib.import_module(module), "__all__", ())
+            names |= {name: f"{module}.{name}" for name in public}
     return names
 
 
@@ -119,6 +122,7 @@ def describe(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], 
 
 def setup(app: Sphinx) -> None:
     """Connect the above."""
+    app.add_lexer("console", BashLexer)  # commands without prompts: Pygments' own takes them for output
     app.connect("missing-reference", find_by_short_name)
     app.connect("autodoc-process-signature", without_constructor)
     app.connect("autodoc-process-docstring", spare_attributes, priority=400)  # napoleon: 500
