@@ -53,3 +53,10 @@ def test_the_reference_has_every_public_name():
     documented = [resolve_name(name) for name in names]
     missing = [name for name, thing in public_names() if not any(thing is other for other in documented)]
     assert missing == [], "give each an `autoclass` or `autofunction` in the page of its module"
+
+
+def test_every_example_is_listed():
+    """No program of examples/ is left out of the list of them."""
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    programs = [path.name for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_")]
+    assert [name for name in programs if f"](../examples/{name})" not in page] == []
