@@ -27,9 +27,12 @@ def wall(tmp_path):
     program, *options = shlex.split(unit["Service"]["ExecStart"].replace("8000", "{port}"))
     assert program.endswith("/.venv/bin/hypercorn")
     server = PageServer("-m", "hypercorn", *options, cwd=tmp_path, log=tmp_path / "log")
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+        server.interrupt(signal.SIGTERM)  # a SIGKILL would leave its worker behind
+    finally:
+        server.kill()
 
 
 def write(page, line):
