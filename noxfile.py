@@ -121,7 +121,7 @@ def typing(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
-    names = ("test_examples.py", "test_readme.py", "test_docs.py")
+    names = ("test_examples.py", "test_readme.py", "test_docs.py", "test_tutorial.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
 
 
@@ -129,7 +129,8 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The pages of docs/ and the API as a site, in build/docs/index.html; a warning is an error."""
     install(session, "docs")
-    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.run("python", "-m", "sphinx", "-W", "-E", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    run_pytest(session, str(ROOT / "docs"), *session.posargs)
 
 
 @nox.session
