@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ __all__ = ("OpenStream", "StreamRequest", "close", "is_packed_again", "read_head
 
 # WHATWG URL 3.1, "forbidden domain code point", as far as httpx leaves them: it has percent-encoded most.
 _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
+# Control characters, which an id may have and a header's value must not (WHATWG HTML 9.2.6; RFC 9110, 5.5). Browsers
+# send all but NUL, as Fetch's "header value" allows. Much that is between us and an application doesn't: h11 refuses to
+# send VT and FF, llhttp answers any with 400. One such id would be the end of the stream, so it isn't sent: the server
+# begins as for a client that has none, and the caller sees from the events what came again.
+_NOT_IN_HEADERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # As much of a refusal's body as is worth having in an error, in bytes, and the seconds that it may take.
 _BODY_BYTES = 65_536
 _BODY_SECONDS = 5.0
@@ -66,8 +72,11 @@ class StreamRequest:
         headers = httpx.Headers({"accept": "text/event-stream", "cache-control": "no-cache"})
         headers.update(self.headers)
         if last_event_id:
+            headers.pop("last-event-id", None)  # the caller's: that of a place which is behind us
             # Surrounding blanks are no part of a header's value, and h11 refuses to send them.
-            headers.update([(b"last-event-id", last_event_id.encode().strip(b" \t"))])
+            value = last_event_id.encode().strip(b" \t")
+            if not _NOT_IN_HEADERS.search(value):
+                headers.update([(b"last-event-id", value)])
         timeout = self.client.timeout
         return self.client.build_request(
             self.method,

@@ -17,6 +17,9 @@ from ._request import StreamRequest
 
 __all__ = ("ConnectionState", "EventSource", "EventSourceError", "open_event_source")
 
+# WHATWG HTML 9.2.6: lines end at these, and an id with a NUL is ignored.
+_NOT_IN_IDS = frozenset("\r\n\0")
+
 
 @asynccontextmanager
 async def open_event_source(
@@ -62,7 +65,8 @@ async def open_event_source(
         params: added to the URL's query.
         json: the request's body, as JSON; sent with every request.
         content: the request's body, as it is; sent with every request.
-        last_event_id: the id to go on from, as if an earlier connection had received it.
+        last_event_id: the id to go on from, as if an earlier connection had received it. One with control characters
+            other than a tab is kept, but goes into no header, as HTTP has no place for it.
         reconnect: whether to connect again. By default with GET only: a POST that starts something shouldn't start
             it twice.
         retry: the reconnection time until the server sets one, in seconds.
@@ -83,7 +87,7 @@ async def open_event_source(
         ValueError: an argument makes no sense.
         httpx.InvalidURL: neither does the URL.
     """
-    _check(retry=retry, max_retry=max_retry, idle_timeout=idle_timeout)
+    _check(retry=retry, max_retry=max_retry, idle_timeout=idle_timeout, last_event_id=last_event_id)
     async with AsyncExitStack() as stack:
         if client is None:
             client = await stack.enter_async_context(httpx.AsyncClient())
@@ -112,9 +116,11 @@ async def open_event_source(
             await source._close()  # noqa: SLF001
 
 
-def _check(*, retry: float, max_retry: float, idle_timeout: float | None) -> None:
+def _check(*, retry: float, max_retry: float, idle_timeout: float | None, last_event_id: str) -> None:
     for name, seconds in (("retry", retry), ("max_retry", max_retry)):
         if not seconds >= 0:
             raise ValueError(f"{name} must be 0 or more seconds, not {seconds!r}")
     if idle_timeout is not None and not idle_timeout > 0:
         raise ValueError(f"idle_timeout must be more than 0 seconds, not {idle_timeout!r}; None waits for ever")
+    if not _NOT_IN_IDS.isdisjoint(last_event_id):
+        raise ValueError(f"last_event_id={last_event_id[:80]!r} has a line break or a NUL, so no stream gave it")

@@ -257,6 +257,15 @@ async def test_last_event_id_over_connections(serve, stream):
     assert outcome.events == [("message", "x", "P"), ("message", "y", "X"), ("message", "z", "X")]
 
 
+@pytest.mark.parametrize("control", ["\v", "\f", "\x01", "\x1f", "\x7f"])
+async def test_an_id_that_no_header_can_carry(serve, stream, control):
+    """It is the event's id, and the reconnection goes without one: not with it, nor with an old one."""
+    server = serve(stream(f"id: a{control}b\ndata: x\n\n"), stream("id: a\tb\ndata: y\n\n"), stream(status=204))
+    outcome = await run(server, last_event_id="P", headers={"last-event-id": "Q"})
+    assert outcome.events == [("message", "x", f"a{control}b"), ("message", "y", "a\tb")]
+    assert server.ids == [b"P", None, b"a\tb"]
+
+
 @covers("close-stops")
 async def test_close_stops(serve, stream):
     """After close(), also from on_state_change, it is CLOSED: no event, no request."""

@@ -526,10 +526,20 @@ async def test_a_body_that_goes_on_after_it_is_closed_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    "options", [{"retry": -1}, {"max_retry": -1}, {"retry": float("nan")}, {"idle_timeout": 0}, {"idle_timeout": -1}]
+    "options",
+    [
+        {"retry": -1},
+        {"max_retry": -1},
+        {"retry": float("nan")},
+        {"idle_timeout": 0},
+        {"idle_timeout": -1},
+        {"last_event_id": "1\n"},
+        {"last_event_id": "\r"},
+        {"last_event_id": "1\0"},
+    ],
 )
 async def test_senseless_arguments(options):
-    """A negative time and an idle time of nothing are the caller's mistakes."""
+    """A negative time, an idle time of nothing, and an id that no stream can have are the caller's mistakes."""
     with pytest.raises(ValueError, match=next(iter(options))):
         async with open_event_source("http://test/", **options):
             pytest.fail("opened")
