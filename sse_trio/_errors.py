@@ -24,15 +24,17 @@ class SSEError(Exception):
 
 
 class SendTimeoutError(SSEError, TimeoutError):
-    """A client took nothing for ``send_timeout`` seconds, and there was no way to abort its connection.
+    """A client did not take a write in time, and there was no way to abort its connection.
 
-    Raised out of the response, so that the server drops the connection. The client's fault, or its network's.
+    In time is within ``send_timeout``, and where the stream ended for another reason, within the second that its last
+    writes have then. ``seconds`` is how long the write had been under way. Raised out of the response, so that the
+    server drops the connection. The client's fault, or its network's.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, reason: str = "send_timeout") -> None:
         super().__init__(
-            f"the client took nothing for {seconds:g} s, so the stream was ended; wrap the application in "
-            "ServerBridge to have such a connection aborted without this error"
+            f"the stream ended ({reason}) with a write under way that the client had not taken for {seconds:.3g} s; "
+            "wrap the application in ServerBridge to have such a connection aborted without this error"
         )
         self.seconds = seconds
 

@@ -17,7 +17,7 @@ class CloseReason(Enum):
     SHUTDOWN = "shutdown"
     """The server or the :class:`StreamGroup` is shutting down."""
     SEND_TIMEOUT = "send_timeout"
-    """The client took nothing for ``send_timeout`` seconds."""
+    """A write to the client took longer than ``send_timeout`` seconds."""
     LIFETIME = "lifetime"
     """The stream reached its ``max_lifetime``."""
     KICKED = "kicked"

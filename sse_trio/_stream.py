@@ -95,7 +95,7 @@ class Stream:
         "_run",
         "_scope",
         "_source",
-        "_stalled",
+        "_stalled_for",
         "_watch_at",
         "_watcher",
         "_writer",
@@ -139,7 +139,8 @@ class Stream:
         self._watcher: DetachedTask | None = None
         self._producing = self._in_scope = False
         self._client_lost = False
-        self._stalled = self._aborted = False
+        self._stalled_for: float | None = None
+        self._aborted = False
         self._failure: Exception | None = None
         self._watch_at = self._commit_at = self._lifetime_at = math.inf
         self._cancel_at = self._refuse_at = math.inf
@@ -295,8 +296,9 @@ class Stream:
         error = joined(error, self._failure, self._writer.error)
         if error is not None:
             raise error
-        if self._stalled and not self._aborted:
-            raise SendTimeoutError(self._options.send_timeout or FINAL_SECONDS)
+        if self._stalled_for is not None and not self._aborted:
+            assert self.reason is not None
+            raise SendTimeoutError(self._stalled_for, self.reason.value)
 
     def _close(self) -> CloseReason:
         reason = self.reason = self.reason or CloseReason.COMPLETED
@@ -389,10 +391,12 @@ class Stream:
     def _lose_client(self, *, stalled: bool) -> None:
         # Nothing more can be written: senders get an error, and nobody waits for the writer.
         self._client_lost = True
-        self._stalled = self._stalled or stalled
+        if stalled and self._stalled_for is None:
+            now, began = self._run.loop.current_time(), self._writer.write_began
+            self._stalled_for = now - (now if began is None else began)
         self._receive_end.close()
         self._writer.abandon()
-        if self._stalled and not self._aborted:
+        if self._stalled_for is not None and not self._aborted:
             self._aborted = self._connection.abort()
         if self._rest_scope is not None:
             self._rest_scope.cancel()

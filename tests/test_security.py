@@ -276,7 +276,8 @@ async def test_a_client_that_takes_a_little_now_and_then():
     began = anyio.current_time()
     response = EventSourceResponse(flood, group=group, max_lifetime=600)
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    with pytest.raises(sse_trio.SendTimeoutError):  # the last write is under way, and the server unknown
+    # The last write is under way, and the server unknown.
+    with pytest.raises(sse_trio.SendTimeoutError, match="lifetime"):
         await response(scope, anyio.sleep_forever, take_slowly)
     assert 0.8 * 600 <= anyio.current_time() - began <= 602
     assert len(held) >= 16

@@ -790,10 +790,32 @@ async def test_send_timeout_of_a_shielded_server_raises() -> None:
     async with open_test_stream(EventSourceResponse(wait, send_timeout=7, ping=2), bridge=False) as stream:
         await stream.receive()
         stream.stall(shield=True)
-        with pytest.raises(SendTimeoutError, match="took nothing for 7 s") as info:
+        with pytest.raises(SendTimeoutError, match=r"ended \(send_timeout\) .* not taken for 7 s") as info:
             await stream.wait_closed()
     assert isinstance(info.value, TimeoutError)
     assert info.value.seconds == 7
+
+
+@pytest.mark.parametrize("seconds", [None, 30])
+async def test_what_ended_a_stream_with_a_write_under_way(seconds: float | None) -> None:
+    """SendTimeoutError says what ended the stream and how long the write had taken, not that a timeout has passed."""
+    group = StreamGroup()
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        await send_channel.send("never taken")
+        await anyio.sleep_forever()
+
+    response = EventSourceResponse(produce, send_timeout=seconds, group=group)
+    async with open_test_stream(response, bridge=False) as stream:
+        await stream.receive()
+        stream.stall(shield=True)
+        await anyio.sleep(1 + 4)
+        group.request_shutdown()
+        with pytest.raises(SendTimeoutError, match=r"ended \(shutdown\) .* not taken for 5 s") as info:
+            await stream.wait_closed()
+    assert info.value.seconds == pytest.approx(5)
 
 
 async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture) -> None:
