@@ -23,6 +23,7 @@ PHONE = {"width": 390, "height": 844}
 NARROW = {"width": 320, "height": 640}
 PATIENCE = 15_000  # ms that the page has for what a person would see within two seconds
 NOTICES = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")  # of a server that is gone
+AT_ONCE = 3.0  # seconds: slow for a loaded machine, and what hypercorn would wait for open streams; uvicorn, for ever
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
 # The elements whose text doesn't fit into them.

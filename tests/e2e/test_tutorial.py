@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from .. import _tutorial as tutorial
-from ._browser import PageServer
+from ._browser import AT_ONCE, PageServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -47,7 +47,7 @@ def test_the_wall_survives_a_restart(wall, open_page):
     ann, bob = (open_page(wall, expected=[RESET]) for _ in range(2))
     write(ann, "hello")
     bob.wait_for_function(f"{LINES}[0] === 'hello'")
-    assert wall.interrupt(signal.SIGTERM) < 2
+    assert wall.interrupt(signal.SIGTERM) < AT_ONCE
     assert wall.returncode == 0
     wall.start()
     write(bob, "is anybody there?")
