@@ -31,13 +31,15 @@ _SEQUENCE = attrgetter("sequence")
 class Log:
     """Entries in order of their sequence."""
 
-    __slots__ = ("_entries", "_head", "size")
+    __slots__ = ("_entries", "_head", "size", "trimmed_to")
 
-    def __init__(self) -> None:
+    def __init__(self, trimmed_to: int = 0) -> None:
         self._entries: list[Entry] = []
         self._head = 0
         self.size = 0
         """Bytes of payload."""
+        self.trimmed_to = trimmed_to
+        """The sequence that was dropped last."""
 
     def __len__(self) -> int:
         return len(self._entries) - self._head
@@ -57,6 +59,7 @@ class Log:
         entry = self._entries[self._head]
         self._head += 1
         self.size -= len(entry.event.payload)
+        self.trimmed_to = entry.sequence
         if self._head >= max(_CUT_FROM, len(self)):
             del self._entries[: self._head]
             self._head = 0

@@ -21,24 +21,17 @@ from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
 
 from ._arguments import check_items, check_key, check_limit
+from ._ends import LEVELS, Ends, prefixes_of
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
-from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, narrowest_age
 
 __all__ = ("MemoryStore",)
 
 _SCAN = 4096  # entries looked at for one page of a prefix: about a millisecond of the event loop
 _COMPACT_FROM = 1024  # dead entries in the hub's log that aren't worth removing yet
-
-
-class _Topic:
-    __slots__ = ("log", "trimmed_to")
-
-    def __init__(self, trimmed_to: int) -> None:
-        self.log = Log()
-        self.trimmed_to = trimmed_to
 
 
 @final
@@ -72,9 +65,9 @@ class MemoryStore(OpenedOnce):
         self._live = 0
         self._live_size = 0
         self._trimmed_to = 0  # the newest event of the hub that is gone
-        self._topics: dict[str, _Topic] = {}  # those with events
-        self._ends: OrderedDict[str, int] = OrderedDict()  # trimmed_to of those without, the latest last
-        self._floor = 0  # what `trimmed_to` may be of a topic in neither
+        self._topics: dict[str, Log] = {}  # those with events
+        self._ends = Ends()  # of those without
+        self._prefix_ends = Ends()
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
         self._appended: Event | None = None
 
@@ -127,8 +120,8 @@ class MemoryStore(OpenedOnce):
         name = entry.event.topic
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = _Topic(self._ends.pop(name, self._floor))
-        topic.log.append(entry)
+            topic = self._topics[name] = Log(self._ends.pop(name))
+        topic.append(entry)
         self._hub.append(entry)
         self._live += 1
         self._live_size += len(entry.event.payload)
@@ -151,7 +144,7 @@ class MemoryStore(OpenedOnce):
     ) -> tuple[tuple[StoredEvent, ...], int]:
         """Return events after ``start``, and up to where there are no others."""
         if not topics.prefixes:
-            logs = [self._topics[name].log for name in topics.exact if name in self._topics]
+            logs = [self._topics[name] for name in topics.exact if name in self._topics]
             events = [entry.event for entry in islice(merge(*(log.after(start) for log in logs)), limit)]
             return tuple(events), (events[-1].id.sequence if len(events) == limit else self._tip)
         return self._scan(topics, start, limit, to_first=to_first)
@@ -178,7 +171,7 @@ class MemoryStore(OpenedOnce):
 
     def _newest_first(self, topics: TopicFilter) -> Iterator[Entry]:
         if not topics.prefixes:
-            logs = [self._topics[name].log for name in topics.exact if name in self._topics]
+            logs = [self._topics[name] for name in topics.exact if name in self._topics]
             return merge(*(log.newest_first() for log in logs), reverse=True)
         wanted = (entry for entry in self._hub.newest_first() if topics.matches(entry.event.topic))
         return (entry for entry in wanted if self._is_live(entry))
@@ -209,20 +202,22 @@ class MemoryStore(OpenedOnce):
         """Return the newest sequence that was trimmed of these topics."""
         if topics.matches_all:
             return self._trimmed_to
-        ends = [self._end_of_topic(name) for name in topics.exact]
-        if topics.prefixes:
-            ends.append(self._floor)
-            ends += (topic.trimmed_to for name, topic in self._topics.items() if name.startswith(topics.prefixes))
-            ends += (end for name, end in self._ends.items() if name.startswith(topics.prefixes))
-        return max(ends)
+        ends = [self._end_of_prefix(prefix) for prefix in topics.prefixes]
+        return max([*ends, *(self._end_of_topic(name) for name in topics.exact)])
 
     def _end_of_topic(self, name: str) -> int:
         topic = self._topics.get(name)
-        return self._ends.get(name, self._floor) if topic is None else topic.trimmed_to
+        return self._ends.of(name) if topic is None else topic.trimmed_to
+
+    def _end_of_prefix(self, prefix: str) -> int:
+        if prefix.count("/") <= LEVELS:
+            return self._prefix_ends.of(prefix)
+        of_live = (topic.trimmed_to for name, topic in self._topics.items() if name.startswith(prefix))
+        return max(self._ends.below(prefix), *of_live, 0)
 
     def _trim(self, grown: Iterable[str], now: float) -> None:
         for name in grown:
-            log = self._topics[name].log
+            log = self._topics[name]
             while self._topic_limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
         while self._limits.exceeded_by(self._live, self._live_size):
@@ -239,16 +234,13 @@ class MemoryStore(OpenedOnce):
         self._hub.drop_oldest()
 
     def _drop_oldest_of(self, name: str) -> None:
-        topic = self._topics[name]
-        entry = topic.log.drop_oldest()
-        topic.trimmed_to = entry.sequence
+        log = self._topics[name]
+        entry = log.drop_oldest()
         self._trimmed_to = max(self._trimmed_to, entry.sequence)
         self._live -= 1
         self._live_size -= len(entry.event.payload)
-        if not topic.log:
-            self._forget(name, self._topics.pop(name))
-
-    def _forget(self, name: str, topic: _Topic) -> None:
-        self._ends[name] = topic.trimmed_to
-        if len(self._ends) > MAX_FORGOTTEN:
-            self._floor = max(self._floor, self._ends.popitem(last=False)[1])
+        for prefix in prefixes_of(name):
+            self._prefix_ends.raise_to(prefix, entry.sequence)
+        if not log:
+            del self._topics[name]
+            self._ends.raise_to(name, log.trimmed_to)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import anyio
 import pytest
 
-from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, memory
+from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, _ends, memory
 from sse_trio.testing._check_store import check_event_store
 from sse_trio.testing._store_places import ALL, plain, read_all
 
@@ -81,7 +82,7 @@ async def test_a_gap_is_said_with_the_first_event_after_it():
 
 async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
     """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
-    monkeypatch.setattr(memory, "MAX_FORGOTTEN", 10)
+    monkeypatch.setattr(_ends, "MAX_FORGOTTEN", 10)
     async with MemoryStore(max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
         assert len(store._ends) == 10
@@ -94,6 +95,47 @@ async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
         assert (await store.read(TopicFilter("t/*"), ids[28])).gap is None
         await store.append([("t/1", b"")])
         assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
+
+
+async def test_the_end_of_a_prefix_is_exact():
+    """Whatever went first, a limit of a topic's or the hub's, and however deep: the newest event that is gone."""
+    chance = random.Random(1)
+    names = ["a", "a/", "a//", "a/b", "a/b/c", "ab/c", "b/" * 12, "b/" * 12 + "c", "b/" * 10 + "d"]
+    filters = [
+        TopicFilter(f"{prefix}*") for prefix in ("a/", "a//", "a/b/", "ab/", "b/", "b/" * 8, "b/" * 10, "b/" * 12)
+    ]
+    filters += [TopicFilter("a/b/*", "b/*", "a"), TopicFilter("none/*"), TopicFilter("b/" * 13 + "*")]
+    async with MemoryStore(max_events=8, per_topic=Retention(max_events=3)) as store:
+        topic_of = {}
+        for _ in range(300):
+            topic = chance.choice(names[: chance.randint(1, len(names))])
+            [id_] = store.append_nowait([(topic, b"")])
+            topic_of[id_.sequence] = topic
+            kept = {event.id.sequence for event in (await store.read_last(ALL, 100)).events}
+            gone = {sequence: topic for sequence, topic in topic_of.items() if sequence not in kept}
+            for topics in filters:
+                newest = max((sequence for sequence, topic in gone.items() if topics.matches(topic)), default=0)
+                page = await store.read(topics, EventId(store.epoch, 0))
+                assert (page.trimmed_to.sequence, page.gap is not None) == (newest, newest > 0)
+
+
+async def test_joining_a_prefix_looks_at_no_topic():
+    """Of however many topics, live or gone: the event loop would stand still for each that joins."""
+    looked_at = []
+
+    class Topic(str):
+        __slots__ = ()
+
+        def startswith(self, *args):
+            looked_at.append(self)
+            return super().startswith(*args)
+
+    async with MemoryStore(max_events=100) as store:
+        [*_, last] = await store.append([(Topic(f"user/{n}"), b"") for n in range(1000)])
+        assert (await store.read(TopicFilter("user/*"), last)).gap is None
+        assert looked_at == []
+        assert (await store.read(TopicFilter("user/*"), EventId(store.epoch, 0))).gap is not None
+        assert len(looked_at) == 100  # the events that it is sent
 
 
 async def test_a_key_is_remembered_for_ten_minutes():

@@ -1,0 +1,61 @@
+# What is gone, of names that may be many: the newest sequence that was trimmed of each.
+#
+# Rule 1: only so many names are remembered, those that changed last. Of all others one number is kept, the newest that
+#         was forgotten: a gap may then be reported where there is none, and never none where there is one.
+# Rule 2: what is gone below a prefix is noted when it goes, since whoever joins must not look at every topic there was.
+#         That is for a few levels: a name of nothing but "/" has as many prefixes as characters.
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import final
+
+from ._retention import MAX_FORGOTTEN
+
+__all__ = ("LEVELS", "Ends", "prefixes_of")
+
+LEVELS = 8
+"""How many levels of a topic are prefixes of which the end is noted."""
+
+
+@final
+class Ends:
+    """The newest sequence that is gone, by name."""
+
+    __slots__ = ("_ends", "_floor")
+
+    def __init__(self) -> None:
+        self._ends: OrderedDict[str, int] = OrderedDict()  # what changed last is last
+        self._floor = 0
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def of(self, name: str) -> int:
+        """The newest sequence that is gone of this name, 0 if none is."""
+        return self._ends.get(name, self._floor)
+
+    def below(self, prefix: str) -> int:
+        """The newest sequence that is gone of a name that begins so. Looks at all of them."""
+        return max((end for name, end in self._ends.items() if name.startswith(prefix)), default=self._floor)
+
+    def raise_to(self, name: str, end: int) -> None:
+        """Note that this sequence is gone."""
+        self._ends[name] = max(end, self.pop(name))
+        if len(self._ends) > MAX_FORGOTTEN:
+            self._floor = max(self._floor, self._ends.popitem(last=False)[1])
+
+    def pop(self, name: str) -> int:
+        """Forget a name, and return what `of` has said of it."""
+        return self._ends.pop(name, self._floor)
+
+
+def prefixes_of(topic: str) -> Iterator[str]:
+    """The prefixes that a topic is below, the shortest first, as far as their ends are noted."""
+    slash = topic.find("/")
+    for _ in range(LEVELS):
+        if slash < 0:
+            return
+        yield topic[: slash + 1]
+        slash = topic.find("/", slash + 1)
