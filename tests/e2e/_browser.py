@@ -15,6 +15,8 @@ import pytest
 
 import sse_trio
 
+from ._lifeline import Lifeline
+
 ROOT = Path(__file__).parents[2]
 PACKAGE_AT = str(Path(sse_trio.__file__).parents[1])  # a server imports the package that the tests import
 ARTIFACTS = ROOT / "artifacts"
@@ -66,6 +68,7 @@ class PageServer:
         self._cwd = cwd
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: Lifeline | None = None
 
     @property
     def log(self) -> str:
@@ -74,7 +77,10 @@ class PageServer:
     def start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": PACKAGE_AT}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self._lifeline = Lifeline(self._process)
         self._wait_listening(deadline=time.monotonic() + 20)
 
     def interrupt(self, number: int = signal.SIGINT) -> float:
@@ -83,7 +89,9 @@ class PageServer:
         began = time.monotonic()
         self._process.send_signal(number)
         self._process.wait(timeout=20)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        self.kill()
+        return took
 
     @property
     def returncode(self) -> int | None:
@@ -91,9 +99,10 @@ class PageServer:
         return self._process.returncode
 
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """End what there still is of it, its workers included."""
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            lifeline.cut()
 
     def _wait_listening(self, deadline: float) -> None:
         assert self._process is not None

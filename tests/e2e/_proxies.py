@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ._lifeline import Lifeline
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -126,11 +128,15 @@ def _run(
     with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
         arguments, env = command(plain, tls)
         fds = (plain.fileno(), tls.fileno())
-        process = subprocess.Popen(arguments, env={**os.environ, **env}, pass_fds=fds)
+        process = subprocess.Popen(arguments, env={**os.environ, **env}, pass_fds=fds, start_new_session=True)
+        lifeline = Lifeline(process)
         ports = port_of(plain), port_of(tls)
     try:
         yield Proxy(process, *ports)
         assert process.poll() is None, "the proxy has ended by itself"
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        finally:
+            lifeline.cut()

@@ -2,7 +2,7 @@
 #
 # Rule 1: nothing here sleeps. The port is read from the server's log, what the application reports from a FIFO;
 #         both have a thread that reads and a condition that is notified.
-# Rule 2: a server is ended by its pid, and whatever is left of its process group after that is killed.
+# Rule 2: a server is ended by its pid, and whatever is left of its process group after that is killed (_lifeline.py).
 # Rule 3: times are CLOCK_MONOTONIC, which is the same in every process of the machine.
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sse_trio
+
+from ._lifeline import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -95,6 +97,7 @@ class Server:
             text=True,
             start_new_session=True,
         )
+        self._lifeline = Lifeline(self.process)
         assert self.process.stdout is not None
         self._threads = [
             threading.Thread(target=self._read_log, args=(self.process.stdout,)),
@@ -170,11 +173,7 @@ class Server:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self.process.wait()
+            self._lifeline.cut()
             os.write(self._fifo_fd, b"end\n")
             for thread in self._threads:
                 thread.join()

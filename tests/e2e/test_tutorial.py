@@ -30,7 +30,6 @@ def wall(tmp_path):
     try:
         server.start()
         yield server
-        server.interrupt(signal.SIGTERM)  # a SIGKILL would leave its worker behind
     finally:
         server.kill()
 
