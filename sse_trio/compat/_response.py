@@ -79,7 +79,6 @@ class EventSourceResponse(Response):
     DEFAULT_PING_INTERVAL: int | float = 15
     DEFAULT_SEPARATOR: str = "\r\n"
     DEFAULT_CLEANUP_TIMEOUT: float = 30.0
-    media_type: str | None = "text/event-stream"
 
     def __init__(
         self,
@@ -106,7 +105,7 @@ class EventSourceResponse(Response):
         else:
             self.body_iterator = iterate_in_threadpool(content)
         self.status_code = status_code
-        if media_type is not None:
+        if media_type is not None:  # else that of the class, as in Starlette
             self.media_type = media_type
         self.background = background
         self.data_sender_callable = data_sender_callable
