@@ -507,18 +507,37 @@ async def test_the_last_chunk_at_a_shutdown():
 
 async def test_what_is_closed():
     """The iterable, and what it is iterated by, are closed however the stream ends."""
-    iterator = Closing("a")
+    iterator = Closing("a", seconds=60.0)
 
     class Iterable(Closing):
         def __aiter__(self):
             return iterator
 
     iterable = Iterable()
-    async with open_test_stream(compat.EventSourceResponse(iterable), bridge=False) as stream:
+    response = compat.EventSourceResponse(iterable, cleanup_timeout=None)
+    async with open_test_stream(response, bridge=False, close_within=100.0) as stream:
         await stream.receive()
         stream.disconnect()
         await stream.wait_closed()
     assert (iterator.closed, iterable.closed) == ("done", "done")
+
+
+async def test_an_iterable_that_can_not_be_closed():
+    """Not every async iterable has an `aclose()`."""
+
+    class Countdown:
+        left = 2
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    assert await body_of(compat.EventSourceResponse(Countdown(), sep="\n")) == b"data: 1\n\ndata: 0\n\n"
 
 
 async def test_a_client_that_send_finds_gone():
