@@ -404,7 +404,8 @@ async def test_a_data_sender_goes_with_the_content(library):
         yield "a"
         await anyio.sleep(1)
 
-    assert await body_of(library.EventSourceResponse(content(), data_sender_callable=send_data)) == b"data: a\r\n\r\n"
+    response = library.EventSourceResponse(content(), data_sender_callable=send_data)
+    assert await body_of(response) == b"data: a\r\n\r\n"
     assert log == ["cancelled"]
 
 
@@ -540,6 +541,17 @@ async def test_an_iterable_that_can_not_be_closed():
     assert await body_of(compat.EventSourceResponse(Countdown(), sep="\n")) == b"data: 1\n\ndata: 0\n\n"
 
 
+async def test_no_client_has_left():
+    """The handler isn't called for other endings, though a server says http.disconnect after the last chunk, too."""
+    messages = []
+
+    async def closed(message):
+        messages.append(message)
+
+    assert await body_of(compat.EventSourceResponse(generate("a"), client_close_handler_callable=closed))
+    assert not messages
+
+
 async def test_a_client_that_send_finds_gone():
     """That is a client that left, and no error."""
     messages = []
@@ -612,8 +624,8 @@ async def test_events_of_this_library():
 
 
 async def test_a_group():
-    """A stream with a group of its own is none of AppStatus's, and ends with its group."""
-    group = StreamGroup()
+    """A stream with a group of its own is none of AppStatus's, and ends with its group, in its own line ends."""
+    group = StreamGroup(farewell=sse_trio.ServerSentEvent("goodbye"))
     async with open_test_stream(compat.EventSourceResponse(idle(None, "a"), group=group), bridge=False) as stream:
         await stream.receive()
         compat.AppStatus.should_exit = True
@@ -622,6 +634,7 @@ async def test_a_group():
         assert group.statistics().open_streams == 1
         group.request_shutdown()
         await stream.wait_closed()
+    assert stream.body == b"data: a\r\n\r\ndata: goodbye\r\n\r\n"
     assert stream.close_reason is CloseReason.SHUTDOWN
 
 

@@ -159,7 +159,6 @@ class EventSourceResponse(Response):
             ping=self._ping_interval,
             ping_message_factory=self._ping_message,
             send_timeout=self.send_timeout,
-            commit_within=None,  # there is nothing to wait for: _produce() says so
             grace=self._shutdown_grace_period,
             on_close=self._stream_closed,
             sep=self.sep,
