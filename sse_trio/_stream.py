@@ -487,7 +487,7 @@ class Stream:
 
     def _tick_ping(self, now: float) -> float:
         seconds, idle_since = self._options.ping, self._writer.idle_since
-        if not seconds or self.reason is not None:
+        if not seconds or seconds == math.inf or self.reason is not None:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
