@@ -1,0 +1,229 @@
+# Compressed once for all: what the subscribers of a feed are sent, in a coding that allows it.
+#
+# An event of 150 bytes, compressed by itself, is no smaller than it was: what makes it small is what came before it. So
+# it is not enough that a batch is compressed once; what came before has to be shared as well.
+#
+# Rule 1: a feed has a chain for each coding: one compressor, given every batch in the order of the feed, once. A
+#         subscriber whose decoder has the chain up to a batch is sent the chain's next link, as it is.
+# Rule 2: every 16 KiB the chain begins anew, with a link that refers to nothing before it. There everybody can join.
+# Rule 3: whoever is out of the chain (it has just come, it was sent a ping or a page of history, it fell behind) is
+#         sent batches that stand by themselves until then. Where most are, the chain begins anew with the next batch.
+# Rule 4: what a subscriber is sent is whole bytes, and legal wherever one piece follows another. In gzip these are
+#         deflate blocks (RFC 1951 section 3.2.3) between a header and a trailer of its own (RFC 1952); in zstd, blocks
+#         of the chain's frame, which it leaves by an empty last block, and frames (RFC 8878 sections 3.1 and 3.1.1.2).
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from struct import pack
+from typing import ClassVar, Protocol, final
+from zlib import crc32
+
+from ._codings import Coding, new_shared_compressor
+
+__all__ = ("Chain", "SharedCoder", "SharedFeed", "new_shared_coder")
+
+CHAIN_BYTES = 16_384
+"""Text after which a chain begins anew: a twentieth more bytes than one without end, and gone within a second or so of
+a feed that is worth compressing."""
+
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time; of an unknown system
+DEFLATE_END = b"\x03\x00"  # a last block with nothing in it
+ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # last, raw, of no bytes
+ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00" + ZSTD_LAST_BLOCK
+
+
+class SharedFeed(Protocol):
+    """What subscribers read along in, as their coders see it: ``_feed.Feed``."""
+
+    batch: bytes
+    """What the one who asks has just taken, if it is that very object."""
+    batch_from: int
+    """The cursor where it begins."""
+    end: int
+    """The cursor where it ends."""
+    chains: dict[Coding, Chain] | None
+    """The chains of this feed; made when somebody asks for one."""
+
+
+class FeedReader(Protocol):
+    """Who reads along in a feed."""
+
+    @property
+    def feed(self) -> SharedFeed | None:
+        """The feed, while it is in one."""
+        ...
+
+
+@final
+class Chain:
+    """What one coding makes of a feed, from one link to the next."""
+
+    __slots__ = (
+        "_alone",
+        "_alone_text",
+        "_coding",
+        "_compressor",
+        "_end",
+        "_followed",
+        "_link",
+        "_missed",
+        "_since_first",
+        "_start",
+        "is_first",
+    )
+
+    def __init__(self, coding: Coding) -> None:
+        self._coding: Coding = coding
+        self._compressor = new_shared_compressor(coding)
+        self._start = self._end = -1
+        self._link = b""
+        self._since_first = 0
+        self._followed = self._missed = 0
+        self._alone_text = self._alone = b""
+        self.is_first: bool = False
+        """Whether the link refers to nothing before it."""
+
+    def link(self, batch: bytes, start: int, end: int, *, at: int) -> bytes | None:
+        """Return the link for this batch of the feed to one whose decoder has the chain up to the cursor ``at``.
+
+        None if that one can't go on with it, and has to be sent the batch by itself.
+        """
+        if (start, end) != (self._start, self._end):
+            if start < self._end:
+                return None  # the others were further when they took it
+            self._add_link(batch, start, end)
+        if at == start or self.is_first:
+            self._followed += 1
+            return self._link
+        self._missed += 1
+        return None
+
+    def _add_link(self, batch: bytes, start: int, end: int) -> None:
+        self.is_first = start != self._end or self._since_first >= CHAIN_BYTES or self._missed > self._followed
+        if self.is_first:
+            self._compressor.restart()
+            self._since_first = 0
+        self._link = self._compressor.compress(batch)
+        self._start, self._end = start, end
+        self._since_first += len(batch)
+        self._followed = self._missed = 0
+
+    def alone(self, batch: bytes) -> bytes:
+        """Return the batch by itself, and keep it for the others who are given the same."""
+        if batch is not self._alone_text:
+            self._alone_text = batch
+            self._alone = new_shared_compressor(self._coding).compress(batch)
+        return self._alone
+
+
+class SharedCoder(ABC):
+    """The coder of one subscriber: puts together what is the same for many."""
+
+    __slots__ = ("_at", "_has_begun", "_reader")
+
+    coding: ClassVar[Coding]
+    leave: ClassVar[bytes]
+    """What takes a decoder out of what was compressed together."""
+
+    def __init__(self, reader: FeedReader) -> None:
+        self._reader = reader
+        self._at = -1  # the cursor up to which its decoder has the chain
+        self._has_begun = False
+
+    def encode(self, body: bytes, /) -> bytes:
+        """Return what makes this body decodable."""
+        if not body:
+            return b""
+        self._note(body)
+        coded = self._encode(body)
+        if not self._has_begun:
+            self._has_begun = True
+            return self._header() + coded
+        return coded
+
+    def _encode(self, body: bytes) -> bytes:
+        feed = self._reader.feed
+        if feed is None or body is not feed.batch or feed.batch_from < 0:
+            return self._leave_chain() + new_shared_compressor(self.coding).compress(body) + self.leave
+        chain = self._chain_of(feed)
+        link = chain.link(body, feed.batch_from, feed.end, at=self._at)
+        if link is None:
+            return self._leave_chain() + chain.alone(body) + self.leave
+        if chain.is_first:
+            link = self._leave_chain() + link
+        self._at = feed.end
+        return link
+
+    def _chain_of(self, feed: SharedFeed) -> Chain:
+        if feed.chains is None:
+            feed.chains = {}
+        chain = feed.chains.get(self.coding)
+        if chain is None:
+            chain = feed.chains[self.coding] = Chain(self.coding)
+        return chain
+
+    def _leave_chain(self) -> bytes:
+        at, self._at = self._at, -1
+        return self.leave if at >= 0 else b""
+
+    def finish(self, last: bytes, /) -> bytes:
+        """Return the same for the last one, and the end of the stream."""
+        return self.encode(last) + self._leave_chain() + self._trailer()
+
+    @abstractmethod
+    def _note(self, body: bytes) -> None:
+        """Take note of a body."""
+
+    @abstractmethod
+    def _header(self) -> bytes:
+        """Return what comes first."""
+
+    @abstractmethod
+    def _trailer(self) -> bytes:
+        """Return what comes last."""
+
+
+@final
+class _SharedGzip(SharedCoder):
+    __slots__ = ("_crc", "_size")
+
+    coding = "gzip"
+    leave = b""
+
+    def __init__(self, reader: FeedReader) -> None:
+        super().__init__(reader)
+        self._crc = self._size = 0
+
+    def _note(self, body: bytes) -> None:
+        self._crc = crc32(body, self._crc)
+        self._size += len(body)
+
+    def _header(self) -> bytes:
+        return GZIP_HEADER
+
+    def _trailer(self) -> bytes:
+        header = b"" if self._has_begun else GZIP_HEADER
+        return header + DEFLATE_END + pack("<II", self._crc, self._size & 0xFFFF_FFFF)
+
+
+@final
+class _SharedZstd(SharedCoder):
+    __slots__ = ()
+
+    coding = "zstd"
+    leave = ZSTD_LAST_BLOCK
+
+    def _note(self, body: bytes) -> None:
+        pass
+
+    def _header(self) -> bytes:
+        return b""
+
+    def _trailer(self) -> bytes:
+        return b"" if self._has_begun else ZSTD_EMPTY_FRAME
+
+
+def new_shared_coder(coding: Coding, reader: FeedReader) -> SharedCoder:
+    """Return a coder for a reader of feeds, of one of SHARED_CODINGS."""
+    return _SharedGzip(reader) if coding == "gzip" else _SharedZstd(reader)
