@@ -1,4 +1,4 @@
-# The content codings: gzip, zstd and br, each as something that is given text and returns bytes (RFC 9110 section 8.4.1).
+# The content codings (RFC 9110 section 8.4.1): gzip, zstd and br, as something that is given text and returns bytes.
 #
 # Rule 1: what compress() has returned makes everything decodable that it was given. An event is never held back.
 # Rule 2: a compressor lives as long as its stream, so its memory is what counts: the windows are small, and what each
@@ -101,9 +101,7 @@ class _Brotli:
 
     def __init__(self) -> None:
         module = import_module("brotli")
-        self._brotli: Any = module.Compressor(
-            mode=module.MODE_TEXT, quality=BROTLI_QUALITY, lgwin=BROTLI_WINDOW_BITS
-        )
+        self._brotli: Any = module.Compressor(mode=module.MODE_TEXT, quality=BROTLI_QUALITY, lgwin=BROTLI_WINDOW_BITS)
 
     def compress(self, text: bytes, /) -> bytes:
         return cast("bytes", self._brotli.process(text) + self._brotli.flush())

@@ -8,9 +8,10 @@
 # Rule 2: every 16 KiB the chain begins anew, with a link that refers to nothing before it. There everybody can join.
 # Rule 3: whoever is out of the chain (it has just come, it was sent a ping or a page of history, it fell behind) is
 #         sent batches that stand by themselves until then. Where most are, the chain begins anew with the next batch.
-# Rule 4: what a subscriber is sent is whole bytes, and legal wherever one piece follows another. In gzip these are
-#         deflate blocks (RFC 1951 section 3.2.3) between a header and a trailer of its own (RFC 1952); in zstd, blocks
-#         of the chain's frame, which it leaves by an empty last block, and frames (RFC 8878 sections 3.1 and 3.1.1.2).
+# Rule 4: what a subscriber is sent is legal wherever one piece follows another. In gzip the pieces are deflate blocks
+#         (RFC 1951 section 3.2.3), between a header and a trailer of the subscriber's own (RFC 1952). In zstd they are
+#         blocks (RFC 8878 section 3.1.1.2): those of a piece that refers to nothing begin a frame, and the frame before
+#         it is ended with the same write, not sooner: httpx 0.28 can't go on after a write that ended one.
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ CHAIN_BYTES = 16_384
 a feed that is worth compressing."""
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time; of an unknown system
-DEFLATE_END = b"\x03\x00"  # a last block with nothing in it
-ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # last, raw, of no bytes
-ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00" + ZSTD_LAST_BLOCK
+DEFLATE_LAST_BLOCK = b"\x03\x00"  # with nothing in it
+ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # likewise
+ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00"  # without its last block
 
 
 class SharedFeed(Protocol):
@@ -123,8 +124,12 @@ class SharedCoder(ABC):
     __slots__ = ("_at", "_has_begun", "_reader")
 
     coding: ClassVar[Coding]
-    leave: ClassVar[bytes]
-    """What takes a decoder out of what was compressed together."""
+    first: ClassVar[bytes]
+    """What comes before the first piece."""
+    between: ClassVar[bytes]
+    """What comes before any other piece that refers to nothing before it."""
+    empty: ClassVar[bytes]
+    """What comes before the trailer of a stream of nothing."""
 
     def __init__(self, reader: FeedReader) -> None:
         self._reader = reader
@@ -136,24 +141,17 @@ class SharedCoder(ABC):
         if not body:
             return b""
         self._note(body)
-        coded = self._encode(body)
-        if not self._has_begun:
-            self._has_begun = True
-            return self._header() + coded
-        return coded
-
-    def _encode(self, body: bytes) -> bytes:
         feed = self._reader.feed
         if feed is None or body is not feed.batch or feed.batch_from < 0:
-            return self._leave_chain() + new_shared_compressor(self.coding).compress(body) + self.leave
+            self._at = -1
+            return self._begin() + new_shared_compressor(self.coding).compress(body)
         chain = self._chain_of(feed)
         link = chain.link(body, feed.batch_from, feed.end, at=self._at)
         if link is None:
-            return self._leave_chain() + chain.alone(body) + self.leave
-        if chain.is_first:
-            link = self._leave_chain() + link
+            self._at = -1
+            return self._begin() + chain.alone(body)
         self._at = feed.end
-        return link
+        return self._begin() + link if chain.is_first else link
 
     def _chain_of(self, feed: SharedFeed) -> Chain:
         if feed.chains is None:
@@ -163,21 +161,19 @@ class SharedCoder(ABC):
             chain = feed.chains[self.coding] = Chain(self.coding)
         return chain
 
-    def _leave_chain(self) -> bytes:
-        at, self._at = self._at, -1
-        return self.leave if at >= 0 else b""
+    def _begin(self) -> bytes:
+        # What comes before a piece that refers to nothing.
+        has_begun, self._has_begun = self._has_begun, True
+        return self.between if has_begun else self.first
 
     def finish(self, last: bytes, /) -> bytes:
         """Return the same for the last one, and the end of the stream."""
-        return self.encode(last) + self._leave_chain() + self._trailer()
+        coded = self.encode(last)
+        return (coded if self._has_begun else self.empty) + self._trailer()
 
     @abstractmethod
     def _note(self, body: bytes) -> None:
         """Take note of a body."""
-
-    @abstractmethod
-    def _header(self) -> bytes:
-        """Return what comes first."""
 
     @abstractmethod
     def _trailer(self) -> bytes:
@@ -188,8 +184,9 @@ class SharedCoder(ABC):
 class _SharedGzip(SharedCoder):
     __slots__ = ("_crc", "_size")
 
-    coding = "gzip"
-    leave = b""
+    coding: ClassVar[Coding] = "gzip"
+    first = empty = GZIP_HEADER
+    between = b""
 
     def __init__(self, reader: FeedReader) -> None:
         super().__init__(reader)
@@ -199,29 +196,24 @@ class _SharedGzip(SharedCoder):
         self._crc = crc32(body, self._crc)
         self._size += len(body)
 
-    def _header(self) -> bytes:
-        return GZIP_HEADER
-
     def _trailer(self) -> bytes:
-        header = b"" if self._has_begun else GZIP_HEADER
-        return header + DEFLATE_END + pack("<II", self._crc, self._size & 0xFFFF_FFFF)
+        return DEFLATE_LAST_BLOCK + pack("<II", self._crc, self._size & 0xFFFF_FFFF)
 
 
 @final
 class _SharedZstd(SharedCoder):
     __slots__ = ()
 
-    coding = "zstd"
-    leave = ZSTD_LAST_BLOCK
+    coding: ClassVar[Coding] = "zstd"
+    first = b""
+    between = ZSTD_LAST_BLOCK
+    empty = ZSTD_EMPTY_FRAME
 
     def _note(self, body: bytes) -> None:
         pass
 
-    def _header(self) -> bytes:
-        return b""
-
     def _trailer(self) -> bytes:
-        return b"" if self._has_begun else ZSTD_EMPTY_FRAME
+        return ZSTD_LAST_BLOCK
 
 
 def new_shared_coder(coding: Coding, reader: FeedReader) -> SharedCoder:

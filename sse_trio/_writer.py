@@ -13,8 +13,8 @@
 #         its memory. Either way unpark() is all that a receiver's caller has to know.
 # Rule 6: where the connection has an express lane (_express.py), unpark() itself writes for a writer that is idle, if
 #         that can be done without waiting; the task goes on resting. It is the task's turn in every other case.
-# Rule 7: where the stream is compressed (_coder.py), a body is encoded when it is taken, before anybody is offered it. So
-#         what is counted, what takes the lane and what waits for its turn in `_untaken` are bytes as they are sent.
+# Rule 7: where the stream is compressed (_coder.py), a body is encoded when it is taken, before anybody is offered it.
+#         So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
 
 from __future__ import annotations
 
