@@ -27,7 +27,8 @@ GZIP_LEVEL = 6
 GZIP_MEMORY_LEVEL = 5
 ZSTD_LEVEL = 3
 ZSTD_TABLE_LOG = 10
-BROTLI_QUALITY = 5
+BROTLI_QUALITY = 3
+"""4 and more take over twice the memory, for a sixth less bytes."""
 BROTLI_WINDOW_BITS = 14
 
 ZSTD_MODULE = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"

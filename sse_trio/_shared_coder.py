@@ -3,8 +3,8 @@
 # An event of 150 bytes, compressed by itself, is no smaller than it was: what makes it small is what came before it. So
 # it is not enough that a batch is compressed once; what came before has to be shared as well.
 #
-# Rule 1: a feed has a chain for each coding: one compressor, given every batch in the order of the feed, once. A
-#         subscriber whose decoder has the chain up to a batch is sent the chain's next link, as it is.
+# Rule 1: a feed has a chain for each coding: one compressor, given everything in the order of the feed, once. A
+#         subscriber whose decoder has the chain up to a batch is sent the chain's next link as it is, or the next few.
 # Rule 2: every 16 KiB the chain begins anew, with a link that refers to nothing before it. There everybody can join.
 # Rule 3: whoever is out of the chain (it has just come, it was sent a ping or a page of history, it fell behind) is
 #         sent batches that stand by themselves until then. Where most are, the chain begins anew with the next batch.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from struct import pack
-from typing import ClassVar, Protocol, final
+from typing import ClassVar, NamedTuple, Protocol, final
 from zlib import crc32
 
 from ._codings import Coding, new_shared_compressor
@@ -27,6 +27,8 @@ __all__ = ("Chain", "SharedCoder", "SharedFeed", "new_shared_coder")
 CHAIN_BYTES = 16_384
 """Text after which a chain begins anew: a twentieth more bytes than one without end, and gone within a second or so of
 a feed that is worth compressing."""
+KEPT_LINKS = 32
+"""For those who are a few batches behind the others, as in any order somebody is."""
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time; of an unknown system
 DEFLATE_LAST_BLOCK = b"\x03\x00"  # with nothing in it
@@ -56,59 +58,75 @@ class FeedReader(Protocol):
         ...
 
 
+class Link(NamedTuple):
+    """What a compressor made of the batch between two cursors, given what it had seen before."""
+
+    start: int
+    end: int
+    size: int
+    """Of the batch, in bytes."""
+    is_first: bool
+    """Whether it refers to nothing before it."""
+    piece: bytes
+
+
 @final
 class Chain:
-    """What one coding makes of a feed, from one link to the next."""
+    """What one coding makes of a feed."""
 
-    __slots__ = (
-        "_alone",
-        "_alone_text",
-        "_coding",
-        "_compressor",
-        "_end",
-        "_followed",
-        "_link",
-        "_missed",
-        "_since_first",
-        "_start",
-        "is_first",
-    )
+    __slots__ = ("_alone", "_alone_text", "_coding", "_compressor", "_end", "_followed", "_links", "_missed", "_size")
 
     def __init__(self, coding: Coding) -> None:
         self._coding: Coding = coding
         self._compressor = new_shared_compressor(coding)
-        self._start = self._end = -1
-        self._link = b""
-        self._since_first = 0
+        self._links: list[Link] = []  # the latest, one after another
+        self._end = -1
+        self._size = 0  # since the last that was a first one
         self._followed = self._missed = 0
         self._alone_text = self._alone = b""
-        self.is_first: bool = False
-        """Whether the link refers to nothing before it."""
 
-    def link(self, batch: bytes, start: int, end: int, *, at: int) -> bytes | None:
-        """Return the link for this batch of the feed to one whose decoder has the chain up to the cursor ``at``.
+    def follow(self, batch: bytes, start: int, end: int, *, at: int) -> list[Link]:
+        """Return what makes this batch of the feed of one whose decoder has the chain up to the cursor ``at``.
 
-        None if that one can't go on with it, and has to be sent the batch by itself.
+        Nothing if that one can't go on with the chain, and has to be sent the batch by itself.
         """
-        if (start, end) != (self._start, self._end):
-            if start < self._end:
-                return None  # the others were further when they took it
-            self._add_link(batch, start, end)
-        if at == start or self.is_first:
+        if end != self._end:
+            self._go_on(batch, start, end)
+        links = self._since(start)
+        if links and (at == start or links[0].is_first):
             self._followed += 1
-            return self._link
+            return links
         self._missed += 1
-        return None
+        return []
+
+    def _go_on(self, batch: bytes, start: int, end: int) -> None:
+        if start > self._end:
+            self._links.clear()  # between them was something that nobody wanted in this coding
+        elif start < self._end:
+            known = self._since(start)
+            if not known:
+                return
+            start, batch = self._end, batch[sum([link.size for link in known]) :]
+        self._add_link(batch, start, end)
 
     def _add_link(self, batch: bytes, start: int, end: int) -> None:
-        self.is_first = start != self._end or self._since_first >= CHAIN_BYTES or self._missed > self._followed
-        if self.is_first:
+        is_first = not self._links or self._size >= CHAIN_BYTES or self._missed > self._followed
+        if is_first:
             self._compressor.restart()
-            self._since_first = 0
-        self._link = self._compressor.compress(batch)
-        self._start, self._end = start, end
-        self._since_first += len(batch)
+            self._size = 0
+        self._links.append(Link(start, end, len(batch), is_first, self._compressor.compress(batch)))
+        if len(self._links) > KEPT_LINKS:
+            del self._links[0]
+        self._size += len(batch)
+        self._end = end
         self._followed = self._missed = 0
+
+    def _since(self, start: int) -> list[Link]:
+        # Nearly everybody wants the latest, and hardly anybody more than a few.
+        for n in range(1, len(self._links) + 1):
+            if self._links[-n].start <= start:
+                return self._links[-n:] if self._links[-n].start == start else []
+        return []
 
     def alone(self, batch: bytes) -> bytes:
         """Return the batch by itself, and keep it for the others who are given the same."""
@@ -146,12 +164,14 @@ class SharedCoder(ABC):
             self._at = -1
             return self._begin() + new_shared_compressor(self.coding).compress(body)
         chain = self._chain_of(feed)
-        link = chain.link(body, feed.batch_from, feed.end, at=self._at)
-        if link is None:
+        links = chain.follow(body, feed.batch_from, feed.end, at=self._at)
+        if not links:
             self._at = -1
             return self._begin() + chain.alone(body)
         self._at = feed.end
-        return self._begin() + link if chain.is_first else link
+        if len(links) == 1 and not links[0].is_first:
+            return links[0].piece  # the same object for all
+        return b"".join([self._begin() + link.piece if link.is_first else link.piece for link in links])
 
     def _chain_of(self, feed: SharedFeed) -> Chain:
         if feed.chains is None:

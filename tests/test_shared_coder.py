@@ -9,7 +9,7 @@ import pytest
 from sse_trio import ServerSentEvent
 from sse_trio._codings import SHARED_CODINGS
 from sse_trio._feed import Feed
-from sse_trio._shared_coder import CHAIN_BYTES, Chain, new_shared_coder
+from sse_trio._shared_coder import CHAIN_BYTES, KEPT_LINKS, Chain, new_shared_coder
 from sse_trio._store import EventId, StoredEvent, pack_event
 from sse_trio._topics import TopicFilter
 
@@ -174,7 +174,7 @@ def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
 def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
     """A ping takes its client out of the chain; where it took most of them, they are in it again an event later."""
     readers = [Reader(topic, coding) for _ in range(3)]
-    chains = []
+    firsts = []
     for n in range(4):
         if n == 1:
             for reader in readers:
@@ -182,22 +182,49 @@ def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
         topic.publish()
         for reader in readers:
             reader.take()
-        assert topic.feed.chains is not None
-        chains.append(topic.feed.chains[coding].is_first)
+        firsts.append(topic.feed.chains[coding]._links[-1].is_first)
         assert len({reader.pieces[-1] for reader in readers}) == 1
-    assert chains == [True, False, True, False]
+    assert firsts == [True, False, True, False]
 
 
-def test_who_is_behind_does_not_hold_up_the_others(topic, coding):
-    """A batch that overlaps with what the others have had is made for the one who needs it."""
-    fast, slow = Reader(topic, coding), Reader(topic, coding)
-    for n in range(4):
+def test_who_is_a_few_batches_behind_stays_in_the_chain(topic, coding):
+    """One that takes at once what others took one by one, or the other way round, is sent the same links."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    for n in range(60):
         topic.publish()
+        readers[n % 2].take()
+        if n % 7 == 0:
+            readers[2].take()
+    for reader in readers:
+        reader.take()
+    sizes = [sum(map(len, reader.pieces)) for reader in readers]
+    assert max(sizes) < min(sizes) + 10
+
+
+def test_who_is_far_behind_does_not_hold_up_the_others(topic, coding):
+    """What is further back than the links that are kept is made for the one who needs it."""
+    fast, slow = Reader(topic, coding), Reader(topic, coding)
+    topic.publish()
+    slow.take()
+    for _ in range(KEPT_LINKS + 1):
         fast.take()
-        if n in (0, 3):
-            slow.take()
-    assert topic.feed.chains is not None
-    assert not topic.feed.chains[coding].is_first  # the chain went on for the fast one
+        topic.publish()
+    fast.take()
+    links = [*topic.feed.chains[coding]._links]
+    slow.take()
+    assert topic.feed.chains[coding]._links == links
+    assert slow.pieces[-1] != links[-1].piece
+
+
+def test_an_event_that_nobody_took_in_this_coding(topic, coding):
+    """A chain that has not seen all of the feed begins anew."""
+    reader = Reader(topic, coding)
+    for n in range(3):
+        topic.publish()
+        if n == 1:
+            reader.cursor = topic.feed.end
+        reader.take()
+    assert [link.is_first for link in topic.feed.chains[coding]._links] == [True]
 
 
 def test_a_stream_of_nothing_is_whole(topic, coding):
