@@ -165,8 +165,7 @@ class SharedCoder(ABC):
             return self._begin() + new_shared_compressor(self.coding).compress(body)
         chain = self._chain_of(feed)
         links = chain.follow(body, feed.batch_from, feed.end, at=self._at)
-        if not links:
-            self._at = -1
+        if not links:  # and no other link will begin at the place that it has left
             return self._begin() + chain.alone(body)
         self._at = feed.end
         if len(links) == 1 and not links[0].is_first:

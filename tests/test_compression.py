@@ -233,6 +233,27 @@ async def test_every_write_is_decodable_at_once(coding, is_express, source_kind)
     assert bool(connection.express_writes) is is_express
 
 
+@pytest.mark.parametrize("coding", ALL)
+async def test_what_the_lane_refuses_is_sent_as_it_was_encoded(coding, source_kind):
+    """A piece of which the socket takes a part only is finished by `send`, and encoded once."""
+    connection = FakeConnection(room=0)
+    request, wire = Request(coding, connection=connection), Wire(coding, connection)
+    async with (
+        opened(source_kind, compress=(coding,)) as (response, send, _),
+        anyio.create_task_group() as nursery,
+    ):
+        nursery.start_soon(request.serve, response)
+        await anyio.sleep(1)
+        for n in range(8):
+            await send(f"event {n}")
+            for _ in range(40):
+                connection.change(room=n + 5)
+                await wait_all_tasks_blocked()
+            assert wire.text.endswith(expected(source_kind, f"event {n}"))
+        connection.change(is_gone=True)
+    assert connection.express_writes
+
+
 async def test_bytes_are_those_that_are_sent(source_kind):
     """Statistics count the bytes on the wire, and those still to be written as the text that they are."""
     group = StreamGroup()
@@ -248,6 +269,7 @@ async def test_bytes_are_those_that_are_sent(source_kind):
             assert stream.written_events == 50
             assert stream.written_bytes == sum(map(len, request.bodies)) < 50 * 30
             end()
+        assert group.statistics().written_bytes == sum(map(len, request.bodies))
 
 
 @pytest.mark.parametrize("coding", ALL)
@@ -331,7 +353,8 @@ async def test_what_is_made_for_one_has_a_memory_of_its_own(options):
         assert sum(map(len, request.bodies)) < 50 * 40
         hub.close()
     decoder = DECODERS["gzip"]()
-    assert b"".join(map(decoder.decode, request.bodies)).count(b"again and again") == 50
+    line = b"data: the same text again and again" + options.get("sep", "\n").encode()
+    assert b"".join(map(decoder.decode, request.bodies)).count(line) == 50
 
 
 @pytest.mark.parametrize("coding", ALL)
