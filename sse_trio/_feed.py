@@ -38,7 +38,7 @@ class FeedStatistics:
     ring_events: int
     """The latest of them, which it holds."""
     ring_bytes: int
-    """Their bytes on the wire."""
+    """Their bytes on the wire, before any compression."""
     lag: int
     """The most events that any of its subscribers in position has yet to take."""
 

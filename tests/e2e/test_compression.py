@@ -19,6 +19,7 @@ import pytest
 from sse_trio.client import open_event_source
 
 from ._browser import PageServer, wait_true
+from ._proxies import serve_proxy
 
 pytestmark = pytest.mark.e2e
 
@@ -53,14 +54,11 @@ def publish(server, topic, data):
 # --- clients in Python
 
 
-@each_kind
-@each_coding
-def test_httpx(server, topics, coding, kind):
-    """httpx decodes each event when it was sent, and each ping, while the stream goes on."""
-    topic, text = next(topics), ""
-    url = f"{server.url}{kind}/{topic}?compress={coding}"
+def read_in_lockstep(server, topic, url, coding):
+    """Read events with httpx, and publish each when the one before it has come; wait for a ping half way."""
+    text = ""
     with httpx.stream("GET", url, headers={"accept-encoding": coding}) as answer:
-        assert answer.headers["content-encoding"] == coding
+        assert answer.headers.get_list("content-encoding") == [coding]
         assert answer.headers["vary"] == "Accept-Encoding"
         chunks = answer.iter_text()
         for n in range(EVENTS):
@@ -72,6 +70,37 @@ def test_httpx(server, topics, coding, kind):
                 while ": ping" not in text[seen:]:
                     text += next(chunks)
             publish(server, topic, f"event{n}")
+
+
+@each_kind
+@each_coding
+def test_httpx(server, topics, coding, kind):
+    """httpx decodes each event when it was sent, and each ping, while the stream goes on."""
+    topic = next(topics)
+    read_in_lockstep(server, topic, f"{server.url}{kind}/{topic}?compress={coding}", coding)
+
+
+# What makes each proxy compress event streams by itself.
+COMPRESSING = {
+    "nginx": {
+        "proxy_read_timeout 60s": "gzip on; gzip_types text/event-stream; gzip_min_length 0; proxy_read_timeout 60s"
+    },
+    "haproxy": {
+        "timeout server 60s": "timeout server 60s\n    compression algo gzip\n    compression type text/event-stream"
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSING)
+def test_a_proxy_that_compresses(server, topics, name, certificate, tmp_path):
+    """nginx and HAProxy leave alone what is compressed, and pass on each event, where they compress by themselves."""
+    topic = next(topics)
+    with serve_proxy(name, tmp_path, server.port, certificate, COMPRESSING[name]) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}/shared/{topic}?compress=gzip"
+        read_in_lockstep(server, topic, url, "gzip")
+        text_url = url.replace("gzip", "br")
+        with httpx.stream("GET", text_url, headers={"accept-encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"  # the proxy's own: it does compress what is text
 
 
 @pytest.mark.anyio
