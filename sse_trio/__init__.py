@@ -11,6 +11,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
+#   _accept_encoding  _codings  _coder  _shared_coder   which coding a client gets, and what compresses its stream
 #   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
 #   _statistics                                  what a stream says of itself
 #   _options  _sources  _failures  _stream       one stream

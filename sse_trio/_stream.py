@@ -42,6 +42,8 @@ from ._writer import Outcome, Writer
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+    from ._coder import Coder
+
 __all__ = ("Producers", "Stream")
 
 Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
@@ -115,6 +117,7 @@ class Stream:
         receive: Receive,
         send: Send,
         head: Message,
+        coder: Coder | None,
     ) -> None:
         self._options = options
         self._run = run = current_run(options.group)
@@ -129,6 +132,7 @@ class Stream:
             send,
             head,
             opening=self._opening(),
+            coder=coder,
             connection=self._connection,
             loop=run.loop,
             owner=self,

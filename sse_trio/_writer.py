@@ -13,6 +13,8 @@
 #         its memory. Either way unpark() is all that a receiver's caller has to know.
 # Rule 6: where the connection has an express lane (_express.py), unpark() itself writes for a writer that is idle, if
 #         that can be done without waiting; the task goes on resting. It is the task's turn in every other case.
+# Rule 7: where the stream is compressed (_coder.py), a body is encoded when it is taken, before anybody is offered it.
+#         So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
 
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ from ._statistics import STALL_SECONDS
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
+    from ._coder import Coder
     from ._connection import ServerConnection
     from ._stream_source import StreamSource
 
@@ -62,6 +65,7 @@ class Writer:
 
     __slots__ = (
         "_abandoned",
+        "_coder",
         "_connection",
         "_current_time",
         "_head",
@@ -102,6 +106,7 @@ class Writer:
         head: Message,
         *,
         opening: bytes,
+        coder: Coder | None = None,
         connection: ServerConnection,
         loop: Loop,
         owner: WriterOwner,
@@ -112,6 +117,7 @@ class Writer:
         self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
+        self._coder = coder
         self._loop = loop
         self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
@@ -197,6 +203,8 @@ class Writer:
         if self._head is not None or self.idle_since is None or now - self.idle_since < source.gathered_after:
             return False
         body = source.take_batch() or self._pending_ping
+        if self._coder is not None:
+            body = self._coder.encode(body)
         assert self._try_write is not None
         if not body or (self._may_finish and source.at_end()) or not self._try_write(body):
             self._untaken = body
@@ -277,6 +285,8 @@ class Writer:
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
         body = self._untaken or self._source.take_batch() or self._pending_ping
+        if self._coder is not None and not self._untaken:
+            body = self._coder.encode(body)
         self._untaken = self._pending_ping = b""
         return body
 
@@ -286,15 +296,20 @@ class Writer:
         await self._send_timed(head)
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
+        if self._coder is not None:
+            body = self._coder.encode(body)
         self.written_bytes += len(body)
         self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
         await self._send_timed(self._body(body))
 
     async def _write_last(self) -> None:
         # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
-        self.written_bytes += len(self._last)
-        if self._last and not self._is_written(self._last):
-            await self._send_timed(self._body(self._last))
+        last = self._last
+        if self._coder is not None:
+            last = self._coder.finish(last) if self._with_final else self._coder.encode(last)
+        self.written_bytes += len(last)
+        if last and not self._is_written(last):
+            await self._send_timed(self._body(last))
         if self._with_final:
             self.final_began = True
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})

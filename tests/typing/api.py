@@ -164,6 +164,8 @@ def use_responses(
         group=group,
     )
     EventSourceResponse(clock, farewell=ServerSentEvent("bye"))
+    EventSourceResponse(clock, compress=["gzip", "br"])
+    EventSourceResponse(clock, compress=("zstd",))
     app = ServerBridge(app)
 
     EventSourceResponse(quotes)  # type: ignore[arg-type]
@@ -178,6 +180,7 @@ def use_responses(
     EventSourceResponse(clock, farewell="bye")  # type: ignore[arg-type]
     EventSourceResponse(clock, on_close=farewell)  # type: ignore[arg-type]
     EventSourceResponse(clock, timeout=3)  # type: ignore[call-arg]
+    EventSourceResponse(clock, compress=("deflate",))  # type: ignore[arg-type]
 
 
 # --- groups and the rest
