@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, UnionType
 from typing import Any, ForwardRef, Generic, TypeGuard, TypeVar, Union, cast, final, get_args, get_origin, overload
@@ -85,13 +86,13 @@ class EventType(Generic[T]):
         """
         payload = self._payload
         if not isinstance(value, payload.record):
-            raise TypeError(f"event {self.name!r} takes a {name_of(payload.declared)}, not a {type(value).__name__}")
+            raise TypeError(f"event {self.name!r} takes {name_of(payload.declared)}, not {type(value).__name__}")
         try:
             data = payload.to_json(value)
         except Exception as exc:
             raise ValueError(
-                f"event {self.name!r} can't carry this {type(value).__name__} as {name_of(payload.declared)}: "
-                f"{payload.reason(exc)}"
+                f"event {self.name!r} takes {name_of(payload.declared)}, and this {type(value).__name__} has "
+                f"something else in it: {payload.reason(exc)}"
             ) from exc
         return ServerSentEvent(data, event=self.name, id=id, retry=retry, comment=comment)
 
@@ -247,7 +248,7 @@ class EventTypes(Generic[T]):
             return name
         if type(self) is not EventTypes:
             return type(self).__name__
-        words = "_".join(self._types).replace("-", "_").replace(".", "_").split("_")
+        words = re.findall("[A-Za-z0-9]+", " ".join(self._types))
         return "".join(word[:1].upper() + word[1:] for word in words) + "Event"
 
 

@@ -39,9 +39,7 @@ def make_components(payloads: Mapping[str, Payload], name: str, version: Version
         ValueError: the name can't be a component's, or is that of a part of the data; or there is no such version.
     """
     _check(name, version)
-    libraries = {payload.library for payload in payloads.values()}
-    if "json" in libraries:
-        raise ImportError("to describe events takes pydantic or msgspec; install sse-trio[json]")
+    libraries = _libraries_of(payloads)
     describe = _describe_by_msgspec if libraries == {"msgspec"} else _describe_by_pydantic
     one_event, schemas = describe(payloads)
     if name in schemas:
@@ -60,9 +58,11 @@ def make_responses(payloads: Mapping[str, Payload], name: str, version: Version)
         ValueError: the name can't be a component's, or is not there for it; or there is no such version.
     """
     _check(name, version)
+    _libraries_of(payloads)
     response: dict[str, Any] = {"description": DESCRIPTION}
     if version == "3.1":
         response["model"] = Annotated[Any, _Events(payloads)]
+        _json_schema(response["model"])  # raises here what FastAPI would raise for who asks for the document
     else:
         # FastAPI makes `schema` of the model, and nothing else. That of the whole body is an array (3.2, 4.14.2);
         # itemSchema refers to the component that its items are. To be one, it must be a type and no annotation.
@@ -77,6 +77,14 @@ def _check(name: str, version: str) -> None:
         raise ValueError(f"version must be '3.1' or '3.2', of OpenAPI, not {version!r}")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"{name!r} can't be the name of a component: letters, digits, '_' and '-' only")
+
+
+def _libraries_of(payloads: Mapping[str, Payload]) -> set[str]:
+    """The libraries that describe the types; ImportError if there is none."""
+    libraries: set[str] = {payload.library for payload in payloads.values()}
+    if "json" in libraries:
+        raise ImportError("to describe events takes pydantic or msgspec; install sse-trio[json]")
+    return libraries
 
 
 def _check_component(model: Any, name: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, cast, get_args
 
 from ._json import dumps_compact
@@ -37,7 +37,7 @@ class Payload:
     from_json: Callable[[str], Any]
     """Raises ValueError for a text that is not of the type."""
     reason: Callable[[Exception], str]
-    """What was wrong, and in which field, out of an error of either function. Not the value: it may be secret."""
+    """What was wrong, and in which field, out of an error of either function; of a text without what stood in it."""
 
 
 def name_of(type_: object) -> str:
@@ -101,15 +101,18 @@ def _of_pydantic(type_: Any) -> Payload:
         # A NaN is written as null, unless the type says otherwise: then there are more of them than without that.
         values = adapter.dump_python(value, mode="json", by_alias=True)
         if json.dumps(values).count("null") < text.count(b"null"):
-            adapter.validate_json(text)  # which says where
+            try:
+                adapter.validate_json(text)  # which says where
+            except ValidationError as exc:
+                raise ValueError(f"{_where(exc.errors())}{NOT_FINITE}") from None
             raise ValueError(NOT_FINITE)
 
     def reason(exc: Exception) -> str:
         if not isinstance(exc, ValidationError):
             return " ".join(str(exc).split())
-        first, *more = exc.errors(include_url=False, include_context=False, include_input=False)
-        where = ".".join(map(str, first["loc"]))
-        return f"{where}: {first['msg']}".removeprefix(": ") + (f" (and {len(more)} more)" if more else "")
+        errors = exc.errors(include_url=False, include_context=False, include_input=False)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return f"{_where(errors)}{errors[0]['msg']}{more}"
 
     return Payload(type_, "pydantic", _record_of(type_), to_json, adapter.validate_json, reason)
 
@@ -123,7 +126,11 @@ def _of_msgspec(type_: Any) -> Payload:
     def to_json(value: Any) -> bytes:
         # A Struct checks nothing when it is made, so what is written is read at once. Both take 0.3 us together.
         text = encode(value)
-        decode(text)
+        try:
+            decode(text)
+        except msgspec.ValidationError as exc:
+            hint = " (as a NaN is written)" if "got `null`" in str(exc) else ""
+            raise ValueError(f"{exc}{hint}") from exc
         return text
 
     return Payload(type_, "msgspec", _record_of(type_), to_json, decode, str)
@@ -137,6 +144,12 @@ def _of_stdlib(type_: object) -> Payload:
         )
 
     return Payload(type_, "json", _record_of(type_), dumps_compact, from_json, str)
+
+
+def _where(errors: Sequence[Any]) -> str:
+    """The path to the field of the first of pydantic's errors; nothing if it is the whole value."""
+    where = ".".join(map(str, errors[0]["loc"]))
+    return f"{where}: " if where else ""
 
 
 def _refuse_constants(text: bytes) -> None:
