@@ -105,6 +105,13 @@ def test_long_lines(end, space):
         assert feed_all(EventDecoder(), chunks) == expected
 
 
+def test_many_short_lines_of_one_event():
+    """An event of thousands of lines, which come a few at a time, is joined on the way and is the same."""
+    lines = [str(number) for number in range(5000)]
+    chunks = ["".join(f"data: {line}\n" for line in lines[i : i + 7]).encode() for i in range(0, 5000, 7)]
+    assert feed_all(EventDecoder(), [*chunks, b"\n"]) == [("message", "\n".join(lines), "")]
+
+
 def test_a_long_line_of_no_field_is_ignored():
     """A long line without a colon, or with an unknown name, is skipped like a short one."""
     assert EventDecoder().feed(b"x" * 5000 + b"\ndata: 1\n" + b"y" * 5000 + b": z\n\n") == [("message", "1", "")]

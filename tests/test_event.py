@@ -110,6 +110,7 @@ texts = st.text().filter(lambda text: not any("\ud800" <= char <= "\udfff" for c
 lines = texts.filter(lambda text: not {"\r", "\n"} & set(text))
 
 
+@pytest.mark.untraced
 @given(
     data=texts,
     event=lines.filter(bool),

@@ -382,6 +382,7 @@ async def test_a_choice_that_makes_no_sense(group, query):
 # --- thousands of streams
 
 
+@pytest.mark.untraced
 async def test_five_thousand_streams(group):
     """With 5,000 streams a page is sent its rows and no more, and reading them leaves other tasks their turn."""
     async with open_streams(group, 5000):

@@ -415,6 +415,7 @@ async def test_a_cancelled_call_loses_no_event(serve, stream):
         assert (await anext(source)).data == "y"
 
 
+@pytest.mark.untraced
 async def test_a_thousand_reconnections_leak_nothing(serve, stream):
     """After a thousand connections there are no more objects than after a hundred, and one body open at a time."""
     most_open = 0

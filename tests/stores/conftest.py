@@ -37,6 +37,9 @@ def find_redis_servers():
     return found
 
 
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for servers that are killed: a write waits for the disk
+
+
 class RedisServer:
     """A server that can be killed and started again on the same port and files."""
 
@@ -45,8 +48,7 @@ class RedisServer:
             self.port = probe.getsockname()[1]
         self._command = [
             binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-            "--loglevel", "warning", *options,
+            "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,
         ]  # fmt: skip
         self._process = None
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -236,7 +238,7 @@ def make_redis(redis_binary, tmp_path_factory):
     servers = []
 
     def make(*options):
-        server = RedisServer(redis_binary, tmp_path_factory.mktemp("redis"), *options)
+        server = RedisServer(redis_binary, tmp_path_factory.mktemp("redis"), *ON_DISK, *options)
         servers.append(server)
         server.start()
         return server
