@@ -210,6 +210,15 @@ def test_without_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
         check_event(document, {"$ref": "#/components/schemas/BidsJobDoneEvent"}, event)
 
 
+def test_an_event_needs_its_name_and_its_data() -> None:
+    """Also where there is one event only, and no other branch that could apply."""
+    schema = EventTypes({"end": None}).components("End")["schemas"]["End"]
+    jsonschema.validate({"event": "end", "data": "null", "id": "1", "retry": 10}, schema)
+    for wrong in ({"data": "null"}, {"event": "end"}, {"event": "end", "data": "null", "retry": -1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
 def test_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only who asks for the schema is told that it takes one."""
     for name in ("pydantic", "pydantic_core", "msgspec"):

@@ -15,7 +15,7 @@ import pydantic
 import pytest
 from typing_extensions import TypedDict
 
-from sse_trio import EventTypes, ReceivedEvent
+from sse_trio import EventTypes, ReceivedEvent, _payload
 from sse_trio._payload import Payload, open_payload
 
 
@@ -167,10 +167,11 @@ def test_what_is_refused_without_pydantic() -> None:
 
 
 def test_a_struct_takes_no_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who declares msgspec's types imports no pydantic for it."""
+    """Who declares msgspec's types imports no pydantic for it, whether or not it is there."""
+    monkeypatch.setattr(_payload, "_of_pydantic", pytest.fail)
+    assert open_payload(list[Struct]).library == "msgspec"
     for name in ("pydantic", "pydantic_core"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert open_payload(list[Struct]).library == "msgspec"
     assert "schemas" in EventTypes({"struct": Struct}).components()
 
 
