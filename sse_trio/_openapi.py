@@ -1,6 +1,7 @@
 # What OpenAPI is told of a stream: one event as a schema, its name bound to the schema of its data.
 #
-# Rule 1: fields of an event are strings on the wire (OpenAPI 3.2, 4.14.4), so `data` is a string with a contentSchema.
+# Rule 1: fields of an event are strings on the wire (OpenAPI 3.2, Special Considerations for Server-Sent Events), so
+#         `data` is a string with a contentSchema.
 # Rule 2: OpenAPI 3.2 has `itemSchema` for one event. 3.1 has no word for it: there `schema` is that of one event, as
 #         tools read it that know event streams (Schemathesis, Speakeasy), and says so in its description.
 # Rule 3: the data's schemas are those of the library that writes the data. They become components of the document;
@@ -64,8 +65,9 @@ def make_responses(payloads: Mapping[str, Payload], name: str, version: Version)
         response["model"] = Annotated[Any, _Events(payloads)]
         _json_schema(response["model"])  # raises here what FastAPI would raise for who asks for the document
     else:
-        # FastAPI makes `schema` of the model, and nothing else. That of the whole body is an array (3.2, 4.14.2);
-        # itemSchema refers to the component that its items are. To be one, it must be a type and no annotation.
+        # FastAPI makes `schema` of the model, and nothing else. That of the whole body is an array (OpenAPI 3.2,
+        # Sequential Media Types); itemSchema refers to the component that its items are. To be one, it must be a type
+        # and no annotation.
         response["model"] = GenericAlias(list, (_Events(payloads, name),))
         response["content"] = {"text/event-stream": {"itemSchema": {"$ref": REF + name}}}
         _check_component(response["model"], name)
