@@ -141,6 +141,9 @@ def test_json():
     assert ReceivedEvent(data='{"a": [1]}').json() == {"a": [1]}
     with pytest.raises(json.JSONDecodeError):
         ReceivedEvent(data="a").json()
+    for data in ("[" * 200_000, "9" * 5000):  # a server may send anything
+        with pytest.raises(ValueError, match="deep|digits"):
+            ReceivedEvent(data=data).json()
 
 
 def test_the_last_event_id_is_committed_at_the_blank_line():
