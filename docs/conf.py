@@ -47,8 +47,8 @@ nitpick_ignore_regex = [
     (r"py:\w+", r"(opentelemetry|prometheus_client|pytest|starlette|trio)\..*"),
     (r"py:\w+", r"(BrokenResource|BusyResource|ClosedResource|WouldBlock|EndOf)\w*"),  # anyio's
     (r"py:class", r"ASGIApp|BackgroundTask|Headers|HTTPConnection|Message|Receive|Scope|Send|Self|TracebackType"),
-    # What a producer takes beside its channel: a TypeVarTuple.
-    (r"py:class", r"Ts"),
+    # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
+    (r"py:class", r"Ts|sse_trio\._event_types\.T"),
 ]
 
 html_theme = "furo"

@@ -8,6 +8,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #
 #   _errors  _reason  _json                      exceptions and words
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
+#   _payload  _openapi  _event_types             which events a stream has, and what they carry
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
@@ -27,10 +28,14 @@ from ._decoder import EventDecoder as EventDecoder
 from ._decoder import ReceivedEvent as ReceivedEvent
 from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
+from ._errors import InvalidEventError as InvalidEventError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
+from ._errors import UnknownEventError as UnknownEventError
 from ._event import ServerSentEvent as ServerSentEvent
+from ._event_types import EventType as EventType
+from ._event_types import EventTypes as EventTypes
 from ._feed import FeedStatistics as FeedStatistics
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
@@ -54,9 +59,12 @@ __all__ = (
     "EventSourceError",
     "EventSourceResponse",
     "EventTooLargeError",
+    "EventType",
+    "EventTypes",
     "FeedStatistics",
     "Hub",
     "HubStatistics",
+    "InvalidEventError",
     "ReceivedEvent",
     "SSEError",
     "SendTimeoutError",
@@ -69,6 +77,7 @@ __all__ = (
     "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",
+    "UnknownEventError",
     "last_event_id",
     "open_event_channel",
     "open_hub",

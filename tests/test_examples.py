@@ -91,6 +91,7 @@ CASES = {
     "send_timeout": Case("/flood", [("message", "*"), ("message", "*")]),
     "several_workers": Case("/events", [("message", "*"), ("message", "*")], real_clock=True),
     "threads": Case("/lines", [("message", "line 1"), ("message", "line 2")], real_clock=True),
+    "typed_events": Case("/downloads/7", [("progress", '{"percent":0}'), ("progress", '{"percent":5}')]),
     "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),
 }
 

@@ -43,10 +43,10 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_codings",
         }
     ),
-    frozenset({"_event", "_decoder", "_loop", "_statistics", "_coder", "_shared_coder"}),
+    frozenset({"_event", "_decoder", "_payload", "_loop", "_statistics", "_coder", "_shared_coder"}),
     frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
-    frozenset({"_arguments", "_buffer", "_store", "_stream_source"}),
-    frozenset({"_channel_state"}),
+    frozenset({"_arguments", "_buffer", "_openapi", "_store", "_stream_source"}),
+    frozenset({"_channel_state", "_event_types"}),
     frozenset({"_channel"}),
     frozenset({"_feed", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources"}),
     frozenset({"_group", "_bridge", "_subscription"}),
@@ -85,6 +85,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
         "_shared_coder",
         "_event",
         "_decoder",
+        "_event_types",
+        "_openapi",
+        "_payload",
         "_store",
         "_signals",
     },
@@ -98,7 +101,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "typer": frozenset({"_cli", "_output"}),
     "prometheus_client": frozenset({"metrics"}),
     "opentelemetry": frozenset({"tracing"}),
-    "pydantic_core": frozenset({"_json"}),
+    "pydantic": frozenset({"_openapi", "_payload"}),
+    "pydantic_core": frozenset({"_json", "_openapi"}),
+    "msgspec": frozenset({"_openapi", "_payload"}),
 }
 
 Import = tuple[str, int]  # a dotted name, absolute, and the line it stands in
@@ -237,6 +242,8 @@ def test_importing_the_package_imports_no_extra():
     assert not gained_by_import("import sse_trio") & {
         "httpx",
         "coredis",
+        "msgspec",
+        "pydantic",
         "pydantic_core",
         "typer",
         "prometheus_client",
