@@ -6,12 +6,13 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 
 # The layers, each importing from those before it only (tests/test_layering.py):
 #
-#   _errors  _reason  _json                      exceptions and words
+#   _errors  _reason  _refusal  _json            exceptions and words
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
-#   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
+#   _writer  _ticker  _signals                   what writes, and what ends (_arguments: words for wrong ones)
+#   _admission  _group                           who is let in, and all who are
 #   _statistics                                  what a stream says of itself
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
@@ -37,6 +38,8 @@ from ._hub import Hub as Hub
 from ._hub import HubStatistics as HubStatistics
 from ._hub import open_hub as open_hub
 from ._reason import CloseReason as CloseReason
+from ._reason import RefusalReason as RefusalReason
+from ._refusal import StreamRefusedError as StreamRefusedError
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
 from ._statistics import StreamObserver as StreamObserver
@@ -57,6 +60,7 @@ __all__ = (
     "Hub",
     "HubStatistics",
     "ReceivedEvent",
+    "RefusalReason",
     "SSEError",
     "SendTimeoutError",
     "ServerBridge",
@@ -65,6 +69,7 @@ __all__ = (
     "StreamGroup",
     "StreamGroupStatistics",
     "StreamObserver",
+    "StreamRefusedError",
     "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",

@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
@@ -76,8 +77,9 @@ class EventSourceResponse(Response):
         TypeError, ValueError: an option that makes no sense, when the response is made.
 
     A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
-    exceptions, a single one bare and several as a group; :exc:`SendTimeoutError`, where a stalled client could not be
-    dropped otherwise; cancellation, after a bounded farewell. A client that goes away is no error.
+    exceptions, a single one bare and several as a group; :exc:`StreamRefusedError`, where the group has a limit, with
+    nothing sent and nothing started; :exc:`SendTimeoutError`, where a stalled client could not be dropped otherwise;
+    cancellation, after a bounded farewell. A client that goes away is no error.
     """
 
     media_type: str | None = "text/event-stream"
@@ -163,9 +165,14 @@ class EventSourceResponse(Response):
             end, producers = open_once()
             del open_once  # it holds the producers; the stream lets go of each
             source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+            group, place = self._options.group, None
             try:
+                if group is not None and group.limits is not None:
+                    place = group.bound_run().enter(partial(_request_of, scope))
                 await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
             finally:
+                if place is not None:
+                    place.leave()
                 end.close()
                 if producers:  # none has run, the one that closes the source neither
                     await close_source(self._source)
@@ -190,6 +197,11 @@ class EventSourceResponse(Response):
             if isinstance(self._source, EventReceiveChannel | LiveSource):
                 self._source.close()
             await close_source(self._source)
+
+
+def _request_of(scope: Scope) -> Request:
+    # What denies a WebSocket (ASGI's denial response) answers its handshake, which is a GET.
+    return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:
