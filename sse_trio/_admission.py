@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from inspect import iscoroutine, iscoroutinefunction
 from random import randint, uniform
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ._reason import RefusalReason
 from ._refusal import StreamRefusedError
@@ -153,16 +153,17 @@ def _check_count(name: str, value: object) -> None:
 
 
 def _check_per(value: object) -> None:
-    if not isinstance(value, tuple) or len(value) != 2 or not callable(value[0]):
+    pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    if len(pair) != 2 or not callable(pair[0]):
         msg = f"max_streams_per must be a pair of a key function and a number, as (user_of, 5), not {value!r}"
         raise TypeError(msg)
-    if iscoroutinefunction(value[0]):
+    if iscoroutinefunction(pair[0]):
         msg = (
             "the key function of max_streams_per must be a plain function, not a coroutine function: have a "
             "middleware find out who it is, and look at request.user, request.state or request.session"
         )
         raise TypeError(msg)
-    _check_count("the number of max_streams_per", value[1])
+    _check_count("the number of max_streams_per", pair[1])
 
 
 def _check_rate(value: object) -> None:
@@ -175,10 +176,10 @@ def _check_rate(value: object) -> None:
 
 
 def _checked_key(key: object) -> Hashable:
-    if isinstance(key, Hashable) and not isinstance(key, Awaitable):
-        return key
     if iscoroutine(key):
         key.close()
+    elif isinstance(key, Hashable) and not isinstance(key, Awaitable):
+        return key
     msg = (
         f"the key function of max_streams_per returned {key!r}, which can't be a key: return who it is, as a str, an "
         "int or a tuple, or None for who has no limit"
