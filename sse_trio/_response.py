@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ._admission import Place
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
 from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
@@ -159,25 +160,40 @@ class EventSourceResponse(Response):
         if open_once is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
+        group, place = self._options.group, None
         if scope.get("method") == "HEAD":
             await self._answer_head(scope, send)
         else:
-            end, producers = open_once()
-            del open_once  # it holds the producers; the stream lets go of each
-            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
-            group, place = self._options.group, None
+            if group is not None and group.limits is not None:
+                place = await self._enter(group, scope)
             try:
-                if group is not None and group.limits is not None:
-                    place = group.bound_run().enter(partial(_request_of, scope))
-                await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
+                end, producers = open_once()
+                del open_once  # it holds the producers; the stream lets go of each
+                source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+                try:
+                    await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
+                finally:
+                    end.close()
+                    if producers:  # none has run, the one that closes the source neither
+                        await close_source(self._source)
             finally:
                 if place is not None:
                     place.leave()
-                end.close()
-                if producers:  # none has run, the one that closes the source neither
-                    await close_source(self._source)
         if self.background is not None:
             await self.background()
+
+    async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
+        # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
+        try:
+            return group.bound_run().enter(partial(_request_of, scope))
+        except BaseException:
+            await self._close_unserved()
+            raise
+
+    async def _close_unserved(self) -> None:
+        if isinstance(self._source, (EventReceiveChannel, LiveSource)):
+            self._source.close()
+        await close_source(self._source)
 
     def _head(self, scope: Scope) -> Message:
         prefix = "websocket." if scope["type"] == "websocket" else ""
@@ -194,9 +210,7 @@ class EventSourceResponse(Response):
         except CLIENT_GONE:
             pass
         finally:
-            if isinstance(self._source, EventReceiveChannel | LiveSource):
-                self._source.close()
-            await close_source(self._source)
+            await self._close_unserved()
 
 
 def _request_of(scope: Scope) -> Request:
