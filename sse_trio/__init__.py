@@ -16,6 +16,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _statistics                                  what a stream says of itself
 #   _options  _sources  _failures  _stream       one stream
 #   _response                                    the stream as a Starlette response
+#   _negotiation                                 whether the client wants one
 #   _topics  _store  _feed  _subscription  _hub  the same events for many streams
 
 from ._bridge import ServerBridge as ServerBridge
@@ -37,6 +38,8 @@ from ._group import StreamGroupStatistics as StreamGroupStatistics
 from ._hub import Hub as Hub
 from ._hub import HubStatistics as HubStatistics
 from ._hub import open_hub as open_hub
+from ._negotiation import accepts_event_stream as accepts_event_stream
+from ._negotiation import preferred_media_type as preferred_media_type
 from ._reason import CloseReason as CloseReason
 from ._reason import RefusalReason as RefusalReason
 from ._refusal import StreamRefusedError as StreamRefusedError
@@ -73,7 +76,9 @@ __all__ = (
     "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",
+    "accepts_event_stream",
     "last_event_id",
     "open_event_channel",
     "open_hub",
+    "preferred_media_type",
 )
