@@ -11,6 +11,8 @@ __all__ = ("check_farewell", "check_function", "check_grace", "check_seconds", "
 
 def check_seconds(name: str, value: object, *, zero: bool) -> None:
     """Raise TypeError or ValueError for what is no positive number of seconds; ``zero`` says whether 0 is one."""
+    if type(value) is float and value > 0:
+        return  # a default nearly always, and asked three times for each stream
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of seconds or None, not {value!r}"
         raise TypeError(msg)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, final, get_args
+from typing import TYPE_CHECKING, final
 
 from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.lowlevel import checkpoint
 
 from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
-from ._channel_state import SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
+from ._channel_state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
 from ._event import Sendable, ServerSentEvent, as_event, is_plain
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str 
     if not max_buffer_bytes > 0:
         msg = f"max_buffer_bytes={max_buffer_bytes} must be more than 0; one event that is larger still passes"
         raise ValueError(msg)
-    if overflow not in get_args(Overflow):
-        msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, get_args(Overflow)))}"
+    if overflow not in OVERFLOWS:
+        msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, OVERFLOWS))}"
         raise ValueError(msg)
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, cast, final, get_args, runtime_checkable
+from typing import Protocol, cast, final, runtime_checkable
 
 from anyio import ClosedResourceError, create_task_group, sleep
 from anyio.abc import TaskGroup
@@ -25,7 +25,7 @@ from ._failures import collapse
 from ._feed import Feed, FeedStatistics
 from ._loop import current_loop
 from ._store import EventId, EventStore, Page, StoredEvent, pack_event
-from ._subscription import Filter, HubOverflow, Subscription
+from ._subscription import HUB_OVERFLOWS, Filter, HubOverflow, Subscription
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("Hub", "HubStatistics", "open_hub")
@@ -175,8 +175,8 @@ class Hub:
         Raises:
             ValueError, TypeError: an argument that makes no sense.
         """
-        if overflow not in get_args(HubOverflow):
-            msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, get_args(HubOverflow)))}"
+        if overflow not in HUB_OVERFLOWS:
+            msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, HUB_OVERFLOWS))}"
             raise ValueError(msg)
         if replay is not None and (not isinstance(cast("object", replay), int) or replay < 0):
             msg = f"replay={replay!r} must be a number of events, 0 or more"

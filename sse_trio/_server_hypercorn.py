@@ -78,21 +78,27 @@ class HypercornAsyncio(Hypercorn):
 class HypercornTrio(Hypercorn):
     """The worker class ``trio``: the connection is a ``trio.SocketStream``, alone or in a ``trio.SSLStream``."""
 
-    __slots__ = ()
+    __slots__ = ("_fileno", "_send_lock")
+
+    def __init__(self, stream: Any, protocol: Any, server: Any) -> None:
+        super().__init__(stream, protocol, server)
+        # Kept, for this is asked at every delivery: with a thousand connections each object on the way is one more
+        # that the processor's cache has lost since the last time.
+        self._fileno: Any = getattr(getattr(server.stream, "socket", None), "fileno", None)
+        self._send_lock: Any = getattr(server, "send_lock", None)
 
     @property
     def has_lane(self) -> bool:
         """Whether the socket takes bytes as they are: TLS of trio's has no way to write without waiting."""
-        return hasattr(getattr(self._server.stream, "socket", None), "fileno")
+        return self._fileno is not None and self._send_lock is not None
 
     def write_nowait(self, chunk: bytes, /) -> int:
-        server = self._server
-        # _is_taken(), written out: this runs for every delivery.
-        if server.send_lock.locked() or self._stream.closed or self._protocol.stream is not self._stream:
+        # _is_taken(), written out. What a stream that was closed would say, the socket says too.
+        if self._send_lock.locked() or self._protocol.stream is not self._stream:
             return 0
         try:
             # trio's sockets only offer to wait. The number is -1 once the socket is closed.
-            return os.write(server.stream.socket.fileno(), chunk)
+            return os.write(self._fileno(), chunk)
         except OSError:  # it would block, or the client is gone, which the server finds out by itself
             return 0
 

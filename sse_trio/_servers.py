@@ -61,10 +61,11 @@ def _innermost(send: object) -> object:
     for _ in range(_MOST_WRAPPERS):
         names: tuple[str, ...] = getattr(getattr(send, "__code__", None), "co_freevars", ())
         cells: tuple[CellType, ...] = getattr(send, "__closure__", None) or ()
-        inner = dict(zip(names, cells, strict=False)).get("send")
+        if "send" not in names:
+            return send
         try:
-            send = send if inner is None else inner.cell_contents
-        except ValueError:  # the cell is empty, by now
+            send = cells[names.index("send")].cell_contents
+        except (IndexError, ValueError):  # not of Python's making, or the cell is empty by now
             return send
     return send
 

@@ -18,6 +18,7 @@ import logging
 import math
 from collections.abc import Iterator
 from random import randrange, uniform
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
@@ -25,7 +26,7 @@ from anyio import CancelScope, create_task_group, move_on_after
 from ._arguments import returned_event
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
-from ._event import ServerSentEvent
+from ._event import LINE_ENDS, ServerSentEvent
 from ._failures import collapse, is_failure, joined, without_own
 from ._group import current_run
 from ._loop import DetachedTask
@@ -56,6 +57,7 @@ ABANDON_SECONDS = 0.1
 """How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
 CLOSE_SECONDS = 5.0
 """How long `on_close` may take."""
+PINGS = MappingProxyType({sep: f": ping{sep}{sep}".encode() for sep in LINE_ENDS})
 RETRY = 3000
 """Milliseconds; what EventSource does by default, said where a group has said something else before."""
 
@@ -196,7 +198,10 @@ class Stream:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
         if has_producers:
             self._watch_at = now + WATCH_SECONDS
-        self._run.ticker.schedule(self, self.tick(now))
+        # What tick() would say, without asking: most streams of a short life have ended before it matters.
+        silence = min(options.ping or math.inf, options.send_timeout or math.inf)
+        first = min(self._watch_at, self._commit_at, self._lifetime_at, now + silence)
+        self._run.ticker.schedule(self, first)
         self._writer.start()
 
     async def _serve_live(self) -> None:
@@ -491,12 +496,12 @@ class Stream:
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
-        return now + seconds
+        return _on_grid(now + seconds, seconds)
 
     def _ping_chunk(self) -> bytes:
         factory, sep = self._options.ping_message_factory, self._options.sep
         if factory is None:
-            return f": ping{sep}{sep}".encode()
+            return PINGS[sep]
         return returned_event("ping_message_factory", factory()).encode(sep)
 
 

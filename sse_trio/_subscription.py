@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final, get_args
 
 from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStream
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from ._channel_state import Receiver
     from ._reason import CloseReason
 
-__all__ = ("Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
+__all__ = ("HUB_OVERFLOWS", "Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
 
 HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
+HUB_OVERFLOWS: tuple[HubOverflow, ...] = get_args(HubOverflow)
 Filter: TypeAlias = Callable[[str, ServerSentEvent], bool]
 
 GAP_HEADER = b"event-stream-gap"
@@ -120,12 +121,6 @@ class Subscription(LiveSource):
         "_skip_to",
         "_topics",
         "_unread",
-        "close_reason",
-        "dropped",
-        "gathered_after",
-        "received",
-        "refusing",
-        "started",
     )
 
     def __init__(
@@ -149,7 +144,7 @@ class Subscription(LiveSource):
         self._skip_to = -1
         self._last = EventId("", -1)
         self._live = self._closed = False
-        self._pending: list[StoredEvent | ServerSentEvent] = []
+        self._pending: Sequence[StoredEvent | ServerSentEvent] = ()  # mostly, and that one is at hand
         self._unread: deque[ServerSentEvent] | None = None
         self._receiver: Receiver | None = None
         self._reader_waits: Callable[[], None] | None = None
@@ -195,7 +190,7 @@ class Subscription(LiveSource):
         # A client that is cut off before its first event has to come back with an id, or it misses what was published
         # meanwhile and nobody knows. A block without data is an id, and no event: WHATWG HTML 9.2.6, "dispatch".
         if self._loop is not None:
-            self._pending.append(ServerSentEvent(id=str(last)))
+            self._pending = [*self._pending, ServerSentEvent(id=str(last))]
 
     async def read_on(self, after: EventId | Page) -> None:
         """Read page by page until the ring goes on from there. Runs in the hub's nursery."""
@@ -218,8 +213,9 @@ class Subscription(LiveSource):
         # Whether that was all that is not in the ring.
         if page.gap is not None:
             self._hub.gaps += 1
-            self._pending.append(_gap_event(page.gap, page))
-        self._pending.extend(page.events)
+            self._pending = [*self._pending, _gap_event(page.gap, page)]
+        if page.events:
+            self._pending = [*self._pending, *page.events]
         feed = self._feed
         complete = feed is not None and feed.goes_on_from(page.next)
         if complete:
@@ -333,20 +329,20 @@ class Subscription(LiveSource):
         self.received += self._cursor - cursor
         return feed.join(cursor)
 
-    def _take_events(self) -> list[StoredEvent | ServerSentEvent]:
+    def _take_events(self) -> Sequence[StoredEvent | ServerSentEvent]:
         taken = self._take_wanted()
         while not taken and self.is_ready():  # nobody else would look for what is behind what nobody wanted
             taken = self._take_wanted()
         self.received += sum([isinstance(event, StoredEvent) for event in taken])
         return taken
 
-    def _take_wanted(self) -> list[StoredEvent | ServerSentEvent]:
+    def _take_wanted(self) -> Sequence[StoredEvent | ServerSentEvent]:
         taken = self._take_unfiltered()
         return taken if self._filter is None else [event for event in taken if self._wants(event)]
 
-    def _take_unfiltered(self) -> list[StoredEvent | ServerSentEvent]:
+    def _take_unfiltered(self) -> Sequence[StoredEvent | ServerSentEvent]:
         if self._pending:
-            taken, self._pending = self._pending, []
+            taken, self._pending = self._pending, ()
             if self._reader_waits is not None:
                 self._reader_waits()
             return taken
@@ -407,7 +403,7 @@ class Subscription(LiveSource):
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
         if self._live and self._feed is not None and self._place(self._feed):
-            self._pending += self._feed.events(self._cursor)
+            self._pending = [*self._pending, *self._feed.events(self._cursor)]
         self._live = False
         if self._reading is not None:
             self._reading.cancel()
@@ -420,7 +416,7 @@ class Subscription(LiveSource):
         self._closed = True
         self.refusing = True
         self._live = False
-        self._pending.clear()
+        self._pending = ()
         self.refuse_sends()
         feed, self._feed = self._feed, None
         if feed is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from heapq import heappop, heappush
-from itertools import count
 from typing import Protocol
 
 from anyio import CancelScope
@@ -30,30 +29,22 @@ class Ticking(Protocol):
         ...
 
 
-class Entry:
-    """A place in the ticker's order."""
+class Entry(float):
+    """A place in the ticker's order: the time itself, so that a heap of thousands compares them without our code."""
 
-    __slots__ = ("at", "item", "number")
-
-    def __init__(self, at: float, number: int, item: Ticking) -> None:
-        self.at: float = at
-        self.number: int = number
-        self.item: Ticking | None = item
-
-    def __lt__(self, other: Entry) -> bool:
-        return (self.at, self.number) < (other.at, other.number)
+    __slots__ = ("item",)
+    item: Ticking | None
 
 
 class Ticker:
     """Calls each item when its time has come, in one detached task."""
 
-    __slots__ = ("_count", "_heap", "_loop", "_parking", "_running", "_task")
+    __slots__ = ("_heap", "_loop", "_parking", "_running", "_task")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._parking = loop.new_parking()
         self._heap: list[Entry] = []
-        self._count = count()
         self._running = False
         self._task: DetachedTask | None = None  # held here while it runs
 
@@ -61,10 +52,11 @@ class Ticker:
         """Call the item at `at`, in seconds of the loop's clock, unless it is to be called before that anyway."""
         entry = item.tick_entry
         if entry is not None:
-            if entry.at <= at:
+            if entry <= at:
                 return
             entry.item = None
-        item.tick_entry = entry = Entry(at, next(self._count), item)
+        item.tick_entry = entry = Entry(at)
+        entry.item = item
         heappush(self._heap, entry)
         if self._heap[0] is entry:
             self._start_or_wake()
@@ -92,7 +84,7 @@ class Ticker:
             while self._heap:
                 self._call_due(self._loop.current_time())
                 self._drop_emptied()
-                with CancelScope(deadline=self._heap[0].at if self._heap else -math.inf):
+                with CancelScope(deadline=self._heap[0] if self._heap else -math.inf):
                     await self._parking.park()
         finally:
             self._running = False
@@ -104,7 +96,7 @@ class Ticker:
             heappop(self._heap)
 
     def _call_due(self, now: float) -> None:
-        while self._heap and self._heap[0].at <= now:
+        while self._heap and self._heap[0] <= now:
             item = heappop(self._heap).item
             if item is not None:
                 item.tick_entry = None

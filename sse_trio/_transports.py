@@ -20,8 +20,9 @@ _LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 def owner_of(bound: object, package: str) -> Any:
     """Return the object whose method this is, if its class or a base of it comes from this package, else None."""
     owner = getattr(bound, "__self__", None)
-    if any(cls.__module__.partition(".")[0] == package for cls in type(owner).__mro__):
-        return owner
+    for cls in type(owner).__mro__:  # nearly always the first one tells
+        if cls.__module__.partition(".")[0] == package:
+            return owner
     return None
 
 

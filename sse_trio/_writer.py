@@ -35,6 +35,8 @@ __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
+SMALL = 4096
+"""Bytes of a last body that shares its message with the final frame. A message costs as much as an event."""
 
 
 class Outcome(Enum):
@@ -258,15 +260,19 @@ class Writer:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
         source = self._source
         while True:
+            body = b""
             if self._head is not None and (source.started or source.is_ready() or self._may_finish):
-                await self._write_head(self._head)
+                body = await self._write_head(self._head)
             if self._head is None:
-                while body := self._next_body():
+                while body or (body := self._next_body()):
+                    if self._may_finish and self._ends_with(body):
+                        break
                     self.written_bytes += len(body)
                     if self._try_write is None or not self._is_written(body):
                         await self._send_timed({"type": self._prefix, "body": body, "more_body": True})
+                    body = b""
                 if self._may_finish and source.at_end():
-                    await self._write_last()
+                    await self._write_last(body)
                     return Outcome.FINISHED
             if self._parking is None:
                 return None
@@ -280,27 +286,37 @@ class Writer:
         self._untaken = self._pending_ping = b""
         return body
 
-    async def _write_head(self, head: Message) -> None:
+    async def _write_head(self, head: Message) -> bytes:
+        # hypercorn keeps the head back until there is a body message, if an empty one; the last body is left to return.
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
-        # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
+        if self._may_finish and self._ends_with(body):
+            return body
         self.written_bytes += len(body)
         self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
         await self._send_timed(self._body(body))
+        return b""
 
-    async def _write_last(self) -> None:
-        self.written_bytes += len(self._last)
-        if self._last and not self._is_written(self._last):
-            await self._send_timed(self._body(self._last))
-        if self._with_final:
-            self.final_began = True
-            await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
-            # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
-            # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
-            self.write_began = self._current_time()
-            await self._connection.wait_flushed()
+    def _ends_with(self, body: bytes) -> bool:
+        # Whether the final frame goes out in the message of this body. A client that leaves while that is written has
+        # left an ended stream (Rule 3 of _stream.py), so it is small enough not to wait for anybody.
+        return len(body) <= SMALL and self._source.at_end()
+
+    async def _write_last(self, body: bytes) -> None:
+        body += self._last
+        self.written_bytes += len(body)
+        if not self._with_final:
+            if body and not self._is_written(body):
+                await self._send_timed(self._body(body))
+            return
+        self.final_began = True
+        await self._send_timed({"type": self._prefix, "body": body, "more_body": False})
+        # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
+        # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
+        self.write_began = self._current_time()
+        await self._connection.wait_flushed()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}
