@@ -84,6 +84,8 @@ def test_the_example_of_the_rfc(media_type: str, quality: float) -> None:
         (['text/plain;a="x, text/event-stream"'], False),
         (['text/plain;a="x\\", text/event-stream", text/html'], False),
         (['text/plain;a="x\\\\", text/event-stream'], True),
+        (['text/plain;a="x\\", text/event-stream'], False),
+        (["*;q=0.5, text/html"], True),
         (['text/plain;a="x;q=0", text/event-stream;a="b;c";q=0, */*'], True),
         (['image/png;a="never closed, text/event-stream'], False),
         # what is malformed counts for nothing, the rest does
@@ -138,6 +140,13 @@ def test_whether_it_takes_a_stream(accept: list[str], accepted: bool) -> None:
 def test_what_it_would_rather_have(accept: list[str], preferred: str | None) -> None:
     """The highest quality wins; where the client does not care, what is offered first."""
     assert preferred_media_type(request(*accept), JSON, STREAM) == preferred
+
+
+def test_quoted_parameters() -> None:
+    """A parameter's value is the same with quotes and without, whatever is escaped in them."""
+    assert quality_of(r'a/b;c="\x\y"', "a/b;c=xy") == 1
+    assert quality_of("a/b;c=xy", 'a/b;c="xy"') == 1
+    assert quality_of('a/b;c="xz"', "a/b;c=xy") == 0
 
 
 def test_order_of_the_server() -> None:
