@@ -61,7 +61,7 @@ def empty_folder(session: nox.Session) -> Path:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
-    install(session, "tests")
+    install(session, "tests", "compat")
     install_node_peers(session)
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
@@ -80,7 +80,8 @@ def tests(session: nox.Session) -> None:
 )
 def matrix(session: nox.Session, resolution: str) -> None:
     """The suite on each Python that is installed, with the newest and the oldest dependencies (needs `nox[uv]`)."""
-    install(session, "tests", resolution=resolution)
+    groups = ("tests", "compat") if resolution == "latest" else ("tests",)
+    install(session, *groups, resolution=resolution)
     run_pytest(session, *(session.posargs or [*PARALLEL, str(ROOT / "tests")]))
 
 
@@ -121,7 +122,7 @@ def typing(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
-    names = ("test_examples.py", "test_readme.py", "test_docs.py")
+    names = ("test_examples.py", "test_readme.py", "test_docs.py", "test_tutorial.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
 
 
@@ -129,7 +130,8 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The pages of docs/ and the API as a site, in build/docs/index.html; a warning is an error."""
     install(session, "docs")
-    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.run("python", "-m", "sphinx", "-W", "-E", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    run_pytest(session, str(ROOT / "docs"), *session.posargs)
 
 
 @nox.session

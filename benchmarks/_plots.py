@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -10,8 +12,8 @@ import matplotlib.pyplot as plt
 
 COLOURS = dict(
     zip(
-        ("bare", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar"),
-        ("#888888", "#7ab3ef", "#1f6fc0", "#e0913a", "#2f9e77", "#b05fb8"),
+        ("bare", "starlette", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar"),
+        ("#8a8a8a", "#b5a642", "#5b9fe6", "#1f6fc0", "#e0913a", "#2f9e77", "#b05fb8"),
         strict=True,
     )
 )
@@ -20,6 +22,9 @@ COLOURS = dict(
 def write_plots(folder, results, servers, apps, counts, description, median):
     folder.mkdir(parents=True, exist_ok=True)
     plt.rcParams["svg.hashsalt"] = "sse_trio"  # the same figures give the same file
+    # Read on a light page and on a dark one: no ground of its own, and a grey that stands out from both.
+    for part in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"):
+        plt.rcParams[part] = "#808080"
     most = max(counts)
 
     def bars(axes, server, keys):
@@ -53,8 +58,8 @@ def write_plots(folder, results, servers, apps, counts, description, median):
         for axes, server in zip(grid[0], servers, strict=True):
             draw(axes, server)
             axes.set_title(server)
-        grid[0][0].legend(fontsize=7)
-        figure.text(0.01, 0.005, description, fontsize=4)
-        figure.tight_layout(rect=(0, 0.03, 1, 1))
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        grid[0][0].legend(fontsize=7, framealpha=0)
+        figure.text(0.01, 0.01, fill(description, 150), fontsize=6)
+        figure.tight_layout(rect=(0, 0.07, 1, 1))
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, transparent=True)
         plt.close(figure)

@@ -10,11 +10,15 @@
 #         streams, so nothing is batched, and the rate is what the workers do and not what the publisher does.
 # Rule 2: the publisher and Redis are on the same cores as the workers, and take part of them. Beside the ratio of what
 #         was delivered per second stands the workers' own CPU for a delivery, which should not grow with their number.
+#         From it follows what they would deliver with a core for each (`times_with_cores_of_their_own`).
+# Rule 3: what other programs take of the machine meanwhile (and Redis) stands beside it, in cores: the rates are of
+#         what is left, and where that is less than two cores, two workers can't do twice as much.
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -88,6 +92,7 @@ async def publish(where, workers, seconds):
 
 
 def measure(where, count, args):
+    before = busy_seconds(), own_seconds(), time.perf_counter()
     command = [sys.executable, __file__, "worker", where, "--loop", args.loop, "--subscribers", str(args.subscribers)]
     with ExitStack() as stack:
         workers = []
@@ -96,8 +101,20 @@ def measure(where, count, args):
             stack.callback(worker.kill)
             workers.append(worker)
         result = anyio.run(publish, where, workers, args.seconds, backend=args.loop)
+    others = (busy_seconds() - before[0] - own_seconds() + before[1]) / (time.perf_counter() - before[2])
     streams = count * args.subscribers
-    return streams / result["median_ms"] * 1000, 1e6 * result["cpu_s"] / streams
+    return streams / result["median_ms"] * 1000, 1e6 * result["cpu_s"] / streams, others
+
+
+def own_seconds():
+    """CPU of this program and of the processes that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def busy_seconds():
+    """CPU of all programs of the machine (Linux)."""
+    user, nice, system, _idle, _wait, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def main(args):
@@ -111,13 +128,15 @@ def main(args):
                     where = f"redis://127.0.0.1:{port}" if port else file
                     rounds[count].append(measure(where, count, args))
     report = {"store": args.store, "loop": args.loop, "subscribers_each": args.subscribers}
-    one = statistics.median(rate for rate, _ in rounds[args.workers[0]])
+    first = [statistics.median(values) for values in zip(*rounds[args.workers[0]], strict=True)]
     for count, results in rounds.items():
-        rate = statistics.median(rate for rate, _ in results)
+        rate, cpu, others = [statistics.median(values) for values in zip(*results, strict=True)]
         report[f"{count} workers"] = {
             "deliveries_per_second": round(rate),
-            "times_the_first": round(rate / one, 2),
-            "worker_cpu_us_per_delivery": round(statistics.median(cpu for _, cpu in results), 2),
+            "times_the_first": round(rate / first[0], 2),
+            "worker_cpu_us_per_delivery": round(cpu, 2),
+            "times_with_cores_of_their_own": round(count / args.workers[0] * first[1] / cpu, 2),
+            "cores_taken_by_others": round(others, 2),
         }
     print(json.dumps(report))
 

@@ -1,13 +1,15 @@
 # sse_trio beside its alternatives, on the servers that people use: `nox -s bench`, in under five minutes.
 #
 #   python benchmarks/side_by_side.py [--rounds 3] [--apps bare sse_trio ...] [--servers uvicorn ...] [--plots FOLDER]
+#       [--into README.md docs/benchmarks.md]
 #
 # Rule 1: a figure is a ratio to `bare` on the same server, in the same round. Rounds are interleaved: all systems once,
 #         then all again; what stands in the table is the median, with the smallest and the largest.
 # Rule 2: each system gets a fresh process. CPU and memory are that process's, from the operating system.
 # Rule 3: the load generator's own share of a core is in the table: where that is near 1, the rest says little.
 #
-# Compare figures of one machine only.
+# Compare figures of one machine only. `--into` writes the table between `<!-- figures -->` and `<!-- /figures -->` of
+# these files: what stands in the README and the documentation was made so.
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -130,6 +133,33 @@ def print_table(results, servers, apps):
             print(f"{name:36}{ratios[0]:>20}{ratios[1]:>20}{p50:8.1f}{p99:8.1f}{ratios[2]:>20}{load:6.2f}")
 
 
+def markdown(results, servers, apps):
+    """The table for a page: one row for each system, ratios to `bare` and their spread."""
+    most = max(COUNTS)
+    lines = [
+        f"| | events/s | CPU for a delivery, {most} subscribers | p50, p99 | memory of an idle one | load |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for server in servers:
+        base = results[server, "bare"]
+        for app in apps:
+            runs = results[server, app]
+            ratios = [spread(runs, base, key).replace("-", " to ") for key in ("events_per_s", f"us_{most}", "kb")]
+            p50, p99, load = (median(runs, key) for key in (f"p50_{most}", f"p99_{most}", "load"))
+            cells = [ratios[0], ratios[1], f"{p50:.1f}, {p99:.1f} ms", ratios[2], f"{load:.2f}"]
+            lines.append(f"| {app} on {server} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{datetime.now().astimezone():%Y-%m-%d}; {describe()}."])
+
+
+def write_into(path, table):
+    """Put the table in its place on a page."""
+    begin, end = "<!-- figures -->", "<!-- /figures -->"
+    before, _, rest = path.read_text().partition(begin)
+    if end not in rest:
+        raise SystemExit(f"{path} has no {begin} ... {end}")
+    path.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}")
+
+
 def describe():
     packages = (
         "sse-trio",
@@ -164,13 +194,16 @@ def run(args):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--apps", nargs="+", choices=APPS, default=APPS)
+    parser.add_argument("--apps", nargs="+", choices=APPS, default=[app for app in APPS if app != "starlette"])
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--plots", type=Path, help="write SVG plots into this folder")
+    parser.add_argument("--into", type=Path, nargs="+", default=[], help="write the table into these pages")
     args = parser.parse_args()
     args.apps = ["bare", *(app for app in args.apps if app != "bare")]
     results = run(args)
     print_table(results, args.servers, args.apps)
+    for page in args.into:
+        write_into(page, markdown(results, args.servers, args.apps))
     if args.plots:
         from _plots import write_plots
 

@@ -3,7 +3,8 @@
 #   /flood?n=  n events as fast as one producer can send    /sub  what is published    /publish?n=&hz=  publish it
 #
 # Rule: each in the way that its own documentation shows. `bare` is ASGI without any framework, one body message for
-#       each event: the limit of its server, for whoever sends one by one.
+#       each event: the limit of its server, for whoever sends one by one. `starlette` is just that behind a route of
+#       Starlette's: what of the others' memory and time is the framework's.
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import anyio
 from sniffio import current_async_library
 
 PAD = "x" * 100
-APPS = ("bare", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar")
+APPS = ("bare", "starlette", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar")
 
 
 def payload(n):
@@ -115,6 +116,18 @@ def bare():
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return app, publish
+
+
+def starlette():
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    app, publish = bare()
+
+    async def endpoint(request):
+        return app
+
+    return Starlette(routes=[Route("/flood", endpoint), Route("/sub", endpoint)]), publish
 
 
 def sse_trio(*, express):
@@ -217,8 +230,8 @@ def make(name):
     """Return the application and its publish(), which may be awaitable."""
     if name.startswith("sse_trio"):
         return sse_trio(express=name.endswith("express"))
-    if name == "bare":
-        return bare()
+    if name in ("bare", "starlette"):
+        return bare() if name == "bare" else starlette()
     boxes = Mailboxes()
     make_app = {"sse_starlette": sse_starlette, "fastapi": fastapi, "litestar": litestar}[name]
     return make_app(boxes), boxes.publish

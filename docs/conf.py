@@ -1,6 +1,26 @@
 # Sphinx: `nox -s docs`. The pages are Markdown, so that they read well where they stand, too.
+#
+# Rule 1: the site asks nobody for anything: no font, script, style or image comes from elsewhere (tests/test_site.py).
+# Rule 2: every name in a signature or a docstring leads somewhere, or is named below as somebody else's.
 
+from __future__ import annotations
+
+import importlib
+import re
+from functools import cache
 from importlib.metadata import version as version_of
+from pkgutil import walk_packages
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from pygments.lexers.shell import BashLexer
+
+import sse_trio
+
+if TYPE_CHECKING:
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 project = "sse_trio"
 author = "the sse_trio authors"
@@ -10,10 +30,100 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["fieldlist"]
 myst_heading_anchors = 3
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-napoleon_google_docstring = True
 suppress_warnings = ["misc.highlighting_failure"]  # Pygments has no haproxy
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
+add_module_names = False
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other people's, whose documentation is on the network.
+    (r"py:\w+", r"(anyio|asyncio|builtins|collections|contextlib|datetime|httpx|json|os|pathlib|ssl|typing)\..*"),
+    (r"py:\w+", r"(opentelemetry|prometheus_client|pytest|starlette|trio)\..*"),
+    (r"py:\w+", r"(BrokenResource|BusyResource|ClosedResource|WouldBlock|EndOf)\w*"),  # anyio's
+    (r"py:class", r"ASGIApp|BackgroundTask|Headers|HTTPConnection|Message|Receive|Scope|Send|Self|TracebackType"),
+    # What a producer takes beside its channel: a TypeVarTuple.
+    (r"py:class", r"Ts"),
+]
 
 html_theme = "furo"
 html_title = f"sse_trio {release}"
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a site that is opened from a disk may not do
+pygments_style = "default"
+pygments_dark_style = "monokai"
+
+# Aliases and protocols that stand in signatures only; the pages say what they are.
+WORDS = ("sse_trio.Farewell", "sse_trio.Producer", "sse_trio.Sendable", "sse_trio.testing.MakeStore")
+# What is made by a function: how its class is called is nobody's business.
+MADE_BY_A_FUNCTION = {"EventReceiveChannel", "EventSendChannel", "EventSource", "Hub", "Subscription", "TestStream"}
+
+
+@cache
+def short_names() -> dict[str, str]:
+    """Return where each public name is to be found: by itself, as docstrings and signatures call it."""
+    names = {name.rpartition(".")[2]: name for name in WORDS}
+    names["LiveSource"] = "sse_trio.Subscription"  # the one that users can have
+    modules = [info.name for info in walk_packages(sse_trio.__path__, "sse_trio.")]
+    for module in (
+        *sorted(modules, key=len, reverse=True),
+        "sse_trio",
+    ):  # where it can be had is where it is last found
+        if "._" not in module:
+            public = getattr(importlib.import_module(module), "__all__", ())
+            names |= {name: f"{module}.{name}" for name in public}
+    return names
+
+
+def find_by_short_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
+) -> nodes.reference | None:
+    """Resolve `Hub` and `Hub.publish` wherever they are written."""
+    public = re.sub(r"^sse_trio\.(.*\.)?_\w+\.", "", node["reftarget"])  # without the private module
+    first, dot, rest = public.partition(".")
+    target = short_names().get(first)
+    if node.get("refdomain") != "py" or target is None:
+        return None
+    domain = env.get_domain("py")
+    found = domain.resolve_any_xref(env, node["refdoc"], app.builder, f"{target}{dot}{rest}", node, contnode)
+    return found[0][1] if found else None
+
+
+def without_constructor(
+    _app: Sphinx, what: str, name: str, _obj: object, _options: object, *_signature: object
+) -> tuple[str, None] | None:
+    """Leave out how to call what nobody calls."""
+    is_handle = name.rpartition(".")[2] in MADE_BY_A_FUNCTION or name.endswith("Statistics")
+    return ("", None) if what == "class" and is_handle else None
+
+
+def spare_attributes(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Keep napoleon from taking what stands before a colon for the type of an attribute: types are annotations here."""
+    if what in {"attribute", "data", "property"}:
+        lines[:0] = ["..", ""]  # it looks at the first line only
+
+
+def describe(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Give a page its first paragraph as its description, for whoever finds it by a search."""
+    first = next(iter(doctree.findall(nodes.paragraph)), None) if doctree else None
+    if first is not None:
+        words = first.astext().replace('"', "'").split()
+        context["metatags"] += f'<meta name="description" content="{" ".join(words)}" />'
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    app.add_lexer("console", BashLexer)  # commands without prompts: Pygments' own takes them for output
+    app.connect("missing-reference", find_by_short_name)
+    app.connect("autodoc-process-signature", without_constructor)
+    app.connect("autodoc-process-docstring", spare_attributes, priority=400)  # napoleon: 500
+    app.connect("html-page-context", describe)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
+from urllib.parse import quote
 
 from _serve import serve
 from starlette.applications import Starlette
@@ -28,17 +29,22 @@ class State(TypedDict):
     hub: Hub
 
 
+def topic_of(request: Request) -> str:
+    """Return the topic of the room that the path names: a room called `*` is a room, and not all of them."""
+    return f"rooms/{quote(request.path_params['room'], safe='')}"
+
+
 async def say(request: Request) -> Response:
     """Publish what was posted to the room."""
     message = ServerSentEvent.json(await request.json())
-    await request.state.hub.publish(f"rooms/{request.path_params['room']}", message)
+    await request.state.hub.publish(topic_of(request), message)
     return Response(status_code=204)
 
 
 async def listen(request: Request) -> EventSourceResponse:
     """Answer with what is said in the room."""
-    room = f"rooms/{request.path_params['room']}"
-    return EventSourceResponse(request.state.hub.subscribe(room, after=last_event_id(request), replay=20))
+    hub, topic = request.state.hub, topic_of(request)
+    return EventSourceResponse(hub.subscribe(topic, after=last_event_id(request), replay=20))
 
 
 @asynccontextmanager

@@ -47,7 +47,8 @@ api = FastAPI()
 @api.get("/rooms/{room}")
 async def room_events(request: Request, room: Annotated[str, Depends(known_room)]) -> EventSourceResponse:
     """Stream the messages of a room."""
-    return EventSourceResponse(messages, room, int(last_event_id(request) or 0))
+    last = last_event_id(request) or ""  # whatever the client has sent
+    return EventSourceResponse(messages, room, int(last) if last.isdecimal() and len(last) < 10 else 0)
 
 
 app = ServerBridge(api)

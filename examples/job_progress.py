@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
+from urllib.parse import quote
 
 from _serve import serve
 from anyio import create_task_group, sleep
@@ -33,24 +34,29 @@ class State(TypedDict):
     last_ids: dict[str, str]
 
 
+def topic_of(job: str) -> str:
+    """Return the topic of a job, whose name is what somebody has sent: `*` would be every job."""
+    return f"jobs/{quote(job, safe='')}"
+
+
 async def work(hub: Hub, job: str, last_ids: dict[str, str]) -> None:
     """Stand for the job."""
     for percent in range(0, 100, 5):
-        await hub.publish(f"jobs/{job}", ServerSentEvent(percent, event="progress"))
+        await hub.publish(topic_of(job), ServerSentEvent(percent, event="progress"))
         await sleep(0.25)
-    last_ids[job] = str(await hub.publish(f"jobs/{job}", ServerSentEvent("100", event="done")))
+    last_ids[job] = str(await hub.publish(topic_of(job), ServerSentEvent("100", event="done")))
 
 
 async def start(request: Request) -> Response:
     """Start a job."""
     job = (await request.json())["name"]
     request.state.task_group.start_soon(work, request.state.hub, job, request.state.last_ids)
-    return Response(status_code=202, headers={"location": f"/jobs/{job}"})
+    return Response(status_code=202, headers={"location": f"/{topic_of(job)}"})
 
 
 async def watch(send_channel: EventSendChannel, hub: Hub, job: str, after: str | None) -> None:
     """Send the progress of a job, up to its end."""
-    async with hub.subscribe(f"jobs/{job}", after=after, replay=100) as subscription:
+    async with hub.subscribe(topic_of(job), after=after, replay=100) as subscription:
         async for event in subscription:
             await send_channel.send(event)
             if event.event == "done":

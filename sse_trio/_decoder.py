@@ -44,9 +44,13 @@ class ReceivedEvent(NamedTuple):
         """Return ``json.loads(data)``.
 
         Raises:
-            json.JSONDecodeError: (a :exc:`ValueError`) the data isn't JSON.
+            ValueError: the data isn't JSON (:exc:`json.JSONDecodeError`), or is nested deeper, or has a longer number,
+                than Python takes. The server's fault.
         """
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except RecursionError:
+            raise ValueError("the data is JSON that is nested too deep") from None
 
 
 # The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.

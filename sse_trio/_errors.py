@@ -31,8 +31,8 @@ class SendTimeoutError(SSEError, TimeoutError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"the client took nothing for {seconds:g} s, so the stream was ended; wrap the application in "
-            "ServerBridge to have such a connection aborted without this error"
+            f"the client took nothing for {seconds:g} s, so the stream was ended; behind ServerBridge, "
+            "sse_trio.EventSourceResponse has such a connection aborted without this error"
         )
         self.seconds = seconds
 

@@ -19,6 +19,7 @@ from ._json import dumps_compact
 __all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "is_plain")
 
 LINE_ENDS = ("\n", "\r\n", "\r")
+_RETRY_DIGITS = 18  # what clients take: Chromium reads 64 bits, our decoder as much
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -212,10 +213,10 @@ def _one_line(name: str, text: str) -> str:
     if not isinstance(cast("object", text), str):
         raise _not_text(name, text)
     if "\n" in text or "\r" in text:
-        msg = f"{name}={text!r} has a line break, and travels on one line; encode it, with urllib.parse.quote say"
+        msg = f"{name}={text[:80]!r} has a line break, and travels on one line; encode it, with urllib.parse.quote say"
         raise ValueError(msg)
     if name == "id" and "\0" in text:
-        msg = f"id={text!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"
+        msg = f"id={text[:80]!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"
         raise ValueError(msg)
     return str.__str__(text)
 
@@ -230,5 +231,8 @@ def _milliseconds(retry: int) -> int:
         raise TypeError(msg)
     if retry < 0:
         msg = f"retry={retry} is negative; it is a time in milliseconds"
+        raise ValueError(msg)
+    if retry >= 10**_RETRY_DIGITS:
+        msg = f"retry has more than {_RETRY_DIGITS} digits, and clients ignore such a time; it is in milliseconds"
         raise ValueError(msg)
     return int(retry)  # of an enum's member the text is its name

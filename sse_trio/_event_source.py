@@ -25,11 +25,13 @@ from ._decoder import EventDecoder, ReceivedEvent
 from ._errors import EventSourceError, EventTooLargeError, SSEError
 from ._interruptible import Interruptible
 from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
-from ._request import OpenStream, StreamRequest, close, read_head_of_body
+from ._request import OpenStream, StreamRequest, close, is_packed_again, read_head_of_body
 
 __all__ = ("ConnectionState", "EventSource", "EventSourceOptions")
 
 _logger = logging.getLogger("sse_trio.client")
+
+PACKED_AGAIN = "answered with a stream that was compressed more than once, so that a few bytes could be gigabytes"
 
 
 class ConnectionState(enum.Enum):
@@ -199,6 +201,9 @@ class EventSource:
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
         verdict = judge(response.status_code, headers.get("content-type", ""), options.retry_statuses)
+        reason = _refusal(response)
+        if verdict is Verdict.OPEN and is_packed_again(response):
+            verdict, reason = Verdict.FAIL, PACKED_AGAIN
         if verdict is Verdict.OPEN:
             decoder = EventDecoder(max_event_size=options.max_event_size, last_event_id=self._received_id)
             self._stream = OpenStream(response, decoder)
@@ -209,7 +214,7 @@ class EventSource:
             self._enter(ConnectionState.CLOSED)
         else:
             await read_head_of_body(response)
-            error = EventSourceError(self._request.description, _refusal(response), response)
+            error = EventSourceError(self._request.description, reason, response)
             retry_after = retry_after_seconds(headers.get("retry-after", ""), headers.get("date", ""))
             await self._lose(error, is_final=verdict is Verdict.FAIL, retry_after=retry_after)
 

@@ -299,7 +299,7 @@ class StreamGroup:
             predicate: called with the ``labels`` of each stream; those for which it is true are ended. Default: all.
 
         Returns:
-            How many streams that were. They may still be open: with ``grace`` they end later.
+            How many streams that were. With ``grace`` they may still be open, and end later.
 
         A checkpoint. Cancellation: after it the streams are ended all the same.
         """

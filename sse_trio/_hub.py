@@ -33,6 +33,8 @@ __all__ = ("Hub", "HubStatistics", "open_hub")
 CALLED_AT_ONCE = 50
 """Readers called before others get a turn: less than a millisecond of their writes. Of 200, each in the midst of a
 server's `send`, so much was alive at once that the collector took a tenth more, and the median came twice as late."""
+MAX_REPLAY = 1000
+"""Events that a subscriber without an id may be sent first: they are read, and held, at once."""
 SLICE_EVENTS = 256
 SLICE_SECONDS = 0.001
 RETRY_SECONDS = 0.25
@@ -166,7 +168,7 @@ class Hub:
             topics: exact topics, ``prefix/*`` for all below a prefix, or ``*``.
             after: the client's last event id, of ``last_event_id(request)``. Everything newer is sent. An event
                 ``gap`` comes first if some of that is gone, with ``{"after": ..., "oldest": ...}`` as its data.
-            replay: for a client without an ``after``, how many of the latest events it is sent first.
+            replay: for a client without an ``after``, how many of the latest events it is sent first, 1000 at most.
             overflow: what happens to a subscriber that falls behind the ring. ``"resume"``: it goes on from the
                 store, and misses nothing that is kept. ``"drop_oldest"``: it misses what the ring let go of.
                 ``"close"``: its stream ends (``CloseReason.KICKED``), and the client reconnects by itself.
@@ -178,8 +180,8 @@ class Hub:
         if overflow not in HUB_OVERFLOWS:
             msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, HUB_OVERFLOWS))}"
             raise ValueError(msg)
-        if replay is not None and (not isinstance(cast("object", replay), int) or replay < 0):
-            msg = f"replay={replay!r} must be a number of events, 0 or more"
+        if replay is not None and (not isinstance(cast("object", replay), int) or not 0 <= replay <= MAX_REPLAY):
+            msg = f"replay={replay!r} must be a number of events, from 0 to {MAX_REPLAY}"
             raise ValueError(msg)
         if after is not None and not isinstance(cast("object", after), str):
             msg = f"after={after!r} must be an id's text: last_event_id(request), or str(id) of what publish() returned"

@@ -108,6 +108,9 @@ def retry_after_seconds(value: str, date: str = "") -> float | None:
 
 
 def _http_date(value: str) -> datetime:
-    date = parsedate_to_datetime(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except OverflowError as exc:
+        raise ValueError(f"{value!r} has a zone that is out of this world") from exc
     # The asctime form has no zone and is in UTC (RFC 9110, 5.6.7).
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -5,6 +5,8 @@
 # Rule 2: httpx's own rules decide what a redirected request carries, so credentials don't reach another origin.
 # Rule 3: a response that isn't handed on is closed, and closing isn't interrupted by a cancellation.
 # Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
+# Rule 5: a few compressed bytes can be a great many. httpx decodes what it is given in one go, so of a compressed body
+#         it is given little at a time, and of one that was compressed again and again nothing.
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import httpx
 
 from ._decoder import EventDecoder, ReceivedEvent
 
-__all__ = ("OpenStream", "StreamRequest", "close", "read_head_of_body")
+__all__ = ("OpenStream", "StreamRequest", "close", "is_packed_again", "read_head_of_body")
 
 # WHATWG URL 3.1, "forbidden domain code point", as far as httpx leaves them: it has percent-encoded most.
 _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
@@ -25,6 +27,10 @@ _BODY_BYTES = 65_536
 _BODY_SECONDS = 5.0
 # TLS may want to say goodbye; a dead peer must not hold us.
 _CLOSE_SECONDS = 5.0
+# Bytes that are decoded in one go. zlib makes at most 1 MiB of a piece; zstd, whose shortest block has 4 bytes, half of
+# that. brotli has no such bound: where it had made 800 bytes of a gigabyte, 16 of them came to 32 MiB.
+_PIECE_OF_ZLIB = 1024
+_PIECE = 16
 # More chunks than a closed connection can have left in its buffer. A transport that goes on for ever is left alone.
 _BUFFERED_CHUNKS = 10_000
 
@@ -97,6 +103,8 @@ class OpenStream:
     def __init__(self, response: httpx.Response, decoder: EventDecoder) -> None:
         self.decoder = decoder
         self._response = response
+        if _codings(response):
+            response.stream = _Pieces(response)
         self._chunks = response.aiter_bytes()
         self._is_closed = False
 
@@ -155,33 +163,57 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
 
 
 async def read_head_of_body(response: httpx.Response) -> None:
-    """Read the body of a refusal, as far as it is short and comes soon, and close the response."""
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    response.stream = _Head(response.stream)
+    """Read the body of a refusal, as far as it is short and comes soon, and close the response.
+
+    It is decoded then, and has no ``content-encoding`` any more.
+    """
+    encoding = response.headers.pop("content-encoding", "")
+    packed = httpx.Response(response.status_code, headers={"content-encoding": encoding}, stream=response.stream)
+    packed.stream = _Pieces(packed)
+    chunks, head = packed.aiter_bytes(), bytearray()
     try:
         with anyio.move_on_after(_BODY_SECONDS):
-            await response.aread()
-    except httpx.HTTPError:
+            while len(head) < _BODY_BYTES and not is_packed_again(packed):
+                head += await anext(chunks)
+    except (StopAsyncIteration, httpx.HTTPError):
         pass  # the refusal itself is the error to be reported
     finally:
-        await close(response)
+        await close(packed, chunks)
+    response.stream = httpx.ByteStream(bytes(head[:_BODY_BYTES]))
+    await response.aread()
 
 
-class _Head(httpx.AsyncByteStream):
-    """The first bytes of a body."""
+def is_packed_again(response: httpx.Response) -> bool:
+    """Whether the body was compressed and the result again, which nobody does who means well."""
+    return len(_codings(response)) > 1
 
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = _BODY_BYTES
-        chunks = aiter(self._stream)
-        async for chunk in chunks:
-            yield chunk[:left]
-            left -= len(chunk)
-            if left <= 0:
-                await self._stream.aclose()
-                await _exhaust(chunks)
+def _codings(response: httpx.Response) -> list[str]:
+    """Return how the body was compressed, in order (RFC 9110, 8.4)."""
+    codings = response.headers.get_list("content-encoding", split_commas=True)
+    return [coding for coding in map(str.lower, codings) if coding not in {"", "identity"}]
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """The body of a response, in pieces of which none can be much when it is decoded."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._stream = response.stream
+        self._chunks = aiter(response.stream)
+        sizes = [_PIECE_OF_ZLIB if coding in {"gzip", "deflate"} else _PIECE for coding in _codings(response)]
+        self._size = min(sizes, default=_BODY_BYTES)
+        self._rest = memoryview(b"")
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._rest:
+            self._rest = memoryview(await anext(self._chunks))
+        piece, self._rest = self._rest[: self._size], self._rest[self._size :]
+        return bytes(piece)
 
     async def aclose(self) -> None:
+        self._rest = memoryview(b"")
         await self._stream.aclose()

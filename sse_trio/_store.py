@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ("EventId", "EventStore", "Gap", "Page", "StoredEvent", "new_epoch", "pack_event", "unpack_event")
 
 _LONGEST_SEQUENCE = 18  # decimal digits: fits 64 bits, and int() of a hostile header stays cheap
+_LONGEST = 200  # characters of an id: ours have less than 30, and a client is told in its gap what it came with
 
 
 def new_epoch() -> str:
@@ -44,11 +45,15 @@ class EventId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> EventId:
-        """Return the id that a client named as its last; ``str()`` of it is ``text`` again.
+        """Return the id that a client named as its last; ``str()`` of it is ``text`` again, cut at 200 characters.
 
         Never raises: a client may send anything. What no store has made becomes an id that no store knows, which
-        a store answers with a gap.
+        a store answers with a gap; and what UTF-8 can't carry becomes a question mark.
         """
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST - 3]}..."
+        if not text.isascii():
+            text = text.encode(errors="replace").decode()
         epoch, _, digits = text.rpartition("-")
         canonical = digits.isascii() and digits.isdecimal() and (digits == "0" or digits[0] != "0")
         if epoch and canonical and len(digits) <= _LONGEST_SEQUENCE:

@@ -499,6 +499,7 @@ def _gap_event(gap: Gap, page: Page) -> ServerSentEvent:
 
 
 def _latin1(after: EventId) -> bytes:
-    # A client may have sent anything as its id; in a header of ours goes only what can stand there.
+    # A client may have sent anything as its id; in a header of ours goes only what can stand there. Of blanks around it
+    # h11 makes an error (RFC 9112, 5.1: they are no part of the value).
     text = str(after)
-    return text.encode() if text.isascii() and text.isprintable() else b"?"
+    return text.encode() if text.isascii() and text.isprintable() and text == text.strip() else b"?"

@@ -23,11 +23,11 @@ def check_topic(topic: str) -> str:
     if not isinstance(cast("object", topic), str):
         raise TypeError(f"a topic must be a str, not {type(topic).__name__}")
     if not topic or "*" in topic:
-        raise ValueError(f"{topic!r} is no topic to publish to: a topic is not empty, and * is for subscribers")
+        raise ValueError(f"{topic[:80]!r} is no topic to publish to: a topic is not empty, and * is for subscribers")
     try:
         topic.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"topic {topic!r} has a lone surrogate, which UTF-8 can't carry") from None
+        raise ValueError(f"topic {topic[:80]!r} has a lone surrogate, which UTF-8 can't carry") from None
     return topic
 
 
@@ -95,7 +95,7 @@ def _prefix(pattern: str) -> str:
     prefix = pattern[:-1]
     if prefix:
         if not prefix.endswith("/") or "*" in prefix or pattern[-1] != "*":
-            raise ValueError(f"{pattern!r} is no pattern: * is the last level, as in 'prices/*', or stands alone")
+            raise ValueError(f"{pattern[:80]!r} is no pattern: * is the last level, as in 'prices/*', or stands alone")
         check_topic(prefix)
     return prefix
 

@@ -4,11 +4,15 @@
 # Rule 2: a test that needs threads, sockets or processes says so with the fixture `real_clock`.
 # Rule 3: in CI a test that would be skipped for want of a server, a browser or a peer fails. "not applicable: ..." is
 #         another reason.
+# Rule 4: a test that finds by volume (thousands of random scripts, of streams, of calls) is marked `untraced`. Tracing
+#         would be two thirds of its time, and each line that it reaches has a test that says it once.
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from contextlib import asynccontextmanager
 
 import anyio
@@ -32,6 +36,22 @@ def pytest_runtest_makereport():
             report.outcome = "failed"
             report.longrepr = f"skipped, and in CI that is a failure: {reason}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Take coverage's tracer off for a test that is marked `untraced`, and off the threads that it starts."""
+    # Not pytest-cov's `no_cover`: in a process of xdist it leaves a second tracer on, which it has started itself.
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(tracer_of_threads)
+        sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from sse_trio import EventSourceResponse, StreamGroup, open_hub
 from sse_trio._connection import UnknownServer
 from sse_trio._express import ExpressLane
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 IDLE_OBJECTS = {
     ("asyncio", "subscription"): 64,

@@ -19,7 +19,7 @@ from sse_trio import ServerSentEvent, open_event_channel
 from sse_trio._channel_state import ChannelState
 from sse_trio.testing import wait_all_tasks_blocked
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 relaxed = settings(
     max_examples=60,

@@ -105,6 +105,13 @@ def test_long_lines(end, space):
         assert feed_all(EventDecoder(), chunks) == expected
 
 
+def test_many_short_lines_of_one_event():
+    """An event of thousands of lines, which come a few at a time, is joined on the way and is the same."""
+    lines = [str(number) for number in range(5000)]
+    chunks = ["".join(f"data: {line}\n" for line in lines[i : i + 7]).encode() for i in range(0, 5000, 7)]
+    assert feed_all(EventDecoder(), [*chunks, b"\n"]) == [("message", "\n".join(lines), "")]
+
+
 def test_a_long_line_of_no_field_is_ignored():
     """A long line without a colon, or with an unknown name, is skipped like a short one."""
     assert EventDecoder().feed(b"x" * 5000 + b"\ndata: 1\n" + b"y" * 5000 + b": z\n\n") == [("message", "1", "")]
@@ -134,6 +141,9 @@ def test_json():
     assert ReceivedEvent(data='{"a": [1]}').json() == {"a": [1]}
     with pytest.raises(json.JSONDecodeError):
         ReceivedEvent(data="a").json()
+    for data in ("[" * 200_000, "9" * 5000):  # a server may send anything
+        with pytest.raises(ValueError, match="deep|digits"):
+            ReceivedEvent(data=data).json()
 
 
 def test_the_last_event_id_is_committed_at_the_blank_line():

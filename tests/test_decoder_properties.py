@@ -15,6 +15,8 @@ from sse_trio._decoder import EventDecoder
 from sse_trio._errors import EventTooLargeError
 from sse_trio._event import ServerSentEvent
 
+pytestmark = pytest.mark.untraced
+
 # Derandomised: the suite is deterministic. `--hypothesis-seed` and more examples are for a longer hunt.
 bounded = settings(max_examples=300, deadline=None, derandomize=True)
 

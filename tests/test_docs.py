@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from pkgutil import resolve_name, walk_packages
 
 import pytest
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+import sse_trio
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -32,3 +36,27 @@ def test_the_files_that_a_page_names_exist(page):
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text) + re.findall(r"`(examples/\w+\.py)`", text)
     missing = [link for link in links if not ((page.parent / link).exists() or (ROOT / link).exists())]
     assert not missing
+
+
+def public_names():
+    """All that can be imported from a module without an underscore."""
+    modules = [info.name for info in walk_packages(sse_trio.__path__, "sse_trio.") if "._" not in info.name]
+    for module in ("sse_trio", *modules):
+        public = importlib.import_module(module)
+        yield from ((f"{module}.{name}", getattr(public, name)) for name in getattr(public, "__all__", ()))
+
+
+def test_the_reference_has_every_public_name():
+    """Each public class, function and exception has its place in docs/api*.md, under one of its names."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("api*.md"))
+    names = re.findall(r"^\.\. (?:auto\w+|py:data):: (sse_trio[\w.]+)", pages, re.MULTILINE)
+    documented = [resolve_name(name) for name in names]
+    missing = [name for name, thing in public_names() if not any(thing is other for other in documented)]
+    assert missing == [], "give each an `autoclass` or `autofunction` in the page of its module"
+
+
+def test_every_example_is_listed():
+    """No program of examples/ is left out of the list of them."""
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    programs = [path.name for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_")]
+    assert [name for name in programs if f"](../examples/{name})" not in page] == []

@@ -273,6 +273,35 @@ async def test_a_browser_that_is_too_much_comes_back_by_itself(load):
             assert stream.body.startswith(b"retry: ")
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "anyio_backend"), [("chat", ("trio", False))], indirect=["anyio_backend"], ids=["trio"]
+)
+@pytest.mark.usefixtures("surroundings")
+async def test_a_room_that_looks_like_a_pattern_is_a_room(name, load):
+    """Who listens to the room `*` gets what is said there, and nothing of the others."""
+    async with started(load(name).app) as app, open_test_stream(app, "/rooms/*") as stream:
+        for room in ("lobby", "*"):
+            async with open_test_stream(app, f"/rooms/{room}", method="POST", json=room) as said:
+                assert said.status_code == 204
+        assert (await stream.receive()).json() == "*"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "anyio_backend"), [("job_progress", ("trio", False))], indirect=["anyio_backend"], ids=["trio"]
+)
+@pytest.mark.usefixtures("surroundings")
+async def test_a_job_that_looks_like_a_pattern_is_a_job(name, load):
+    """Who asks for the job `*` sees its progress, and not that of the others."""
+    async with started(load(name).app) as app:
+        for job in ("import", "*"):
+            async with open_test_stream(app, "/jobs", method="POST", json={"name": job}) as begun:
+                assert begun.status_code == 202
+        async with open_test_stream(app, "/jobs/*") as stream:
+            assert [int(event.data) for event in [event async for event in stream]] == [*range(0, 101, 5)]
+
+
 # --- as a process
 
 

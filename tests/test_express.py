@@ -450,6 +450,7 @@ async def run_subscriber(seed):
     return script
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("run", [run_producer, run_pair, run_subscriber])
 async def test_it_is_the_ordinary_stream(run):
     """Under random publishes, pings, cut writes, stalls, disconnects and shutdowns the client sees what was sent."""

@@ -263,7 +263,10 @@ async def test_a_client_resumes_with_its_last_event_id():
         assert hub.statistics().subscribers == hub.statistics().feeds == 0
 
 
-@pytest.mark.parametrize(("id_", "header"), [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?")])
+@pytest.mark.parametrize(
+    ("id_", "header"),
+    [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?"), ("a\r\nb: c", "?"), (" ", "?"), (" x", "?"), ("x ", "?")],
+)
 async def test_a_gap_is_an_event_and_a_header(id_, header):
     """Who comes with an id that tells nothing is told so before anything else, and in the head of the response."""
     async with open_hub() as hub:
@@ -476,7 +479,8 @@ async def test_what_can_not_be_published(topic, event, error):
 @pytest.mark.parametrize(
     ("topics", "options", "error"),
     [((), {}, ValueError), (("a*",), {}, ValueError), (("a",), {"overflow": "wait"}, ValueError),
-     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError)],
+     (("a",), {"replay": -1}, ValueError), (("a",), {"replay": "1"}, ValueError),
+     (("a",), {"replay": 1001}, ValueError)],
 )  # fmt: skip
 async def test_what_can_not_be_subscribed_to(topics, options, error):
     """Arguments that make no sense are refused when the subscription is made."""
@@ -497,6 +501,23 @@ async def test_statistics():
     assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
     assert not hub._exact
     assert not hub._prefixed
+
+
+async def test_one_follower_for_all_subscribers(make_remote_store, monkeypatch):
+    """However many subscribe, a process follows its store once, and reads history only for those who ask for it."""
+    store = make_remote_store()
+    calls = []
+    for name in ("follow", "read", "read_last"):
+        whole = getattr(store, name)
+        monkeypatch.setattr(
+            store, name, lambda *args, _name=name, _whole=whole: (calls.append(_name), _whole(*args))[1]
+        )
+    async with open_hub(store) as hub, AsyncExitStack() as stack:
+        subscriptions = [await stack.enter_async_context(hub.subscribe("a", f"b/{n}")) for n in range(50)]
+        await hub.publish("a", "x")
+        for subscription in subscriptions:
+            assert (await subscription.receive()).data == "x"
+    assert calls == ["read_last", "follow"]
 
 
 async def test_a_follower_that_lost_everything(make_remote_store):

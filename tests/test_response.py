@@ -87,6 +87,7 @@ async def test_headers() -> None:
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-store",
             "x-accel-buffering": "no",
+            "x-content-type-options": "nosniff",
         }
 
 
@@ -99,6 +100,7 @@ async def test_headers_of_the_callers() -> None:
             ("cache-control", "public, max-age=29"),
             ("content-type", "text/event-stream"),
             ("x-accel-buffering", "no"),
+            ("x-content-type-options", "nosniff"),
             ("x-own", "1"),
         ]
 

@@ -4,7 +4,8 @@
 #         files included.
 # Rule 2: a kick changes something, so it has to come from the page. It carries a header that no other origin can send
 #         without asking first (Fetch standard, "CORS-preflight request"), and nobody here answers that; and in it a
-#         secret, which only who may read the stream can know.
+#         secret, which only who may read the stream can know. The stream itself is for no other origin either, whatever
+#         the CORS middleware of the application lets others read.
 # Rule 3: the page runs nothing that is not a file of it: its policy forbids inline scripts and styles, other origins,
 #         and to be framed.
 # Rule 4: its stream is one of the group's, with a label that says so. It ends with the others, and its page comes back
@@ -154,6 +155,8 @@ class _Inspector:
 
     async def stream(self, request: Request) -> Response:
         """Send what the page shows."""
+        if request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+            raise HTTPException(403, "this stream is for the inspector's own page")
         hub = self._hub(request) if callable(self._hub) else self._hub
         view = View(_selection(request.query_params))
         return EventSourceResponse(

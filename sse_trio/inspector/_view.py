@@ -102,7 +102,7 @@ class View:
             yield ServerSentEvent.json(changes, event="streams")
         if sample.hub is not None:
             feeds = nlargest(FEED_ROWS, sample.feeds, key=lambda feed: (feed.subscribers, feed.events))
-            changes = self._feeds.changes({" ".join(feed.topics): _feed_row(feed) for feed in feeds})
+            changes = self._feeds.changes({repr(feed.topics): _feed_row(feed) for feed in feeds})
             if changes:
                 yield ServerSentEvent.json(changes, event="feeds")
         unseen = [each for each in closed if each.place > self._closed_seen]

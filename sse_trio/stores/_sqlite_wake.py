@@ -2,7 +2,8 @@
 #
 # Rule 1: a wake-up is a hint, sent after COMMIT, to whoever has a socket in `<file>.wake/`. It carries nothing. Who
 #         gets it reads the file; who misses it (a full buffer, a directory that was cleared) does at the next poll.
-# Rule 2: the socket of a process that died refuses. Whoever finds that out removes it.
+# Rule 2: the socket of a process that died refuses. Whoever finds that out removes it. So does what is no socket: that
+#         is not ours to remove, and the directory may be a link that somebody else has made.
 # Rule 3: on Linux an address goes by way of the directory's descriptor: a socket's path may have 107 bytes only, and a
 #         database may be anywhere. Where there are no unix sockets, polling is all there is.
 #
@@ -66,7 +67,9 @@ class Waker:
         try:
             sender.sendto(b"\0", self._directory.address(name))
         except ConnectionRefusedError:
-            Path(self._directory.path, name).unlink(missing_ok=True)
+            path = Path(self._directory.path, name)
+            if path.is_socket():
+                path.unlink(missing_ok=True)
         except OSError:
             pass  # its buffer is full of wake-ups already, or it has just been closed
 

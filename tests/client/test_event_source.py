@@ -219,6 +219,58 @@ async def test_a_compressed_stream(serve, stream):
     assert times == [0, 1, 2]
 
 
+def bomb(megabytes, times=1):
+    """So many megabytes of one line, compressed so many times."""
+    import zlib
+
+    packed = b"x" * 2**20 * megabytes
+    for _ in range(times):
+        packer = zlib.compressobj(9, wbits=31)
+        packed = packer.compress(packed) + packer.flush()
+    return packed
+
+
+@leaves_generators
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_compression_bomb(serve, stream, status):
+    """A small answer that is a hundred megabytes is decoded as far as an event, or a refusal's body, may go."""
+    import tracemalloc
+
+    server = serve(stream(bomb(100), status=status, content_encoding="gzip"))
+    tracemalloc.start()
+    try:
+        with pytest.raises((EventTooLargeError, EventSourceError)) as info:
+            async with server.client() as client, open_event_source("/", client=client) as source:
+                await collect(source)
+        assert tracemalloc.get_traced_memory()[1] < 6_000_000
+    finally:
+        tracemalloc.stop()
+    if status == 404:
+        assert info.value.response.content == b"x" * 65_536
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_body_that_was_compressed_twice_is_not_decoded(serve, stream, status):
+    """What was compressed again is a bomb however little of it is decoded at a time: such an answer is final."""
+    server = serve(stream(bomb(1, times=2), status=status, content_encoding="gzip, GZIP"))
+    with pytest.raises(EventSourceError, match="more than once" if status == 200 else "404") as info:
+        async with server.client() as client, open_event_source("/", client=client) as source:
+            await collect(source)
+    assert info.value.response.content == b""
+    assert len(server.requests) == 1
+
+
+async def test_a_refusal_is_decoded(serve, stream):
+    """The body of a refusal is readable in the error, compressed or not, identity named or not."""
+    for encoding, body in (("gzip", bomb(1)), ("Identity, GZIP", bomb(1)), ("identity", b"x" * 2**20)):
+        server = serve(stream(body, status=404, content_encoding=encoding))
+        with pytest.raises(EventSourceError) as info:
+            async with server.client() as client, open_event_source("/", client=client):
+                pytest.fail("opened")
+        assert info.value.response.text == "x" * 65_536
+        assert "content-encoding" not in info.value.response.headers
+
+
 # --- Being watched and being told
 
 
@@ -415,6 +467,7 @@ async def test_a_cancelled_call_loses_no_event(serve, stream):
         assert (await anext(source)).data == "y"
 
 
+@pytest.mark.untraced
 async def test_a_thousand_reconnections_leak_nothing(serve, stream):
     """After a thousand connections there are no more objects than after a hundred, and one body open at a time."""
     most_open = 0

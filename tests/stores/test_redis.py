@@ -118,6 +118,34 @@ async def test_tls_verifies_the_server(shared_redis, name):
     await tls.aclose()
 
 
+async def test_a_server_of_its_own_tls_that_wants_a_certificate_and_a_password(make_tls_redis, tmp_path, name):
+    """`rediss://user:password@` on a server that speaks TLS itself: reads, appends and follows; only with both."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    authority.cert_pem.write_to_path(tmp_path / "authority")
+    files = ("--tls-cert-file", "cert", "--tls-key-file", "key", "--tls-ca-cert-file", "authority")
+    options = [str(tmp_path / word) if n % 2 else word for n, word in enumerate(files)]
+    _, port = make_tls_redis(*options, "--requirepass", "secret")
+    anonymous, known = ssl.create_default_context(), ssl.create_default_context()
+    for context in (anonymous, known):
+        authority.configure_trust(context)
+    authority.issue_cert("client@example.org").configure_cert(known)
+
+    async with RedisStore(f"rediss://default:secret@localhost:{port}", name=name, ssl_context=known) as store:
+        (first,) = await store.append([("a", b"1")])
+        async with store.follow(first) as pages:
+            (second,) = await store.append([("a", b"2")])
+            with anyio.fail_after(5):
+                assert [event.id for event in (await anext(pages)).events] == [second]
+        assert [event.id for event in (await store.read(ALL, None)).events] == [first, second]
+    for password, context in (("wrong", known), ("secret", anonymous)):
+        with pytest.raises(StoreUnavailableError):
+            async with RedisStore(f"rediss://:{password}@localhost:{port}", name=name, ssl_context=context):
+                pass
+
+
 @pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", ""])
 def test_a_url_that_is_none_is_refused(url, anyio_backend_name):
     """A URL of something else is an error when the store is made."""

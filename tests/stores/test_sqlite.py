@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sqlite3
 
@@ -69,6 +70,51 @@ async def test_a_commit_is_durable(path):
     async with SQLiteStore(path) as store:
         assert store._writer.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store._writer.connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+async def test_a_wake_up_comes_after_the_commit(path, monkeypatch):
+    """Whoever is woken finds the event in the file: a wake-up that came before would be the last one."""
+    found = []
+
+    def look(waker):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found.append(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    monkeypatch.setattr(Waker, "wake_all", look)
+    async with SQLiteStore(path) as store:
+        for _ in range(3):
+            await store.append([("a", b"")])
+    assert found == [1, 2, 3]
+
+
+async def test_trimming_and_what_it_is_known_by_are_one_transaction(path):
+    """Where an append fails after it has trimmed, nothing is trimmed, and no gap is said."""
+    async with SQLiteStore(path, max_events=2) as store:
+        ids = await store.append([("a", b"1"), ("a", b"2")])
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TRIGGER fail BEFORE UPDATE ON hub BEGIN SELECT RAISE(ABORT, 'cut off'); END")
+            with pytest.raises(StoreUnavailableError, match="cut off"):
+                await store.append([("a", b"3")])
+            other.execute("DROP TRIGGER fail")
+        page = await store.read(ALL, ids[0])
+        assert page.gap is None
+        assert [event.payload for event in (await store.read(ALL, None)).events] == [b"1", b"2"]
+        (third,) = await store.append([("a", b"3")])
+        assert third.sequence == 3
+        assert (await store.read(ALL, EventId(store.epoch, 0))).gap is not None
+
+
+async def test_a_file_made_anew_has_a_history_of_its_own(path):
+    """The epoch is the file's: an id of one that was deleted is foreign to the next one, of the same name."""
+    async with SQLiteStore(path) as store:
+        (old,) = await store.append([("a", b"")])
+    for file in path.parent.glob("hub.db*"):
+        if file.is_file():
+            file.unlink()
+    async with SQLiteStore(path) as store:
+        await store.append([("a", b"")])
+        assert store.epoch != old.epoch
+        assert (await store.read(ALL, old)).gap is not None
 
 
 async def test_a_cancelled_append_is_kept_whole_or_not(path):
@@ -275,6 +321,17 @@ async def test_sockets_of_the_dead_are_removed(tmp_path):
     (tmp_path / "hub.db.wake").rmdir()
     waker.wake_all()
     waker.close()
+
+
+async def test_nothing_but_sockets_is_removed(tmp_path):
+    """A file in the directory refuses as a dead socket does, and stays, be the directory somebody's link to another."""
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "precious.txt").write_text("kept")
+    (tmp_path / "hub.db.wake").symlink_to(tmp_path / "else")
+    waker = Waker(str(tmp_path / "hub.db"))
+    waker.wake_all()
+    waker.close()
+    assert (tmp_path / "else" / "precious.txt").read_text() == "kept"
 
 
 def waker_folder(tmp_path):

@@ -1,13 +1,14 @@
-# SQLiteStore with several processes on one file, and with processes that die.
+# SQLiteStore with several processes on one file, and with processes that die. The long runs, and the figures, are those
+# of benchmarks/sqlite_processes.py.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -30,22 +31,19 @@ def loop(request):
     return request.param
 
 
-@contextmanager
-def worker(*args):
+def load_processes():
+    path = ROOT / "benchmarks" / "sqlite_processes.py"
+    spec = importlib.util.spec_from_file_location("sqlite_processes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kill_writers(loop, path, kills):
     """Run sqlite_worker.py. It imports what the tests import: the installed package under nox, else this folder's."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
-    command = [sys.executable, str(WORKER), *map(str, args)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def answer(process):
-    return json.loads(process.stdout.readline())
+    command = [sys.executable, str(WORKER), loop, str(path), str(kills)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout)
 
 
 async def all_events(path):
@@ -58,8 +56,7 @@ async def all_events(path):
 def test_kill_9_loses_nothing_acknowledged_and_tears_no_append(tmp_path, loop):
     """After 20 writers were killed in mid-write all that they had acknowledged is there, each append whole."""
     path = tmp_path / "hub.db"
-    with worker("crash", loop, path, 20) as process:
-        acknowledged = answer(process)
+    acknowledged = kill_writers(loop, path, 20)
     events = anyio.run(all_events, path)
     sequences = {event.id.sequence for event in events}
     assert len(acknowledged) > 200
@@ -73,34 +70,16 @@ def test_kill_9_loses_nothing_acknowledged_and_tears_no_append(tmp_path, loop):
 @pytest.mark.slow
 def test_four_processes_see_all_events_in_one_order(tmp_path, loop):
     """Four workers publish to and follow one file, which all of them open at once: each sees all, in the same order."""
-    path = tmp_path / "hub.db"
-    with (
-        worker("share", loop, path, EVENTS, 1) as one,
-        worker("share", loop, path, EVENTS, 2) as two,
-        worker("share", loop, path, EVENTS, 3) as three,
-        worker("share", loop, path, EVENTS, 4) as four,
-    ):
-        workers = (one, two, three, four)
-        assert [process.stdout.readline() for process in workers] == ["ready\n"] * 4
-        for process in workers:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        results = [answer(process) for process in workers]
-    assert results[0]["seen"] == EVENTS
-    assert results[0]["ordered"]
-    assert results == [results[0]] * 4
+    result = load_processes().order(str(tmp_path / "hub.db"), loop, events=EVENTS, workers=4)
+    assert result["events"] == EVENTS
+    assert (result["lost"], result["doubled"], result["out_of_order"], result["orders"]) == (0, 0, 0, 1), result
 
 
 @pytest.mark.slow
 def test_another_process_is_woken_and_needs_no_poll(tmp_path, loop):
-    """An event is with a follower in another process long before it would have looked by itself."""
-    path = tmp_path / "hub.db"
-    with worker("measure", loop, path, 100) as follower, worker("tick", loop, path, 100) as publisher:
-        assert follower.stdout.readline() == "ready\n"
-        publisher.stdin.write("go\n")
-        publisher.stdin.flush()
-        late = answer(follower)
-    assert late["p50"] < 50, "half a second is the poll's, two milliseconds are usual"
+    """An event comes to a subscriber in another process that never looks by itself, and comes at once."""
+    late = load_processes().latency(str(tmp_path / "hub.db"), loop, events=100, workers=2, interval=0.002)
+    assert late["p50_ms"] < 50, "two milliseconds are usual; this only says that nothing polls"
 
 
 @pytest.mark.slow

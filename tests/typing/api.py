@@ -31,6 +31,7 @@ from sse_trio import (
     StreamGroup,
     StreamGroupStatistics,
     StreamRefusedError,
+    compat,
     last_event_id,
     open_event_channel,
 )
@@ -229,3 +230,11 @@ class Fields(TypedDict):
 
 async def send_typed_dict(fields: Fields) -> None:
     await send_channel.send(fields)
+
+
+def use_compat(request: Request) -> compat.EventSourceResponse:
+    assert_type(compat.ensure_bytes({"data": 1}, "\n"), bytes)
+    assert_type(compat.AppStatus.should_exit, bool)
+    compat.EventSourceResponse(["a", 1, {"data": "a"}], 200, {"X-Own": "1"}, ping=5, group=StreamGroup())
+    compat.EventSourceResponse(5)  # type: ignore[arg-type]
+    return compat.EventSourceResponse(mappings(), ping_message_factory=lambda: compat.ServerSentEvent(comment="ping"))

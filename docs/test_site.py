@@ -1,0 +1,154 @@
+# The built site, as `nox -s docs` has left it in build/docs: it stands by itself, every page is found, and it reads
+# well on a phone and a desktop, in the dark and in the light.
+#
+# Rule 1: it is looked at as files, without a server: what works so works everywhere.
+# Rule 2: what can be decided without building is decided in tests/test_docs.py, which runs with the suite.
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+SITE = Path(__file__).parents[1] / "build" / "docs"
+PAGES = sorted(SITE.glob("*.html"))
+MADE_BY_SPHINX = {"404", "genindex", "py-modindex", "search"}
+WRITTEN = [page for page in PAGES if page.stem not in MADE_BY_SPHINX]
+CHROMIUM = Path("/usr/bin/chromium")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOADS = {"src", "srcset", "poster", "data"}  # attributes by which a page loads something, beside a <link>'s href
+
+
+class Page(HTMLParser):
+    """What a page loads, where it links to, and what can be linked to in it."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.loads, self.links, self.ids = [], [], set()
+        self.title, self.description = "", ""
+        self._in_title = False
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids.add(attributes.get("id"))
+        self.loads += [value for name, value in attrs if name in LOADS]
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        elif tag == "link":
+            self.loads.append(attributes["href"])
+        elif tag == "meta" and attributes.get("name") == "description":
+            self.description = attributes["content"]
+        self._in_title = tag == "title" and not self.title
+
+    def handle_data(self, data):
+        if self._in_title:
+            self.title += data
+
+
+@pytest.fixture(scope="module")
+def read():
+    """Each page, by its path."""
+    assert WRITTEN, f"there is no site in {SITE}: run `nox -s docs`"
+    return {path: Page(path) for path in PAGES}
+
+
+def is_elsewhere(url):
+    return re.match(r"(https?:)?//", url) is not None
+
+
+def test_nothing_is_loaded_from_elsewhere(read):
+    """No page and no style sheet loads anything from another host."""
+    loads = {f"{path.name}: {url}" for path, page in read.items() for url in page.loads if is_elsewhere(url)}
+    for sheet in SITE.rglob("*.css"):
+        urls = re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')\s;]+)", sheet.read_text(encoding="utf-8"))
+        loads |= {f"{sheet.name}: {url}" for url in urls if is_elsewhere(url)}
+    assert loads == set()
+
+
+def test_links_lead_somewhere(read):
+    """Every link inside of the site leads to a file, and to a place in it."""
+    broken = []
+    for path, page in read.items():
+        for link in page.links:
+            url, fragment = urldefrag(link)
+            target = (path.parent / unquote(url)).resolve() if url else path
+            if is_elsewhere(link) or link.startswith("mailto:"):
+                continue
+            if not target.exists() or (fragment and target in read and unquote(fragment) not in read[target].ids):
+                broken.append(f"{path.name}: {link}")
+    assert broken == []
+
+
+def test_every_page_is_found(read):
+    """The index's own list names each page, with a link; each has a title of its own and a description."""
+    article = (SITE / "index.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article")[0]
+    assert [page.name for page in WRITTEN if page.stem != "index" and f'"{page.name}' not in article] == []
+    titles = [read[path].title for path in WRITTEN]
+    assert len(set(titles)) == len(titles)
+    assert [path.name for path in WRITTEN if len(read[path].description) < 40] == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium."""
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip("chromium is not installed")
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file of the site; at the end, see what the pages complained of, and whom they asked."""
+    complaints, contexts = [], []
+
+    def open_page(name, **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith("file:") or complaints.append(request.url))
+        page.goto((SITE / name).as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_page_is_wider_than_the_screen(viewport, open_page):
+    """No page has to be pushed sideways: what is wide scrolls by itself."""
+    page = open_page("index.html", viewport=viewport)
+    too_wide = []
+    for path in PAGES:
+        page.goto(path.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            too_wide.append(path.name)
+    assert too_wide == []
+
+
+def test_dark_and_light(open_page):
+    """The page is as the reader's system is."""
+    grounds = [
+        open_page("index.html", color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        for scheme in ("dark", "light")
+    ]
+    dark, light = (sum(map(int, re.findall(r"\d+", ground)[:3])) for ground in grounds)
+    assert dark < 150
+    assert light > 600
+
+
+def test_search_works_offline(open_page):
+    """What a reader types into the search is found, without a server."""
+    page = open_page("index.html")
+    page.fill("input[name=q]", "kernel buffers")
+    page.press("input[name=q]", "Enter")
+    page.wait_for_selector("#search-results a[href*='tuning.html']")
