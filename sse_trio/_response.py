@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ._accept_encoding import choose_coding, forbids_transform
+from ._admission import Place
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
 from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
@@ -90,8 +92,9 @@ class EventSourceResponse(Response):
         ImportError: a coding whose library is not installed, likewise. ``sse-trio[compress]`` has them.
 
     A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
-    exceptions, a single one bare and several as a group; :exc:`SendTimeoutError`, where a stalled client could not be
-    dropped otherwise; cancellation, after a bounded farewell. A client that goes away is no error.
+    exceptions, a single one bare and several as a group; :exc:`StreamRefusedError`, where the group has a limit, with
+    nothing sent and nothing started; :exc:`SendTimeoutError`, where a stalled client could not be dropped otherwise;
+    cancellation, after a bounded farewell. A client that goes away is no error.
     """
 
     media_type: str | None = "text/event-stream"
@@ -175,21 +178,42 @@ class EventSourceResponse(Response):
             raise RuntimeError(msg)
         head = self._head(scope)
         coding = self._negotiate(scope, head) if self._options.compress else None
+        group, place = self._options.group, None
         if scope.get("method") == "HEAD":
             await self._answer_head(head, send)
         else:
-            end, producers = open_once()
-            del open_once  # it holds the producers; the stream lets go of each
-            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
-            coder = None if coding is None else self._coder(coding, end)
+            if group is not None and group.limits is not None:
+                place = await self._enter(group, scope)
             try:
-                await Stream(self._options, source, end, scope, receive, send, head, coder).serve(producers)
+                end, producers = open_once()
+                source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+                coder = None if coding is None else self._coder(coding, end)
+                stream = Stream(self._options, source, end, scope, receive, send, head, coder)
+                del open_once, head  # it holds the producers, of which the stream lets go; and streams live long
+                try:
+                    await stream.serve(producers)
+                finally:
+                    end.close()
+                    if producers:  # none has run, the one that closes the source neither
+                        await close_source(self._source)
             finally:
-                end.close()
-                if producers:  # none has run, the one that closes the source neither
-                    await close_source(self._source)
+                if place is not None:
+                    place.leave()
         if self.background is not None:
             await self.background()
+
+    async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
+        # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
+        try:
+            return group.bound_run().enter(partial(_request_of, scope))
+        except BaseException:
+            await self._close_unserved()
+            raise
+
+    async def _close_unserved(self) -> None:
+        if isinstance(self._source, (EventReceiveChannel, LiveSource)):
+            self._source.close()
+        await close_source(self._source)
 
     def _head(self, scope: Scope) -> Message:
         prefix = "websocket." if scope["type"] == "websocket" else ""
@@ -224,9 +248,12 @@ class EventSourceResponse(Response):
         except CLIENT_GONE:
             pass
         finally:
-            if isinstance(self._source, EventReceiveChannel | LiveSource):
-                self._source.close()
-            await close_source(self._source)
+            await self._close_unserved()
+
+
+def _request_of(scope: Scope) -> Request:
+    # What denies a WebSocket (ASGI's denial response) answers its handshake, which is a GET.
+    return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

@@ -23,12 +23,14 @@ from sse_trio import (
     EventReceiveChannel,
     EventSendChannel,
     EventSourceResponse,
+    RefusalReason,
     SendTimeoutError,
     ServerBridge,
     ServerSentEvent,
     SSEError,
     StreamGroup,
     StreamGroupStatistics,
+    StreamRefusedError,
     compat,
     last_event_id,
     open_event_channel,
@@ -197,8 +199,24 @@ async def use_group(request: Request) -> None:
     assert_type(group.statistics().closed[CloseReason.KICKED], int)
     assert_type(last_event_id(request), "str | None")
 
+    assert_type(group.statistics().refused[RefusalReason.MAX_STREAMS], int)
+    StreamGroup(max_streams=1000, max_streams_per=(user_of, 5), accept_rate=100)
+    StreamGroup(max_streams_per=(lambda request: (request.user, 1), 5))
+
     StreamGroup(1.0)  # type: ignore[call-arg]
+    StreamGroup(max_streams_per=5)  # type: ignore[arg-type]
+    StreamGroup(max_streams="5")  # type: ignore[arg-type]
     await group.close("user")  # type: ignore[arg-type]
+
+
+def user_of(request: Request) -> str | None:
+    return request.headers.get("user")
+
+
+def use_refusal(exc: StreamRefusedError) -> None:
+    assert_type(exc.reason, RefusalReason)
+    assert_type(exc.retry_after, int)
+    assert_type(exc.status_code, int)
 
 
 def use_errors(exc: SendTimeoutError) -> None:
