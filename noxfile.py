@@ -61,7 +61,7 @@ def empty_folder(session: nox.Session) -> Path:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite on this Python: units, contracts, real servers, a browser, examples, README; 100 % branches."""
-    install(session, "tests")
+    install(session, "tests", "compat")
     install_node_peers(session)
     if session.posargs:  # a part of the suite: no figure to hold
         run_pytest(session, *session.posargs)
@@ -80,7 +80,8 @@ def tests(session: nox.Session) -> None:
 )
 def matrix(session: nox.Session, resolution: str) -> None:
     """The suite on each Python that is installed, with the newest and the oldest dependencies (needs `nox[uv]`)."""
-    install(session, "tests", resolution=resolution)
+    groups = ("tests", "compat") if resolution == "latest" else ("tests",)
+    install(session, *groups, resolution=resolution)
     run_pytest(session, *(session.posargs or [*PARALLEL, str(ROOT / "tests")]))
 
 

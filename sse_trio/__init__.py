@@ -6,15 +6,19 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 
 # The layers, each importing from those before it only (tests/test_layering.py):
 #
-#   _errors  _reason  _json                      exceptions and words
+#   _errors  _reason  _refusal  _json            exceptions and words
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
+#   _payload  _openapi  _event_types             which events a stream has, and what they carry
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
-#   _writer  _ticker  _signals  _group           what writes, and what ends (_arguments: words for wrong ones)
+#   _accept_encoding  _codings  _coder  _shared_coder   which coding a client gets, and what compresses its stream
+#   _writer  _ticker  _signals                   what writes, and what ends (_arguments: words for wrong ones)
+#   _admission  _group                           who is let in, and all who are
 #   _statistics                                  what a stream says of itself
-#   _options  _sources  _failures  _stream       one stream
+#   _options  _sources  _failures  _words  _stream   one stream
 #   _response                                    the stream as a Starlette response
+#   _negotiation                                 whether the client wants one
 #   _topics  _store  _feed  _subscription  _hub  the same events for many streams
 
 from ._bridge import ServerBridge as ServerBridge
@@ -26,17 +30,25 @@ from ._decoder import EventDecoder as EventDecoder
 from ._decoder import ReceivedEvent as ReceivedEvent
 from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
+from ._errors import InvalidEventError as InvalidEventError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
+from ._errors import UnknownEventError as UnknownEventError
 from ._event import ServerSentEvent as ServerSentEvent
+from ._event_types import EventType as EventType
+from ._event_types import EventTypes as EventTypes
 from ._feed import FeedStatistics as FeedStatistics
 from ._group import StreamGroup as StreamGroup
 from ._group import StreamGroupStatistics as StreamGroupStatistics
 from ._hub import Hub as Hub
 from ._hub import HubStatistics as HubStatistics
 from ._hub import open_hub as open_hub
+from ._negotiation import accepts_event_stream as accepts_event_stream
+from ._negotiation import preferred_media_type as preferred_media_type
 from ._reason import CloseReason as CloseReason
+from ._reason import RefusalReason as RefusalReason
+from ._refusal import StreamRefusedError as StreamRefusedError
 from ._response import EventSourceResponse as EventSourceResponse
 from ._response import last_event_id as last_event_id
 from ._statistics import StreamObserver as StreamObserver
@@ -53,10 +65,14 @@ __all__ = (
     "EventSourceError",
     "EventSourceResponse",
     "EventTooLargeError",
+    "EventType",
+    "EventTypes",
     "FeedStatistics",
     "Hub",
     "HubStatistics",
+    "InvalidEventError",
     "ReceivedEvent",
+    "RefusalReason",
     "SSEError",
     "SendTimeoutError",
     "ServerBridge",
@@ -65,10 +81,14 @@ __all__ = (
     "StreamGroup",
     "StreamGroupStatistics",
     "StreamObserver",
+    "StreamRefusedError",
     "StreamStatistics",
     "Subscription",
     "SubscriptionStatistics",
+    "UnknownEventError",
+    "accepts_event_stream",
     "last_event_id",
     "open_event_channel",
     "open_hub",
+    "preferred_media_type",
 )

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from ._decoder import ReceivedEvent
 
-__all__ = ("EventSourceError", "EventTooLargeError", "SSEError", "SendTimeoutError", "StoreUnavailableError")
+__all__ = (
+    "EventSourceError",
+    "EventTooLargeError",
+    "InvalidEventError",
+    "SSEError",
+    "SendTimeoutError",
+    "StoreUnavailableError",
+    "UnknownEventError",
+)
 
 
 class SSEError(Exception):
@@ -34,7 +42,7 @@ class SendTimeoutError(SSEError, TimeoutError):
     def __init__(self, seconds: float, reason: str = "send_timeout") -> None:
         super().__init__(
             f"the stream ended ({reason}) with a write under way that the client had not taken for {seconds:.3g} s; "
-            "wrap the application in ServerBridge to have such a connection aborted without this error"
+            "behind ServerBridge, sse_trio.EventSourceResponse has such a connection aborted without this error"
         )
         self.seconds = seconds
 
@@ -77,3 +85,33 @@ class StoreUnavailableError(SSEError, ConnectionError):
         super().__init__(f"{store} is not available: {why}")
         self.store = store
         self.why = why
+
+
+class InvalidEventError(SSEError, ValueError):
+    """A received event has a declared name, and data that is not of the type declared for it.
+
+    The server's fault, or it has another version of the declaration. ``event`` is what was received; ``__cause__`` is
+    the error of pydantic or msgspec. The message says which field is wrong.
+    """
+
+    def __init__(self, event: ReceivedEvent, type_name: str, reason: str) -> None:
+        reason = " ".join(reason.split())  # names of fields may come from the network, and a log has lines
+        super().__init__(
+            f"the data of event {event.event!r} is not of type {type_name}: {reason}; the server sent something else "
+            "than was declared here, or has another version of it"
+        )
+        self.event = event
+
+
+class UnknownEventError(SSEError, LookupError):
+    """A received event has a name that is not declared. Nobody's fault, as long as servers are newer than clients.
+
+    ``event`` is what was received.
+    """
+
+    def __init__(self, event: ReceivedEvent, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{event.event!r} is no declared event (they are {', '.join(map(repr, names))}); declare it, or skip what "
+            "a newer server may send: `if event.event in events`"
+        )
+        self.event = event

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from ._channel_state import Receiver, WaitingReceive
 from ._loop import current_loop
 from ._store import EventId, StoredEvent
 from ._topics import TopicFilter
+
+if TYPE_CHECKING:
+    from ._codings import Coding
+    from ._shared_coder import Chain
 
 __all__ = ("Feed", "FeedStatistics")
 
@@ -34,7 +38,7 @@ class FeedStatistics:
     ring_events: int
     """The latest of them, which it holds."""
     ring_bytes: int
-    """Their bytes on the wire."""
+    """Their bytes on the wire, before any compression."""
     lag: int
     """The most events that any of its subscribers in position has yet to take."""
 
@@ -54,6 +58,7 @@ class Feed:
         "_whole_from",
         "batch",
         "batch_from",
+        "chains",
         "end",
         "floor",
         "last",
@@ -81,6 +86,8 @@ class Feed:
         self.batch: bytes = b""
         """Everything from the cursor ``batch_from`` on, joined; not valid while that is -1."""
         self.batch_from: int = -1
+        self.chains: dict[Coding, Chain] | None = None
+        """What compression makes of it, for those of its subscribers that asked for it: ``_shared_coder.py``."""
         self.subscribers: int = 0
         # Who waits for the next event. A dict, for its order and for leaving it again at once.
         self.waiting: dict[Receiver, None] = {}

@@ -7,6 +7,8 @@
 # Rule 3: request_shutdown() may come from any thread or signal handler, and statistics() from any thread, as that of a
 #         metrics exporter; all else from the loop's own thread.
 # Rule 4: a stream counts for itself. What those that have ended counted is kept here, added up.
+# Rule 5: a stream that is one too many is none: it is refused before it is made (_admission.py). One that comes to a
+#         shutdown is opened and ended at once, so that its client hears when to come again, and from whom.
 
 from __future__ import annotations
 
@@ -15,23 +17,30 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from anyio import Event
 from anyio.lowlevel import RunVar, checkpoint
 
+from ._admission import Admission, KeyFunction, Limits, Place
 from ._arguments import check_farewell, check_grace, check_seconds
 from ._connection import ServerShutdown
 from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
-from ._reason import CloseReason
+from ._reason import CloseReason, RefusalReason
 from ._signals import SignalChain
 from ._statistics import StreamObserver, StreamStatistics, StreamTotals
 from ._ticker import Ticker, Ticking
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 __all__ = ("GroupMember", "GroupRun", "StreamGroup", "StreamGroupStatistics", "current_run")
 
 logger = logging.getLogger("sse_trio")
+
+REFUSED_WITHIN = 10.0
+"""Seconds over which those who are refused are spread, where the group spreads no reconnects."""
 
 Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -67,6 +76,8 @@ class StreamGroupStatistics:
     """Streams that were opened."""
     closed: Mapping[CloseReason, int]
     """Streams that have ended, by reason."""
+    refused: Mapping[RefusalReason, int]
+    """Streams that were one too many, by the limit; these were never opened."""
     written_events: int
     """Events that were given to the server."""
     written_bytes: int
@@ -85,6 +96,7 @@ class GroupRun:
     """A group's life in one event loop. A stream keeps hold of it."""
 
     __slots__ = (
+        "admission",
         "closed",
         "empty",
         "group",
@@ -103,6 +115,7 @@ class GroupRun:
         self.loop: Loop = loop
         self.ticker: Ticker = Ticker(loop)
         self.signals: SignalChain | None = signals
+        self.admission: Admission | None = None if group.limits is None else Admission(group.limits)
         self.streams: set[GroupMember] = set()
         self.watchers: dict[ServerShutdown, DetachedTask] = {}
         self.opened: int = 0
@@ -110,6 +123,16 @@ class GroupRun:
         self.totals: StreamTotals = StreamTotals()
         self.shutdown: Event = Event()
         self.empty: Event = Event()
+
+    def enter(self, make_request: Callable[[], Request]) -> Place | None:
+        """Let in a stream that is added before anything else happens; return its place, where it has to be left.
+
+        Raises:
+            StreamRefusedError: it is one too many. Not at a shutdown, where it is ended at once anyhow.
+        """
+        if self.admission is None or self.group.shutdown_requested:
+            return None
+        return self.admission.enter(len(self.streams), self.loop.current_time(), make_request)
 
     def add(self, stream: GroupMember) -> None:
         """Take in a stream that opens, and end it at once if that is due."""
@@ -184,10 +207,19 @@ class StreamGroup:
             ``retry`` up to that, and each new stream begins with its normal one, so that a deploy is no stampede.
         farewell: the last event of a stream that has no ``farewell`` of its own, or a function that is called with
             the :class:`CloseReason` and returns it, or ``None``.
+        max_streams: so many streams may be open; one more is refused with :exc:`StreamRefusedError`, a 503.
+        max_streams_per: a pair of a key function and a number: so many streams of one key may be open; one more is
+            refused with a 429. The function gets Starlette's ``Request``, must not wait, and returns who that is, a
+            user's id or an address, say, or ``None`` for who has no limit.
+        accept_rate: so many streams may be opened in a second, and as many at once after a second's rest; one more
+            is refused with a 503, and told to come back when it would be its turn.
         signals: at the first stream in the main thread, put a signal handler before those that the server
             installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. What uvicorn needs, and
             does nothing where no handlers are installed.
         name: for statistics.
+
+    Whoever is refused is told a random ``Retry-After``: of the seconds of ``reconnect_within``, or 10, where nobody
+    knows when a stream will end. A stream holds its place from before its producer is started until all of it is over.
     """
 
     __slots__ = (
@@ -195,6 +227,7 @@ class StreamGroup:
         "_shutdown_requested",
         "_signals",
         "farewell",
+        "limits",
         "name",
         "observers",
         "reconnect_within",
@@ -207,6 +240,9 @@ class StreamGroup:
         shutdown_grace: float = 0.0,
         reconnect_within: float | None = None,
         farewell: Farewell | None = None,
+        max_streams: int | None = None,
+        max_streams_per: tuple[KeyFunction, int] | None = None,
+        accept_rate: float | None = None,
         signals: bool = True,
         name: str = "streams",
     ) -> None:
@@ -218,6 +254,13 @@ class StreamGroup:
                 raise ValueError(msg)
         if farewell is not None:
             check_farewell(farewell)
+        limits = Limits(
+            max_streams=max_streams,
+            max_streams_per=max_streams_per,
+            accept_rate=accept_rate,
+            retry_within=REFUSED_WITHIN if reconnect_within is None else reconnect_within,
+        )
+        self.limits: Limits | None = limits if limits.are_any() else None
         self.shutdown_grace: float = shutdown_grace
         self.reconnect_within: float | None = reconnect_within
         self.farewell: Farewell | None = farewell
@@ -297,6 +340,7 @@ class StreamGroup:
             open_streams=len(streams),
             opened=0 if run is None else run.opened,
             closed={} if run is None else dict(run.closed),
+            refused={} if run is None or run.admission is None else dict(run.admission.refused),
             written_events=totals.written_events,
             written_bytes=totals.written_bytes,
             dropped=totals.dropped,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from ._arguments import check_farewell, check_function, check_grace, check_seconds
+from ._codings import Coding, check_codings
 from ._event import ServerSentEvent, check_sep
 from ._group import StreamGroup
 from ._reason import CloseReason
@@ -33,6 +34,7 @@ class StreamOptions:
     sep: str
     labels: Mapping[str, str]
     group: StreamGroup | None
+    compress: Sequence[Coding]
 
     def __post_init__(self) -> None:  # noqa: C901 -- a list of checks
         # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
@@ -55,6 +57,8 @@ class StreamOptions:
         for name in ("ping_message_factory", "on_error", "on_close"):
             if getattr(self, name) is not None:
                 check_function(name, getattr(self, name))
+        if self.compress != ():
+            check_codings(self.compress)
         if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
             msg = f"group must be a StreamGroup, not {type(self.group).__name__}"
             raise TypeError(msg)

@@ -1,10 +1,10 @@
-# CloseReason: why a stream ended. The whole list; every ending is one of these (C2).
+# Why a stream ended, and why one was not opened. The whole lists; every ending is one of the first (C2).
 
 from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ("CloseReason",)
+__all__ = ("CloseReason", "RefusalReason")
 
 
 class CloseReason(Enum):
@@ -26,3 +26,14 @@ class CloseReason(Enum):
     """The task that served it was cancelled from outside."""
     FAILED = "failed"
     """A producer, the source or the server's ``send`` raised."""
+
+
+class RefusalReason(Enum):
+    """Which limit of its :class:`StreamGroup` a stream was refused for, by the option's name."""
+
+    MAX_STREAMS = "max_streams"
+    """So many streams were open."""
+    MAX_STREAMS_PER = "max_streams_per"
+    """So many streams of its key were open: of one user, say, or one address."""
+    ACCEPT_RATE = "accept_rate"
+    """So many streams had been opened just before."""

@@ -7,13 +7,20 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 
+from ._accept_encoding import choose_coding, forbids_transform
+from ._admission import Place
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
+from ._coder import Coder, ConnectionCoder
+from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
+from ._shared_coder import new_shared_coder
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
 from ._stream import Stream
 from ._stream_source import LiveSource
@@ -75,13 +82,19 @@ class EventSourceResponse(Response):
             slice of a flood fits in it, see :meth:`EventSendChannel.send`.
         labels: what ``StreamGroup.close()`` chooses by.
         group: the :class:`StreamGroup`; by default one for the event-loop run.
+        compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference. A client that
+            accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not where ``Cache-Control``
+            says ``no-transform``, here or in the request. Takes memory for each stream: docs/compression.md, which
+            says as well when not to use it.
 
     Raises:
         TypeError, ValueError: an option that makes no sense, when the response is made.
+        ImportError: a coding whose library is not installed, likewise. ``sse-trio[compress]`` has them.
 
     A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
-    exceptions, a single one bare and several as a group; :exc:`SendTimeoutError`, where a stalled client could not be
-    dropped otherwise; cancellation, after a bounded farewell. A client that goes away is no error.
+    exceptions, a single one bare and several as a group; :exc:`StreamRefusedError`, where the group has a limit, with
+    nothing sent and nothing started; :exc:`SendTimeoutError`, where a stalled client could not be dropped otherwise;
+    cancellation, after a bounded farewell. A client that goes away is no error.
     """
 
     media_type: str | None = "text/event-stream"
@@ -113,6 +126,7 @@ class EventSourceResponse(Response):
         max_buffer_bytes: float = 65_536,
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
+        compress: Sequence[Coding] = (),
     ) -> None:
         check_source(source, args)
         producers = tuple(producers)
@@ -131,6 +145,7 @@ class EventSourceResponse(Response):
             sep=sep,
             labels=NO_LABELS if labels is None else labels,
             group=group,
+            compress=compress,
         )
         check_limits(max_buffer_size, max_buffer_bytes)
         self._source = source
@@ -161,20 +176,44 @@ class EventSourceResponse(Response):
         if open_once is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
+        head = self._head(scope)
+        coding = self._negotiate(scope, head) if self._options.compress else None
+        group, place = self._options.group, None
         if scope.get("method") == "HEAD":
-            await self._answer_head(scope, send)
+            await self._answer_head(head, send)
         else:
-            end, producers = open_once()
-            del open_once  # it holds the producers; the stream lets go of each
-            source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+            if group is not None and group.limits is not None:
+                place = await self._enter(group, scope)
             try:
-                await Stream(self._options, source, end, scope, receive, send, self._head(scope)).serve(producers)
+                end, producers = open_once()
+                source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+                coder = None if coding is None else self._coder(coding, end)
+                try:
+                    stream = Stream(self._options, source, end, scope, receive, send, head, coder)
+                    del open_once, head  # the producers are in it, of which the stream lets go; and streams live long
+                    await stream.serve(producers)
+                finally:
+                    end.close()
+                    if producers:  # none has run, the one that closes the source neither
+                        await close_source(self._source)
             finally:
-                end.close()
-                if producers:  # none has run, the one that closes the source neither
-                    await close_source(self._source)
+                if place is not None:
+                    place.leave()
         if self.background is not None:
             await self.background()
+
+    async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
+        # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
+        try:
+            return group.bound_run().enter(partial(_request_of, scope))
+        except BaseException:
+            await self._close_unserved()
+            raise
+
+    async def _close_unserved(self) -> None:
+        if isinstance(self._source, (EventReceiveChannel, LiveSource)):
+            self._source.close()
+        await close_source(self._source)
 
     def _head(self, scope: Scope) -> Message:
         prefix = "websocket." if scope["type"] == "websocket" else ""
@@ -184,16 +223,37 @@ class EventSourceResponse(Response):
             "headers": [*RAW_HEADERS] if self._raw_headers is None else self._raw_headers,
         }
 
-    async def _answer_head(self, scope: Scope, send: Send) -> None:
+    def _negotiate(self, scope: Scope, head: Message) -> Coding | None:
+        # The fields of the answer to HEAD are those of the answer to GET (RFC 9110 section 9.3.2).
+        headers, request = MutableHeaders(raw=head["headers"]), Headers(scope=scope)
+        if "content-encoding" in headers or forbids_transform(headers.getlist("cache-control")):
+            return None
+        headers.add_vary_header("Accept-Encoding")
+        if forbids_transform(request.getlist("cache-control")):
+            return None
+        coding = choose_coding(request.getlist("accept-encoding"), self._options.compress)
+        if coding is not None:
+            headers["content-encoding"] = coding
+        return coding
+
+    def _coder(self, coding: Coding, end: EventReceiveChannel | LiveSource) -> Coder:
+        if coding in SHARED_CODINGS and isinstance(end, LiveSource) and end.is_shared(self._options.sep):
+            return new_shared_coder(coding, end)
+        return ConnectionCoder(coding)
+
+    async def _answer_head(self, head: Message, send: Send) -> None:
         try:
-            await send(self._head(scope))
+            await send(head)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except CLIENT_GONE:
             pass
         finally:
-            if isinstance(self._source, EventReceiveChannel | LiveSource):
-                self._source.close()
-            await close_source(self._source)
+            await self._close_unserved()
+
+
+def _request_of(scope: Scope) -> Request:
+    # What denies a WebSocket (ASGI's denial response) answers its handshake, which is a GET.
+    return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import FunctionType
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, TypeAlias, cast
 
 from anyio import move_on_after
 
@@ -30,11 +30,6 @@ Producer: TypeAlias = Callable[[], Awaitable[object]]
 Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | LiveSource | AsyncIterable[Sendable]
 OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
 """What is written, and what has to run for it, each with the end that is to be closed when it has returned."""
-
-
-@runtime_checkable
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
 
 
 def check_source(source: object, args: tuple[object, ...]) -> None:
@@ -114,9 +109,10 @@ async def _iterate(source: AsyncIterable[Sendable], send_channel: EventSendChann
 
 async def close_source(source: object) -> None:
     """Close an iterable that can be closed. A checkpoint of at most five seconds, shielded."""
-    if isinstance(source, _Closable):
+    aclose = getattr(source, "aclose", None)  # a tenth of what asking a Protocol costs before Python 3.12
+    if aclose is not None:
         with move_on_after(CLOSE_SECONDS, shield=True):
-            await source.aclose()
+            await aclose()
 
 
 def _innermost(function: object) -> Any:

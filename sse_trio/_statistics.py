@@ -39,11 +39,12 @@ class StreamStatistics:
     written_events: int
     """Events that were given to the server, those of the write under way included."""
     written_bytes: int
-    """Bytes that were given to the server, pings and the write under way included, headers not."""
+    """Bytes that were given to the server, compressed where the stream is; pings and the write under way included,
+    headers not."""
     buffered_events: int
     """Events that the stream holds for its client. Those in a hub's ring it shares: they are its ``lag``."""
     buffered_bytes: int
-    """Their bytes on the wire."""
+    """Their bytes on the wire, before any compression."""
     lag: int | None
     """For a subscription in position, the events that it has yet to take, see ``SubscriptionStatistics``; else None."""
     dropped: int

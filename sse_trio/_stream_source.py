@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._channel_state import Receiver
     from ._loop import Loop
     from ._reason import CloseReason
+    from ._shared_coder import SharedFeed
 
 __all__ = ("Backlog", "LiveSource", "StreamSource")
 
@@ -109,3 +110,12 @@ class LiveSource(StreamSource):
     @abstractmethod
     def close(self) -> None:
         """Take in nothing more, and let go of everything."""
+
+    @property
+    @abstractmethod
+    def feed(self) -> SharedFeed | None:
+        """What it reads along in with others, while it does."""
+
+    @abstractmethod
+    def is_shared(self, sep: str) -> bool:
+        """Whether what it gives is what those others are given, with this line end."""

@@ -269,6 +269,10 @@ class Subscription(LiveSource):
         """The feed that it reads along in, between its entering and its closing. Internal."""
         return self._feed
 
+    def is_shared(self, sep: str) -> bool:
+        """Whether it takes the feed's own bytes. Internal."""
+        return sep == "\n" and self._filter is None
+
     def lag(self) -> int | None:
         """Return the events that it has yet to take. Internal: ``statistics()`` says it."""
         feed = self._feed
@@ -292,7 +296,7 @@ class Subscription(LiveSource):
         """Belong to a stream."""
         self._loop = loop
         self._sep = sep
-        self._is_plain = sep == "\n" and self._filter is None
+        self._is_plain = self.is_shared(sep)
         self._on_overflow = on_overflow if self._overflow == "close" else None
 
     def unbind(self) -> None:

@@ -13,6 +13,8 @@
 #         its memory. Either way unpark() is all that a receiver's caller has to know.
 # Rule 6: where the connection has an express lane (_express.py), unpark() itself writes for a writer that is idle, if
 #         that can be done without waiting; the task goes on resting. It is the task's turn in every other case.
+# Rule 7: where the stream is compressed (_coder.py), a body is encoded when it is taken, before anybody is offered it.
+#         So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
 
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ from ._statistics import STALL_SECONDS
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
+    from ._coder import Coder
     from ._connection import ServerConnection
     from ._stream_source import StreamSource
 
@@ -35,8 +38,6 @@ __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
-SMALL = 4096
-"""Bytes of a last body that shares its message with the final frame. A message costs as much as an event."""
 
 
 class Outcome(Enum):
@@ -64,6 +65,7 @@ class Writer:
 
     __slots__ = (
         "_abandoned",
+        "_coder",
         "_connection",
         "_current_time",
         "_head",
@@ -104,6 +106,7 @@ class Writer:
         head: Message,
         *,
         opening: bytes,
+        coder: Coder | None = None,
         connection: ServerConnection,
         loop: Loop,
         owner: WriterOwner,
@@ -114,6 +117,7 @@ class Writer:
         self._head: Message | None = head
         self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
         self._opening = opening
+        self._coder = coder
         self._loop = loop
         self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
@@ -199,6 +203,8 @@ class Writer:
         if self._head is not None or self.idle_since is None or now - self.idle_since < source.gathered_after:
             return False
         body = source.take_batch() or self._pending_ping
+        if self._coder is not None:
+            body = self._coder.encode(body)
         assert self._try_write is not None
         if not body or (self._may_finish and source.at_end()) or not self._try_write(body):
             self._untaken = body
@@ -260,19 +266,15 @@ class Writer:
         # None: there is nothing to write now, and the loop lets go of a task that rests.
         source = self._source
         while True:
-            body = b""
             if self._head is not None and (source.started or source.is_ready() or self._may_finish):
-                body = await self._write_head(self._head)
+                await self._write_head(self._head)
             if self._head is None:
-                while body or (body := self._next_body()):
-                    if self._may_finish and self._ends_with(body):
-                        break
+                while body := self._next_body():
                     self.written_bytes += len(body)
                     if self._try_write is None or not self._is_written(body):
                         await self._send_timed({"type": self._prefix, "body": body, "more_body": True})
-                    body = b""
                 if self._may_finish and source.at_end():
-                    await self._write_last(body)
+                    await self._write_last()
                     return Outcome.FINISHED
             if self._parking is None:
                 return None
@@ -283,40 +285,38 @@ class Writer:
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
         body = self._untaken or self._source.take_batch() or self._pending_ping
+        if self._coder is not None and not self._untaken:
+            body = self._coder.encode(body)
         self._untaken = self._pending_ping = b""
         return body
 
-    async def _write_head(self, head: Message) -> bytes:
-        # hypercorn keeps the head back until there is a body message, if an empty one; the last body is left to return.
+    async def _write_head(self, head: Message) -> None:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
+        # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
-        if self._may_finish and self._ends_with(body):
-            return body
+        if self._coder is not None:
+            body = self._coder.encode(body)
         self.written_bytes += len(body)
         self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
         await self._send_timed(self._body(body))
-        return b""
 
-    def _ends_with(self, body: bytes) -> bool:
-        # Whether the final frame goes out in the message of this body. A client that leaves while that is written has
-        # left an ended stream (Rule 3 of _stream.py), so it is small enough not to wait for anybody.
-        return len(body) <= SMALL and self._source.at_end()
-
-    async def _write_last(self, body: bytes) -> None:
-        body += self._last
-        self.written_bytes += len(body)
-        if not self._with_final:
-            if body and not self._is_written(body):
-                await self._send_timed(self._body(body))
-            return
-        self.final_began = True
-        await self._send_timed({"type": self._prefix, "body": body, "more_body": False})
-        # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
-        # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
-        self.write_began = self._current_time()
-        await self._connection.wait_flushed()
+    async def _write_last(self) -> None:
+        # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
+        last = self._last
+        if self._coder is not None:
+            last = self._coder.finish(last) if self._with_final else self._coder.encode(last)
+        self.written_bytes += len(last)
+        if last and not self._is_written(last):
+            await self._send_timed(self._body(last))
+        if self._with_final:
+            self.final_began = True
+            await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
+            # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
+            # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
+            self.write_began = self._current_time()
+            await self._connection.wait_flushed()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}

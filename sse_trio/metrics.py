@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ._group import StreamGroup
 from ._hub import Hub
-from ._reason import CloseReason
+from ._reason import CloseReason, RefusalReason
 from ._statistics import StreamStatistics
 
 __all__ = ("EventStreamCollector",)
@@ -104,6 +104,7 @@ class EventStreamCollector:
         stalled = families.gauge("stalled_streams", "Streams in a write that has taken a second or longer so far.")
         opened = families.counter("streams_opened", "Streams that were opened.")
         closed = families.counter("streams_closed", "Streams that have ended, by reason.", "reason")
+        refused = families.counter("streams_refused", "Streams that were one too many, by the limit.", "reason")
         events = families.counter("events_written", "Events that were given to the server.")
         written = families.counter("bytes_written", "Bytes that were given to the server, pings included.")
         dropped = families.counter("events_dropped", "Events that clients missed, by an overflow policy.")
@@ -116,6 +117,8 @@ class EventStreamCollector:
             opened.add_metric(name, statistics.opened)
             for reason in CloseReason:  # all of them: a rate needs a series before its first increase
                 closed.add_metric([*name, reason.value], statistics.closed.get(reason, 0))
+            for limit in RefusalReason:
+                refused.add_metric([*name, limit.value], statistics.refused.get(limit, 0))
             events.add_metric(name, statistics.written_events)
             written.add_metric(name, statistics.written_bytes)
             dropped.add_metric(name, statistics.dropped)

@@ -118,7 +118,7 @@ async def test_an_event_of_a_flood():
 
 
 async def test_a_short_stream(anyio_backend_name):
-    """A stream of one event is a response, a channel, a scope and a task for its two messages, all made once."""
+    """A stream of one event is a response, a channel, a scope and a task for its three messages, all made once."""
     budget = {"asyncio": 370, "trio": 650}[anyio_backend_name]
 
     async def produce(send_channel):
@@ -130,7 +130,7 @@ async def test_a_short_stream(anyio_backend_name):
         with counted_calls() as count:
             for _ in range(PUBLISHED):
                 await server.serve(EventSourceResponse(produce, group=group))
-    assert len(server.sent) == 2 * PUBLISHED, "the head, and the event with the final frame"
+    assert len(server.sent) == 3 * PUBLISHED, "head, event, final frame"
     assert count.calls / PUBLISHED < budget, f"{count.calls / PUBLISHED:.0f} calls: what each stream makes, or asks"
 
 

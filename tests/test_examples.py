@@ -79,11 +79,13 @@ CASES = {
         [("progress", "0"), ("progress", "5")],
         first=("/jobs", {"name": "import"}),
     ),
+    "limits": Case("/clock", [("message", "tick 0"), ("message", "tick 1")]),
     "llm_tokens": Case(
         "/v1/completions",
         [("message", '{"choices":[{"index":0,"text":"You "}]}')],
         json={"prompt": "Why?"},
     ),
+    "negotiation": Case("/weather", [("message", '{"degrees":20}'), ("message", '{"degrees":21}')]),
     "pipeline": Case("/earthquakes/large", [("message", "*"), ("message", "*")]),
     "price_ticker": Case("/prices", [("*", "*"), ("*", "*")]),
     "quickstart_asyncio": Case("/clock", [("message", "tick 0"), ("message", "tick 1")], backends=("asyncio",)),
@@ -91,6 +93,7 @@ CASES = {
     "send_timeout": Case("/flood", [("message", "*"), ("message", "*")]),
     "several_workers": Case("/events", [("message", "*"), ("message", "*")], real_clock=True),
     "threads": Case("/lines", [("message", "line 1"), ("message", "line 2")], real_clock=True),
+    "typed_events": Case("/downloads/7", [("progress", '{"percent":0}'), ("progress", '{"percent":5}')]),
     "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),
 }
 
@@ -240,6 +243,39 @@ async def test_who_watches_a_job_sees_all_of_it_once(name, load):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
+    ("accept", "status", "content_type"),
+    [
+        ("*/*", 200, "application/json"),
+        ("text/event-stream, */*;q=0.5", 200, "text/event-stream; charset=utf-8"),
+        ("text/html", 406, "text/plain; charset=utf-8"),
+    ],
+)
+@pytest.mark.parametrize("anyio_backend", [("trio", False)], indirect=True, ids=["trio"])
+async def test_who_asks_for_what_gets_json_a_stream_or_406(accept, status, content_type, load):
+    """What examples/negotiation.py says of its three answers is so, and each says that it depends on the header."""
+    headers = [("accept", accept)]
+    async with open_test_stream(load("negotiation").app, "/weather", headers=headers) as stream:
+        assert (stream.status_code, stream.headers["content-type"]) == (status, content_type)
+        assert stream.headers["vary"].lower() == "accept"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [("trio", False)], indirect=True, ids=["trio"])
+async def test_a_browser_that_is_too_much_comes_back_by_itself(load):
+    """What examples/limits.py answers over its limit: 429 to a program, and a stream that ends to a browser."""
+    app = load("limits").app
+    async with open_test_stream(app, "/clock"), open_test_stream(app, "/clock"):
+        async with open_test_stream(app, "/clock") as stream:
+            assert stream.status_code == 429
+            assert 1 <= int(stream.headers["retry-after"]) <= 10
+        async with open_test_stream(app, "/clock", headers={"sec-fetch-mode": "cors"}) as stream:
+            await stream.wait_closed()
+            assert (stream.status_code, stream.headers["cache-control"]) == (200, "no-store")
+            assert stream.body.startswith(b"retry: ")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
     ("name", "anyio_backend"), [("chat", ("trio", False))], indirect=["anyio_backend"], ids=["trio"]
 )
 @pytest.mark.usefixtures("surroundings")
@@ -313,8 +349,8 @@ def run_and_signal(case, name, tmp_path, number, **environment):
         if case.first is not None:
             path, json = case.first
             assert httpx.post(url + path, json=json, timeout=10, trust_env=False).is_success
-        json = {} if case.json is None else {"json": case.json}
-        with httpx.stream(case.method, url + case.path, timeout=10, trust_env=False, **json) as response:
+        options = {"headers": {"accept": "text/event-stream"}} | ({} if case.json is None else {"json": case.json})
+        with httpx.stream(case.method, url + case.path, timeout=10, trust_env=False, **options) as response:
             assert response.status_code == 200
             assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
             chunks = response.iter_bytes()

@@ -6,7 +6,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from sse_trio import CloseReason, EventSourceResponse, StreamGroup, open_hub
+from sse_trio import CloseReason, EventSourceResponse, RefusalReason, StreamGroup, StreamRefusedError, open_hub
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 prometheus_client = pytest.importorskip("prometheus_client")
@@ -62,6 +62,27 @@ async def test_a_group(group, registry):
     assert value("first_event_seconds_bucket", le="2.5") == 2
     assert value("stream_duration_seconds_count") == 2
     assert value("stream_duration_seconds_sum") == pytest.approx(3.5 + 24, abs=0.1)  # the head came after half a second
+
+
+async def test_refusals(registry):
+    """A scrape says how many streams were refused, by the limit, each there from the start."""
+    group = StreamGroup(name="app", max_streams=1)
+    registry.register(metrics.EventStreamCollector(group))
+    async with open_test_stream(EventSourceResponse(one_and_wait, group=group)):
+        with pytest.raises(StreamRefusedError):
+            async with open_test_stream(EventSourceResponse(one_and_wait, group=group)):
+                pass
+        refused = {
+            reason: registry.get_sample_value(
+                "sse_trio_streams_refused_total", {"group": "app", "reason": reason.value}
+            )
+            for reason in RefusalReason
+        }
+    assert refused == {
+        RefusalReason.MAX_STREAMS: 1,
+        RefusalReason.MAX_STREAMS_PER: 0,
+        RefusalReason.ACCEPT_RATE: 0,
+    }
 
 
 async def test_a_stream_without_an_event_has_no_first_one(group, registry, caplog):

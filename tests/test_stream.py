@@ -37,10 +37,7 @@ if sys.version_info < (3, 11):
 
 pytestmark = pytest.mark.anyio
 
-
-def is_final(message: Message) -> bool:
-    """Whether it brings the final frame, alone or behind the last events."""
-    return message.get("more_body") is False
+FINAL = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 async def wait(send_channel: EventSendChannel) -> None:
@@ -113,7 +110,7 @@ async def test_server_that_says_nothing_at_the_end(kind: str) -> None:
                 await wait_all_tasks_blocked()
                 await produce(send_channel)
     assert server.body == b"data: event\n\n"
-    assert is_final(server.sent[-1])
+    assert server.sent[-1] == FINAL
     send_channel.close()
     receive_channel.close()
 
@@ -201,7 +198,7 @@ async def test_first_reason_counts(first: str, second: str) -> None:
     assert stream.close_reason is expected
     if second != "disconnect":
         assert stream.body == f"data: event\n\ndata: {expected.value}\n\n".encode()
-        assert is_final(stream.messages[-1])
+        assert stream.messages[-1] == FINAL
 
 
 async def test_shut_down_before_it_began() -> None:
@@ -216,7 +213,7 @@ async def test_shut_down_before_it_began() -> None:
     async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
         await stream.wait_closed()
     assert (ran, stream.status_code, stream.body) == ([], 200, b"data: bye\n\n")
-    assert is_final(stream.messages[-1])
+    assert stream.messages[-1] == FINAL
 
 
 async def test_overflow_before_it_began() -> None:
@@ -284,7 +281,7 @@ async def test_two_producers_one_of_which_fails_in_its_cleanup() -> None:
             with pytest.raises(LookupError, match="cleanup"):
                 await stream.wait_closed()
     assert stream.close_reason is CloseReason.SHUTDOWN
-    assert is_final(stream.messages[-1])
+    assert stream.messages[-1] == FINAL
 
 
 @pytest.mark.parametrize("producers", [1, 2])
@@ -417,7 +414,7 @@ async def test_request_to_exit(producers: int) -> None:
     with send_channel, pytest.raises(Exit):
         await server.serve(response)
     assert reasons == [CloseReason.CANCELLED]
-    assert is_final(server.sent[-1])
+    assert server.sent[-1] == FINAL
 
 
 # --- time
@@ -598,7 +595,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
         assert 0.9 < anyio.current_time() - cancelled[0] < 2
         assert set(received[:-1]) == {"more"}, "until then what it sends is sent"
         assert received[-1] == "bye"
-        assert is_final(stream.messages[-1])
+        assert stream.messages[-1] == FINAL
 
 
 # --- cancellation from outside
@@ -620,7 +617,7 @@ async def test_cancelled_at_any_time(seconds: float) -> None:
         stream.cancel()
         await stream.wait_closed()
     assert stream.close_reason is CloseReason.CANCELLED
-    assert is_final(stream.messages[-1])
+    assert stream.messages[-1] == FINAL
     assert stream.status_code == 200
 
 
@@ -644,7 +641,7 @@ async def test_cancelled_in_the_last_writes() -> None:
                 stream.resume()
             await stream.wait_closed()
         assert anyio.current_time() - began == pytest.approx(0.5 if resumed else 1)
-        assert is_final(stream.messages[-1]) is resumed
+        assert (stream.messages[-1] == FINAL) is resumed
         assert stream.is_aborted is not resumed
 
 
@@ -663,7 +660,7 @@ async def test_cancelled_in_the_last_writes_of_a_shutdown() -> None:
                 stream.resume()
             await stream.wait_closed()
         assert anyio.current_time() - began == pytest.approx(1.4 if resumed else 1.5)
-        assert is_final(stream.messages[-1]) is resumed
+        assert (stream.messages[-1] == FINAL) is resumed
         assert stream.is_aborted is not resumed
         assert stream.close_reason is CloseReason.SHUTDOWN
 
@@ -677,7 +674,7 @@ async def test_cancelled_twice() -> None:
             await anyio.sleep(1)
             inner.cancel()
             outer.cancel()
-    assert is_final(server.sent[-1])
+    assert server.sent[-1] == FINAL
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
@@ -704,7 +701,7 @@ async def test_native_cancellation(times: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (cleaned_up, reasons) == ([True] if times == 1 else [], [CloseReason.CANCELLED])
-    assert is_final(server.sent[-1])
+    assert server.sent[-1] == FINAL
 
 
 # --- channels that a producer forgets

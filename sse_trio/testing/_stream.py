@@ -73,7 +73,8 @@ async def open_test_stream(
         app: an ASGI application, or a response, which is one too. Its lifespan is not run.
         path: the path, with a query if there is one.
         method: the HTTP method.
-        headers: headers of the request.
+        headers: headers of the request. ``Host``, ``Accept`` (of an event stream) and, with ``json``, ``Content-Type``
+            are added where they are not among them.
         params: query parameters, added to those in ``path``.
         json: sent as the body, with its content type. Give this or ``content``.
         content: the body of the request.
@@ -88,10 +89,13 @@ async def open_test_stream(
         Exception: what the application raised, if it was not raised by a method of the stream before.
     """
     body = json_module.dumps(json) if json is not _MISSING else content
+    given = _pairs(headers)
     own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
     if json is not _MISSING:
         own_headers.append(("content-type", "application/json"))
-    scope = _scope(method, path, [*own_headers, *_pairs(headers)], _pairs(params))
+    names = {name.lower() for name, _ in given}
+    all_headers = [*(own for own in own_headers if own[0] not in names), *given]
+    scope = _scope(method, path, all_headers, _pairs(params))
     exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
     async with open_task_group() as task_group:

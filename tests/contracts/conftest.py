@@ -375,11 +375,8 @@ class Cell:
 
 @pytest.fixture
 def show() -> Callable[[Sequence[Message]], str]:
-    """The ASGI messages as words: "head", each body's events joined by "+" ("-" for an empty one), "final".
-
-    The final frame counts as a word of its own, whether what was before it came in its message or not.
-    """
-    return lambda messages: " ".join(map(_word, messages)).replace(" - final", " final")
+    """The ASGI messages as words: "head", each body's events joined by "+" ("-" for an empty one), "final"."""
+    return lambda messages: " ".join(map(_word, messages))
 
 
 def _word(message: Message) -> str:
@@ -389,7 +386,7 @@ def _word(message: Message) -> str:
     assert set(message) == {"type", "body", "more_body"}
     body, more = message["body"].decode(), message["more_body"]
     events = [block.removeprefix("data: ").removeprefix(": ") for block in body.split("\n\n")[:-1]]
-    return "+".join(events) or "-" if more else " ".join([*events, "final"])
+    return "+".join(events) or "-" if more else "final" + body
 
 
 def _living_tasks() -> int:

@@ -31,6 +31,20 @@ async def three(scope: Scope, receive: Receive, send: Send) -> None:
     await send(FINAL)
 
 
+@pytest.mark.parametrize("accept", [[], ["text/html"], ["text/html", "*/*;q=0.1"]])
+async def test_headers_that_are_given_replace_its_own(accept: list[str]) -> None:
+    """A client asks for an event stream unless the test says what it asks for, then for nothing else."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Request(scope).headers
+        assert headers.getlist("accept") == (accept or ["text/event-stream"])
+        assert (headers["host"], headers["content-type"]) == ("testserver", "application/json")
+        await PlainTextResponse("")(scope, receive, send)
+
+    async with open_test_stream(app, json=1, headers=[("Accept", line) for line in accept]) as stream:
+        await stream.wait_closed()
+
+
 async def receive_all(stream: TestStream) -> None:
     async for _ in stream:
         pass

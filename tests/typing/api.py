@@ -23,12 +23,15 @@ from sse_trio import (
     EventReceiveChannel,
     EventSendChannel,
     EventSourceResponse,
+    RefusalReason,
     SendTimeoutError,
     ServerBridge,
     ServerSentEvent,
     SSEError,
     StreamGroup,
     StreamGroupStatistics,
+    StreamRefusedError,
+    compat,
     last_event_id,
     open_event_channel,
 )
@@ -163,6 +166,8 @@ def use_responses(
         group=group,
     )
     EventSourceResponse(clock, farewell=ServerSentEvent("bye"))
+    EventSourceResponse(clock, compress=["gzip", "br"])
+    EventSourceResponse(clock, compress=("zstd",))
     app = ServerBridge(app)
 
     EventSourceResponse(quotes)  # type: ignore[arg-type]
@@ -177,6 +182,7 @@ def use_responses(
     EventSourceResponse(clock, farewell="bye")  # type: ignore[arg-type]
     EventSourceResponse(clock, on_close=farewell)  # type: ignore[arg-type]
     EventSourceResponse(clock, timeout=3)  # type: ignore[call-arg]
+    EventSourceResponse(clock, compress=("deflate",))  # type: ignore[arg-type]
 
 
 # --- groups and the rest
@@ -193,8 +199,24 @@ async def use_group(request: Request) -> None:
     assert_type(group.statistics().closed[CloseReason.KICKED], int)
     assert_type(last_event_id(request), "str | None")
 
+    assert_type(group.statistics().refused[RefusalReason.MAX_STREAMS], int)
+    StreamGroup(max_streams=1000, max_streams_per=(user_of, 5), accept_rate=100)
+    StreamGroup(max_streams_per=(lambda request: (request.user, 1), 5))
+
     StreamGroup(1.0)  # type: ignore[call-arg]
+    StreamGroup(max_streams_per=5)  # type: ignore[arg-type]
+    StreamGroup(max_streams="5")  # type: ignore[arg-type]
     await group.close("user")  # type: ignore[arg-type]
+
+
+def user_of(request: Request) -> str | None:
+    return request.headers.get("user")
+
+
+def use_refusal(exc: StreamRefusedError) -> None:
+    assert_type(exc.reason, RefusalReason)
+    assert_type(exc.retry_after, int)
+    assert_type(exc.status_code, int)
 
 
 def use_errors(exc: SendTimeoutError) -> None:
@@ -211,3 +233,11 @@ class Fields(TypedDict):
 
 async def send_typed_dict(fields: Fields) -> None:
     await send_channel.send(fields)
+
+
+def use_compat(request: Request) -> compat.EventSourceResponse:
+    assert_type(compat.ensure_bytes({"data": 1}, "\n"), bytes)
+    assert_type(compat.AppStatus.should_exit, bool)
+    compat.EventSourceResponse(["a", 1, {"data": "a"}], 200, {"X-Own": "1"}, ping=5, group=StreamGroup())
+    compat.EventSourceResponse(5)  # type: ignore[arg-type]
+    return compat.EventSourceResponse(mappings(), ping_message_factory=lambda: compat.ServerSentEvent(comment="ping"))

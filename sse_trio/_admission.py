@@ -1,0 +1,187 @@
+# Which streams a group takes in: the limits as they were given, and what they have let in so far in one event loop.
+#
+# Rule 1: what is asked first is what costs least. A group that is full answers without looking at the request, since a
+#         storm is when it is asked most.
+# Rule 2: a refusal changes nothing but a counter and the time that the next one is told. It takes no token and no key.
+# Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
+# Rule 4: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from inspect import iscoroutine, iscoroutinefunction
+from random import randint, uniform
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from ._reason import RefusalReason
+from ._refusal import StreamRefusedError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ("AcceptRate", "Admission", "KeyFunction", "Limits", "Place")
+
+KeyFunction: TypeAlias = "Callable[[Request], Hashable]"
+
+LONGEST_WAIT = 60.0
+"""Seconds. Those who never come again must not make the others wait for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a group was told; what each means is documented there."""
+
+    max_streams: int | None
+    max_streams_per: tuple[KeyFunction, int] | None
+    accept_rate: float | None
+    retry_within: float
+    """Seconds over which those who were refused are spread, where nobody knows when there will be room."""
+
+    def __post_init__(self) -> None:
+        if self.max_streams is not None:
+            _check_count("max_streams", self.max_streams)
+        if self.max_streams_per is not None:
+            _check_per(self.max_streams_per)
+        if self.accept_rate is not None:
+            _check_rate(self.accept_rate)
+
+    def are_any(self) -> bool:
+        """Whether there is anything to be checked."""
+        return not (self.max_streams is None and self.max_streams_per is None and self.accept_rate is None)
+
+
+class Admission:
+    """The limits of a group at work in one event loop."""
+
+    __slots__ = ("_limits", "_rate", "keys", "refused")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._rate = None if limits.accept_rate is None else AcceptRate(limits.accept_rate)
+        self.keys: Counter[Hashable] = Counter()
+        """How many streams are open, by key."""
+        self.refused: Counter[RefusalReason] = Counter()
+
+    def enter(self, open_streams: int, now: float, make_request: Callable[[], Request]) -> Place | None:
+        """Let one more stream in; return its place among those of its key, if it has one.
+
+        Raises:
+            StreamRefusedError: it is one too many.
+            TypeError: the key function returned what can't be a key.
+        """
+        limits, rate = self._limits, self._rate
+        if limits.max_streams is not None and open_streams >= limits.max_streams:
+            raise self._refused(RefusalReason.MAX_STREAMS)
+        if rate is not None and not rate.has_token(now):
+            raise self._refused(RefusalReason.ACCEPT_RATE, rate.next_turn(now))
+        key = None if limits.max_streams_per is None else self._key(limits.max_streams_per, make_request)
+        if rate is not None:
+            rate.take_token()
+        return None if key is None else Place(self.keys, key)
+
+    def _key(self, per: tuple[KeyFunction, int], make_request: Callable[[], Request]) -> Hashable:
+        key_function, most = per
+        key = _checked_key(key_function(make_request()))
+        if key is not None and self.keys[key] >= most:
+            raise self._refused(RefusalReason.MAX_STREAMS_PER)
+        return key
+
+    def _refused(self, reason: RefusalReason, wait: float | None = None) -> StreamRefusedError:
+        self.refused[reason] += 1
+        if wait is None:
+            return StreamRefusedError(reason, randint(1, math.ceil(self._limits.retry_within)))  # noqa: S311
+        return StreamRefusedError(reason, math.ceil(wait * uniform(0.8, 1.2)))  # noqa: S311 -- spread, no secret
+
+
+class Place:
+    """The place of one stream among those of its key."""
+
+    __slots__ = ("_key", "_keys")
+
+    def __init__(self, keys: Counter[Hashable], key: Hashable) -> None:
+        self._keys = keys
+        self._key = key
+        keys[key] += 1
+
+    def leave(self) -> None:
+        """Leave it, once."""
+        self._keys[self._key] -= 1
+        if not self._keys[self._key]:
+            del self._keys[self._key]
+
+
+class AcceptRate:
+    """A bucket of tokens, one for each stream: it holds those of one second, and at least one.
+
+    Who finds it empty is told to come when it is its turn, as if all who were refused stood in a queue. They may not
+    come; the queue only spreads them, and takes no token out.
+    """
+
+    __slots__ = ("_filled_at", "_most", "_per_second", "_tokens", "_turns_until")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._most = self._tokens = max(1.0, per_second)
+        self._filled_at = self._turns_until = -math.inf
+
+    def has_token(self, now: float) -> bool:
+        """Whether one more stream may be opened now."""
+        self._tokens = min(self._most, self._tokens + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        return self._tokens >= 1
+
+    def take_token(self) -> None:
+        """Take one that was there."""
+        self._tokens -= 1
+
+    def next_turn(self, now: float) -> float:
+        """Return the seconds until the turn of one more that was refused."""
+        self._turns_until = min(max(self._turns_until, now) + 1 / self._per_second, now + LONGEST_WAIT)
+        return self._turns_until - now
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{name} must be a number of streams or None, not {value!r}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"{name}={value} must be 1 or more streams, or None for no limit"
+        raise ValueError(msg)
+
+
+def _check_per(value: object) -> None:
+    pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    if len(pair) != 2 or not callable(pair[0]):
+        msg = f"max_streams_per must be a pair of a key function and a number, as (user_of, 5), not {value!r}"
+        raise TypeError(msg)
+    if iscoroutinefunction(pair[0]):
+        msg = (
+            "the key function of max_streams_per must be a plain function, not a coroutine function: have a "
+            "middleware find out who it is, and look at request.user, request.state or request.session"
+        )
+        raise TypeError(msg)
+    _check_count("the number of max_streams_per", pair[1])
+
+
+def _check_rate(value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"accept_rate must be a number of streams per second or None, not {value!r}"
+        raise TypeError(msg)
+    if not 0 < value < math.inf:
+        msg = f"accept_rate={value} must be more than 0 streams per second, or None for no limit"
+        raise ValueError(msg)
+
+
+def _checked_key(key: object) -> Hashable:
+    if iscoroutine(key):
+        key.close()
+    elif isinstance(key, Hashable) and not isinstance(key, Awaitable):
+        return key
+    msg = (
+        f"the key function of max_streams_per returned {key!r}, which can't be a key: return who it is, as a str, an "
+        "int or a tuple, or None for who has no limit"
+    )
+    raise TypeError(msg)
