@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -65,11 +65,16 @@ def preferred_media_type(connection: HTTPConnection, *media_types: str) -> str |
         that header: say so to caches, by ``Vary: Accept``.
 
     Raises:
+        TypeError: one of them is no ``str``; a list of them, say.
         ValueError: there is nothing to offer, or one of them is no media type. The caller's fault; no header raises.
     """
     if not media_types:
         msg = "there is nothing to choose from; give media types, such as 'application/json', 'text/event-stream'"
         raise ValueError(msg)
+    for media_type in media_types:
+        if not isinstance(cast("object", media_type), str):
+            msg = f"a media type is a str, not {type(media_type).__name__}; of a list give each one: *media_types"
+            raise TypeError(msg)
     accept = ", ".join(connection.headers.getlist("accept"))
     qualities = [quality_of(accept, media_type) for media_type in media_types]
     best = max(qualities)

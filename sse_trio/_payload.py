@@ -51,8 +51,11 @@ def open_payload(type_: object) -> Payload:
     """Return what writes and reads the values of a type.
 
     Raises:
-        TypeError: no library that is installed knows a JSON form of the type.
+        TypeError: no library that is installed knows a JSON form of the type; or it is the name of one, which nothing
+            says where to look for.
     """
+    if isinstance(type_, str):
+        raise TypeError(f"{type_!r} is the name of a type, and would have to be the type itself: without the quotes")
     errors: list[Exception] = []
     for opener in (_of_msgspec,) if _mentions_struct(type_) else (_of_pydantic, _of_msgspec):
         try:

@@ -13,9 +13,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.routing import Mount
 
-from sse_trio import CloseReason, EventSourceResponse, StreamGroup, StreamStatistics, open_hub
+from sse_trio import (
+    CloseReason,
+    EventSourceResponse,
+    StreamGroup,
+    StreamRefusedError,
+    StreamStatistics,
+    open_hub,
+)
 from sse_trio.inspector import stream_inspector
 from sse_trio.inspector._sampler import HISTORY, Sampler
 from sse_trio.inspector._view import MAX_ROWS, SORTS, Selection, Table
@@ -221,6 +229,31 @@ async def test_the_stream_says_what_is_open(group):
             for _ in range(3):
                 await receive_until(page, "totals")
             assert page.body.count(b"event: feeds") == 1
+
+
+async def test_who_was_refused_is_counted():
+    """A page is told how many streams the group has refused, by the limit; of a group without limits nothing."""
+    group = StreamGroup(max_streams=1)
+    async with open_streams(group, 1):
+        for _ in range(2):
+            with pytest.raises(StreamRefusedError):
+                group.bound_run().enter(Request)
+        async with open_test_stream(stream_inspector(group, authorize=allow), "/stream") as page:
+            assert (await receive_until(page, "totals"))["refused"] == {"max_streams": 2}
+    async with open_test_stream(stream_inspector(StreamGroup(), authorize=allow), "/stream") as page:
+        assert (await receive_until(page, "totals"))["refused"] == {}
+
+
+async def test_it_can_be_opened_when_there_is_no_room():
+    """Who looks on is let in past the group's limits, and asked for no key: that is when there is something to see."""
+    group = StreamGroup(max_streams=1, max_streams_per=(pytest.fail, 1), accept_rate=0.001)
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(app, "/stream") as one, open_test_stream(app, "/stream") as another:
+        for page in (one, another):
+            await receive_until(page, "totals")
+        with pytest.raises(StreamRefusedError):
+            group.bound_run().enter(Request)
+    assert group.statistics().opened == 2
 
 
 async def test_what_changes_is_sent(group):

@@ -164,6 +164,12 @@ def test_what_is_no_media_type(media_type: str) -> None:
         preferred_media_type(request(), JSON, media_type)
 
 
+def test_a_list_of_media_types() -> None:
+    """A list in the place of its members is told so."""
+    with pytest.raises(TypeError, match="not list"):
+        preferred_media_type(request(), [JSON, STREAM])  # type: ignore[arg-type]
+
+
 def test_nothing_to_offer() -> None:
     """Nobody can choose from nothing."""
     with pytest.raises(ValueError, match="nothing to choose from"):

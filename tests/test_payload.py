@@ -134,6 +134,12 @@ def test_a_serializer_of_the_users_own_that_fails() -> None:
         EventTypes({"event": Refuses}).event(Refuses(x=1))
 
 
+def test_the_name_of_a_type() -> None:
+    """Refused in the declaration: nothing there says whose name it is."""
+    with pytest.raises(TypeError, match="without the quotes"):
+        EventTypes({"event": "Tick"})
+
+
 @pytest.mark.parametrize("type_", [Unknown, list[Unknown], Struct | Unknown, object()])
 def test_a_type_that_no_library_knows(type_: Any) -> None:
     """Refused in the declaration, by its name."""

@@ -143,7 +143,7 @@ class EventSourceResponse(Response):
     def enable_compression(self, force: bool = False) -> NoReturn:  # noqa: FBT001, FBT002 -- sse-starlette's signature
         """Raise :exc:`NotImplementedError`, as sse-starlette does."""
         del force
-        msg = "this response has no compression, as sse-starlette's has none"
+        msg = "there is no compression here, as sse-starlette's has none; see compress= of sse_trio.EventSourceResponse"
         raise NotImplementedError(msg)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

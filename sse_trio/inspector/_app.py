@@ -9,7 +9,8 @@
 # Rule 3: the page runs nothing that is not a file of it: its policy forbids inline scripts and styles, other origins,
 #         and to be framed.
 # Rule 4: its stream is one of the group's, with a label that says so. It ends with the others, and its page comes back
-#         after its `max_lifetime`: who may no longer look on is shut out then.
+#         after its `max_lifetime`: who may no longer look on is shut out then. No limit of the group is for it: a group
+#         that is full is what somebody wants to look into.
 
 from __future__ import annotations
 
@@ -144,6 +145,13 @@ class _Files(StaticFiles):
         return response
 
 
+class _Page(EventSourceResponse):
+    """The stream of a page, which its group lets in whatever its limits."""
+
+    async def _enter(self, group: StreamGroup, scope: Scope) -> None:
+        pass
+
+
 class _Inspector:
     """The endpoints."""
 
@@ -159,7 +167,7 @@ class _Inspector:
             raise HTTPException(403, "this stream is for the inspector's own page")
         hub = self._hub(request) if callable(self._hub) else self._hub
         view = View(_selection(request.query_params))
-        return EventSourceResponse(
+        return _Page(
             self._watch,
             view,
             hub,

@@ -189,6 +189,7 @@ def _totals(sample: Sample) -> Row:
         "figures": [_rounded(value) for value in sample.figures],
         "opened": group.opened,
         "closed": {reason.value: count for reason, count in group.closed.items()},
+        "refused": {reason.value: count for reason, count in group.refused.items()},
         "events": group.written_events,
         "bytes": group.written_bytes,
         "dropped": group.dropped,

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ("TestStream", "open_test_stream")
 
 _MISSING = object()
+COMPRESSED = (
+    "the body is compressed, as the test's Accept-Encoding had it: leave that header out to receive events, or read "
+    "`body`, or go through httpx with StreamingASGITransport, which decodes it"
+)
 
 
 @asynccontextmanager
@@ -152,10 +156,14 @@ class TestStream:
             EndOfStream: the response is complete. (``async for`` just ends.)
             ClosedResourceError: the test disconnected.
             BrokenResourceError: the response was cut off.
+            ValueError: the body is compressed, as the test's ``Accept-Encoding`` had it.
             Exception: what the application raised.
         """
         while not self._events:
-            self._events.extend(self._decoder.feed(await self._next_chunk()))
+            chunk = await self._next_chunk()
+            if "content-encoding" in self.headers:
+                raise ValueError(COMPRESSED)
+            self._events.extend(self._decoder.feed(chunk))
         return self._events.popleft()
 
     def __aiter__(self) -> Self:

@@ -64,12 +64,12 @@ def connect(app):
     """Open streams of the application, from clients that take nothing unless the test does."""
     with ExitStack() as stack:
 
-        def connect(path):
+        def connect(path, *headers):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(20)
             client.connect(("127.0.0.1", app.port))
-            client.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.sendall("\r\n".join([f"GET /{path} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
             client.recv(64)
             return client
 
@@ -239,13 +239,14 @@ def test_it_comes_back_after_a_restart(app, connect, open_page):
 @one_server
 def test_fits_the_screen(app, connect, open_page):
     """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen, light and dark."""
-    for who in ("alice", "bob", "carol"):
-        connect(f"prices?who={who}")
+    for who in ("alice", "bob", "carol", "carol"):
+        connect(f"prices?who={who}", f"Seat: {who}")
     connect("job/reports/2026/november/export?who=dave&size=50000")
     connect("prices?who=erin").close()
     witness = open_page(app, "streams/", extra_http_headers=ADMIN)
     expect(witness.locator("#closed tbody tr")).to_have_count(1, timeout=PATIENCE)
     expect(witness.locator("#stalled")).to_have_text("1", timeout=PATIENCE)
+    expect(witness.locator("#limits")).to_have_text("max_streams_per1")
     wait_line(witness, "plot-bytes", "series-3")
     for name, viewport in (("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)):
         for scheme in ("light", "dark"):

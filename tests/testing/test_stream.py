@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import anyio
@@ -111,6 +112,19 @@ async def test_several_events_in_a_message() -> None:
 
     async with open_test_stream(app) as stream:
         assert [event.data async for event in stream] == ["1", "2"]
+
+
+async def test_a_compressed_body_is_told() -> None:
+    """Who asks for a compressed body and for events is told that there are none to read, and how to have them."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-encoding", b"gzip")]})
+        await send(chunk(gzip.compress(b"data: 1\n\n")))
+        await send(FINAL)
+
+    async with open_test_stream(app) as stream:
+        with pytest.raises(ValueError, match="leave that header out"):
+            await stream.receive()
 
 
 async def test_head_need_not_be_waited_for() -> None:

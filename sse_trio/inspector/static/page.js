@@ -119,23 +119,23 @@ function endedRow(row) {
 
 const words = (reason) => reason.replaceAll("_", " ");
 
-function reasonTag(reason) {
-  const element = tag(words(reason), "reason");
+function reasonTag(reason, text = words(reason)) {
+  const element = tag(text, "reason");
   element.dataset.reason = reason;
   return element;
 }
 
-function fillReasons() {
-  const counts = Object.entries(totals.closed).sort(([, a], [, b]) => b - a);
+function fillReasons(list, counted, text = words) {
+  const counts = Object.entries(counted).sort(([, a], [, b]) => b - a);
   if (!counts.length) return;
   const items = counts.map(([reason, n]) => {
     const item = document.createElement("li");
     const number = document.createElement("strong");
     number.textContent = format.count(n);
-    item.append(reasonTag(reason), number);
+    item.append(reasonTag(reason, text(reason)), number);
     return item;
   });
-  $("reasons").replaceChildren(...items);
+  list.replaceChildren(...items);
 }
 
 // --- figures --------------------------------------------------------------------------------------------------------
@@ -154,7 +154,9 @@ function draw() {
   for (const name of ["opened", "events", "stalled", "stalls", "dropped"]) setText($(name), format.count(totals[name]));
   setText($("bytes"), format.bytes(totals.bytes));
   $("stalled").dataset.bad = String(totals.stalled > 0);
-  fillReasons();
+  fillReasons($("reasons"), totals.closed);
+  fillReasons($("limits"), totals.refused, String); // the options' names
+  $("refusals").hidden = !Object.keys(totals.refused).length;
   const open = totals.figures[1];
   const chosen = matching === open ? format.count(open) : `${format.count(matching)} that match`;
   setText($("of"), streams.size < matching ? `the first ${format.count(streams.size)} of ${chosen}` : chosen);

@@ -2,6 +2,7 @@
 #
 # `/prices` and `/job/{name}` are streams; a label is whatever the client says in `who`. `/crowd?streams=N` opens N
 # streams that have no client, but are all else that a stream is. `/streams/` is the inspector, for who has the word.
+# Who brings a `seat` has one stream at a time.
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ from starlette.types import Message
 from sse_trio import EventSendChannel, EventSourceResponse, Hub, ServerBridge, StreamGroup, last_event_id, open_hub
 from sse_trio.inspector import stream_inspector
 
-GROUP = StreamGroup(name="the exchange")
+
+def seat_of(request: Request) -> str | None:
+    return request.headers.get("seat")
+
+
+GROUP = StreamGroup(name="the exchange", max_streams_per=(seat_of, 1))
 CHOICES = (("prices/*",), ("prices/ACME",), ("news/*", "prices/GLOBEX"))
 TOPICS = ("prices/ACME", "prices/GLOBEX", "news/eu")
 PLANS = ("free", "pro")
