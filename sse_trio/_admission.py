@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from inspect import iscoroutine, iscoroutinefunction
 from random import randint, uniform
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 from ._reason import RefusalReason
 from ._refusal import StreamRefusedError
@@ -178,10 +178,19 @@ def _check_rate(value: object) -> None:
 def _checked_key(key: object) -> Hashable:
     if iscoroutine(key):
         key.close()
-    elif isinstance(key, Hashable) and not isinstance(key, Awaitable):
+    elif not isinstance(key, Awaitable) and _is_hashable(key):
         return key
     msg = (
         f"the key function of max_streams_per returned {key!r}, which can't be a key: return who it is, as a str, an "
         "int or a tuple, or None for who has no limit"
     )
     raise TypeError(msg)
+
+
+def _is_hashable(key: object) -> TypeGuard[Hashable]:
+    # A tuple says that it is, whatever is in it.
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True

@@ -412,8 +412,8 @@ async def test_a_limit_for_each_key() -> None:
 
 @pytest.mark.parametrize(
     "key_function",
-    [lambda request: ["ann"], lambda request: anyio.Event().wait()],
-    ids=["list", "coroutine"],
+    [lambda request: ["ann"], lambda request: ("ann", ["10.0.0.1"]), lambda request: anyio.Event().wait()],
+    ids=["list", "tuple of a list", "coroutine"],
 )
 async def test_what_can_not_be_a_key(key_function: Any) -> None:
     """A key function that returns what no table can hold, or a coroutine, is told so: no limit is silently none."""
