@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -37,6 +38,9 @@ _CLOSE_SECONDS = 5.0
 # that. brotli has no such bound: where it had made 800 bytes of a gigabyte, 16 of them came to 32 MiB.
 _PIECE_OF_ZLIB = 1024
 _PIECE = 16
+# What ends a frame of zstd whose text has been sent already (RFC 8878, 3.1.1.2). No text is in it, and no block with
+# text ends so: its last byte is of the text, or of a bit stream, which has its last bit set, or counts no sequences.
+_ZSTD_LAST_BLOCK = b"\x01\x00\x00"
 # More chunks than a closed connection can have left in its buffer. A transport that goes on for ever is left alone.
 _BUFFERED_CHUNKS = 10_000
 
@@ -212,15 +216,28 @@ class _Pieces(httpx.AsyncByteStream):
         self._chunks = aiter(response.stream)
         sizes = [_PIECE_OF_ZLIB if coding in {"gzip", "deflate"} else _PIECE for coding in _codings(response)]
         self._size = min(sizes, default=_BODY_BYTES)
+        self._is_zstd = "zstd" in _codings(response)
         self._rest = memoryview(b"")
+        self._tail = b""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        piece = await self._take(self._size)
+        if self._is_zstd:
+            self._tail = (self._tail + piece)[-len(_ZSTD_LAST_BLOCK) :]
+            if self._tail == _ZSTD_LAST_BLOCK:
+                # httpx 0.28 can't go on after a piece that ended a frame, and there may be frames to come.
+                with suppress(StopAsyncIteration):
+                    piece += await self._take(1)
+                self._tail = piece[-1:]
+        return piece
+
+    async def _take(self, size: int) -> bytes:
         while not self._rest:
             self._rest = memoryview(await anext(self._chunks))
-        piece, self._rest = self._rest[: self._size], self._rest[self._size :]
+        piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
 
     async def aclose(self) -> None:

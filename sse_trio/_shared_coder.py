@@ -29,6 +29,8 @@ CHAIN_BYTES = 16_384
 a feed that is worth compressing."""
 KEPT_LINKS = 32
 """For those who are a few batches behind the others, as in any order somebody is."""
+KEPT_BYTES = 65_536
+"""Of their pieces, or only the latest one: events may be large, and the ring has let go of them long since."""
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time; of an unknown system
 DEFLATE_LAST_BLOCK = b"\x03\x00"  # with nothing in it
@@ -115,11 +117,15 @@ class Chain:
             self._compressor.restart()
             self._size = 0
         self._links.append(Link(start, end, len(batch), is_first, self._compressor.compress(batch)))
-        if len(self._links) > KEPT_LINKS:
-            del self._links[0]
+        self._forget_oldest()
         self._size += len(batch)
         self._end = end
         self._followed = self._missed = 0
+
+    def _forget_oldest(self) -> None:
+        links = self._links
+        while len(links) > KEPT_LINKS or (links[1:] and sum([len(link.piece) for link in links]) > KEPT_BYTES):
+            del links[0]
 
     def _since(self, start: int) -> list[Link]:
         # Nearly everybody wants the latest, and hardly anybody more than a few.

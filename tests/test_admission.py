@@ -35,7 +35,7 @@ from sse_trio import (
     open_event_channel,
     open_hub,
 )
-from sse_trio._admission import LONGEST_WAIT, AcceptRate
+from sse_trio._admission import LONGEST_WAIT, AcceptRate, Admission
 from sse_trio.client import open_event_source
 from sse_trio.testing import StreamingASGITransport, TestStream, open_test_stream, wait_all_tasks_blocked
 
@@ -412,8 +412,8 @@ async def test_a_limit_for_each_key() -> None:
 
 @pytest.mark.parametrize(
     "key_function",
-    [lambda request: ["ann"], lambda request: anyio.Event().wait()],
-    ids=["list", "coroutine"],
+    [lambda request: ["ann"], lambda request: ("ann", ["10.0.0.1"]), lambda request: anyio.Event().wait()],
+    ids=["list", "tuple of a list", "coroutine"],
 )
 async def test_what_can_not_be_a_key(key_function: Any) -> None:
     """A key function that returns what no table can hold, or a coroutine, is told so: no limit is silently none."""
@@ -514,6 +514,23 @@ def test_turns_have_an_end() -> None:
         rate.next_turn(0.0)
     assert rate.next_turn(0.0) == LONGEST_WAIT
     assert rate.next_turn(LONGEST_WAIT) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("now", "least", "most"), [(1e3, 40, 60), (1e18, 1, 60)])
+def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: int) -> None:
+    """What a flood is told is a minute at most, spread included; and a second at least, whatever the clock says."""
+    group = StreamGroup(accept_rate=100)
+    assert group.limits is not None
+    admission = Admission(group.limits)
+    for _ in range(100):
+        assert admission.enter(0, now, pytest.fail) is None
+    times = []
+    for _ in range(6000):
+        with pytest.raises(StreamRefusedError) as caught:
+            admission.enter(0, now, pytest.fail)
+        times.append(caught.value.retry_after)
+    assert all(1 <= seconds <= most for seconds in times)
+    assert all(seconds >= least for seconds in times[5000:])
 
 
 async def test_turns_are_told_roughly() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sse_trio import ServerSentEvent
 from sse_trio._codings import SHARED_CODINGS
 from sse_trio._feed import Feed
-from sse_trio._shared_coder import CHAIN_BYTES, KEPT_LINKS, Chain, new_shared_coder
+from sse_trio._shared_coder import CHAIN_BYTES, KEPT_BYTES, KEPT_LINKS, Chain, new_shared_coder
 from sse_trio._store import EventId, StoredEvent, pack_event
 from sse_trio._topics import TopicFilter
 
@@ -27,10 +27,11 @@ class Topic:
         self.feed = Feed(TopicFilter("*"), EventId("e", 0), max_events=64, max_bytes=1 << 20)
         self.random = random.Random(7)
 
-    def publish(self, size=0):
-        """Add an event as a ticker has them."""
+    def publish(self, size=0, noise=0):
+        """Add an event as a ticker has them; with so many digits that no coding makes much smaller."""
         price = self.random.uniform(90, 110)
         data = f'{{"symbol":"ACME","price":{price:.2f},"volume":{self.random.randrange(10_000)}}}' + "x" * size
+        data += self.random.randbytes(noise // 2).hex()
         stored = StoredEvent(EventId("e", self.feed.end + 1), "a", pack_event(ServerSentEvent(data, event="tick")))
         self.feed.append(stored, stored.encode())
 
@@ -219,6 +220,26 @@ def test_who_is_far_behind_does_not_hold_up_the_others(topic, coding):
     topic.publish()
     fast.take()
     assert not topic.feed.chains[coding]._links[-1].is_first
+
+
+def test_large_events_are_not_kept_for_long(topic, coding):
+    """However large events are, what is kept of them is bounded in bytes; who is a little behind reads on."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    for n in range(2 * KEPT_LINKS):
+        topic.publish(noise=20_000)
+        readers[n % 2].take()
+        if n % 11 == 0:
+            readers[2].take()
+        kept = sum(len(link.piece) for link in topic.feed.chains[coding]._links)
+        assert KEPT_BYTES // 2 < kept <= KEPT_BYTES or n < 10
+    topic.publish(noise=2 * KEPT_BYTES + 10_000)
+    for reader in readers:
+        reader.take()
+    assert len(topic.feed.chains[coding]._links) == 1
+    for reader in readers:
+        topic.publish()
+        reader.take()
+        reader.end()
 
 
 def test_an_event_that_nobody_took_in_this_coding(topic, coding):

@@ -219,6 +219,25 @@ async def test_a_compressed_stream(serve, stream):
     assert times == [0, 1, 2]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_frames_of_zstd(serve, stream, size):
+    """Frame after frame, as a hub's shared zstd comes, is decoded wherever the network or we cut it, each at once."""
+    from sse_trio._shared_coder import new_shared_coder
+
+    class Nowhere:
+        feed = None
+
+    coder = new_shared_coder("zstd", Nowhere())
+    texts = [f"data: {'x' * n}\n\n" for n in range(40)]
+    burst = b"".join([coder.encode(text.encode()) for text in texts])
+    late = coder.encode(b"data: late\n\n")
+    pieces = [burst[at : at + size] for at in range(0, len(burst), size)]
+    server = serve(stream(*pieces, late[:3], 1, late[3:], 1, coder.finish(b""), content_encoding="zstd"))
+    async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
+        events = [(anyio.current_time(), event.data) async for event in source]
+    assert events == [*((0, "x" * n) for n in range(40)), (1, "late")]
+
+
 def bomb(megabytes, times=1):
     """So many megabytes of one line, compressed so many times."""
     import zlib
