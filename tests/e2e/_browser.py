@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,9 @@ class PageServer:
     def start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": PACKAGE_AT}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         self._wait_listening(deadline=time.monotonic() + 20)
 
     def interrupt(self, number: int = signal.SIGINT) -> float:
@@ -90,8 +92,10 @@ class PageServer:
         return self._process.returncode
 
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+        """Kill the process and its children: hypercorn's worker would outlive it, and go on with all its streams."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _wait_listening(self, deadline: float) -> None:
