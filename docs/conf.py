@@ -46,7 +46,8 @@ nitpick_ignore_regex = [
     (r"py:\w+", r"(anyio|asyncio|builtins|collections|contextlib|datetime|httpx|json|os|pathlib|ssl|typing)\..*"),
     (r"py:\w+", r"(opentelemetry|prometheus_client|pytest|starlette|trio)\..*"),
     (r"py:\w+", r"(BrokenResource|BusyResource|ClosedResource|WouldBlock|EndOf)\w*"),  # anyio's
-    (r"py:class", r"ASGIApp|BackgroundTask|Headers|HTTPConnection|Message|Receive|Scope|Send|Self|TracebackType"),
+    (r"py:class", r"ASGIApp|BackgroundTask|Event|Headers|HTTPConnection|Message|Receive|Request|Scope|Send|Self"),
+    (r"py:class", r"TracebackType"),
     # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
     (r"py:class", r"Ts|sse_trio\._event_types\.T"),
 ]
@@ -63,7 +64,14 @@ pygments_style = "default"
 pygments_dark_style = "monokai"
 
 # Aliases and protocols that stand in signatures only; the pages say what they are.
-WORDS = ("sse_trio.Farewell", "sse_trio.Producer", "sse_trio.Sendable", "sse_trio.testing.MakeStore")
+WORDS = (
+    "sse_trio.Farewell",
+    "sse_trio.KeyFunction",
+    "sse_trio.Producer",
+    "sse_trio.Sendable",
+    "sse_trio.compat.Content",
+    "sse_trio.testing.MakeStore",
+)
 # What is made by a function: how its class is called is nobody's business.
 MADE_BY_A_FUNCTION = {"EventReceiveChannel", "EventSendChannel", "EventSource", "Hub", "Subscription", "TestStream"}
 

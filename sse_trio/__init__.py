@@ -16,7 +16,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _writer  _ticker  _signals                   what writes, and what ends (_arguments: words for wrong ones)
 #   _admission  _group                           who is let in, and all who are
 #   _statistics                                  what a stream says of itself
-#   _options  _sources  _failures  _stream       one stream
+#   _options  _sources  _failures  _words  _stream   one stream
 #   _response                                    the stream as a Starlette response
 #   _negotiation                                 whether the client wants one
 #   _topics  _store  _feed  _subscription  _hub  the same events for many streams

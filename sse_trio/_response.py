@@ -188,9 +188,9 @@ class EventSourceResponse(Response):
                 end, producers = open_once()
                 source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
                 coder = None if coding is None else self._coder(coding, end)
-                stream = Stream(self._options, source, end, scope, receive, send, head, coder)
-                del open_once, head  # it holds the producers, of which the stream lets go; and streams live long
                 try:
+                    stream = Stream(self._options, source, end, scope, receive, send, head, coder)
+                    del open_once, head  # the producers are in it, of which the stream lets go; and streams live long
                     await stream.serve(producers)
                 finally:
                     end.close()

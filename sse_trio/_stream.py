@@ -16,17 +16,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from random import randrange, uniform
-from types import MappingProxyType
+from random import uniform
 from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
 
-from ._arguments import returned_event
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
-from ._event import LINE_ENDS, ServerSentEvent
 from ._failures import collapse, is_failure, joined, without_own
 from ._group import current_run
 from ._loop import DetachedTask
@@ -37,6 +33,7 @@ from ._sources import Producer
 from ._statistics import StreamStatistics, StreamTotals
 from ._stream_source import LiveSource, StreamSource
 from ._ticker import Entry
+from ._words import first_words, last_words, ping
 from ._writer import Outcome, Writer
 
 if TYPE_CHECKING:
@@ -59,9 +56,6 @@ ABANDON_SECONDS = 0.1
 """How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
 CLOSE_SECONDS = 5.0
 """How long `on_close` may take."""
-PINGS = MappingProxyType({sep: f": ping{sep}{sep}".encode() for sep in LINE_ENDS})
-RETRY = 3000
-"""Milliseconds; what EventSource does by default, said where a group has said something else before."""
 
 DROPPED = (
     "event stream %r: %d bytes of the request's body came while it waited for the disconnect, and were dropped; "
@@ -69,7 +63,6 @@ DROPPED = (
 )
 
 GRACEFUL = frozenset((CloseReason.DISCONNECTED, CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED))
-WITH_FAREWELL = frozenset((CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED, CloseReason.CANCELLED))
 
 
 class Stream:
@@ -131,7 +124,7 @@ class Stream:
             source,
             send,
             head,
-            opening=self._opening(),
+            opening=first_words(options, run.group),
             coder=coder,
             connection=self._connection,
             loop=run.loop,
@@ -416,35 +409,14 @@ class Stream:
     def _overflow(self) -> None:
         self.end(CloseReason.KICKED)
 
-    # --- what is written first and last
-
-    def _opening(self) -> bytes:
-        retry = self._options.retry
-        if retry is None and self._run.group.reconnect_within is not None:
-            retry = RETRY
-        return b"" if retry is None else ServerSentEvent(retry=retry).encode(self._options.sep)
+    # --- what is written last
 
     def _last(self, error: BaseException | None) -> bytes:
         try:
-            events = list(self._last_events(error))
+            return last_words(self._options, self._run.group, self.reason, error)
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
             self._failure = exc
             return b""
-        return b"".join([event.encode(self._options.sep) for event in events])
-
-    def _last_events(self, error: BaseException | None) -> Iterator[ServerSentEvent]:
-        options, within = self._options, self._run.group.reconnect_within
-        if isinstance(error, Exception) and options.on_error is not None:
-            event = options.on_error(error)
-            if event is not None:
-                yield returned_event("on_error", event)
-        if self.reason is CloseReason.SHUTDOWN and within is not None:
-            yield ServerSentEvent(retry=randrange(round(within * 1000) + 1))  # noqa: S311
-        if self.reason in WITH_FAREWELL:
-            farewell = options.farewell or self._run.group.farewell
-            event = farewell(self.reason) if callable(farewell) else farewell
-            if event is not None:
-                yield returned_event("farewell", event)
 
     def _is_committed(self) -> bool:
         return self._writer.has_begun or self._source.started or self._source.is_ready()
@@ -496,17 +468,11 @@ class Stream:
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
         try:
-            self._writer.ping(self._ping_chunk())
+            self._writer.ping(ping(self._options))
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
         return _on_grid(now + seconds, seconds)
-
-    def _ping_chunk(self) -> bytes:
-        factory, sep = self._options.ping_message_factory, self._options.sep
-        if factory is None:
-            return PINGS[sep]
-        return returned_event("ping_message_factory", factory()).encode(sep)
 
 
 def _on_grid(at: float, seconds: float) -> float:
