@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYTEST = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
-# One file at a time in each process, so that its tests share their servers; one process more than there are cores,
-# since half of the suite is waiting. In the order of their names, or the browser's would come last and alone.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
+# One file at a time in each process, so that its tests share their servers; two processes for each core, since half of
+# the suite is waiting. In the order of their names, or the browser's would come last and alone.
+PARALLEL = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder")
 
 nox.needs_version = ">=2025.10.16"  # download_python
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -47,7 +47,9 @@ def install_node_peers(session: nox.Session) -> None:
 def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
     session.chdir(empty_folder(session))
-    session.run("python", *PYTEST, *args)
+    # Written even where bytecode is forbidden, as in many containers: each process of xdist would rewrite every
+    # assertion of the suite anew, and each of its servers compile what it imports.
+    session.run("python", *PYTEST, *args, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
 def empty_folder(session: nox.Session) -> Path:

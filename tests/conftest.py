@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -24,6 +25,13 @@ from sse_trio.stores._follower import Follower
 from sse_trio.testing import virtual_backend
 
 pytest_plugins = ["sse_trio.testing.pytest_plugin", "pytester"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Keep what was imported and collected from the garbage collector: thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

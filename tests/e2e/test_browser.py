@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
@@ -46,17 +46,34 @@ LAST_EVENT_ID = "Number(document.getElementById('last-event-id').textContent)"
 # --- servers --------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def running(name, folder):
+    """Run the demo on this server."""
+    command = (ROOT / "examples/demo", "--server", name, "--port", "{port}")
+    server = PageServer(*command, cwd=folder, log=folder / "demo.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 @pytest.fixture(params=SERVERS)
 def demo(request, tmp_path):
-    """The demo, on each server."""
-    command = (ROOT / "examples/demo", "--server", request.param, "--port", "{port}")
-    server = PageServer(*command, cwd=tmp_path, log=tmp_path / "demo.log")
-    server.start()
-    yield server
-    server.kill()
+    """The demo, on each server, of a test that ends it."""
+    with running(request.param, tmp_path) as server:
+        yield server
 
 
-one_server = pytest.mark.parametrize("demo", SERVERS[:1], indirect=True)  # for what is the page's business alone
+@pytest.fixture(scope="module", params=SERVERS)
+def lasting_demo(request, tmp_path_factory):
+    """The demo, on each server, of all tests that leave it alive."""
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+# For what is the page's business alone.
+one_server = pytest.mark.parametrize("lasting_demo", SERVERS[:1], indirect=True)
 
 RETRY_COMMANDS = {
     "hypercorn": ("-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:{port}", "retry_app:app"),
@@ -98,9 +115,9 @@ def is_id_after(line, last) -> bool:
 
 
 @pytest.mark.browser
-def test_every_plot_has_data(demo, open_page):
+def test_every_plot_has_data(lasting_demo, open_page):
     """Each named event of the stream is drawn in its plot, in the colours of the key, and told in numbers."""
-    page = open_page(demo)
+    page = open_page(lasting_demo)
     wait_state(page, "Live")
     wait_samples(page, 4)
     for name in ("cpu", "memory", "network", "load"):
@@ -136,9 +153,9 @@ def test_reconnects_with_its_last_event_id_after_a_restart(demo, open_page):
 
 
 @pytest.mark.browser
-def test_what_was_missed_while_disconnected_is_sent(demo, open_page):
+def test_what_was_missed_while_disconnected_is_sent(lasting_demo, open_page):
     """A page that connects again in the server's lifetime gets the samples in between, and no gap."""
-    page, witness = open_page(demo), open_page(demo)
+    page, witness = open_page(lasting_demo), open_page(lasting_demo)
     for each in (page, witness):
         each.get_by_text("The stream as it arrives").click()
     wait_samples(page, 1)
@@ -152,15 +169,15 @@ def test_what_was_missed_while_disconnected_is_sent(demo, open_page):
     wait_state(page, "Live")
     for line in missed:
         expect(page.locator("#lines")).to_contain_text(line)
-    assert f"Last-Event-ID: {last}\n" in demo.log
+    assert f"Last-Event-ID: {last}\n" in lasting_demo.log
     expect(page.locator("#lines")).not_to_contain_text("event: gap")
 
 
 @pytest.mark.browser
 @one_server
-def test_an_answer_of_204_ends_it_until_the_visitor_connects(demo, open_page):
+def test_an_answer_of_204_ends_it_until_the_visitor_connects(lasting_demo, open_page):
     """The page doesn't ask again after a 204, says so, and offers to connect."""
-    page = open_page(demo)
+    page = open_page(lasting_demo)
     wait_samples(page, 1)
     page.get_by_role("button", name="Disconnect").click()
     page.route("**/events*", lambda route: route.fulfill(status=204))
@@ -174,22 +191,23 @@ def test_an_answer_of_204_ends_it_until_the_visitor_connects(demo, open_page):
 
 @pytest.mark.browser
 @one_server
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)])
-def test_fits_the_screen(demo, open_page, name, viewport, scheme):
-    """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen."""
-    page = open_page(demo, viewport=viewport, color_scheme=scheme, device_scale_factor=2)
+def test_fits_the_screen(lasting_demo, open_page, name, viewport):
+    """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen, light and dark."""
+    page = open_page(lasting_demo, viewport=viewport, color_scheme="light", device_scale_factor=2)
     wait_samples(page, 3)
-    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-    assert page.evaluate(CUT_OFF) == []
-    shoot(page, f"demo-{name}-{scheme}")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        assert page.evaluate(CUT_OFF) == []
+        shoot(page, f"demo-{name}-{scheme}")
 
 
 @pytest.mark.browser
 @one_server
-def test_the_chosen_theme_is_kept(demo, open_page):
+def test_the_chosen_theme_is_kept(lasting_demo, open_page):
     """The theme is the system's until the visitor chooses, and the choice outlives a reload."""
-    page = open_page(demo, color_scheme="light")
+    page = open_page(lasting_demo, color_scheme="light")
     button = page.get_by_role("button", name="Dark theme")
     expect(button).to_have_attribute("aria-pressed", "false")
     light = page.evaluate(GROUND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -47,24 +47,44 @@ COUNT_PIXELS = """([id, colour]) => {
 }"""
 
 
+@contextmanager
+def running(name, folder):
+    """Run the application on this server."""
+    server = PageServer(*COMMANDS[name], cwd=APPS, log=folder / "app.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 @pytest.fixture(params=COMMANDS)
 def app(request, tmp_path):
-    """The application, on each server."""
-    server = PageServer(*COMMANDS[request.param], cwd=APPS, log=tmp_path / "app.log")
-    server.start()
-    yield server
-    server.kill()
+    """The application, on each server, of a test that counts its streams, fills it or ends it."""
+    with running(request.param, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lasting_app(tmp_path_factory):
+    """The application of all tests of what is the page's business, and that leave it as it was."""
+    with running("hypercorn", tmp_path_factory.mktemp("app")) as server:
+        yield server
 
 
 one_server = pytest.mark.parametrize("app", ["hypercorn"], indirect=True)  # for what is the page's business alone
 
 
 @pytest.fixture
-def connect(app):
-    """Open streams of the application, from clients that take nothing unless the test does."""
+def connect():
+    """Open streams of an application, from clients that take nothing unless the test does."""
     with ExitStack() as stack:
 
+<<<<<<< HEAD
         def connect(path, *headers):
+=======
+        def connect(app, path):
+>>>>>>> fast2
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(20)
@@ -97,20 +117,19 @@ def read_to_end(client):
         pass
 
 
-@one_server
-def test_nobody_is_let_in_without_the_word(app):
+def test_nobody_is_let_in_without_the_word(lasting_app):
     """What `authorize` refuses is refused on a real server as well: the page, its files and its stream."""
     for path in ("streams/", "streams/page.js", "streams/stream"):
         with pytest.raises(HTTPError) as caught:
-            urlopen(app.url + path, timeout=20)
+            urlopen(lasting_app.url + path, timeout=20)
         caught.value.close()
         assert caught.value.code == 403
 
 
 def test_what_it_shows(app, connect, open_page):
     """The page is live: plots run, a stream that stalls comes first and says so, topics have their figures."""
-    connect("prices?who=alice")
-    connect("job/export?who=bob&size=50000")
+    connect(app, "prices?who=alice")
+    connect(app, "job/export?who=bob&size=50000")
     page = open_page(app, "streams/", extra_http_headers=ADMIN)
     expect(page.locator("#state")).to_have_text("Live")
     expect(page.locator("h1")).to_have_text("Streams of the exchange")
@@ -130,7 +149,7 @@ def test_what_it_shows(app, connect, open_page):
 
 def test_kick(app, connect, open_page):
     """The button asks first; then the stream is ended, and the page says why."""
-    client = connect("prices?who=alice")
+    client = connect(app, "prices?who=alice")
     page = open_page(app, "streams/", extra_http_headers=ADMIN)
     button = row_of(page, "who=alice").get_by_role("button")
     button.click()
@@ -142,11 +161,10 @@ def test_kick(app, connect, open_page):
     expect(page.locator("#reasons")).to_contain_text("kicked")
 
 
-@one_server
-def test_a_kick_that_is_not_confirmed(app, connect, open_page):
+def test_a_kick_that_is_not_confirmed(lasting_app, connect, open_page):
     """A press that nobody confirms does nothing, and is forgotten."""
-    connect("prices?who=alice")
-    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    connect(lasting_app, "prices?who=alice")
+    page = open_page(lasting_app, "streams/", extra_http_headers=ADMIN)
     button = row_of(page, "who=alice").get_by_role("button")
     button.click()
     expect(button).to_have_text("Sure?")
@@ -154,11 +172,10 @@ def test_a_kick_that_is_not_confirmed(app, connect, open_page):
     expect(row_of(page, "who=alice")).to_have_count(1)
 
 
-@one_server
-def test_a_kick_that_is_refused_is_said(app, connect, open_page):
+def test_a_kick_that_is_refused_is_said(lasting_app, connect, open_page):
     """If the server refuses, the page shows what it said."""
-    connect("prices?who=alice")
-    page = open_page(app, "streams/", extra_http_headers=ADMIN, expected=["status of 404"])
+    connect(lasting_app, "prices?who=alice")
+    page = open_page(lasting_app, "streams/", extra_http_headers=ADMIN, expected=["status of 404"])
     page.route("**/kick/*", lambda route: route.fulfill(status=404, body="no such stream is open"))
     button = row_of(page, "who=alice").get_by_role("button")
     button.click()
@@ -192,7 +209,7 @@ def test_filter_order_and_number_of_rows(app, open_page):
 @one_server
 def test_five_thousand_streams(app, connect, open_page):
     """With a crowd the page is live, has its rows and no more, and can kick one of them."""
-    client = connect("prices?who=alice")
+    client = connect(app, "prices?who=alice")
     gather_crowd(app, 5000)
     page = open_page(app, "streams/", extra_http_headers=ADMIN)
     wait_true(page, f"{OPEN_STREAMS} >= 5002")
@@ -210,12 +227,11 @@ def test_five_thousand_streams(app, connect, open_page):
     read_to_end(client)
 
 
-@one_server
-def test_what_clients_send_is_text(app, connect, open_page):
+def test_what_clients_send_is_text(lasting_app, connect, open_page):
     """Paths and labels are shown as they are, whatever they are; nothing of them runs or is fetched."""
     evil = "<img src=x onerror=alert(1)><script>alert(1)</script>"
-    connect(f"job/{quote(evil)}?who={quote(evil)}")
-    page = open_page(app, "streams/", extra_http_headers=ADMIN)
+    connect(lasting_app, f"job/{quote(evil)}?who={quote(evil)}")
+    page = open_page(lasting_app, "streams/", extra_http_headers=ADMIN)
     row = row_of(page, "onerror")
     expect(row.locator(".path")).to_have_text(f"/job/{evil}")
     expect(row.locator(".tag")).to_have_text(f"who={evil}")
@@ -225,7 +241,7 @@ def test_what_clients_send_is_text(app, connect, open_page):
 @one_server
 def test_it_comes_back_after_a_restart(app, connect, open_page):
     """A page whose server was restarted forgets what it had, and goes on."""
-    connect("prices?who=alice")
+    connect(app, "prices?who=alice")
     page = open_page(app, "streams/", extra_http_headers=ADMIN)
     expect(row_of(page, "who=alice")).to_have_count(1)
     app.interrupt()
@@ -239,30 +255,36 @@ def test_it_comes_back_after_a_restart(app, connect, open_page):
 @one_server
 def test_fits_the_screen(app, connect, open_page):
     """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen, light and dark."""
+<<<<<<< HEAD
     for who in ("alice", "bob", "carol", "carol"):
         connect(f"prices?who={who}", f"Seat: {who}")
     connect("job/reports/2026/november/export?who=dave&size=50000")
     connect("prices?who=erin").close()
+=======
+    for who in ("alice", "bob", "carol"):
+        connect(app, f"prices?who={who}")
+    connect(app, "job/reports/2026/november/export?who=dave&size=50000")
+    connect(app, "prices?who=erin").close()
+>>>>>>> fast2
     witness = open_page(app, "streams/", extra_http_headers=ADMIN)
     expect(witness.locator("#closed tbody tr")).to_have_count(1, timeout=PATIENCE)
     expect(witness.locator("#stalled")).to_have_text("1", timeout=PATIENCE)
     expect(witness.locator("#limits")).to_have_text("max_streams_per1")
     wait_line(witness, "plot-bytes", "series-3")
     for name, viewport in (("desktop", DESKTOP), ("phone", PHONE), ("narrow", NARROW)):
+        page = open_page(app, "streams/", viewport=viewport, device_scale_factor=2, extra_http_headers=ADMIN)
+        expect(page.locator("#streams tbody tr").first).to_contain_text("stalled")
         for scheme in ("light", "dark"):
-            options = {"color_scheme": scheme, "device_scale_factor": 2, "extra_http_headers": ADMIN}
-            page = open_page(app, "streams/", viewport=viewport, **options)
-            expect(page.locator("#streams tbody tr").first).to_contain_text("stalled")
+            page.emulate_media(color_scheme=scheme)
             assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
             assert page.evaluate(CUT_OFF) == []
             shoot(page, f"inspector-{name}-{scheme}", full_page=True)
-            page.close()
+        page.close()
 
 
-@one_server
-def test_the_chosen_theme_is_kept(app, open_page):
+def test_the_chosen_theme_is_kept(lasting_app, open_page):
     """The theme is the system's until the visitor chooses, and the choice outlives a reload."""
-    page = open_page(app, "streams/", color_scheme="light", extra_http_headers=ADMIN)
+    page = open_page(lasting_app, "streams/", color_scheme="light", extra_http_headers=ADMIN)
     button = page.get_by_role("button", name="Dark theme")
     light = page.evaluate(GROUND)
     button.press("Enter")

@@ -30,6 +30,7 @@ def name():
     return secrets.token_hex(4)
 
 
+@pytest.mark.untraced
 async def test_conformance(each_server, name):
     """RedisStore keeps every promise of the protocol, on Redis and on Valkey."""
 

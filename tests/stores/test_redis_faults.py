@@ -33,6 +33,7 @@ def load_faults():
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 @pytest.mark.timeout(60 + FAULTS)
 async def test_nothing_is_lost_doubled_or_reordered_by_faults(make_redis, make_proxy):
     """Whatever the network and the server do, each acknowledged event arrives once and in order."""
@@ -61,6 +62,7 @@ async def test_500_cancelled_calls_leave_the_store_working(shared_redis, make_pr
         assert proxy.connections == 2
 
 
+@pytest.mark.untraced
 async def test_500_cancelled_followers_leave_the_store_working(shared_redis):
     """A follower takes its connection with it when it is cancelled in a blocking read."""
     async with RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
