@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,10 +80,7 @@ class PageServer:
             self._process = subprocess.Popen(
                 self._command, cwd=self._cwd, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-<<<<<<< HEAD
         self._lifeline = Lifeline(self._process)
-=======
->>>>>>> fast2
         self._wait_listening(deadline=time.monotonic() + 20)
 
     def interrupt(self, number: int = signal.SIGINT) -> float:
@@ -102,18 +99,10 @@ class PageServer:
         return self._process.returncode
 
     def kill(self) -> None:
-<<<<<<< HEAD
         """End what there still is of it, its workers included."""
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is not None:
             lifeline.cut()
-=======
-        """Kill the process and its children: hypercorn's worker would outlive it, and go on with all its streams."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
->>>>>>> fast2
 
     def _wait_listening(self, deadline: float) -> None:
         assert self._process is not None

@@ -80,11 +80,7 @@ def connect():
     """Open streams of an application, from clients that take nothing unless the test does."""
     with ExitStack() as stack:
 
-<<<<<<< HEAD
-        def connect(path, *headers):
-=======
-        def connect(app, path):
->>>>>>> fast2
+        def connect(app, path, *headers):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(20)
@@ -255,17 +251,10 @@ def test_it_comes_back_after_a_restart(app, connect, open_page):
 @one_server
 def test_fits_the_screen(app, connect, open_page):
     """Nothing is cut off or scrolls sideways, from a desktop's to the narrowest phone's screen, light and dark."""
-<<<<<<< HEAD
     for who in ("alice", "bob", "carol", "carol"):
-        connect(f"prices?who={who}", f"Seat: {who}")
-    connect("job/reports/2026/november/export?who=dave&size=50000")
-    connect("prices?who=erin").close()
-=======
-    for who in ("alice", "bob", "carol"):
-        connect(app, f"prices?who={who}")
+        connect(app, f"prices?who={who}", f"Seat: {who}")
     connect(app, "job/reports/2026/november/export?who=dave&size=50000")
     connect(app, "prices?who=erin").close()
->>>>>>> fast2
     witness = open_page(app, "streams/", extra_http_headers=ADMIN)
     expect(witness.locator("#closed tbody tr")).to_have_count(1, timeout=PATIENCE)
     expect(witness.locator("#stalled")).to_have_text("1", timeout=PATIENCE)
