@@ -19,7 +19,16 @@ from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
 from ._event import Sendable
 from ._stream_source import LiveSource
 
-__all__ = ("OpenSource", "Producer", "Source", "check_producers", "check_source", "open_source")
+__all__ = (
+    "OpenSource",
+    "Producer",
+    "Source",
+    "check_producers",
+    "check_source",
+    "close_source",
+    "iterate",
+    "open_source",
+)
 
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
@@ -88,31 +97,50 @@ def open_source(
         return source, running
     send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
     if isinstance(source, AsyncIterable):
-        feed: Producer = partial(_iterate, source, send_channel)
+        feed: Producer = partial(iterate, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
     return receive_channel, [(feed, send_channel), *running]
 
 
-async def _iterate(source: AsyncIterable[Sendable], send_channel: EventSendChannel) -> None:
-    iterator = aiter(source)
+async def iterate(
+    source: AsyncIterable[Any],
+    send_channel: EventSendChannel,
+    *,
+    as_sendable: Callable[[Any], Sendable] | None = None,
+    close: Callable[[object], Awaitable[object]] | None = None,
+) -> None:
+    """Send the items, and close what was iterated in this task, whatever happens.
+
+    Args:
+        source: what is iterated.
+        send_channel: where they go.
+        as_sendable: makes an event of an item; by default they are events.
+        close: closes it; by default :func:`close_source`.
+    """
+    iterator, close = aiter(source), close or close_source
     try:
         try:
-            async for event in iterator:
-                await send_channel.send(event)
+            async for item in iterator:
+                await send_channel.send(item if as_sendable is None else as_sendable(item))
         finally:
-            await close_source(iterator)
+            await close(iterator)
     finally:
         if iterator is not source:  # an object of some client library's, say, with an async generator as __aiter__
-            await close_source(source)
+            await close(source)
 
 
-async def close_source(source: object) -> None:
-    """Close an iterable that can be closed. A checkpoint of at most five seconds, shielded."""
+async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) -> bool:
+    """Close an iterable that can be closed; return whether that was cut short.
+
+    A checkpoint of at most so many seconds, of any length for ``None``; shielded.
+    """
     aclose = getattr(source, "aclose", None)  # a tenth of what asking a Protocol costs before Python 3.12
-    if aclose is not None:
-        with move_on_after(CLOSE_SECONDS, shield=True):
-            await aclose()
+    if aclose is None:
+        return False
+    with move_on_after(seconds, shield=True) as scope:
+        await aclose()
+    return scope.cancel_called  # even where the cancellation was swallowed
 
 
 def _innermost(function: object) -> Any:

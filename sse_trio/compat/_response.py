@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from anyio import CancelScope, Event, create_task_group, move_on_after
+from anyio import CancelScope, Event, create_task_group
 from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -25,6 +25,7 @@ from .._failures import collapse
 from .._group import StreamGroup
 from .._reason import CloseReason
 from .._response import EventSourceResponse as StreamResponse
+from .._sources import close_source, iterate
 from ._event import Chunk, ServerSentEvent, ensure_bytes
 
 if TYPE_CHECKING:
@@ -189,24 +190,13 @@ class EventSourceResponse(Response):
             raise collapse(exc) from None
 
     async def _send_content(self, send_channel: EventSendChannel) -> None:
-        iterator = aiter(self.body_iterator)
-        try:
-            try:
-                async for data in iterator:
-                    await send_channel.send(Chunk(ensure_bytes(data, self.sep)))
-            finally:
-                await self._close_iterable(iterator)
-        finally:
-            if iterator is not self.body_iterator:
-                await self._close_iterable(self.body_iterator)
+        await iterate(self.body_iterator, send_channel, as_sendable=self._chunk, close=self._close_iterable)
+
+    def _chunk(self, item: object) -> Chunk:
+        return Chunk(ensure_bytes(item, self.sep))
 
     async def _close_iterable(self, iterable: object) -> None:
-        aclose: Callable[[], Awaitable[object]] | None = getattr(iterable, "aclose", None)
-        if aclose is None:
-            return
-        with move_on_after(self._cleanup_timeout, shield=True) as scope:
-            await aclose()
-        if scope.cancel_called:  # even where that was swallowed, the cleanup was cut short
+        if await close_source(iterable, self._cleanup_timeout):
             logger.warning("the cleanup of %r was cancelled after %s s", iterable, self._cleanup_timeout)
 
     async def _watch_closing(self, send_channel: EventSendChannel, content_scope: CancelScope) -> None:
@@ -224,7 +214,7 @@ class EventSourceResponse(Response):
     def _ping_message(self) -> _event.ServerSentEvent:
         factory = self.ping_message_factory
         if factory is not None:
-            return Chunk(ensure_bytes(factory(), self.sep))
+            return self._chunk(factory())
         return Chunk(ServerSentEvent(comment=f"ping - {datetime.now(timezone.utc)}", sep=self.sep).encode())
 
     async def _stream_closed(self, reason: CloseReason) -> None:
