@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, cast, get_args
 __all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_shared_compressor")
 
 Coding: TypeAlias = Literal["zstd", "br", "gzip"]
+CODINGS: tuple[Coding, ...] = get_args(Coding)
 
 SHARED_CODINGS: Final = ("zstd", "gzip")
 """Those that can go on after something that somebody else has compressed. A stream of brotli is one from its first
@@ -131,9 +132,9 @@ def check_codings(codings: object) -> None:
     if isinstance(codings, str) or not isinstance(codings, Sequence):
         raise TypeError(f'compress must be a sequence of codings, in order of preference: ("gzip",), not {codings!r}')
     for coding in cast("Sequence[object]", codings):
-        if coding not in get_args(Coding):
-            raise ValueError(f"compress has {coding!r}; the codings are {', '.join(map(repr, get_args(Coding)))}")
-        _check_library(cast("Coding", coding))
+        if coding not in CODINGS:
+            raise ValueError(f"compress has {coding!r}; the codings are {', '.join(map(repr, CODINGS))}")
+        _check_library(coding)
 
 
 def _check_library(coding: Coding) -> None:
