@@ -8,7 +8,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #
 #   _errors  _reason  _refusal  _json            exceptions and words
 #   _event  _line_ends  _decoder                 an event, to bytes and from bytes
-#   _payload  _openapi  _event_types             which events a stream has, and what they carry
+#   _payload  _openapi  _event_type  _event_types   which events a stream has, and what they carry
 #   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
 #   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
 #   _server_*  _servers  _bridge                 what each server knows
@@ -36,7 +36,7 @@ from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
 from ._errors import UnknownEventError as UnknownEventError
 from ._event import ServerSentEvent as ServerSentEvent
-from ._event_types import EventType as EventType
+from ._event_type import EventType as EventType
 from ._event_types import EventTypes as EventTypes
 from ._feed import FeedStatistics as FeedStatistics
 from ._group import StreamGroup as StreamGroup

@@ -1,10 +1,9 @@
-# EventTypes: which events a stream has, and what the data of each is. Makes, decodes and documents events by that.
+# EventTypes: which events a stream has (_event_type.py is one of them). Makes, decodes and documents events by that.
 #
 # Rule 1: a declaration is complete and checked when it is made; per event nothing is looked up but a name.
-# Rule 2: a name that the wire can't carry, or that a client could never receive, is refused in the declaration.
-# Rule 3: any string may be the name of an event. What is not reached as an attribute, because it is no identifier
+# Rule 2: any string may be the name of an event. What is not reached as an attribute, because it is no identifier
 #         or the name of a method, is reached by index. So there are few methods.
-# Rule 4: an event that is not declared is an error for decode() and a question of `in`: whether a server may send more
+# Rule 3: an event that is not declared is an error for decode() and a question of `in`: whether a server may send more
 #         than a client knows is the client's decision.
 
 from __future__ import annotations
@@ -12,101 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, UnionType
-from typing import Any, ForwardRef, Generic, TypeGuard, TypeVar, Union, cast, final, get_args, get_origin, overload
+from typing import Any, ForwardRef, Generic, TypeVar, Union, cast, get_args, get_origin, overload
 
 from ._decoder import ReceivedEvent
-from ._errors import InvalidEventError, UnknownEventError
-from ._event import ServerSentEvent
+from ._errors import UnknownEventError
+from ._event_type import EventType, decode_payload
 from ._openapi import Version, make_components, make_responses
-from ._payload import Payload, name_of, open_payload
+from ._payload import is_class, name_of
 
-__all__ = ("EventType", "EventTypes")
+__all__ = ("EventTypes",)
 
 T = TypeVar("T")
-
-
-@final
-class EventType(Generic[T]):
-    """One event of an :class:`EventTypes`: its name, and the type of its data. Calling it makes an event.
-
-    Args:
-        type: a pydantic model, a dataclass, a ``msgspec.Struct``, or what else pydantic or msgspec write as JSON: a
-            ``TypedDict``, ``list[Tick]``, ``Tick | None``, ``str``, ``None``. The data is JSON in each case.
-        name: the name on the wire; by default that of the attribute.
-
-    Raises:
-        TypeError: the type has no JSON form.
-        ValueError: no event can have this name.
-    """
-
-    __slots__ = ("_name", "_payload")
-
-    @overload
-    def __init__(self, type: type[T], /, *, name: str | None = None) -> None: ...
-    @overload
-    def __init__(self: EventType[Any], type: object, /, *, name: str | None = None) -> None: ...
-    def __init__(self, type: object, /, *, name: str | None = None) -> None:  # noqa: A002 -- what it is
-        self._name = None if name is None else _check_name(name)
-        self._payload = open_payload(type)
-
-    def __set_name__(self, owner: object, name: str) -> None:
-        if self._name is None:
-            self._name = _check_name(name)
-
-    def __repr__(self) -> str:
-        return f"EventType({name_of(self._payload.declared)}, name={self._name!r})"
-
-    @property
-    def name(self) -> str:
-        """The name of the event on the wire.
-
-        Raises:
-            AttributeError: it has none: it was given none, and is no attribute of a class.
-        """
-        if self._name is None:
-            raise AttributeError("this EventType has no name; write EventType(..., name=...)")
-        return self._name
-
-    def __call__(
-        self,
-        value: T,
-        /,
-        *,
-        id: str | None = None,  # noqa: A002 -- as in ServerSentEvent
-        retry: int | None = None,
-        comment: str | None = None,
-    ) -> ServerSentEvent:
-        """Return an event with this name and with ``value`` as JSON on one line.
-
-        The other arguments are those of :class:`ServerSentEvent`.
-
-        Raises:
-            TypeError: the value is no instance of the declared class.
-            ValueError: a field of the value is not of its type, or has no JSON form, as NaN; the message names it.
-        """
-        payload = self._payload
-        if not isinstance(value, payload.record):
-            raise TypeError(f"event {self.name!r} takes {name_of(payload.declared)}, not {type(value).__name__}")
-        try:
-            data = payload.to_json(value)
-        except Exception as exc:
-            raise ValueError(
-                f"event {self.name!r} takes {name_of(payload.declared)}, and this {type(value).__name__} has "
-                f"something else in it: {payload.reason(exc)}"
-            ) from exc
-        return ServerSentEvent(data, event=self.name, id=id, retry=retry, comment=comment)
-
-    def decode(self, event: ReceivedEvent) -> T:
-        """Return the value that an event carries.
-
-        Raises:
-            InvalidEventError: its data is not of the type; the server's fault.
-            UnknownEventError: it is another event, by its name.
-            ImportError: neither pydantic nor msgspec is installed.
-        """
-        if event.event != self.name:
-            raise UnknownEventError(event, (self.name,))
-        return cast("T", _decode(self._payload, event))
 
 
 class EventTypes(Generic[T]):
@@ -206,7 +121,7 @@ class EventTypes(Generic[T]):
         payload = self._payloads.get(event.event)
         if payload is None:
             raise UnknownEventError(event, tuple(self._types))
-        return cast("T", _decode(payload, event))
+        return cast("T", decode_payload(payload, event))
 
     def responses(self, *, version: Version = "3.1", name: str | None = None) -> dict[int | str, dict[str, Any]]:
         """Return what a path operation of FastAPI takes as ``responses=``: a 200 that is a stream of these events.
@@ -252,20 +167,6 @@ class EventTypes(Generic[T]):
         return "".join(word[:1].upper() + word[1:] for word in words) + "Event"
 
 
-def _decode(payload: Payload, event: ReceivedEvent) -> object:
-    try:
-        return payload.from_json(event.data)
-    except ValueError as exc:  # the errors of both libraries are
-        raise InvalidEventError(event, name_of(payload.declared), payload.reason(exc)) from exc
-
-
-def _check_name(name: str) -> str:
-    if not name:
-        raise ValueError("an event can't have the name '': a client would receive it as 'message'")
-    ServerSentEvent(event=name)  # its errors say what the wire can't carry
-    return name
-
-
 def _declared_in(cls: type) -> Iterator[EventType[Any]]:
     """The events that are attributes of a class, those of its bases first; who is overridden is none."""
     names = {name: None for base in reversed(cls.__mro__) for name in vars(base)}
@@ -296,8 +197,4 @@ def _is_said(part: object, said: tuple[object, ...]) -> bool:
     """Whether a type is one of these, or derived from one; or what is said is nothing that can be known here."""
     if any(member is Any or member is object or isinstance(member, (TypeVar, ForwardRef)) for member in said):
         return True
-    return part in said or (_is_class(part) and issubclass(part, tuple(filter(_is_class, said))))
-
-
-def _is_class(type_: object) -> TypeGuard[type]:
-    return isinstance(type_, type) and not get_args(type_)
+    return part in said or (is_class(part) and issubclass(part, tuple(filter(is_class, said))))

@@ -13,11 +13,11 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, cast, get_args
+from typing import Any, Literal, NoReturn, TypeGuard, get_args
 
 from ._json import dumps_compact
 
-__all__ = ("Library", "Payload", "name_of", "open_payload")
+__all__ = ("Library", "Payload", "is_class", "name_of", "open_payload")
 
 Library = Literal["pydantic", "msgspec", "json"]
 
@@ -42,9 +42,12 @@ class Payload:
 
 def name_of(type_: object) -> str:
     """Return a type's name as one would write it."""
-    if isinstance(type_, type) and not get_args(type_):
-        return type_.__name__
-    return inspect.formatannotation(type_)
+    return type_.__name__ if is_class(type_) else inspect.formatannotation(type_)
+
+
+def is_class(type_: object) -> TypeGuard[type]:
+    """Whether a type is a class, and no generic alias, which isinstance() takes for one before Python 3.11."""
+    return isinstance(type_, type) and not get_args(type_)
 
 
 def open_payload(type_: object) -> Payload:
@@ -78,8 +81,7 @@ def _mentions_struct(type_: object) -> bool:
 def _record_of(type_: object) -> type[Any]:
     """The type itself, if it is a class with fields, whose values are its instances."""
     marks = ("__pydantic_decorators__", "__struct_fields__", "__dataclass_fields__")
-    is_record = isinstance(type_, type) and not get_args(type_) and any(hasattr(type_, mark) for mark in marks)
-    return cast("type[Any]", type_) if is_record else object
+    return type_ if is_class(type_) and any(hasattr(type_, mark) for mark in marks) else object
 
 
 def _of_pydantic(type_: Any) -> Payload:
