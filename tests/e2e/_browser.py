@@ -59,7 +59,7 @@ def open_browser():
 
 
 class PageServer:
-    """A server process with its log, on a port that it keeps when it is started again."""
+    """A server process with its log, on a port that it keeps when it is started again. It runs within `with`."""
 
     def __init__(self, *command: object, cwd: Path, log: Path) -> None:
         self.port = free_port()
@@ -69,6 +69,17 @@ class PageServer:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: Lifeline | None = None
+
+    def __enter__(self) -> PageServer:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     @property
     def log(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
@@ -46,29 +46,22 @@ LAST_EVENT_ID = "Number(document.getElementById('last-event-id').textContent)"
 # --- servers --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def running(name, folder):
-    """Run the demo on this server."""
+def demo_on(name, folder):
     command = (ROOT / "examples/demo", "--server", name, "--port", "{port}")
-    server = PageServer(*command, cwd=folder, log=folder / "demo.log")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    return PageServer(*command, cwd=folder, log=folder / "demo.log")
 
 
 @pytest.fixture(params=SERVERS)
 def demo(request, tmp_path):
     """The demo, on each server, of a test that ends it."""
-    with running(request.param, tmp_path) as server:
+    with demo_on(request.param, tmp_path) as server:
         yield server
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def lasting_demo(request, tmp_path_factory):
     """The demo, on each server, of all tests that leave it alive."""
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as server:
+    with demo_on(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
 
 
@@ -84,10 +77,8 @@ RETRY_COMMANDS = {
 @pytest.fixture(params=SERVERS)
 def retry_app(request, tmp_path):
     """The app that ends two streams and then says 204, on each server."""
-    server = PageServer(*RETRY_COMMANDS[request.param], cwd=APPS, log=tmp_path / "retry_app.log")
-    server.start()
-    yield server
-    server.kill()
+    with PageServer(*RETRY_COMMANDS[request.param], cwd=APPS, log=tmp_path / "retry_app.log") as server:
+        yield server
 
 
 # --- the page -------------------------------------------------------------------------------------------------------

@@ -34,10 +34,8 @@ each_kind = pytest.mark.parametrize("kind", ["shared", "own"])
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     command = ("-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:{port}", "compress_app:app")
-    server = PageServer(*command, cwd=APPS, log=tmp_path_factory.mktemp("compress") / "log")
-    server.start()
-    yield server
-    server.kill()
+    with PageServer(*command, cwd=APPS, log=tmp_path_factory.mktemp("compress") / "log") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

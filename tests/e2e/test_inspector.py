@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -47,28 +47,21 @@ COUNT_PIXELS = """([id, colour]) => {
 }"""
 
 
-@contextmanager
-def running(name, folder):
-    """Run the application on this server."""
-    server = PageServer(*COMMANDS[name], cwd=APPS, log=folder / "app.log")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+def app_on(name, folder):
+    return PageServer(*COMMANDS[name], cwd=APPS, log=folder / "app.log")
 
 
 @pytest.fixture(params=COMMANDS)
 def app(request, tmp_path):
     """The application, on each server, of a test that counts its streams, fills it or ends it."""
-    with running(request.param, tmp_path) as server:
+    with app_on(request.param, tmp_path) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def lasting_app(tmp_path_factory):
     """The application of all tests of what is the page's business, and that leave it as it was."""
-    with running("hypercorn", tmp_path_factory.mktemp("app")) as server:
+    with app_on("hypercorn", tmp_path_factory.mktemp("app")) as server:
         yield server
 
 
@@ -285,14 +278,10 @@ def test_the_chosen_theme_is_kept(lasting_app, open_page):
 
 def test_the_demo_has_it(tmp_path, open_page):
     """The demo mounts the inspector, for who sits at the machine, and its own page is a stream there."""
-    server = PageServer(DEMO, "--port", "{port}", cwd=tmp_path, log=tmp_path / "demo.log")
-    server.start()
-    try:
+    with PageServer(DEMO, "--port", "{port}", cwd=tmp_path, log=tmp_path / "demo.log") as server:
         page = open_page(server)
         page.get_by_role("link", name="who reads it").click()
         expect(page.locator("h1")).to_have_text("Streams of the demo")
         other = open_page(server)
         expect(row_of(page, "browser=Chrome")).to_contain_text("/events")
         other.close()
-    finally:
-        server.kill()

@@ -26,12 +26,8 @@ def wall(tmp_path):
     unit.read_string(tutorial.unit())
     program, *options = shlex.split(unit["Service"]["ExecStart"].replace("8000", "{port}"))
     assert program.endswith("/.venv/bin/hypercorn")
-    server = PageServer("-m", "hypercorn", *options, cwd=tmp_path, log=tmp_path / "log")
-    try:
-        server.start()
+    with PageServer("-m", "hypercorn", *options, cwd=tmp_path, log=tmp_path / "log") as server:
         yield server
-    finally:
-        server.kill()
 
 
 def write(page, line):
