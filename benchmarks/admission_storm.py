@@ -20,12 +20,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
-import psutil
-from side_by_side import free_port, used, wait_started
+from side_by_side import free_port, running, used
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -82,19 +81,11 @@ if "STORM_LIMIT" in os.environ:
     app = make_app(limits_of(os.environ["STORM_LIMIT"], int(os.environ["STORM_STREAMS"])))
 
 
-@contextmanager
 def serve(server, limit, streams):
     port = free_port()
     where = str(port) if server == "uvicorn" else f"127.0.0.1:{port}"
-    environment = {**os.environ, "STORM_LIMIT": limit, "STORM_STREAMS": str(streams), "PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-m", *SERVERS[server], where, "--backlog", "2048", "admission_storm:app"]
-    process = subprocess.Popen(command, env=environment, cwd=HERE)
-    try:
-        wait_started(port, process)
-        yield port, psutil.Process(process.pid)
-    finally:
-        process.kill()
-        process.wait()
+    arguments = [*SERVERS[server], where, "--backlog", "2048", "admission_storm:app"]
+    return running(arguments, port, STORM_LIMIT=limit, STORM_STREAMS=str(streams))
 
 
 # --- the storm, in a process of its own

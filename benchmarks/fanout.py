@@ -54,17 +54,21 @@ def make_app(rate):
 
 
 def serve(server, rate, port):
-    app = make_app(rate)
+    serve_app(make_app(rate), server, port)
+
+
+def serve_app(app, server, port, *, backlog=4096):
+    """Serve an application in this process, on trio (hypercorn) or asyncio (uvicorn)."""
     if server == "uvicorn":
         import uvicorn
 
-        uvicorn.run(app, port=port, loop="uvloop", http="httptools", log_level="warning", backlog=4096)
+        uvicorn.run(app, port=port, loop="uvloop", http="httptools", log_level="warning", backlog=backlog)
     else:
         import trio
         from hypercorn.config import Config
         from hypercorn.trio import serve as hypercorn_serve
 
-        config = Config.from_mapping(bind=f"127.0.0.1:{port}", backlog=4096, loglevel="WARNING")
+        config = Config.from_mapping(bind=f"127.0.0.1:{port}", backlog=backlog, loglevel="WARNING")
         trio.run(hypercorn_serve, app, config)
 
 

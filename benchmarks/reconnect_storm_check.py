@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import ExitStack, asynccontextmanager
 
-from fanout import cpu_seconds, wait_listening
+from fanout import cpu_seconds, serve_app, wait_listening
 from reconnect_storm import Storm
 from redis_load import info, redis_server
 
@@ -44,17 +44,7 @@ def make_app(url):
 
 
 def serve(server, url, port):
-    app = make_app(url)
-    if server == "uvicorn":
-        import uvicorn
-
-        uvicorn.run(app, port=port, loop="uvloop", http="httptools", log_level="warning", backlog=8192)
-    else:
-        import trio
-        from hypercorn.config import Config
-        from hypercorn.trio import serve as hypercorn_serve
-
-        trio.run(hypercorn_serve, app, Config.from_mapping(bind=f"127.0.0.1:{port}", backlog=8192, loglevel="WARNING"))
+    serve_app(make_app(url), server, port, backlog=8192)
 
 
 def storm(port, id_, arrivals):

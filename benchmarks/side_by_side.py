@@ -48,12 +48,17 @@ def free_port():
         return listener.getsockname()[1]
 
 
-@contextmanager
 def serve(app, server):
     """Run one system; yield its port and its process."""
     port = free_port()
     arguments = [part.format(port=port, app="side_by_side_apps:app") for part in SERVERS[server]]
-    environment = {**os.environ, "BENCH_APP": app, "PYTHONPATH": str(HERE)}
+    return running(arguments, port, BENCH_APP=app)
+
+
+@contextmanager
+def running(arguments, port, **variables):
+    """Run a server's module in this folder, with these variables in its environment; yield its port and its process."""
+    environment = {**os.environ, **variables, "PYTHONPATH": str(HERE)}
     process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, cwd=HERE)
     try:
         wait_started(port, process)
