@@ -258,6 +258,30 @@ async def test_a_page_of_a_follower_ends_where_a_script_has_to_look(shared_redis
             assert plain(page.events) == [(3, "a", b"3")]
 
 
+async def test_a_follower_at_the_end_is_handed_nothing_until_something_comes(shared_redis, name, monkeypatch):
+    """Who follows from the newest event gets no empty page, and the next event when it is there."""
+    async with RedisStore(shared_redis.url, name=name) as store:
+        [last] = await store.append([("a", b"old")])
+        nothing, read, wait_page = anyio.Event(), store._log.read, store._log.wait_page
+        found = []
+
+        async def note_read(*args):
+            found.append(await read(*args))
+            return found[-1]
+
+        async def note_wait(*args):
+            nothing.set()  # the first read is over, and what it brought was handed on
+            return await wait_page(*args)
+
+        monkeypatch.setattr(store._log, "read", note_read)
+        monkeypatch.setattr(store._log, "wait_page", note_wait)
+        async with store.follow(last) as pages:
+            await nothing.wait()
+            assert plain(found[0].events) == []
+            await store.append([("a", b"new")])
+            assert plain((await anext(pages)).events) == [(2, "a", b"new")]
+
+
 @pytest.mark.parametrize("where", ["connecting", "reading", "following"])
 async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, name, where, monkeypatch):
     """What is no failure of the network comes out as it is, instead of being tried again for ever."""
