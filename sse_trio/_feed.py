@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from ._channel_state import Receiver, WaitingReceive
 from ._loop import current_loop
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._codings import Coding
     from ._shared_coder import Chain
 
-__all__ = ("Feed", "FeedStatistics")
+__all__ = ("Feed", "FeedReader", "FeedStatistics")
 
 
 @final
@@ -41,6 +41,13 @@ class FeedStatistics:
     """Their bytes on the wire, before any compression."""
     lag: int
     """The most events that any of its subscribers in position has yet to take."""
+
+
+class FeedReader(Protocol):
+    """Whoever reads along."""
+
+    cursor: int
+    """The number of the next entry that it will take."""
 
 
 class Feed:
@@ -89,8 +96,9 @@ class Feed:
         self.chains: dict[Coding, Chain] | None = None
         """What compression makes of it, for those of its subscribers that asked for it: ``_shared_coder.py``."""
         self.subscribers: int = 0
-        # Who waits for the next event. A dict, for its order and for leaving it again at once.
-        self.waiting: dict[Receiver, None] = {}
+        # Who is to be called when there is an event, and whose cursor says whether there is one for it: None where it
+        # wants to be called in any case. A dict, for its order and for leaving it again at once.
+        self.waiting: dict[Receiver, FeedReader | None] = {}
 
     async def wait_called(self) -> None:
         """Wait until its readers are called the next time."""

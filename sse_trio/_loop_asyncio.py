@@ -60,17 +60,24 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The four things, of asyncio and uvloop."""
 
-    __slots__ = ("_detached", "_loop", "keeps_resting_tasks")
+    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = False
         self._loop = weakref.ref(asyncio.get_running_loop())
+        self._current_time: Callable[[], Callable[[], float] | None] = lambda: None
         self._detached: set[asyncio.Task[None]] = set()
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        return asyncio.get_running_loop().time
+        current_time = self._current_time()
+        if current_time is None:
+            # One for all: a bound method for each writer is one more thing that the processor's cache has lost when
+            # that writer is called. Kept by those who use it, since it keeps the event loop.
+            current_time = asyncio.get_running_loop().time
+            self._current_time = weakref.ref(current_time)
+        return current_time
 
     def new_parking(self) -> Parking:
         """Return a new parking."""

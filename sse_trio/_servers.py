@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._connection import UnknownServer
+from ._send_wrappers import innermost_send
 from ._server_hypercorn import Hypercorn, HypercornAsyncio, HypercornTrio
 from ._server_hypercorn_h2 import HypercornH2
 from ._server_uvicorn import uvicorn_connection
@@ -21,7 +22,6 @@ from ._transports import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import CellType
 
     from starlette.types import Receive, Scope, Send
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ("EXTENSION", "connection_of", "find_connection")
 
 EXTENSION = "sse_trio"  # the key in scope["extensions"] under which ServerBridge places {"connection": ...}
-
-_MOST_WRAPPERS = 32  # Starlette has two, and one for each route; a middleware may well be another
 
 
 def find_connection(scope: Scope, receive: Receive, send: Send) -> ServerConnection:
@@ -49,25 +47,11 @@ def connection_of(receive: Receive, send: Send) -> UnknownServer:
     cycle = owner_of(receive, "uvicorn")
     if cycle is not None:
         return uvicorn_connection(cycle)
-    stream = owner_of(_innermost(send), "hypercorn")
+    # (What `receive` there is of hypercorn's is a queue's, and leads nowhere.)
+    stream = owner_of(innermost_send(send), "hypercorn")
     if stream is not None:
         return _hypercorn_connection(stream)
     return UnknownServer()
-
-
-def _innermost(send: object) -> object:
-    # Starlette's wrappers are closures over the `send` that they call, each around the next. (What `receive` there is
-    # of hypercorn's is a queue's, and leads nowhere.)
-    for _ in range(_MOST_WRAPPERS):
-        names: tuple[str, ...] = getattr(getattr(send, "__code__", None), "co_freevars", ())
-        cells: tuple[CellType, ...] = getattr(send, "__closure__", None) or ()
-        if "send" not in names:
-            return send
-        try:
-            send = cells[names.index("send")].cell_contents
-        except (IndexError, ValueError):  # not of Python's making, or the cell is empty by now
-            return send
-    return send
 
 
 def _hypercorn_connection(stream: Any) -> UnknownServer:

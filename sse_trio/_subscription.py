@@ -102,7 +102,6 @@ class Subscription(LiveSource):
     __slots__ = (
         "_after",
         "_closed",
-        "_cursor",
         "_feed",
         "_filter",
         "_hub",
@@ -121,6 +120,7 @@ class Subscription(LiveSource):
         "_skip_to",
         "_topics",
         "_unread",
+        "cursor",
     )
 
     def __init__(
@@ -140,7 +140,7 @@ class Subscription(LiveSource):
         self._overflow: HubOverflow = overflow
         self._filter = keep
         self._feed: Feed | None = None
-        self._cursor = 0
+        self.cursor: int = 0
         self._skip_to = -1
         self._last = EventId("", -1)
         self._live = self._closed = False
@@ -170,7 +170,7 @@ class Subscription(LiveSource):
         self._feed = feed = self._hub.enter(self, self._topics)
         self._topics = feed.topics  # one for all who have the same
         if self._receiver is not None:
-            feed.waiting[self._receiver] = None
+            feed.waiting[self._receiver] = self
         if self._after is not None:
             page = await self._hub.read(self._topics, EventId.parse(self._after))
         elif self._replay:
@@ -227,7 +227,7 @@ class Subscription(LiveSource):
         assert self._feed is not None
         self._last = last
         self._skip_to = last.sequence
-        self._cursor = self._feed.cursor_after(last.sequence)
+        self.cursor = self._feed.cursor_after(last.sequence)
         self._live = True
 
     async def _wait_taken(self) -> None:
@@ -240,12 +240,12 @@ class Subscription(LiveSource):
 
     def _fell_behind(self, feed: Feed) -> bool:
         # Whether it can go on at the oldest event of the ring.
-        overflow = "resume" if feed.was_reset(self._cursor) else self._overflow
+        overflow = "resume" if feed.was_reset(self.cursor) else self._overflow
         if overflow == "drop_oldest":
-            lost = feed.oldest_cursor() - self._cursor
+            lost = feed.oldest_cursor() - self.cursor
             self._hub.dropped += lost
             self.dropped += lost
-            self._cursor += lost
+            self.cursor += lost
             self._skip_to = -1
             return True
         self._live = False
@@ -276,9 +276,9 @@ class Subscription(LiveSource):
     def lag(self) -> int | None:
         """Return the events that it has yet to take. Internal: ``statistics()`` says it."""
         feed = self._feed
-        if feed is None or not self._live or feed.was_reset(self._cursor):
+        if feed is None or not self._live or feed.was_reset(self.cursor):
             return None
-        cursor = self._cursor
+        cursor = self.cursor
         seen_to = feed.cursor_after(self._skip_to)
         if seen_to > feed.oldest_cursor():  # else nothing that it has seen is in the ring
             cursor = max(cursor, seen_to)
@@ -305,18 +305,18 @@ class Subscription(LiveSource):
 
     def is_ready(self) -> bool:
         """Whether there is an event to write."""
-        return bool(self._pending) or (self._live and self._feed is not None and self._cursor < self._feed.end)
+        return bool(self._pending) or (self._live and self._feed is not None and self.cursor < self._feed.end)
 
     def take_batch(self) -> bytes:
         """Remove all that there is now and return its bytes."""
         feed = self._feed
-        cursor = self._cursor
+        cursor = self.cursor
         if feed is not None and self._live and not self._pending:
             # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
             if cursor == feed.end:
                 return b""
             if cursor == feed.batch_from and self._is_plain and self._skip_to < 0:
-                self._cursor = feed.end
+                self.cursor = feed.end
                 self._last = feed.last
                 self.received += feed.end - cursor
                 return feed.batch
@@ -328,9 +328,9 @@ class Subscription(LiveSource):
             return b"".join([event.encode(self._sep) for event in self._take_events()])
         if not self._place(feed):
             return b""
-        cursor, self._cursor = self._cursor, feed.end
+        cursor, self.cursor = self.cursor, feed.end
         self._last = feed.last
-        self.received += self._cursor - cursor
+        self.received += self.cursor - cursor
         return feed.join(cursor)
 
     def _take_events(self) -> Sequence[StoredEvent | ServerSentEvent]:
@@ -353,7 +353,7 @@ class Subscription(LiveSource):
         feed = self._feed
         if feed is None or not self._place(feed):
             return []
-        cursor, self._cursor = self._cursor, feed.end
+        cursor, self.cursor = self.cursor, feed.end
         self._last = feed.last
         return [*feed.events(cursor)]
 
@@ -363,16 +363,16 @@ class Subscription(LiveSource):
 
     def _place(self, feed: Feed) -> bool:
         # Put the cursor where there is an event to take; False when there is none, or not here.
-        if not self._live or self._cursor == feed.end:
+        if not self._live or self.cursor == feed.end:
             return False
-        if feed.has_lost(self._cursor) and not self._fell_behind(feed):
+        if feed.has_lost(self.cursor) and not self._fell_behind(feed):
             return False
-        if self._skip_to >= 0 and self._cursor < feed.end:
-            if feed.sequence_at(self._cursor) <= self._skip_to:
-                self._cursor = feed.cursor_after(self._skip_to)  # it was read from the store already
+        if self._skip_to >= 0 and self.cursor < feed.end:
+            if feed.sequence_at(self.cursor) <= self._skip_to:
+                self.cursor = feed.cursor_after(self._skip_to)  # it was read from the store already
             else:
                 self._skip_to = -1
-        return self._cursor < feed.end
+        return self.cursor < feed.end
 
     def at_end(self) -> bool:
         """Whether everything was taken and nothing can come."""
@@ -384,7 +384,7 @@ class Subscription(LiveSource):
             return
         self._receiver = waiting
         if self._feed is not None:
-            self._feed.waiting[waiting] = None
+            self._feed.waiting[waiting] = self
 
     def end_waiting(self, waiting: Receiver) -> None:
         """Call it no more."""
@@ -407,7 +407,7 @@ class Subscription(LiveSource):
         """Take in nothing more: the hub is closing, or the stream."""
         self.refusing = True
         if self._live and self._feed is not None and self._place(self._feed):
-            self._pending = [*self._pending, *self._feed.events(self._cursor)]
+            self._pending = [*self._pending, *self._feed.events(self.cursor)]
         self._live = False
         if self._reading is not None:
             self._reading.cancel()

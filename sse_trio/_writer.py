@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import BrokenResourceError, ClosedResourceError
 
 from ._loop import DetachedTask, Loop
+from ._send_wrappers import send_past_head
 from ._statistics import STALL_SECONDS
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Writer:
         "_prefix",
         "_rests",
         "_send",
+        "_send_is_unbounded",
         "_source",
         "_task",
         "_task_runs",
@@ -131,6 +133,7 @@ class Writer:
         self._task_runs = False
         self._abandoned = False
         self._try_write = connection.try_write
+        self._send_is_unbounded = connection.send_is_unbounded
         self._untaken = b""  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
@@ -294,6 +297,7 @@ class Writer:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
+        self._send = send_past_head(self._send)  # a fifth of what a delivery costs
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
         if self._coder is not None:
@@ -340,7 +344,7 @@ class Writer:
         if self.first_event_at is None:
             self._note_first_event(began)
         await self._send(message)
-        if self._connection.send_is_unbounded:
+        if self._send_is_unbounded:
             await self._connection.wait_flushed()
         self.write_began = None
         self.idle_since = now = self._current_time()

@@ -42,6 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_transports",
             "_accept_encoding",
             "_codings",
+            "_send_wrappers",
         }
     ),
     frozenset({"_event", "_decoder", "_payload", "_loop", "_statistics", "_refusal", "_coder", "_shared_coder"}),

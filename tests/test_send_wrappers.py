@@ -1,0 +1,240 @@
+# What is found behind the wrappers around a `send`, and which of them a message after the head may go past.
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount, Route
+
+from sse_trio import EventSourceResponse
+from sse_trio._send_wrappers import innermost_send, send_past_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+pytestmark = pytest.mark.anyio
+
+HEAD = "http.response.start"
+
+
+async def server_send(message: Message) -> None:
+    """A server's, which nothing is wrapped in."""
+
+
+def by_starlette(wrap: Callable[[Send], Send]) -> Callable[[Send], Send]:
+    """Have it look as if Starlette had made it."""
+
+    def wrap_it(send: Send) -> Send:
+        sender = wrap(send)
+        sender.__module__ = "starlette.of_tests"
+        return sender
+
+    return wrap_it
+
+
+def by_somebody_else(send: Send) -> Send:
+    """Starlette's, word for word."""
+    response_started = False
+
+    async def sender(message: Message) -> None:
+        nonlocal response_started
+
+        if message["type"] == "http.response.start":
+            response_started = True
+        await send(message)
+
+    return sender
+
+
+only_sees_head = by_starlette(by_somebody_else)
+
+
+@by_starlette
+def calls_something(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        id(message)
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def sees_bodies(send: Send) -> Send:
+    response_started = False
+
+    async def sender(message: Message) -> None:
+        nonlocal response_started
+        if message["type"] == "http.response.body":
+            response_started = True
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def changes_messages(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        message = {**message, "type": "http.response.start"}
+        message["body"] = None
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def tells_another(send: Send) -> Send:
+    other = send
+
+    async def sender(message: Message) -> None:
+        await other(message)
+        await send(message)
+
+    return sender
+
+
+class Method:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+
+
+async def test_what_only_sees_the_head_is_passed() -> None:
+    """However many there are of them."""
+    send = server_send
+    for _ in range(5):
+        send = only_sees_head(send)
+    assert send_past_head(send) is server_send
+
+
+@pytest.mark.parametrize("wrap", [by_somebody_else, calls_something, sees_bodies, changes_messages, tells_another])
+async def test_what_may_do_more_is_not_passed(wrap) -> None:
+    """Nor anything within it; and what is around it is."""
+    wrapped = wrap(only_sees_head(server_send))
+    assert send_past_head(only_sees_head(wrapped)) is wrapped
+    assert innermost_send(wrapped) is server_send
+
+
+async def test_what_is_no_function_is_not_passed() -> None:
+    """A method, and whatever else can be called, is an end."""
+    method = Method(only_sees_head(server_send)).send
+    assert send_past_head(only_sees_head(method)) is method
+    assert innermost_send(only_sees_head(method)) is method
+
+
+async def test_wrappers_around_each_other() -> None:
+    """One that leads to itself is given up, and so is one whose `send` is not there yet."""
+
+    @by_starlette
+    def circle(_: Send) -> Send:
+        async def sender(message: Message) -> None:
+            await send(message)
+
+        send = sender
+        return sender
+
+    @by_starlette
+    def forgetful(send: Send) -> Send:
+        async def sender(message: Message) -> None:
+            await send(message)  # noqa: F821
+
+        del send
+        return sender
+
+    for send in (circle(server_send), forgetful(server_send)):
+        assert innermost_send(send) is send
+        assert send_past_head(send) is send
+
+
+class Recorder:
+    """A server that notes through how many frames of other code than ours each message has come."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, set[str]]] = []
+
+    async def send(self, message: Message) -> None:
+        frame, through = sys._getframe(1), set()
+        while frame is not None and frame.f_code.co_name != "_send_timed":
+            through.add(frame.f_code.co_filename)
+            frame = frame.f_back
+        self.sent.append((message["type"], through))
+
+    async def receive(self) -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def two_events(send_channel) -> None:
+    await send_channel.send("one")
+    await send_channel.send("two")
+
+
+class Shouting:
+    """A middleware of a user's, which looks at each body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shout(message: Message) -> None:
+            if "body" in message:
+                message["body"] = message["body"].upper()
+            await send(message)
+
+        await self.app(scope, receive, shout)
+
+
+async def endpoint(request) -> EventSourceResponse:
+    return EventSourceResponse(two_events)
+
+
+async def serve(app: ASGIApp) -> Recorder:
+    recorder = Recorder()
+    scope = {"type": "http", "method": "GET", "path": "/a/", "headers": [], "query_string": b"", "root_path": ""}
+    await app(scope, recorder.receive, recorder.send)
+    return recorder
+
+
+async def test_starlettes_own_wrappers() -> None:
+    """Behind a route in a mount, the head comes through all of Starlette's wrappers and the rest through none."""
+    recorder = await serve(Starlette(routes=[Mount("/a", routes=[Route("/", endpoint)])]))
+    (head, through), *rest = recorder.sent
+    assert head == HEAD
+    assert any("starlette" in file for file in through)
+    assert rest
+    assert all(not through for _, through in rest)
+
+
+@pytest.mark.parametrize("middleware", [Shouting, BaseHTTPMiddleware])
+async def test_a_middleware_sees_everything(middleware) -> None:
+    """One of the user's, or Starlette's that has a task between, gets every message."""
+    seen = []
+
+    class Counting:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def count(message: Message) -> None:
+                seen.append(message["type"])
+                await send(message)
+
+            await self.app(scope, receive, count)
+
+    async def dispatch(request, call_next):
+        return await call_next(request)
+
+    options = {"dispatch": dispatch} if middleware is BaseHTTPMiddleware else {}
+    app = Starlette(
+        routes=[Route("/a/", endpoint)], middleware=[Middleware(middleware, **options), Middleware(Counting)]
+    )
+    recorder = await serve(app)
+    assert len(seen) >= 3
+    assert len(recorder.sent) == len(seen)
