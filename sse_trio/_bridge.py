@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._express import ExpressLane
+from ._express import ExpressLane, LastChunk
 from ._servers import EXTENSION, connection_of
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ class ServerBridge:
             docs/express-lane.md.
     """
 
-    __slots__ = ("_app", "_express")
+    __slots__ = ("_app", "_express", "_last_chunk")
 
     def __init__(self, app: ASGIApp, *, express: bool = False) -> None:
         self._app = app
         self._express = express
+        self._last_chunk = LastChunk()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, with ``scope["extensions"]["sse_trio"]`` where the server is known."""
@@ -64,7 +65,7 @@ class ServerBridge:
                 connection.wait_disconnect = inbox.wait_disconnect
                 receive = inbox
                 if self._express and connection.has_lane and scope["http_version"] == "1.1":
-                    lane = ExpressLane(connection, send)
+                    lane = ExpressLane(connection, send, self._last_chunk)
                     connection.try_write = lane.try_write
                     send = lane.send
             extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
-__all__ = ("Carrier", "ExpressLane")
+__all__ = ("Carrier", "ExpressLane", "LastChunk")
 
 
 class Carrier(Protocol):
@@ -41,19 +41,37 @@ class Carrier(Protocol):
         ...
 
 
+class LastChunk:
+    """The chunk that was written last, for lanes that are given the same body one after the other: a hub's."""
+
+    __slots__ = ("body", "chunk")
+
+    def __init__(self) -> None:
+        self.body: bytes = b""
+        self.chunk: bytes = b""
+
+    def of(self, body: bytes) -> bytes:
+        """Return the chunk of this body, and keep it."""
+        self.body = body
+        self.chunk = b"%x\r\n%b\r\n" % (len(body), body)
+        return self.chunk
+
+
 class ExpressLane:
     """The way past the server's ``send`` for one response, and that ``send``, which knows of it.
 
     Args:
         carrier: the server's connection.
         send: the server's ``send``.
+        last: shared with the lanes of other responses.
     """
 
-    __slots__ = ("_carrier", "_is_clear", "_is_open", "_offered", "_rest", "_send", "_sending")
+    __slots__ = ("_carrier", "_is_clear", "_is_open", "_last", "_offered", "_rest", "_send", "_sending")
 
-    def __init__(self, carrier: Carrier, send: Send) -> None:
+    def __init__(self, carrier: Carrier, send: Send, last: LastChunk | None = None) -> None:
         self._carrier = carrier
         self._send = send
+        self._last = last or LastChunk()
         self._offered: bytes | None = None  # the last body that was refused, until it is sent
         self._is_clear = False  # the last one that was sent had been offered, so nobody has changed it
         self._is_open = False
@@ -65,7 +83,8 @@ class ExpressLane:
         if not body:
             return False  # a chunk of no bytes is the end of the response
         if self._is_open:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body)
+            last = self._last
+            chunk = last.chunk if last.body is body else last.of(body)
             taken = self._carrier.write_nowait(chunk)
             if taken == len(chunk):
                 return True

@@ -186,7 +186,7 @@ class EventSourceResponse(Response):
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()
-                source = end if isinstance(end, LiveSource) else end._state  # noqa: SLF001 -- two parts of one thing
+                source = end._state if isinstance(end, EventReceiveChannel) else end  # noqa: SLF001 -- two parts of one thing
                 coder = None if coding is None else self._coder(coding, end)
                 try:
                     stream = Stream(self._options, source, end, scope, receive, send, head, coder)

@@ -84,7 +84,8 @@ class HypercornTrio(Hypercorn):
         super().__init__(stream, protocol, server)
         # Kept, for this is asked at every delivery: with a thousand connections each object on the way is one more
         # that the processor's cache has lost since the last time.
-        self._fileno: Any = getattr(getattr(server.stream, "socket", None), "fileno", None)
+        socket: Any = getattr(server.stream, "socket", None)
+        self._fileno: Any = getattr(getattr(socket, "_sock", socket), "fileno", None)  # trio's calls that of its own
         self._send_lock: Any = getattr(server, "send_lock", None)
 
     @property

@@ -70,7 +70,7 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
 
 def check_producers(producers: Sequence[object], source: object) -> None:
     """Raise TypeError for what can't be a producer, or not beside this source."""
-    if isinstance(source, LiveSource) and producers:
+    if producers and isinstance(source, LiveSource):
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
         raise TypeError(msg)
     for producer in producers:
@@ -93,11 +93,12 @@ def open_source(
 ) -> OpenSource:
     """Bring the source to one form."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
-    if isinstance(source, EventReceiveChannel | LiveSource):
+    if not isinstance(source, FunctionType) and isinstance(source, (EventReceiveChannel, LiveSource)):
         return source, running
     send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
-    if isinstance(source, AsyncIterable):
-        feed: Producer = partial(iterate, source, send_channel)
+    feed: Producer
+    if not isinstance(source, FunctionType) and isinstance(source, AsyncIterable):
+        feed = partial(iterate, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
     return receive_channel, [(feed, send_channel), *running]

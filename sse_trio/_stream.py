@@ -117,7 +117,7 @@ class Stream:
         self._path = scope.get("path", "")
         self._connection = find_connection(scope, receive, send)
         self._receive = receive
-        self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
+        self._head: Message | None = None if isinstance(receive_end, EventReceiveChannel) else head
         self._receive_end = receive_end
         self._source = source
         self._writer = Writer(

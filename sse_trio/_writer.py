@@ -297,7 +297,8 @@ class Writer:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
-        self._send = send_past_head(self._send)  # a fifth of what a delivery costs
+        if not self._source.at_end():
+            self._send = send_past_head(self._send)  # a fifth of what a delivery costs
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
         if self._coder is not None:

@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
-from sse_trio._express import ExpressLane
+from sse_trio._express import ExpressLane, LastChunk
 
 from ._fake_connection import FakeConnection
 
@@ -64,6 +64,23 @@ async def test_no_chunk_is_empty():
     assert connection.try_write(b"") is False
     assert connection.try_write(b"second") is True
     assert connection.body() == (b"firstsecond", False)
+
+
+async def test_a_chunk_is_made_once_for_all():
+    """The lanes of a bridge share the chunk of the last body, and only of that."""
+    last = LastChunk()
+    connections = [FakeConnection(last=last) for _ in range(3)]
+    for connection in connections:
+        await connection.send(HEAD)
+        await send_offered(connection, b"first")
+    shared = b"shared"
+    for data in (shared, b"another", shared):
+        chunks = []
+        for connection in connections:
+            assert connection.try_write(data) is True
+            chunks.append(last.chunk)
+        assert all(chunk is chunks[0] for chunk in chunks)
+    assert [connection.body() for connection in connections] == [(b"firstsharedanothershared", False)] * 3
 
 
 async def test_it_stays_closed_where_bodies_are_changed():
