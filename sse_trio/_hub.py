@@ -35,9 +35,11 @@ CALLED_AT_ONCE = 50
 server's `send`, so much was alive at once that the collector took a tenth more, and the median came twice as late."""
 LONG_ROUND_SECONDS = 0.01
 REST = 2 / 3
+MAX_REST_SECONDS = 0.1
 """What part of its time a long round of calls leaves to others before the next may begin. A hub whose subscribers'
 writes would take all of the loop so takes three fifths of it, and what is published meanwhile shares their next write;
-one that is done before the next event comes waits for nothing."""
+one that is done before the next event comes waits for nothing. Bounded, for a round with the collector in it may be
+very long."""
 MAX_REPLAY = 1000
 """Events that a subscriber without an id may be sent first: they are read, and held, at once."""
 SLICE_EVENTS = 256
@@ -324,7 +326,7 @@ class Hub:
                 await self._call_round()
                 took = self._current_time() - began
                 if took >= LONG_ROUND_SECONDS:
-                    await sleep(took * REST)
+                    await sleep(min(took * REST, MAX_REST_SECONDS))
             await self._parking.park()
 
     async def _call_round(self) -> None:
