@@ -9,13 +9,15 @@
 # Rule 3: the load generator's own share of a core is in the table: where that is near 1, the rest says little.
 #
 # Compare figures of one machine only. `--into` writes the table between `<!-- figures -->` and `<!-- /figures -->` of
-# these files: what stands in the README and the documentation was made so.
+# these files, or of some systems only, as after `<!-- figures bare sse_trio -->`: what stands in the README and the
+# documentation was made so.
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import re
 import socket
 import statistics
 import subprocess
@@ -156,13 +158,15 @@ def markdown(results, servers, apps):
     return "\n".join([*lines, "", f"{datetime.now().astimezone():%Y-%m-%d}; {describe()}."])
 
 
-def write_into(path, table):
-    """Put the table in its place on a page."""
-    begin, end = "<!-- figures -->", "<!-- /figures -->"
-    before, _, rest = path.read_text().partition(begin)
-    if end not in rest:
-        raise SystemExit(f"{path} has no {begin} ... {end}")
-    path.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}")
+def write_into(path, results, servers, apps):
+    """Put the table in its place on a page, which says what of it it wants."""
+    page = path.read_text()
+    place = re.search(r"(<!-- figures(.*?) -->\n).*?(<!-- /figures -->)", page, re.DOTALL)
+    if place is None:
+        raise SystemExit(f"{path} has no <!-- figures --> ... <!-- /figures -->")
+    wanted = place[2].split() or apps
+    table = markdown(results, servers, [app for app in apps if app in wanted])
+    path.write_text(f"{page[: place.start()]}{place[1]}{table}\n{place[3]}{page[place.end() :]}")
 
 
 def describe():
@@ -208,7 +212,7 @@ def main():
     results = run(args)
     print_table(results, args.servers, args.apps)
     for page in args.into:
-        write_into(page, markdown(results, args.servers, args.apps))
+        write_into(page, results, args.servers, args.apps)
     if args.plots:
         from _plots import write_plots
 
