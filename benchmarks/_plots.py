@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 COLOURS = dict(
     zip(
@@ -17,6 +18,13 @@ COLOURS = dict(
         strict=True,
     )
 )
+
+
+def logarithmic(axes):
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def write_plots(folder, results, servers, apps, counts, description, median):
@@ -36,7 +44,7 @@ def write_plots(folder, results, servers, apps, counts, description, median):
     def latency(axes, server):
         bars(axes, server, [f"p50_{most}", f"p99_{most}"])
         axes.set_xticks([0.4, 1.4], ["p50", "p99"])
-        axes.set_yscale("log")
+        logarithmic(axes)
         axes.set_ylabel(f"ms, {most} subscribers")
 
     def cost(axes, server):
@@ -45,7 +53,7 @@ def write_plots(folder, results, servers, apps, counts, description, median):
                 counts, [median(results[server, app], f"us_{n}") for n in counts], "o-", color=COLOURS[app], label=app
             )
         axes.set_xlabel("subscribers")
-        axes.set_yscale("log")
+        logarithmic(axes)
         axes.set_ylabel("µs of CPU for each delivery")
 
     def memory(axes, server):
@@ -54,12 +62,19 @@ def write_plots(folder, results, servers, apps, counts, description, median):
         axes.set_ylabel("KB for each idle subscriber")
 
     for name, draw in (("latency", latency), ("cost", cost), ("memory", memory)):
-        figure, grid = plt.subplots(1, len(servers), figsize=(4 * len(servers), 3.6), squeeze=False, sharey=True)
+        figure, grid = plt.subplots(1, len(servers), figsize=(4 * len(servers), 3.9), squeeze=False, sharey=True)
         for axes, server in zip(grid[0], servers, strict=True):
             draw(axes, server)
             axes.set_title(server)
-        grid[0][0].legend(fontsize=7, framealpha=0)
+        figure.legend(
+            *grid[0][0].get_legend_handles_labels(),
+            ncols=len(apps),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.06),
+            frameon=False,
+            fontsize=8,
+        )
         figure.text(0.01, 0.01, fill(description, 150), fontsize=6)
-        figure.tight_layout(rect=(0, 0.07, 1, 1))
+        figure.tight_layout(rect=(0, 0.13, 1, 1))
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, transparent=True)
         plt.close(figure)

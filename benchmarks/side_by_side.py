@@ -40,8 +40,8 @@ SERVERS = {
 }
 COUNTS = (50, 300)  # subscribers
 HZ = 20
-SECONDS = 1.5
-FLOOD = 20_000
+SECONDS = 1.0
+FLOOD = 10_000
 
 
 def free_port():
@@ -100,7 +100,7 @@ def measure(app, server):
         for count in COUNTS:
             _, before = used(process)
             with Subscribers(port, count) as subscribers:
-                subscribers.drain(0.7)
+                subscribers.drain(0.5)
                 cpu, after = used(process)
                 latencies, own = subscribers.publish(int(HZ * SECONDS), HZ)
                 figures[f"us_{count}"] = (used(process)[0] - cpu) / len(latencies) * 1e6
