@@ -46,7 +46,7 @@ def send_past_head(send: Send) -> Send:
 
 
 def _only_sees_head(send: Send) -> bool:
-    if not getattr(send, "__module__", "").startswith("starlette."):
+    if not str(getattr(send, "__module__", None)).startswith("starlette."):  # None: of a server that is no Python
         return False
     code: CodeType | None = getattr(send, "__code__", None)
     return code is not None and (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,10 +125,10 @@ async def test_what_may_do_more_is_not_passed(wrap) -> None:
 
 
 async def test_what_is_no_function_is_not_passed() -> None:
-    """A method, and whatever else can be called, is an end."""
-    method = Method(only_sees_head(server_send)).send
-    assert send_past_head(only_sees_head(method)) is method
-    assert innermost_send(only_sees_head(method)) is method
+    """A method, a server's that is not written in Python, and whatever else can be called, is an end."""
+    for end in (Method(only_sees_head(server_send)).send, [].append, partial(server_send)):
+        assert send_past_head(only_sees_head(end)) is end
+        assert innermost_send(only_sees_head(end)) is end
 
 
 async def test_wrappers_around_each_other() -> None:
