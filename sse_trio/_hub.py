@@ -5,7 +5,8 @@
 # Rule 2: one task for each hub reads what is new (one follower a process), one calls the readers. A store of this
 #         process alone needs no follower: what it has just appended is handed on in publish() itself.
 # Rule 3: readers are called in the pass after the one that published, and so many at a time. A burst published in one
-#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop.
+#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop. Where they would
+#         take all of it, the hub rests between its rounds, and what comes meanwhile shares a write.
 
 from __future__ import annotations
 
