@@ -182,7 +182,7 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(head, send)
         else:
-            if group is not None and group.limits is not None:
+            if group is not None and group._limits is not None:  # noqa: SLF001
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()
