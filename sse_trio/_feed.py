@@ -62,6 +62,8 @@ class Feed:
         "_resets",
         "_sequences",
         "_size",
+        "_uncalled_bytes",
+        "_uncalled_events",
         "_whole_from",
         "batch",
         "batch_from",
@@ -83,6 +85,7 @@ class Feed:
         self._whole_from = 0
         self._resets = 0
         self._size = 0
+        self._uncalled_events = self._uncalled_bytes = 0
         self._events: list[StoredEvent] = []
         self._chunks: list[bytes] = []
         self._sequences: list[int] = []
@@ -116,6 +119,8 @@ class Feed:
         self._chunks.append(chunk)
         self._sequences.append(event.id.sequence)
         self._size += len(chunk)
+        self._uncalled_events += 1
+        self._uncalled_bytes += len(chunk)
         self.end += 1
         self.last = event.id
         self.batch_from = -1
@@ -124,6 +129,14 @@ class Feed:
             self._let_go(len(self._chunks) - self._max_events)
         while self._size > self._max_bytes and len(self._chunks) > 1:
             self._let_go((len(self._chunks) + 1) // 2)
+
+    def is_pressing(self) -> bool:
+        """Whether what its readers were not called to yet takes half of the ring."""
+        return 2 * self._uncalled_events >= self._max_events or 2 * self._uncalled_bytes >= self._max_bytes
+
+    def begin_calling(self) -> None:
+        """Take note that its readers are about to be called to all there is."""
+        self._uncalled_events = self._uncalled_bytes = 0
 
     def reset(self, floor: EventId) -> None:
         """Hold nothing: what was here may not be all there was. Everybody has to go on from the store."""

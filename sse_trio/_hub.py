@@ -5,7 +5,8 @@
 # Rule 2: one task for each hub reads what is new (one follower a process), one calls the readers. A store of this
 #         process alone needs no follower: what it has just appended is handed on in publish() itself.
 # Rule 3: readers are called in the pass after the one that published, and so many at a time. A burst published in one
-#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop.
+#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop. Where they would
+#         take all of it, the hub rests between its rounds, and what comes meanwhile shares a write.
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, cast, final, runtime_checkable
 
-from anyio import ClosedResourceError, create_task_group, sleep
+from anyio import ClosedResourceError, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -39,7 +40,7 @@ MAX_REST_SECONDS = 0.1
 """What part of its time a long round of calls leaves to others before the next may begin. A hub whose subscribers'
 writes would take all of the loop so takes three fifths of it, and what is published meanwhile shares their next write;
 one that is done before the next event comes waits for nothing. Bounded, for a round with the collector in it may be
-very long."""
+very long, and cut short when the ring fills."""
 MAX_REPLAY = 1000
 """Events that a subscriber without an id may be sent first: they are read, and held, at once."""
 SLICE_EVENTS = 256
@@ -97,6 +98,7 @@ class Hub:
         "_position",
         "_prefixed",
         "_published",
+        "_resting",
         "_slice_end",
         "_slice_events",
         "_store",
@@ -121,6 +123,7 @@ class Hub:
         loop = current_loop()
         self._current_time = loop.current_time
         self._parking = loop.new_parking()
+        self._resting = loop.new_parking()
         self._subscriptions: set[Subscription] = set()
         self._closed = False
         self._published = 0
@@ -299,6 +302,8 @@ class Hub:
                 for feed in feeds:
                     feed.append(event, chunk)
                     self._changed[feed] = None
+                    if feed.is_pressing():
+                        self._resting.unpark()
         self._position = events[-1].id
         if self._changed:
             self._parking.unpark()
@@ -326,8 +331,14 @@ class Hub:
                 await self._call_round()
                 took = self._current_time() - began
                 if took >= LONG_ROUND_SECONDS:
-                    await sleep(min(took * REST, MAX_REST_SECONDS))
+                    await self._rest(min(took * REST, MAX_REST_SECONDS))
             await self._parking.park()
+
+    async def _rest(self, seconds: float) -> None:
+        # Cut short when there is so much to take that subscribers would soon fall behind the ring.
+        with move_on_after(seconds):
+            if not any(feed.is_pressing() for feed in self._changed):
+                await self._resting.park()
 
     async def _call_round(self) -> None:
         self._slice_end = 0.0
@@ -359,6 +370,7 @@ class Hub:
 
 
 async def _call_all(feed: Feed) -> None:
+    feed.begin_calling()
     receivers, readers = [*feed.waiting], [*feed.waiting.values()]  # each leaves by itself when it goes on
     for begin in range(0, len(receivers), CALLED_AT_ONCE):
         if begin:

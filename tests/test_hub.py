@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import pytest
@@ -421,6 +421,21 @@ async def test_a_thousand_readers_do_not_hold_up_the_loop():
         assert got == ["x"] * 1000
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "waits"), [(511, 1, True), (512, 1, False), (1, 500_000, True), (1, 550_000, False)]
+)
+async def test_a_rest_ends_when_the_ring_fills(count, size, waits):
+    """Half of it, in events or bytes: nobody falls behind for it, as long as he reads."""
+    async with open_hub() as hub, hub.subscribe("a") as subscription, anyio.create_task_group() as nursery:
+        began = anyio.current_time()
+        hub._current_time = iter([began, began + 3, began, began]).__next__
+        for number, data in ((1, "first"), (count, "x" * size)):
+            nursery.start_soon(hub.publish_many, [("a", data)] * number)
+            assert (await subscription.receive()).data == data
+            await wait_all_tasks_blocked()
+        assert (anyio.current_time() > began) is waits
+
+
 class Called:
     """Somebody who reads along in a feed, and how often he was called."""
 
@@ -443,6 +458,28 @@ async def test_who_has_taken_an_event_already_is_not_called_to_it():
         assert [behind.calls, done.calls, always.calls] == [1, 0, 1]
         for called in (behind, done, always):
             del feed.waiting[called]
+
+
+async def test_no_rest_where_the_ring_filled_during_the_round():
+    """What came while readers were called counts too."""
+    async with open_hub() as hub, hub.subscribe("a") as subscription:
+
+        class Publisher(Called):
+            def unpark(self):
+                self.calls += 1
+                if self.calls == 1:
+                    with suppress(StopIteration):  # it has nothing to wait for
+                        hub.publish_many([("a", "y")] * 600).send(None)
+
+        publisher = Publisher(None)
+        subscription.feed.waiting[publisher] = None
+        began = anyio.current_time()
+        hub._current_time = iter([began, began + 3, began, began]).__next__
+        await publish(hub, "x")
+        while publisher.calls < 2:
+            await anyio.sleep(0.01)
+        del subscription.feed.waiting[publisher]
+        assert anyio.current_time() - began < 0.05
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.009, 0.0), (0.09, 0.06), (3.0, 0.1)])
