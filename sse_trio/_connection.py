@@ -47,7 +47,7 @@ class ServerConnection(Protocol):
 
     send_is_unbounded: bool
     """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
-    await :meth:`wait_flushed` after each."""
+    await :meth:`wait_flushed` after each. It never changes."""
 
     @property
     def is_lost(self) -> bool | None:

@@ -42,19 +42,13 @@ class Carrier(Protocol):
 
 
 class LastChunk:
-    """The chunk that was written last, for lanes that are given the same body one after the other: a hub's."""
+    """The chunk that was made last, for lanes that are given the same body one after the other: a hub's."""
 
-    __slots__ = ("body", "chunk")
+    __slots__ = ("pair",)
 
     def __init__(self) -> None:
-        self.body: bytes = b""
-        self.chunk: bytes = b""
-
-    def of(self, body: bytes) -> bytes:
-        """Return the chunk of this body, and keep it."""
-        self.body = body
-        self.chunk = b"%x\r\n%b\r\n" % (len(body), body)
-        return self.chunk
+        # The body and its chunk. One object, read once and replaced at once: a bridge may serve several threads.
+        self.pair: tuple[bytes, bytes] = (b"", b"")
 
 
 class ExpressLane:
@@ -83,8 +77,10 @@ class ExpressLane:
         if not body:
             return False  # a chunk of no bytes is the end of the response
         if self._is_open:
-            last = self._last
-            chunk = last.chunk if last.body is body else last.of(body)
+            framed, chunk = self._last.pair
+            if framed is not body:
+                chunk = b"%x\r\n%b\r\n" % (len(body), body)
+                self._last.pair = (body, chunk)
             taken = self._carrier.write_nowait(chunk)
             if taken == len(chunk):
                 return True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._codings import Coding
     from ._shared_coder import Chain
 
-__all__ = ("Feed", "FeedReader", "FeedStatistics")
+__all__ = ("Feed", "FeedStatistics", "HasCursor")
 
 
 @final
@@ -43,7 +43,7 @@ class FeedStatistics:
     """The most events that any of its subscribers in position has yet to take."""
 
 
-class FeedReader(Protocol):
+class HasCursor(Protocol):
     """Whoever reads along."""
 
     cursor: int
@@ -101,7 +101,7 @@ class Feed:
         self.subscribers: int = 0
         # Who is to be called when there is an event, and whose cursor says whether there is one for it: None where it
         # wants to be called in any case. A dict, for its order and for leaving it again at once.
-        self.waiting: dict[Receiver, FeedReader | None] = {}
+        self.waiting: dict[Receiver, HasCursor | None] = {}
 
     async def wait_called(self) -> None:
         """Wait until its readers are called the next time."""
@@ -131,8 +131,8 @@ class Feed:
             self._let_go((len(self._chunks) + 1) // 2)
 
     def is_pressing(self) -> bool:
-        """Whether what its readers were not called to yet takes half of the ring."""
-        return 2 * self._uncalled_events >= self._max_events or 2 * self._uncalled_bytes >= self._max_bytes
+        """Whether what its readers were not called to yet takes a quarter of the ring."""
+        return 4 * self._uncalled_events >= self._max_events or 4 * self._uncalled_bytes >= self._max_bytes
 
     def begin_calling(self) -> None:
         """Take note that its readers are about to be called to all there is."""

@@ -5,8 +5,8 @@
 # Rule 2: one task for each hub reads what is new (one follower a process), one calls the readers. A store of this
 #         process alone needs no follower: what it has just appended is handed on in publish() itself.
 # Rule 3: readers are called in the pass after the one that published, and so many at a time. A burst published in one
-#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop. Where they would
-#         take all of it, the hub rests between its rounds, and what comes meanwhile shares a write.
+#         pass is therefore one write for each of them, and ten thousand of them don't hold up the loop. Where they
+#         would take all of it, the hub rests between its rounds, and what comes meanwhile shares a write.
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ CALLED_AT_ONCE = 50
 """Readers called before others get a turn: less than a millisecond of their writes. Of 200, each in the midst of a
 server's `send`, so much was alive at once that the collector took a tenth more, and the median came twice as late."""
 LONG_ROUND_SECONDS = 0.01
+"""From how long a round of calls on the hub rests before the next one, if that could begin at once."""
 REST = 2 / 3
+"""How long it rests, of what the round took. What is published meanwhile shares a write, and others get two fifths of a
+loop that had been all the hub's."""
 MAX_REST_SECONDS = 0.1
-"""What part of its time a long round of calls leaves to others before the next may begin. A hub whose subscribers'
-writes would take all of the loop so takes three fifths of it, and what is published meanwhile shares their next write;
-one that is done before the next event comes waits for nothing. Bounded, for a round with the collector in it may be
-very long, and cut short when the ring fills."""
+MAX_CALL_SECONDS = 0.0001
+"""What a call may have taken, at most: what others did in the time of a round is not the hub's."""
 MAX_REPLAY = 1000
 """Events that a subscriber without an id may be sent first: they are read, and held, at once."""
 SLICE_EVENTS = 256
@@ -328,29 +329,36 @@ class Hub:
         while True:
             while self._changed:
                 began = self._current_time()
-                await self._call_round()
-                took = self._current_time() - began
-                if took >= LONG_ROUND_SECONDS:
+                called = await self._call_round()
+                took = min(self._current_time() - began, called * MAX_CALL_SECONDS)
+                if self._changed and took >= LONG_ROUND_SECONDS:
                     await self._rest(min(took * REST, MAX_REST_SECONDS))
             await self._parking.park()
+
+    async def _call_round(self) -> int:
+        # Return how many were called.
+        self._slice_end = 0.0
+        self._slice_events = 0
+        changed, self._changed = self._changed, {}
+        called = 0
+        for feed in changed:
+            feed.begin_calling()
+            # Copies, for each leaves by itself when it goes on; and two, for the collector counts pairs.
+            receivers, readers = [*feed.waiting], [*feed.waiting.values()]
+            for receiver, reader in zip(receivers, readers, strict=True):
+                # Who was still on its way in the last round may have taken what this one is for.
+                if reader is None or reader.cursor != feed.end:
+                    receiver.unpark()
+                    called += 1
+                    if called % CALLED_AT_ONCE == 0:
+                        await checkpoint()
+        return called
 
     async def _rest(self, seconds: float) -> None:
         # Cut short when there is so much to take that subscribers would soon fall behind the ring.
         with move_on_after(seconds):
             if not any(feed.is_pressing() for feed in self._changed):
                 await self._resting.park()
-
-    async def _call_round(self) -> None:
-        self._slice_end = 0.0
-        self._slice_events = 0
-        changed, self._changed = self._changed, {}
-        called = 0
-        for feed in changed:
-            called += len(feed.waiting)
-            await _call_all(feed)
-            if called >= CALLED_AT_ONCE:
-                called = 0
-                await checkpoint()
 
     # --- for open_hub()
 
@@ -367,19 +375,6 @@ class Hub:
         self._closed = True
         for subscription in [*self._subscriptions]:
             subscription.refuse_sends()
-
-
-async def _call_all(feed: Feed) -> None:
-    feed.begin_calling()
-    receivers, readers = [*feed.waiting], [*feed.waiting.values()]  # each leaves by itself when it goes on
-    for begin in range(0, len(receivers), CALLED_AT_ONCE):
-        if begin:
-            await checkpoint()
-        part = slice(begin, begin + CALLED_AT_ONCE)
-        for receiver, reader in zip(receivers[part], readers[part], strict=True):
-            # Who was still on its way in the last round may have taken what this one is for.
-            if reader is None or reader.cursor != feed.end:
-                receiver.unpark()
 
 
 @asynccontextmanager

@@ -1,24 +1,24 @@
 # The `send` that a response is given is mostly not the server's: each layer of a framework puts a closure around it.
 #
-# Rule 1: wrappers are read and never called past, but for those of rule 2: to the head, and to every message that
-#         another kind of wrapper may want to see, they are what the application has made them.
+# Rule 1: wrappers may be looked into. Messages go through all of them, but for those of rule 2.
 # Rule 2: Starlette has three or more around each response that only look for the head, and together cost as much as all
 #         that this package does for a delivery; so what comes after the head goes past them. Such a wrapper is known by
-#         its module and its code: no name to call anything by, no constants but those that say "the head", no variables
-#         but its flag and `send`. Whatever else Starlette may make of it one day is not passed by.
+#         where it was defined and by its code: no name to call anything by, no constants but those that say "the head",
+#         no variables but its flag and `send`. Whatever else Starlette may make of it one day is not passed by.
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from types import CellType, CodeType
+    from types import CellType
 
     from starlette.types import Send
 
 __all__ = ("innermost_send", "send_past_head")
 
-_MOST_WRAPPERS = 32  # Starlette has two, and one for each route; a middleware may well be another
+_MOST_WRAPPERS = 32  # Starlette has two, and one for each route and mount; a middleware may well be another
 
 _HEAD_CONSTANTS = frozenset({None, True, False, "type", "http.response.start"})
 _HEAD_VARIABLES = frozenset({"send", "response_started"})
@@ -46,10 +46,11 @@ def send_past_head(send: Send) -> Send:
 
 
 def _only_sees_head(send: Send) -> bool:
-    if not str(getattr(send, "__module__", None)).startswith("starlette."):  # None: of a server that is no Python
+    # Not by what it says of itself: functools.wraps() copies a __module__, and a proxy may answer for what is in it.
+    if type(send) is not FunctionType or not str(send.__globals__.get("__name__")).startswith("starlette."):
         return False
-    code: CodeType | None = getattr(send, "__code__", None)
-    return code is not None and (
+    code = send.__code__
+    return (
         not code.co_names
         and code.co_varnames == ("message",)
         and _HEAD_VARIABLES.issuperset(code.co_freevars)

@@ -298,7 +298,7 @@ class Writer:
         self.has_begun = True
         await self._send_timed(head)
         if not self._source.at_end():
-            self._send = send_past_head(self._send)  # a fifth of what a delivery costs
+            self._send = send_past_head(self._send)  # else to look would cost more than it saves
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
         if self._coder is not None:

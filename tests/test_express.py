@@ -78,7 +78,8 @@ async def test_a_chunk_is_made_once_for_all():
         chunks = []
         for connection in connections:
             assert connection.try_write(data) is True
-            chunks.append(last.chunk)
+            chunks.append(last.pair[1])
+        assert data in chunks[0]
         assert all(chunk is chunks[0] for chunk in chunks)
     assert [connection.body() for connection in connections] == [(b"firstsharedanothershared", False)] * 3
 

@@ -421,21 +421,6 @@ async def test_a_thousand_readers_do_not_hold_up_the_loop():
         assert got == ["x"] * 1000
 
 
-@pytest.mark.parametrize(
-    ("count", "size", "waits"), [(511, 1, True), (512, 1, False), (1, 500_000, True), (1, 550_000, False)]
-)
-async def test_a_rest_ends_when_the_ring_fills(count, size, waits):
-    """Half of it, in events or bytes: nobody falls behind for it, as long as he reads."""
-    async with open_hub() as hub, hub.subscribe("a") as subscription, anyio.create_task_group() as nursery:
-        began = anyio.current_time()
-        hub._current_time = iter([began, began + 3, began, began]).__next__
-        for number, data in ((1, "first"), (count, "x" * size)):
-            nursery.start_soon(hub.publish_many, [("a", data)] * number)
-            assert (await subscription.receive()).data == data
-            await wait_all_tasks_blocked()
-        assert (anyio.current_time() > began) is waits
-
-
 class Called:
     """Somebody who reads along in a feed, and how often he was called."""
 
@@ -460,40 +445,72 @@ async def test_who_has_taken_an_event_already_is_not_called_to_it():
             del feed.waiting[called]
 
 
-async def test_no_rest_where_the_ring_filled_during_the_round():
-    """What came while readers were called counts too."""
+def publish_at_once(hub, data, count):
+    """Publish from where nothing can wait; nor does this, with a memory store."""
+    with suppress(StopIteration):
+        hub.publish_many([("a", data)] * count).send(None)
+
+
+class Publisher(Called):
+    """A reader that publishes when it is called first, and knows when it was called."""
+
+    def __init__(self, hub, count):
+        super().__init__(None)
+        self.hub, self.count, self.times = hub, count, []
+
+    def unpark(self):
+        self.times.append(anyio.current_time())
+        if len(self.times) == 1:
+            publish_at_once(self.hub, "y", self.count)
+
+
+async def time_between_rounds(*, took=0.09, readers=1000, in_round=1, after_round=0, size=1):
+    """Return how long after a round of so many seconds, and calls, in which so many events came, the next one began."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
-
-        class Publisher(Called):
-            def unpark(self):
-                self.calls += 1
-                if self.calls == 1:
-                    with suppress(StopIteration):  # it has nothing to wait for
-                        hub.publish_many([("a", "y")] * 600).send(None)
-
-        publisher = Publisher(None)
-        subscription.feed.waiting[publisher] = None
+        publisher = Publisher(hub, in_round)
+        waiting = subscription.feed.waiting
+        waiting |= {publisher: None, **{Called(None): None for _ in range(readers - 1)}}
         began = anyio.current_time()
-        hub._current_time = iter([began, began + 3, began, began]).__next__
+        hub._current_time = iter([began, began + took, *[began] * 6]).__next__
         await publish(hub, "x")
-        while publisher.calls < 2:
-            await anyio.sleep(0.01)
-        del subscription.feed.waiting[publisher]
-        assert anyio.current_time() - began < 0.05
+        await wait_all_tasks_blocked()
+        if after_round:
+            await hub.publish_many([("a", "z" * size)] * after_round)
+        while len(publisher.times) < 2:
+            await anyio.sleep(0.001)
+        waiting.clear()
+        return publisher.times[1] - publisher.times[0]
 
 
-@pytest.mark.parametrize(("took", "rest"), [(0.009, 0.0), (0.09, 0.06), (3.0, 0.1)])
-async def test_a_long_round_leaves_the_loop_to_others(took, rest):
-    """Two thirds of what the last round of calls took, a tenth of a second at most; after a short one nothing."""
-    async with open_hub() as hub, hub.subscribe("a") as subscription, anyio.create_task_group() as nursery:
-        began = anyio.current_time()
-        now = iter([began, began + took, began + took, began + took])
-        hub._current_time = now.__next__
-        for data in ("x", "y"):
-            nursery.start_soon(publish, hub, data)
-            assert (await subscription.receive()).data == data
-            await wait_all_tasks_blocked()
-        assert anyio.current_time() - began == pytest.approx(rest)
+@pytest.mark.parametrize(
+    ("took", "readers", "rest"),
+    [(0.09, 1000, 0.06), (3.0, 10_000, 0.1), (0.009, 1000, 0.0), (0.15, 60, 0.0), (0.15, 300, 0.02)],
+)
+async def test_a_hub_that_takes_the_whole_loop_rests(took, readers, rest):
+    """Two thirds of what a long round took, a tenth of a second at most; what took others long is not the round's."""
+    assert await time_between_rounds(took=took, readers=readers) == pytest.approx(rest)
+
+
+async def test_a_hub_that_keeps_up_does_not_rest():
+    """Nothing came in the round, so whatever comes is handed on at once."""
+    assert await time_between_rounds(in_round=0, after_round=1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("in_round", "after_round", "size", "rests"),
+    [
+        (255, 0, 1, True),
+        (256, 0, 1, False),
+        (1, 254, 1, True),
+        (1, 255, 1, False),
+        (1, 1, 200_000, True),
+        (1, 1, 300_000, False),
+    ],
+)
+async def test_a_rest_ends_when_the_ring_fills(in_round, after_round, size, rests):
+    """A quarter of it, in events or bytes, is not waited for: nobody falls behind who reads."""
+    waited = await time_between_rounds(in_round=in_round, after_round=after_round, size=size)
+    assert (waited > 0) is rests
 
 
 async def test_a_publisher_that_does_not_pause_lets_readers_run():

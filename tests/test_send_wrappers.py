@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import partial, wraps
+from types import FunctionType
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -30,12 +31,12 @@ async def server_send(message: Message) -> None:
 
 
 def by_starlette(wrap: Callable[[Send], Send]) -> Callable[[Send], Send]:
-    """Have it look as if Starlette had made it."""
+    """Have it be defined in a module of Starlette's."""
 
     def wrap_it(send: Send) -> Send:
-        sender = wrap(send)
-        sender.__module__ = "starlette.of_tests"
-        return sender
+        sender = cast("FunctionType", wrap(send))
+        namespace = {**sender.__globals__, "__name__": "starlette.of_tests"}
+        return FunctionType(sender.__code__, namespace, closure=sender.__closure__)
 
     return wrap_it
 
@@ -55,6 +56,32 @@ def by_somebody_else(send: Send) -> Send:
 
 
 only_sees_head = by_starlette(by_somebody_else)
+
+
+def says_it_is_starlettes(send: Send) -> Send:
+    """With functools.wraps(), and nothing else to be known by."""
+    inner = send
+    send = only_sees_head(inner)
+
+    @wraps(send)
+    async def sender(message: Message) -> None:
+        await send(message)
+        await send(message)
+
+    return sender
+
+
+class Proxy:
+    """As wrapt makes them: it answers for what is in it, whatever it is asked."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = only_sees_head(send)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._send, name)
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
 
 
 @by_starlette
@@ -116,7 +143,10 @@ async def test_what_only_sees_the_head_is_passed() -> None:
     assert send_past_head(send) is server_send
 
 
-@pytest.mark.parametrize("wrap", [by_somebody_else, calls_something, sees_bodies, changes_messages, tells_another])
+OTHERS = [by_somebody_else, says_it_is_starlettes, Proxy, calls_something, sees_bodies, changes_messages, tells_another]
+
+
+@pytest.mark.parametrize("wrap", OTHERS)
 async def test_what_may_do_more_is_not_passed(wrap) -> None:
     """Nor anything within it; and what is around it is."""
     wrapped = wrap(only_sees_head(server_send))
@@ -133,24 +163,11 @@ async def test_what_is_no_function_is_not_passed() -> None:
 
 async def test_wrappers_around_each_other() -> None:
     """One that leads to itself is given up, and so is one whose `send` is not there yet."""
-
-    @by_starlette
-    def circle(_: Send) -> Send:
-        async def sender(message: Message) -> None:
-            await send(message)
-
-        send = sender
-        return sender
-
-    @by_starlette
-    def forgetful(send: Send) -> Send:
-        async def sender(message: Message) -> None:
-            await send(message)  # noqa: F821
-
-        del send
-        return sender
-
-    for send in (circle(server_send), forgetful(server_send)):
+    circle, empty = only_sees_head(server_send), only_sees_head(server_send)
+    place = circle.__code__.co_freevars.index("send")
+    circle.__closure__[place].cell_contents = circle
+    del empty.__closure__[place].cell_contents
+    for send in (circle, empty):
         assert innermost_send(send) is send
         assert send_past_head(send) is send
 
