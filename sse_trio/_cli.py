@@ -2,12 +2,15 @@
 #
 # Rule 1: main() takes arguments and returns an exit code. It never ends the process and shows no traceback for what
 #         is not a bug of ours.
-# Rule 2: Ctrl+C, and a reader of the output that has had enough, are ways to end and no errors.
+# Rule 2: an argument that makes no sense is told before anything is done, in the command line's words and in one line:
+#         hence no rich_markup_mode, whose boxes break lines.
+# Rule 3: Ctrl+C, and a reader of the output that has had enough, are ways to end and no errors.
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -31,6 +34,12 @@ WRONG_ARGUMENTS = 2
 INTERRUPTED = 128 + signal.SIGINT
 _EXPECTED = (SSEError, httpx.InvalidURL, BrokenPipeError)
 _CHUNK = 65_536
+# RFC 9110, 5.1 and 5.5; what is not ASCII, httpx doesn't take.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+# What Python makes of bytes in the arguments that are none.
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
+_NOT_IN_IDS = re.compile("[\r\n\0\ud800-\udfff]")  # WHATWG HTML 9.2.6
 
 _HELP = (
     "Look at streams of server-sent events.\n\n"
@@ -38,6 +47,25 @@ _HELP = (
     f"{FAILED}, it was refused, it broke and --no-reconnect was given, or an event was too large; "
     f"{WRONG_ARGUMENTS}, wrong arguments; 3, a package is missing; {INTERRUPTED}, Ctrl+C."
 )
+
+
+def _check_url(url: str) -> str:
+    if _NO_UTF_8.search(url):
+        raise typer.BadParameter(f"{url[:80]!r} is no UTF-8; percent-encode such bytes")
+    return url
+
+
+def _check_last_event_id(event_id: str) -> str:
+    if _NOT_IN_IDS.search(event_id):
+        raise typer.BadParameter(f"{event_id[:80]!r} has a line break, a NUL or what is no UTF-8, so no stream gave it")
+    return event_id
+
+
+def _check_idle_timeout(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise typer.BadParameter(f"{seconds:g} must be more than 0 seconds; leave the option out to wait for ever")
+    return seconds
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for each event, on a line of its own.")]
 AsWire = Annotated[bool, typer.Option("--raw", help="Each event as it travels: its fields and a blank line.")]
@@ -49,7 +77,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     # What the client would log, the screen shows.
     logging.getLogger("sse_trio.client").addHandler(logging.NullHandler())
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=_HELP)
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True, help=_HELP
+    )
     app.command()(tail)
     app.command()(decode)
     code: object = 0
@@ -61,15 +91,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def tail(
-    url: Annotated[str, typer.Argument(help="Where the stream is.", show_default=False)],
+    url: Annotated[str, typer.Argument(callback=_check_url, help="Where the stream is.", show_default=False)],
     *,
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Sent along; may be repeated.")
     ] = None,
-    last_event_id: Annotated[str, typer.Option(metavar="ID", help="Go on after this event.")] = "",
+    last_event_id: Annotated[
+        str, typer.Option(callback=_check_last_event_id, metavar="ID", help="Go on after this event.")
+    ] = "",
     no_reconnect: Annotated[bool, typer.Option("--no-reconnect", help="End when the stream ends or breaks.")] = False,
     idle_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Connect again when nothing comes for so long.")
+        float | None,
+        typer.Option(
+            callback=_check_idle_timeout, metavar="SECONDS", help="Connect again when nothing comes for so long."
+        ),
     ] = None,
     max_event_size: MaxEventSize = _DEFAULT_SIZE,
     as_json: AsJson = False,
@@ -139,10 +174,10 @@ def _screen(*, as_json: bool, as_wire: bool) -> Screen:
 def _headers(lines: Sequence[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name.strip():
-            raise typer.BadParameter(f"{line!r} is no header; write -H 'NAME: VALUE'")
-        headers[name.strip()] = value.strip()
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not (colon and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            raise typer.BadParameter(f"{line!r} is no header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
+        headers[name] = value
     return headers
 
 

@@ -130,7 +130,10 @@ def new_shared_compressor(coding: Coding) -> Compressor:
 def check_codings(codings: object) -> None:
     """Raise for what is no choice of codings, or none that can be had here; with what to write or to install."""
     if isinstance(codings, str) or not isinstance(codings, Sequence):
-        raise TypeError(f'compress must be a sequence of codings, in order of preference: ("gzip",), not {codings!r}')
+        raise TypeError(
+            'compress must be a sequence of codings, in order of preference: ("gzip",), or None for no compression, '
+            f"not {codings!r}"
+        )
     for coding in cast("Sequence[object]", codings):
         if coding not in CODINGS:
             raise ValueError(f"compress has {coding!r}; the codings are {', '.join(map(repr, CODINGS))}")

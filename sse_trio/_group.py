@@ -115,7 +115,7 @@ class GroupRun:
         self.loop: Loop = loop
         self.ticker: Ticker = Ticker(loop)
         self.signals: SignalChain | None = signals
-        self.admission: Admission | None = None if group.limits is None else Admission(group.limits)
+        self.admission: Admission | None = None if group._limits is None else Admission(group._limits)  # noqa: SLF001 -- two parts of one thing
         self.streams: set[GroupMember] = set()
         self.watchers: dict[ServerShutdown, DetachedTask] = {}
         self.opened: int = 0
@@ -155,14 +155,14 @@ class GroupRun:
         self.streams.discard(stream)
         self.closed[reason] += 1
         stream.add_to(self.totals)
-        if self.group.observers:
+        if self.group._observers:  # noqa: SLF001
             self._tell_observers(stream)
         if not self.streams:
             self._became_empty()
 
     def _tell_observers(self, stream: GroupMember) -> None:
         statistics = stream.statistics(self.loop.current_time())
-        for observer in self.group.observers:
+        for observer in self.group._observers:  # noqa: SLF001
             try:
                 observer.stream_closed(statistics)
             except Exception:
@@ -223,13 +223,13 @@ class StreamGroup:
     """
 
     __slots__ = (
+        "_limits",
+        "_observers",
         "_run",
         "_shutdown_requested",
         "_signals",
         "farewell",
-        "limits",
         "name",
-        "observers",
         "reconnect_within",
         "shutdown_grace",
     )
@@ -260,12 +260,12 @@ class StreamGroup:
             accept_rate=accept_rate,
             retry_within=REFUSED_WITHIN if reconnect_within is None else reconnect_within,
         )
-        self.limits: Limits | None = limits if limits.are_any() else None
+        self._limits: Limits | None = limits if limits.are_any() else None
         self.shutdown_grace: float = shutdown_grace
         self.reconnect_within: float | None = reconnect_within
         self.farewell: Farewell | None = farewell
         self.name: str = name
-        self.observers: tuple[StreamObserver, ...] = ()
+        self._observers: tuple[StreamObserver, ...] = ()
         self._signals = signals
         self._shutdown_requested = False
         self._run: GroupRun | None = None
@@ -359,7 +359,7 @@ class StreamGroup:
 
     def add_observer(self, observer: StreamObserver) -> None:
         """Have the observer told of every stream that ends from now on, for as long as the group lives."""
-        self.observers += (observer,)
+        self._observers += (observer,)
 
     @property
     def shutdown_requested(self) -> bool:

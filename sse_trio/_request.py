@@ -66,9 +66,11 @@ class StreamRequest:
         """Raise what is wrong with the request already, before anything is sent.
 
         Raises:
-            httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b".
+            httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b", and
+                those that no name server could have, such as "a..b".
         """
-        if not _FORBIDDEN_IN_HOST.isdisjoint(self.build("").url.host):
+        url = self.build("").url
+        if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url.raw_host.decode("ascii")):
             raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
 
     def build(self, last_event_id: str) -> httpx.Request:
@@ -205,6 +207,15 @@ def _codings(response: httpx.Response) -> list[str]:
     """Return how the body was compressed, in order (RFC 9110, 8.4)."""
     codings = response.headers.get_list("content-encoding", split_commas=True)
     return [coding for coding in map(str.lower, codings) if coding not in {"", "identity"}]
+
+
+def _can_be_resolved(host: str) -> bool:
+    """Whether socket.getaddrinfo() takes it: it raises UnicodeError for a label that is empty or too long."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class _Pieces(httpx.AsyncByteStream):

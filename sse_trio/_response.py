@@ -82,10 +82,10 @@ class EventSourceResponse(Response):
             slice of a flood fits in it, see :meth:`EventSendChannel.send`.
         labels: what ``StreamGroup.close()`` chooses by.
         group: the :class:`StreamGroup`; by default one for the event-loop run.
-        compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference. A client that
-            accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not where ``Cache-Control``
-            says ``no-transform``, here or in the request. Takes memory for each stream: docs/compression.md, which
-            says as well when not to use it.
+        compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference; ``None`` for no
+            compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not
+            where ``Cache-Control`` says ``no-transform``, here or in the request. Takes memory for each stream:
+            docs/compression.md, which says as well when not to use it.
 
     Raises:
         TypeError, ValueError: an option that makes no sense, when the response is made.
@@ -126,7 +126,7 @@ class EventSourceResponse(Response):
         max_buffer_bytes: float = 65_536,
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
-        compress: Sequence[Coding] = (),
+        compress: Sequence[Coding] | None = None,
     ) -> None:
         check_source(source, args)
         producers = tuple(producers)
@@ -145,7 +145,7 @@ class EventSourceResponse(Response):
             sep=sep,
             labels=NO_LABELS if labels is None else labels,
             group=group,
-            compress=compress,
+            compress=() if compress is None else compress,
         )
         check_limits(max_buffer_size, max_buffer_bytes)
         self._source = source
@@ -182,7 +182,7 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(head, send)
         else:
-            if group is not None and group.limits is not None:
+            if group is not None and group._limits is not None:  # noqa: SLF001
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()

@@ -520,8 +520,8 @@ def test_turns_have_an_end() -> None:
 def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: int) -> None:
     """What a flood is told is a minute at most, spread included; and a second at least, whatever the clock says."""
     group = StreamGroup(accept_rate=100)
-    assert group.limits is not None
-    admission = Admission(group.limits)
+    assert group._limits is not None
+    admission = Admission(group._limits)
     for _ in range(100):
         assert admission.enter(0, now, pytest.fail) is None
     times = []
@@ -600,6 +600,6 @@ async def test_our_client_comes_back() -> None:
 
 async def test_without_limits_nothing_is_asked() -> None:
     """A group without limits has no tables: it lets in as before."""
-    assert StreamGroup().limits is None
+    assert StreamGroup()._limits is None
     assert StreamGroup().bound_run().admission is None
-    assert StreamGroup(max_streams=1).limits is not None
+    assert StreamGroup(max_streams=1)._limits is not None

@@ -86,8 +86,9 @@ def test_memory(coding: Coding) -> None:
 @pytest.mark.parametrize(
     ("compress", "error", "message"),
     [
-        ("gzip", TypeError, r'\("gzip",\), not'),
+        ("gzip", TypeError, r'\("gzip",\), or None for no compression, not .gzip.'),
         (5, TypeError, "compress must be a sequence of codings"),
+        (False, TypeError, "or None for no compression, not False"),
         ({"gzip"}, TypeError, "in order of preference"),
         (("deflate",), ValueError, "compress has 'deflate'; the codings are 'zstd', 'br', 'gzip'"),
         ((None,), ValueError, "compress has None"),
@@ -99,9 +100,9 @@ def test_what_is_no_choice(compress: Any, error: type[Exception], message: str) 
         EventSourceResponse(produce, compress=compress)
 
 
-@pytest.mark.parametrize("compress", [(), [], ["gzip"], ("zstd", "br", "gzip")])
+@pytest.mark.parametrize("compress", [None, (), [], ["gzip"], ("zstd", "br", "gzip")])
 def test_what_is_one(compress: Any) -> None:
-    """Any sequence of them is taken."""
+    """Any sequence of them is taken, and None for none."""
     EventSourceResponse(produce, compress=compress)
 
 

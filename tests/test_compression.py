@@ -104,9 +104,10 @@ async def test_identity_varies_too(accept_encoding):
     assert b"".join(request.bodies) == b"data: a\n\n"
 
 
-async def test_it_is_off_by_default():
-    """Without compress= no header mentions it."""
-    headers = await headers_of(EventSourceResponse(produce, "a"), "gzip, br, zstd")
+@pytest.mark.parametrize("options", [{}, {"compress": None}, {"compress": ()}])
+async def test_it_is_off_by_default(options):
+    """Without compress=, or with none to offer, no header mentions it."""
+    headers = await headers_of(EventSourceResponse(produce, "a", **options), "gzip, br, zstd")
     assert {"content-encoding", "vary"}.isdisjoint(headers)
 
 

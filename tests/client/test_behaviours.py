@@ -319,6 +319,9 @@ async def test_bad_urls(serve, stream):
     for url in ("http://this is invalid/", "http://[/", "http://a:b/", "http://a%00b/", "http://a^b/", "http://\0/"):
         with pytest.raises(httpx.InvalidURL):
             await run(server, url)
+    for host in ("a..b", "a" * 64):  # getaddrinfo() would raise UnicodeError
+        with pytest.raises(httpx.InvalidURL, match="Invalid host"):
+            await run(server, f"http://{host}/")
     for url in ("ftp://test/", "about:blank", "mailto:a@b", "//"):
         with pytest.raises(EventSourceError) as info:
             async with open_event_source(url):

@@ -100,27 +100,49 @@ def test_decode_an_event_too_large(tmp_path, capsys):
     assert err.startswith("error: the stream holds an event of more than 50 bytes")
 
 
+TAIL = ["tail", "http://127.0.0.1:1/"]
+
+
 @pytest.mark.parametrize(
-    "argv",
+    ("argv", "message"),
     [
-        ["decode", "no such file"],
-        ["decode", os.devnull, "--json", "--raw"],
-        ["decode", os.devnull, "--max-event-size", "0"],
-        ["decode"],
-        ["tail"],
-        ["tail", "http://a:b/"],
-        ["tail", "http://127.0.0.1:1/", "-H", "no colon"],
-        ["tail", "http://127.0.0.1:1/", "-H", ": no name"],
-        ["tail", "http://127.0.0.1:1/", "--json", "--raw"],
-        ["nonsense"],
+        (["decode", "no such file"], "'file': 'no such file': No such file"),
+        (["decode", os.devnull, "--json", "--raw"], "--json and --raw are two ways"),
+        (["decode", os.devnull, "--max-event-size", "0"], "'--max-event-size': "),
+        (["decode"], "Missing argument 'file'"),
+        (["tail"], "Missing argument 'url'"),
+        (["tail", "http://a:b/"], "Invalid port"),
+        (["tail", "http://a..b/"], "Invalid host"),
+        (["tail", f"http://{'a' * 64}/"], "Invalid host"),
+        (["tail", "http://a/\udcff"], "'url': 'http://a/\\udcff' is no UTF-8"),
+        ([*TAIL, "-H", "no colon"], "-H: 'no colon' is no header; write -H 'NAME: VALUE'"),
+        ([*TAIL, "-H", ": no name"], "-H: ': no name' is no header"),
+        ([*TAIL, "-H", "a name: value"], "-H: 'a name: value' is no header"),
+        ([*TAIL, "-H", "name: va\nlue"], "-H: 'name: va\\nlue' is no header"),
+        ([*TAIL, "-H", "name: \u00e9"], "is no header; write -H 'NAME: VALUE', in ASCII"),
+        ([*TAIL, "--json", "--raw"], "--json and --raw are two ways"),
+        ([*TAIL, "--idle-timeout", "-1"], "'--idle-timeout': -1 must be more than 0 seconds; leave the option out"),
+        ([*TAIL, "--idle-timeout", "0"], "'--idle-timeout': 0 must be more than 0 seconds"),
+        ([*TAIL, "--idle-timeout", "nan"], "'--idle-timeout': nan must be more than 0 seconds"),
+        ([*TAIL, "--idle-timeout", "soon"], "'--idle-timeout': "),
+        ([*TAIL, "--max-event-size", "-1"], "'--max-event-size': "),
+        ([*TAIL, "--last-event-id", "a\nb"], "'--last-event-id': 'a\\nb' has a line break"),
+        (
+            [*TAIL, "--last-event-id", "\udcff"],
+            "'--last-event-id': '\\udcff' has a line break, a NUL or what is no UTF-8",
+        ),
+        (["nonsense"], "'nonsense'"),
     ],
 )
-def test_wrong_arguments(argv, capsys):
-    """What can't be meant is exit code 2, with a message on stderr."""
+def test_wrong_arguments(argv, message, capsys):
+    """What can't be meant is exit code 2, and the last line on stderr says what is wrong with which argument."""
     assert main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.lower().startswith("error: ")
+    assert message in last
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["tail", "--help"], ["decode", "--help"]])

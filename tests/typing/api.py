@@ -168,6 +168,7 @@ def use_responses(
     EventSourceResponse(clock, farewell=ServerSentEvent("bye"))
     EventSourceResponse(clock, compress=["gzip", "br"])
     EventSourceResponse(clock, compress=("zstd",))
+    EventSourceResponse(clock, compress=None)
     app = ServerBridge(app)
 
     EventSourceResponse(quotes)  # type: ignore[arg-type]
