@@ -107,8 +107,11 @@ class StreamRequest:
             if response.next_request is None or not response.headers["location"].strip():
                 break
             await close(response)
+            request = response.next_request
+            if not _can_be_resolved(request.url.raw_host.decode("ascii")):  # httpx would raise UnicodeError
+                raise httpx.RemoteProtocolError(f"Invalid host in location header: {request.url}", request=request)
             # Without the client's auth: the headers that it made are kept or dropped by httpx as the origin demands.
-            response = await self.client.send(response.next_request, stream=True, auth=None, follow_redirects=False)
+            response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
         return response
 
 

@@ -178,6 +178,15 @@ async def test_a_redirect_to_nowhere_fails(serve, stream, status, headers):
     assert outcome.error.response.status_code == status
 
 
+@pytest.mark.parametrize("location", ["http://a..b/", f"http://{'a' * 64}/", "http://a b:c/"])
+async def test_a_redirect_to_no_host(serve, stream, location):
+    """A Location that no name server could resolve is a broken answer, after which the original URL is asked again."""
+    server = serve(redirect(stream, 307, location), stream("data: x\n\n"), stream(status=204))
+    outcome = await run(server)
+    assert [str(request.url) for request in server.requests] == ["http://test/"] * 3
+    assert outcome.error is None
+
+
 async def test_endless_redirects_fail(serve, stream):
     """Redirects that never end are an error once there are more than the client's max_redirects."""
     server = serve(lambda request: redirect(stream, 302, f"{request.url.path}x"))
