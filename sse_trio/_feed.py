@@ -12,8 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, final
 
-from ._channel_state import Receiver, WaitingReceive
-from ._loop import current_loop
+from ._loop import Parked, current_loop
 from ._store import EventId, StoredEvent
 from ._topics import TopicFilter
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ._codings import Coding
     from ._shared_coder import Chain
 
-__all__ = ("Feed", "FeedStatistics", "HasCursor")
+__all__ = ("Feed", "FeedStatistics", "Reader")
 
 
 @final
@@ -43,11 +42,27 @@ class FeedStatistics:
     """The most events that any of its subscribers in position has yet to take."""
 
 
-class HasCursor(Protocol):
-    """Whoever reads along."""
+class Reader(Protocol):
+    """Whoever reads along, and waits for more."""
 
     cursor: int
     """The number of the next entry that it will take."""
+
+    @property
+    def receiver(self) -> Parked | None:
+        """Whom to call then. None while it doesn't wait."""
+        ...
+
+
+@final
+class _Waiting:
+    # Waits for whatever comes.
+
+    __slots__ = ("cursor", "receiver")
+
+    def __init__(self, receiver: Parked) -> None:
+        self.cursor = -1
+        self.receiver = receiver
 
 
 class Feed:
@@ -99,14 +114,13 @@ class Feed:
         self.chains: dict[Coding, Chain] | None = None
         """What compression makes of it, for those of its subscribers that asked for it: ``_shared_coder.py``."""
         self.subscribers: int = 0
-        # Who is to be called when there is an event, and whose cursor says whether there is one for it: None where it
-        # wants to be called in any case. A dict, for its order and for leaving it again at once.
-        self.waiting: dict[Receiver, HasCursor | None] = {}
+        # Who is to be called when there is an event. A dict, for its order and for leaving it again at once.
+        self.waiting: dict[Reader, None] = {}
 
     async def wait_called(self) -> None:
         """Wait until its readers are called the next time."""
         parking = current_loop().new_parking()
-        waiting = WaitingReceive(None, parking)
+        waiting = _Waiting(parking)
         self.waiting[waiting] = None
         try:
             await parking.park()

@@ -343,12 +343,10 @@ class Hub:
         called = 0
         for feed in changed:
             feed.begin_calling()
-            # Copies, for each leaves by itself when it goes on; and two, for the collector counts pairs.
-            receivers, readers = [*feed.waiting], [*feed.waiting.values()]
-            for receiver, reader in zip(receivers, readers, strict=True):
+            for reader in [*feed.waiting]:  # each leaves by itself when it goes on
                 # Who was still on its way in the last round may have taken what this one is for.
-                if reader is None or reader.cursor != feed.end:
-                    receiver.unpark()
+                if reader.cursor != feed.end and reader.receiver is not None:
+                    reader.receiver.unpark()
                     called += 1
                     if called % CALLED_AT_ONCE == 0:
                         await checkpoint()

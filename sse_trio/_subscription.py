@@ -114,13 +114,13 @@ class Subscription(LiveSource):
         "_pending",
         "_reader_waits",
         "_reading",
-        "_receiver",
         "_replay",
         "_sep",
         "_skip_to",
         "_topics",
         "_unread",
         "cursor",
+        "receiver",
     )
 
     def __init__(
@@ -146,7 +146,7 @@ class Subscription(LiveSource):
         self._live = self._closed = False
         self._pending: Sequence[StoredEvent | ServerSentEvent] = ()  # mostly, and that one is at hand
         self._unread: deque[ServerSentEvent] | None = None
-        self._receiver: Receiver | None = None
+        self.receiver: Receiver | None = None
         self._reader_waits: Callable[[], None] | None = None
         self._reading: CancelScope | None = None
         self._loop: Loop | None = None
@@ -169,8 +169,8 @@ class Subscription(LiveSource):
             raise RuntimeError(msg)
         self._feed = feed = self._hub.enter(self, self._topics)
         self._topics = feed.topics  # one for all who have the same
-        if self._receiver is not None:
-            feed.waiting[self._receiver] = self
+        if self.receiver is not None:
+            feed.waiting[self] = None
         if self._after is not None:
             page = await self._hub.read(self._topics, EventId.parse(self._after))
         elif self._replay:
@@ -380,24 +380,25 @@ class Subscription(LiveSource):
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Call this receiver when there is an event, or the end."""
-        if self._receiver is waiting:
+        if self.receiver is waiting:
             return
-        self._receiver = waiting
+        self.receiver = waiting
         if self._feed is not None:
-            self._feed.waiting[waiting] = self
+            self._feed.waiting[self] = None
 
     def end_waiting(self, waiting: Receiver) -> None:
         """Call it no more."""
-        self._receiver = None
+        del waiting  # there is one at most
+        self.receiver = None
         if self._feed is not None:
-            self._feed.waiting.pop(waiting, None)
+            self._feed.waiting.pop(self, None)
 
     def wait_on(self, waiting: Receiver) -> None:
         """It waits still: who has been called leaves the feed by himself."""
 
     def _call(self) -> None:
-        if self._receiver is not None:
-            self._receiver.unpark()
+        if self.receiver is not None:
+            self.receiver.unpark()
 
     def begin_ending(self, reason: CloseReason) -> None:
         """The stream is about to end."""
@@ -424,8 +425,8 @@ class Subscription(LiveSource):
         self.refuse_sends()
         feed, self._feed = self._feed, None
         if feed is not None:
-            if self._receiver is not None:
-                feed.waiting.pop(self._receiver, None)
+            if self.receiver is not None:
+                feed.waiting.pop(self, None)
             self._hub.leave(self, self._topics, feed)
 
     # --- by itself
@@ -468,7 +469,7 @@ class Subscription(LiveSource):
         return self._unread.popleft()
 
     async def _wait_readable(self) -> None:
-        if self._receiver is not None:
+        if self.receiver is not None:
             raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
         parking = current_loop().new_parking()
         waiting = WaitingReceive(self, parking)

@@ -105,7 +105,7 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
         nursery.start_soon(feed.wait_called)
         await wait_all_tasks_blocked()
         (waiting,) = feed.waiting
-        waiting.unpark()
+        waiting.receiver.unpark()
         await wait_all_tasks_blocked()
         assert not nursery.cancel_scope.cancel_called
         nursery.start_soon(feed.wait_called)

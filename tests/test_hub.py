@@ -424,8 +424,9 @@ async def test_a_thousand_readers_do_not_hold_up_the_loop():
 class Called:
     """Somebody who reads along in a feed, and how often he was called."""
 
-    def __init__(self, cursor):
+    def __init__(self, cursor=-1):
         self.cursor = cursor
+        self.receiver = self
         self.calls = 0
 
     def unpark(self):
@@ -433,15 +434,16 @@ class Called:
 
 
 async def test_who_has_taken_an_event_already_is_not_called_to_it():
-    """One that was still on its way when it came took it with the last; and one without a cursor is always called."""
+    """Nor is who has left while the others were called."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         feed = subscription.feed
-        behind, done, always = Called(feed.end), Called(feed.end + 1), Called(None)
-        feed.waiting |= {behind: behind, done: done, always: None}
+        behind, done, left = Called(feed.end), Called(feed.end + 1), Called(feed.end)
+        left.receiver = None
+        feed.waiting |= dict.fromkeys([behind, done, left])
         await publish(hub, "x")
         await wait_all_tasks_blocked()
-        assert [behind.calls, done.calls, always.calls] == [1, 0, 1]
-        for called in (behind, done, always):
+        assert [behind.calls, done.calls, left.calls] == [1, 0, 0]
+        for called in (behind, done, left):
             del feed.waiting[called]
 
 
@@ -455,7 +457,7 @@ class Publisher(Called):
     """A reader that publishes when it is called first, and knows when it was called."""
 
     def __init__(self, hub, count):
-        super().__init__(None)
+        super().__init__()
         self.hub, self.count, self.times = hub, count, []
 
     def unpark(self):
@@ -469,7 +471,7 @@ async def time_between_rounds(*, took=0.09, readers=1000, in_round=1, after_roun
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         publisher = Publisher(hub, in_round)
         waiting = subscription.feed.waiting
-        waiting |= {publisher: None, **{Called(None): None for _ in range(readers - 1)}}
+        waiting |= dict.fromkeys([publisher, *[Called() for _ in range(readers - 1)]])
         began = anyio.current_time()
         hub._current_time = iter([began, began + took, *[began] * 6]).__next__
         await publish(hub, "x")
