@@ -40,7 +40,7 @@ SERVERS = {
 }
 COUNTS = (50, 300)  # subscribers
 HZ = 20
-SECONDS = 1.0
+SECONDS = 0.8
 FLOOD = 10_000
 
 
@@ -110,7 +110,7 @@ def measure(app, server):
         for count in COUNTS:
             _, before = used(process)
             with Subscribers(port, count) as subscribers:
-                subscribers.drain(0.5)
+                subscribers.drain(0.4)
                 cpu, after = used(process)
                 latencies, own = subscribers.publish(int(HZ * SECONDS), HZ)
                 figures[f"us_{count}"] = (used(process)[0] - cpu) / len(latencies) * 1e6
