@@ -70,7 +70,7 @@ class StreamRequest:
                 those that no name server could have, such as "a..b".
         """
         url = self.build("").url
-        if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url.raw_host.decode("ascii")):
+        if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url):
             raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
 
     def build(self, last_event_id: str) -> httpx.Request:
@@ -108,7 +108,7 @@ class StreamRequest:
                 break
             await close(response)
             request = response.next_request
-            if not _can_be_resolved(request.url.raw_host.decode("ascii")):  # httpx would raise UnicodeError
+            if not _can_be_resolved(request.url):  # httpx would raise UnicodeError
                 raise httpx.RemoteProtocolError(f"Invalid host in location header: {request.url}", request=request)
             # Without the client's auth: the headers that it made are kept or dropped by httpx as the origin demands.
             response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
@@ -212,10 +212,10 @@ def _codings(response: httpx.Response) -> list[str]:
     return [coding for coding in map(str.lower, codings) if coding not in {"", "identity"}]
 
 
-def _can_be_resolved(host: str) -> bool:
-    """Whether socket.getaddrinfo() takes it: it raises UnicodeError for a label that is empty or too long."""
+def _can_be_resolved(url: httpx.URL) -> bool:
+    """Whether socket.getaddrinfo() takes its host: it raises UnicodeError for a label that is empty or too long."""
     try:
-        host.encode("idna")
+        url.raw_host.decode("ascii").encode("idna")
     except UnicodeError:
         return False
     return True

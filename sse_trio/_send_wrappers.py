@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CellType
 
     from starlette.types import Send
@@ -26,26 +27,24 @@ _HEAD_VARIABLES = frozenset({"send", "response_started"})
 
 def innermost_send(send: Send) -> object:
     """Return what lies behind all wrappers that are closures over the `send` that they call."""
-    found: object = send
-    for _ in range(_MOST_WRAPPERS):
-        inner = _wrapped(found)
-        if inner is None:
-            break
-        found = inner
-    return found
+    return _within(send, callable)
 
 
 def send_past_head(send: Send) -> Send:
     """Return the `send` for messages after the head: the one within those of Starlette's that look for nothing else."""
+    return cast("Send", _within(send, _only_sees_head))
+
+
+def _within(send: object, is_passed: Callable[[object], bool]) -> object:
     for _ in range(_MOST_WRAPPERS):
-        inner = _wrapped(send) if _only_sees_head(send) else None
+        inner = _wrapped(send) if is_passed(send) else None
         if inner is None:
             break
-        send = cast("Send", inner)
+        send = inner
     return send
 
 
-def _only_sees_head(send: Send) -> bool:
+def _only_sees_head(send: object) -> bool:
     # Not by what it says of itself: functools.wraps() copies a __module__, and a proxy may answer for what is in it.
     if type(send) is not FunctionType or not str(send.__globals__.get("__name__")).startswith("starlette."):
         return False

@@ -297,10 +297,10 @@ class Writer:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
-        if not self._source.at_end():
-            self._send = send_past_head(self._send)  # else to look would cost more than it saves
         # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
+        if not self._source.at_end():
+            self._send = send_past_head(self._send)  # else to look would cost more than it saves
         if self._coder is not None:
             body = self._coder.encode(body)
         self.written_bytes += len(body)

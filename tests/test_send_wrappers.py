@@ -7,6 +7,7 @@ from functools import partial, wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -186,12 +187,18 @@ class Recorder:
         self.sent.append((message["type"], through))
 
     async def receive(self) -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        await anyio.sleep_forever()
+        raise AssertionError  # the client stays
 
 
 async def two_events(send_channel) -> None:
     await send_channel.send("one")
+    await anyio.sleep(1)
     await send_channel.send("two")
+
+
+async def one_event(send_channel) -> None:
+    await send_channel.send("one")
 
 
 class Shouting:
@@ -210,12 +217,12 @@ class Shouting:
 
 
 async def endpoint(request) -> EventSourceResponse:
-    return EventSourceResponse(two_events)
+    return EventSourceResponse(one_event if "short" in request.url.path else two_events)
 
 
-async def serve(app: ASGIApp) -> Recorder:
+async def serve(app: ASGIApp, path: str = "/a/") -> Recorder:
     recorder = Recorder()
-    scope = {"type": "http", "method": "GET", "path": "/a/", "headers": [], "query_string": b"", "root_path": ""}
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": ""}
     await app(scope, recorder.receive, recorder.send)
     return recorder
 
@@ -228,6 +235,13 @@ async def test_starlettes_own_wrappers() -> None:
     assert any("starlette" in file for file in through)
     assert rest
     assert all(not through for _, through in rest)
+
+
+async def test_a_stream_that_is_over_is_not_looked_into() -> None:
+    """To look would cost it more than the few messages that are left."""
+    recorder = await serve(Starlette(routes=[Route("/short", endpoint)]), "/short")
+    assert len(recorder.sent) == 3
+    assert all(any("starlette" in file for file in through) for _, through in recorder.sent)
 
 
 @pytest.mark.parametrize("middleware", [Shouting, BaseHTTPMiddleware])
