@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import selectors
 import signal
 import socket
@@ -20,7 +19,8 @@ import time
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
+from _load import cpu_seconds
+
 PAYLOAD = "x" * 100
 END = b"\n\n"
 
@@ -70,11 +70,6 @@ def serve_app(app, server, port, *, backlog=4096):
 
         config = Config.from_mapping(bind=f"127.0.0.1:{port}", backlog=backlog, loglevel="WARNING")
         trio.run(hypercorn_serve, app, config)
-
-
-def cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def memory_kb(pid):

@@ -15,7 +15,8 @@ import sys
 import time
 from contextlib import ExitStack, asynccontextmanager
 
-from fanout import cpu_seconds, serve_app, wait_listening
+from _load import cpu_seconds
+from fanout import serve_app, wait_listening
 from reconnect_storm import Storm
 from redis_load import info, redis_server
 

@@ -29,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-from _load import Subscribers, flood
+from _load import Subscribers, cpu_seconds, flood
 from side_by_side_apps import APPS
 
 HERE = Path(__file__).parent
@@ -86,18 +86,7 @@ def wait_started(port, process):
 def used(process):
     """CPU seconds and bytes of a server and its children."""
     family = [process, *process.children(recursive=True)]
-    return sum(map(cpu_seconds, family)), sum(each.memory_info().rss for each in family)
-
-
-def cpu_seconds(process):
-    """CPU seconds of the threads that live: Linux has them in nanoseconds, psutil in steps of ten milliseconds."""
-    try:
-        threads = [*Path(f"/proc/{process.pid}/task").glob("*/schedstat")]
-        if threads:
-            return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
-    except OSError:  # a thread that has just ended
-        pass
-    return sum(process.cpu_times()[:2])
+    return sum(cpu_seconds(each.pid) for each in family), sum(each.memory_info().rss for each in family)
 
 
 def measure(app, server):
