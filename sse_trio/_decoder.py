@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._errors import EventTooLargeError
 from ._line_ends import PlainLineEnds, has_long_lines
+from ._oversize import OversizeEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,12 +65,14 @@ class EventDecoder:
     Handled: a leading byte order mark; CR, LF and CRLF, also when a chunk ends between CR and LF; invalid UTF-8
     (replaced by U+FFFD). An event is dispatched at the first byte of its blank line's end, so a CR doesn't wait for
     a LF. An event that the end of the stream cuts off is never dispatched. A connection's bytes need a decoder of
-    their own: make a new one for each.
+    their own: make a new one for each. (Where you want what the end has cut off all the same: :meth:`flush`.)
 
     Args:
         max_event_size: the most bytes that one event may take: its lines without comments, each line end counted as
             one byte, and the line that hasn't ended yet, whatever that is.
         last_event_id: the last event id of an earlier connection, which holds until this stream sets another.
+        skip_too_large: drop an event that is larger and go on after it, instead of raising. Its ``id`` and ``retry``
+            count, so a reconnection doesn't meet it again.
 
     Raises:
         ValueError: ```max_event_size``` is less than 1.
@@ -83,20 +86,29 @@ class EventDecoder:
         "_line_ends",
         "_max_event_size",
         "_more_data",
+        "_oversize",
         "_retry",
         "_size",
+        "_skip_too_large",
+        "_skipped",
         "_tail",
         "_too_large",
         "_window",
     )
 
-    def __init__(self, *, max_event_size: int = 1_048_576, last_event_id: str = "") -> None:
+    def __init__(
+        self, *, max_event_size: int = 1_048_576, last_event_id: str = "", skip_too_large: bool = False
+    ) -> None:
         if max_event_size < 1:
             raise ValueError(f"max_event_size must be at least 1 byte, not {max_event_size!r}")
         self._max_event_size = max_event_size
         # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
         self._window = min(_WINDOW, max_event_size // 2 or 1)
         self._too_large = False
+        self._skip_too_large = skip_too_large
+        # The event that is being dropped, if there is one.
+        self._oversize: OversizeEvent | None = None
+        self._skipped = 0
         self._line_ends = PlainLineEnds()
         # The line that hasn't ended. A bytearray grows in place, so a long line in small chunks stays linear.
         self._tail = bytearray()
@@ -124,6 +136,11 @@ class EventDecoder:
         """
         return self._retry
 
+    @property
+    def skipped(self) -> int:
+        """How many events have been dropped because of their size."""
+        return self._skipped
+
     def feed(self, data: bytes) -> list[ReceivedEvent]:
         """Take the next bytes of the stream, in whatever chunks they come.
 
@@ -133,12 +150,13 @@ class EventDecoder:
         Raises:
             EventTooLargeError: an event is larger than ```max_event_size```; the server's fault. The events that ended
                 before it in this call are in the error's ``events``, and ``last_event_id`` is as the last of them
-                left it, so a reconnection can go on from there. The decoder has dropped what it held and is of no
-                further use: every later call raises the same error, with no events.
+                left it; a reconnection that goes on from there meets the event again, one that goes on from the
+                error's ``event_id`` doesn't. The decoder has dropped what it held and is of no further use: every
+                later call raises the same error, with no events. Not with ``skip_too_large``.
         """
         events: list[ReceivedEvent] = []
         if self._too_large:
-            raise EventTooLargeError(self._max_event_size, events)
+            raise self._error(events)
         if b"\r" in data or self._line_ends.is_pending:
             data = self._line_ends.feed(data)
         for start in range(0, len(data), self._window):
@@ -149,15 +167,56 @@ class EventDecoder:
                 self._take_line_by_line(window, events)
         return events
 
+    def flush(self) -> list[ReceivedEvent]:
+        """Take the end of the stream for the end of its last event, and return that event if there is one.
+
+        Not what the standard says: it has an event dropped that no blank line ends, because a connection that breaks
+        looks the same. For streams whose server is known to leave the last blank line out. Call it once, at the end.
+
+        Raises:
+            EventTooLargeError: as feed() has done before.
+        """
+        events: list[ReceivedEvent] = []
+        if self._too_large:
+            raise self._error(events)
+        while self._oversize is not None:
+            self._skip(b"\n")
+        # The end of a line that may be under way, and the blank line.
+        for end in (b"\n", b"\n") if self._tail else (b"\n",):
+            self._take(end, events)
+        return events
+
     def _take_line_by_line(self, window: bytes, events: list[ReceivedEvent]) -> None:
         """Take a window in which some event may be too large: the limit is exact, and the same for any chunking."""
         for line in window.splitlines(keepends=True):
             is_blank = line == b"\n" and not self._tail
-            if not is_blank and self._size + len(self._tail) + len(line) > self._max_event_size:
+            fits = is_blank or self._size + len(self._tail) + len(line) <= self._max_event_size
+            if fits and self._oversize is None:
+                self._take(line, events)
+            elif self._skip_too_large:
+                self._skip(line)
+            else:
                 self._too_large = True
                 self._tail, self._data, self._more_data = bytearray(), None, []
-                raise EventTooLargeError(self._max_event_size, events)
-            self._take(line, events)
+                raise self._error(events)
+
+    def _skip(self, line: bytes) -> None:
+        """Take a line of an event that is dropped, or the next part of one: only its id and retry count."""
+        if self._oversize is None:
+            self._oversize = OversizeEvent(self._tail, self._max_event_size)
+            self._tail, self._data, self._more_data, self._event = bytearray(), None, [], ""
+            self._size = self._max_event_size  # so that feed() brings each line here
+        field = self._oversize.take(line)
+        if field:
+            name, _, value = field.partition(":")
+            self._process_field(name, value.removeprefix(" "))
+        if self._oversize.is_done:
+            self._oversize, self._size = None, 0
+            self._skipped += 1
+            self._last_event_id = self._id
+
+    def _error(self, events: list[ReceivedEvent]) -> EventTooLargeError:
+        return EventTooLargeError(self._max_event_size, events, None if self._id == self._last_event_id else self._id)
 
     def _take(self, window: bytes, events: list[ReceivedEvent]) -> None:
         """Interpret the lines that end in `window` and keep the rest. The caller has checked the limit."""

@@ -50,28 +50,37 @@ class SendTimeoutError(SSEError, TimeoutError):
 class EventTooLargeError(SSEError):
     """An event of a stream is larger than the decoder's ``max_event_size``. The server's fault, or the limit's.
 
-    ``events`` are the events that ended before it in the same bytes and that nothing else has returned.
+    ``events`` are the events that ended before it in the same bytes and that nothing else has returned. ``event_id`` is
+    the id that the event itself has set before it became too large: go on after that one and it doesn't come back.
+    ``None`` if it had set none by then.
     """
 
-    def __init__(self, max_event_size: int, events: Sequence[ReceivedEvent] = ()) -> None:
+    def __init__(
+        self, max_event_size: int, events: Sequence[ReceivedEvent] = (), event_id: str | None = None
+    ) -> None:
         super().__init__(
             f"the stream holds an event of more than {max_event_size} bytes; if such events are expected, "
-            "decode with a larger max_event_size"
+            "use a larger max_event_size, or skip_too_large=True to go on without them"
         )
         self.max_event_size = max_event_size
+        self.event_id = event_id
         self.events: tuple[ReceivedEvent, ...] = tuple(events)
 
 
 class EventSourceError(SSEError):
     """An event source gave up: no event stream where one was asked for, or none any more.
 
-    ``response`` is what the server answered, its body read as far as 64 KiB; ``None`` if there was no answer, or if a
-    stream that was there broke. ``__cause__`` is the HTTP client's own error, if that was the reason.
+    ``response`` is what the server answered, with its body as far as ``max_answer_size`` and 5 seconds allow; ``None``
+    if there was no answer, or if a stream that was there broke. ``is_truncated`` says that the body goes on.
+    ``__cause__`` is the HTTP client's own error, if that was the reason.
     """
 
-    def __init__(self, url: str, reason: str, response: httpx.Response | None = None) -> None:
-        super().__init__(f"{url} {reason}")
+    def __init__(
+        self, url: str, reason: str, response: httpx.Response | None = None, *, is_truncated: bool = False
+    ) -> None:
+        super().__init__(f"{url} {reason}" + ("; the body in its response is cut short" if is_truncated else ""))
         self.response = response
+        self.is_truncated = is_truncated
 
 
 class StoreUnavailableError(SSEError, ConnectionError):

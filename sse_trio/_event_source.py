@@ -1,12 +1,13 @@
 # EventSource: connects, decodes, returns events, and connects again. What client.py opens.
 #
 # Rule 1: no task runs in the background. Everything happens in whoever iterates, so cancelling that stops everything,
-#         and a consumer that is slow slows the server down instead of filling memory.
+#         and a consumer that is slow slows the server down instead of filling memory. The one exception is asked for: a
+#         receive() with a timeout has its step done by a task that outlives the timeout, and is ended by _close().
 # Rule 2: at most one response is open. Whatever ends it (its end, an error, idleness, restart(), close(), being
 #         cancelled), its connection is closed before anything else is done.
 # Rule 3: events that were received are returned before anything else happens, so nothing is asked for twice.
-# Rule 4: what an answer means and how long to wait is _reconnect.py's business, HTTP is _request.py's, and the bytes
-#         are _decoder.py's.
+# Rule 4: what an answer means and how long to wait is _reconnect.py's business, HTTP is _request.py's, bodies are
+#         _body.py's and _answer.py's, and the bytes are _decoder.py's.
 
 from __future__ import annotations
 
@@ -21,17 +22,18 @@ import anyio
 import httpx
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from ._answer import is_accepted, is_final_for_proxy, read_answer, refuse_unread
+from ._body import OpenStream, close, why_undecodable
 from ._decoder import EventDecoder, ReceivedEvent
 from ._errors import EventSourceError, EventTooLargeError, SSEError
 from ._interruptible import Interruptible
+from ._lasting import LastingStep
 from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
-from ._request import OpenStream, StreamRequest, close, is_packed_again, read_head_of_body
+from ._request import StreamRequest
 
 __all__ = ("ConnectionState", "EventSource", "EventSourceOptions")
 
 _logger = logging.getLogger("sse_trio.client")
-
-PACKED_AGAIN = "answered with a stream that was compressed more than once, so that a few bytes could be gigabytes"
 
 
 class ConnectionState(enum.Enum):
@@ -48,9 +50,19 @@ class EventSourceOptions:
 
     reconnect: bool
     idle_timeout: float | None
+    head_timeout: float | None
     max_event_size: int
+    skip_too_large: bool
+    take_unfinished: bool
+    max_answer_size: int
+    accept: Callable[[httpx.Response], bool] | None
     retry_statuses: Container[int]
     on_state_change: Callable[[EventSource], object] | None
+
+    @property
+    def seconds_to_answer(self) -> float | None:
+        """How long an answer may take: silence before the head is silence, too."""
+        return min((t for t in (self.idle_timeout, self.head_timeout) if t is not None), default=None)
 
 
 class EventSource:
@@ -77,6 +89,9 @@ class EventSource:
         self._attempt = 1
         self._connect_at = 0.0
         self._waits = Interruptible()
+        self._lasting = LastingStep()
+        # Events that were too large, and those of them in this connection.
+        self._skipped = self._skipped_here = 0
 
     @property
     def state(self) -> ConnectionState:
@@ -113,6 +128,11 @@ class EventSource:
         """When the next connection is or the current one was made, on the clock of ``anyio.current_time()``."""
         return self._connect_at
 
+    @property
+    def skipped(self) -> int:
+        """How many events were skipped because they were larger than ``max_event_size``."""
+        return self._skipped
+
     def restart(self) -> None:
         """Drop the connection and connect again at once; nothing if closed. From any task of the event loop."""
         self._waits.interrupt()
@@ -145,10 +165,37 @@ class EventSource:
             BusyResourceError: another task is waiting for the next event.
         """
         await checkpoint_if_cancelled()
+        return await self._next_event(is_lasting=False)
+
+    async def receive(self, *, timeout: float | None = None) -> ReceivedEvent:  # noqa: ASYNC109 -- it ends no connection
+        """Wait for the next event and return it; for at most ``timeout`` seconds if that is given.
+
+        A timeout ends this call and nothing else: the connection stays open, and the next call goes on waiting. (A
+        ``move_on_after()`` around the iteration closes the connection.) Until then, a task of the source's waits for the
+        network; leaving the source's block ends it.
+
+        A cancellation point always, and a schedule point where it waits. Cancellation: no event is lost. With a
+        ``timeout``, the connection stays open then as well.
+
+        Raises:
+            TimeoutError: no event came in time.
+            EndOfStream: there are no more events.
+            EventSourceError: as for an iteration, as all the others are.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be 0 or more seconds, or None to wait for ever; not {timeout!r}")
+        await checkpoint_if_cancelled()
+        try:
+            with anyio.fail_after(timeout):
+                return await self._next_event(is_lasting=timeout is not None)
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    async def _next_event(self, *, is_lasting: bool) -> ReceivedEvent:
         while not self._events:
-            if self._state is ConnectionState.CLOSED:
+            if self._state is ConnectionState.CLOSED and not self._lasting.is_pending:
                 await self._finish()
-            await self._advance()
+            await self._step(is_lasting=is_lasting)
         event = self._events.popleft()
         self._returned_id = event.id
         return event
@@ -159,24 +206,34 @@ class EventSource:
         """Connect as often as it takes until there is a stream, or a reason why there won't be one."""
         self._enter(ConnectionState.CONNECTING)
         while self._state is ConnectionState.CONNECTING:
-            await self._advance()
+            await self._step(is_lasting=False)
         if self._failure is not None:
             await self._finish()
 
+    async def _step(self, *, is_lasting: bool) -> None:
+        """Do the next thing that takes time, here or in a task that goes on if this one is cancelled."""
+        with self._guard:
+            if is_lasting and not self._lasting.is_pending:
+                self._lasting.start(self._advance)
+            if self._lasting.is_pending:
+                await self._lasting.wait()
+            else:
+                await self._advance()
+
     async def _advance(self) -> None:
         """Do the next thing that takes time: wait, connect or read."""
-        with self._guard:
-            if self._waits.is_interrupted:
-                self._waits.clear()
-                await self._drop()
-                self._connect_again(anyio.current_time())
-            elif self._stream is not None:
-                await self._read(self._stream)
-            elif anyio.current_time() < self._connect_at:
-                with self._waits.scope():
-                    await anyio.sleep_until(self._connect_at)
-            else:
-                await self._connect()
+        if self._waits.is_interrupted:
+            self._waits.clear()
+            await self._drop()
+            await self._request.http2.retire()
+            self._connect_again(anyio.current_time())
+        elif self._stream is not None:
+            await self._read(self._stream)
+        elif anyio.current_time() < self._connect_at:
+            with self._waits.scope():
+                await anyio.sleep_until(self._connect_at)
+        else:
+            await self._connect()
 
     async def _finish(self) -> NoReturn:
         await self._drop()
@@ -187,13 +244,13 @@ class EventSource:
     async def _connect(self) -> None:
         response: httpx.Response | None = None
         try:
-            with self._waits.scope(self._options.idle_timeout):
+            with self._waits.scope(self._options.seconds_to_answer):
                 response = await self._request.send(self._received_id)
         except httpx.HTTPError as exc:
             await self._lose(exc, is_final=self._is_hopeless(exc))
             return
         if response is None:
-            await self._lose_unless_interrupted()
+            await self._lose_unless_interrupted("no answer came", self._options.seconds_to_answer)
         else:
             self._response = response
             await self._accept(response)
@@ -201,20 +258,24 @@ class EventSource:
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
         verdict = judge(response.status_code, headers.get("content-type", ""), options.retry_statuses)
-        reason = _refusal(response)
-        if verdict is Verdict.OPEN and is_packed_again(response):
-            verdict, reason = Verdict.FAIL, PACKED_AGAIN
-        if verdict is Verdict.OPEN:
-            decoder = EventDecoder(max_event_size=options.max_event_size, last_event_id=self._received_id)
-            self._stream = OpenStream(response, decoder)
+        if verdict not in (Verdict.OPEN, Verdict.STOP) and is_accepted(options.accept, response):
+            verdict = Verdict.OPEN
+        if verdict is Verdict.OPEN and (fault := why_undecodable(response)):
+            await refuse_unread(response)
+            reason = f"answered with a stream {fault}"
+            await self._lose(EventSourceError(self._request.description, reason, response), is_final=True)
+        elif verdict is Verdict.OPEN:
+            self._stream = OpenStream(response, self._new_decoder())
             self._enter(ConnectionState.OPEN)
         elif verdict is Verdict.STOP:
             await close(response)
             self._error = None
             self._enter(ConnectionState.CLOSED)
         else:
-            await read_head_of_body(response)
-            error = EventSourceError(self._request.description, reason, response)
+            is_whole = await read_answer(response, options.max_answer_size)
+            error = EventSourceError(
+                self._request.description, _refusal(response), response, is_truncated=not is_whole
+            )
             retry_after = retry_after_seconds(headers.get("retry-after", ""), headers.get("date", ""))
             await self._lose(error, is_final=verdict is Verdict.FAIL, retry_after=retry_after)
 
@@ -224,6 +285,8 @@ class EventSource:
             with self._waits.scope(self._options.idle_timeout) as scope:
                 events = await stream.receive()
         except anyio.EndOfStream:
+            if self._options.take_unfinished:
+                self._take(stream.decoder.flush(), stream.decoder)
             await self._lose(None)
         except anyio.ClosedResourceError as exc:
             await self._lose(exc)
@@ -235,13 +298,14 @@ class EventSource:
         else:
             self._take(events, stream.decoder)
             if scope.cancelled_caught:
-                await self._lose_unless_interrupted()
+                await self._lose_unless_interrupted("no byte came", self._options.idle_timeout)
 
     def _take(self, events: Iterable[ReceivedEvent], decoder: EventDecoder) -> None:
         if self._state is ConnectionState.CLOSED:
             return
         self._events.extend(events)
         self._received_id = decoder.last_event_id
+        self._note_skipped(decoder)
         if decoder.retry is not None:
             self._backoff.retry = decoder.retry / 1000
         if self._events:
@@ -268,9 +332,29 @@ class EventSource:
             self._failure = error and self._as_failure(error)
             self._enter(ConnectionState.CLOSED)
 
-    async def _lose_unless_interrupted(self) -> None:
+    async def _lose_unless_interrupted(self, what: str, seconds: float | None) -> None:
         if not self._waits.is_interrupted:
-            await self._lose(TimeoutError(f"no byte came for {self._options.idle_timeout:g} s"))
+            await self._request.http2.retire()
+            await self._lose(TimeoutError(f"{what} for {seconds:g} s"))
+
+    def _new_decoder(self) -> EventDecoder:
+        self._skipped_here = 0
+        return EventDecoder(
+            max_event_size=self._options.max_event_size,
+            last_event_id=self._received_id,
+            skip_too_large=self._options.skip_too_large,
+        )
+
+    def _note_skipped(self, decoder: EventDecoder) -> None:
+        skipped, self._skipped_here = decoder.skipped - self._skipped_here, decoder.skipped
+        if skipped:
+            self._skipped += skipped
+            _logger.warning(
+                "%s: skipped %d events of more than %d bytes",
+                self._request.description,
+                skipped,
+                self._options.max_event_size,
+            )
 
     def _as_failure(self, error: Exception) -> Exception:
         if isinstance(error, SSEError):
@@ -282,8 +366,11 @@ class EventSource:
     def _is_hopeless(self, error: httpx.HTTPError) -> bool:
         """Whether trying again is futile: no error of the network, but of what was asked for."""
         if isinstance(error, httpx.LocalProtocolError):
-            return self._response is None  # else it worked before, and it is HTTP/2 being closed
-        return not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol)
+            # Else it worked before, and it is HTTP/2 being closed, or a connection that has no room.
+            return self._response is None and not self._request.http2.is_retired
+        return not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol) or is_final_for_proxy(
+            error, self._options.retry_statuses
+        )
 
     def _connect_again(self, at: float) -> None:
         self._attempt += 1
@@ -298,6 +385,7 @@ class EventSource:
 
     async def _close(self) -> None:
         self.close()
+        await self._lasting.aclose()
         if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
             await self._drop()
 

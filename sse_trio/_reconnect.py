@@ -15,8 +15,10 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ("RETRY_STATUSES", "Backoff", "Verdict", "judge", "retry_after_seconds")
 
-RETRY_STATUSES = frozenset({429, 502, 503, 504})
-"""What a server, or a proxy in front of it, answers while it is overloaded or being replaced."""
+RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+"""What a server, or a proxy in front of it, answers while it is overloaded, out of order or being replaced; 520 to 524
+are Cloudflare's. Not among them is what the same request would be answered again: 501, and 4xx but for too early, too
+late (408) and too many."""
 
 # Backing off from a reconnection time of 0 has to start somewhere.
 _LEAST_BACKOFF = 0.1

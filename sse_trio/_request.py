@@ -1,26 +1,22 @@
-# One request for an event stream with httpx, and its answer: the events of a stream, or what is kept of a refusal.
+# One request for an event stream with httpx, and the head of its answer. Bodies are _body.py's.
 #
 # Rule 1: the request is made anew for every connection, from the URL that the caller gave, with everything the caller
 #         gave. Redirects are followed from there each time (WHATWG HTML 9.2.3).
 # Rule 2: httpx's own rules decide what a redirected request carries, so credentials don't reach another origin.
 # Rule 3: a response that isn't handed on is closed, and closing isn't interrupted by a cancellation.
-# Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
-# Rule 5: a few compressed bytes can be a great many. httpx decodes what it is given in one go, so of a compressed body
-#         it is given little at a time, and of one that was compressed again and again nothing.
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import anyio
 import httpx
 
-from ._decoder import EventDecoder, ReceivedEvent
+from ._body import close
+from ._http2 import Http2Watch
 
-__all__ = ("OpenStream", "StreamRequest", "close", "is_packed_again", "read_head_of_body")
+__all__ = ("StreamRequest",)
 
 # WHATWG URL 3.1, "forbidden domain code point", as far as httpx leaves them: it has percent-encoded most.
 _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
@@ -29,20 +25,6 @@ _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
 # send VT and FF, llhttp answers any with 400. One such id would be the end of the stream, so it isn't sent: the server
 # begins as for a client that has none, and the caller sees from the events what came again.
 _NOT_IN_HEADERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-# As much of a refusal's body as is worth having in an error, in bytes, and the seconds that it may take.
-_BODY_BYTES = 65_536
-_BODY_SECONDS = 5.0
-# TLS may want to say goodbye; a dead peer must not hold us.
-_CLOSE_SECONDS = 5.0
-# Bytes that are decoded in one go. zlib makes at most 1 MiB of a piece; zstd, whose shortest block has 4 bytes, half of
-# that. brotli has no such bound: where it had made 800 bytes of a gigabyte, 16 of them came to 32 MiB.
-_PIECE_OF_ZLIB = 1024
-_PIECE = 16
-# What ends a frame of zstd whose text has been sent already (RFC 8878, 3.1.1.2). No text is in it, and no block with
-# text ends so: its last byte is of the text, or of a bit stream, which has its last bit set, or counts no sequences.
-_ZSTD_LAST_BLOCK = b"\x01\x00\x00"
-# More chunks than a closed connection can have left in its buffer. A transport that goes on for ever is left alone.
-_BUFFERED_CHUNKS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +38,7 @@ class StreamRequest:
     headers: httpx.Headers
     content: str | bytes | None
     json: object
+    http2: Http2Watch
 
     @property
     def description(self) -> str:
@@ -93,6 +76,7 @@ class StreamRequest:
             json=self.json,
             # Silence is no fault of an event stream. What is one, is the business of `idle_timeout`.
             timeout=httpx.Timeout(timeout.connect, read=None, write=timeout.write, pool=timeout.pool),
+            extensions={"trace": self.http2.trace},
         )
 
     async def send(self, last_event_id: str) -> httpx.Response:
@@ -115,103 +99,6 @@ class StreamRequest:
         return response
 
 
-class OpenStream:
-    """A response that is an event stream, being decoded."""
-
-    def __init__(self, response: httpx.Response, decoder: EventDecoder) -> None:
-        self.decoder = decoder
-        self._response = response
-        if _codings(response):
-            response.stream = _Pieces(response)
-        self._chunks = response.aiter_bytes()
-        self._is_closed = False
-
-    async def receive(self) -> list[ReceivedEvent]:
-        """Wait for bytes, and return the events that ended in them; often none.
-
-        Cancellation, or any other exception: the connection is closed.
-
-        Raises:
-            EndOfStream: the server ended the response.
-            ClosedResourceError: the connection is closed already.
-            httpx.HTTPError: the connection broke.
-            EventTooLargeError: the decoder's.
-        """
-        if self._is_closed:
-            raise anyio.ClosedResourceError
-        try:
-            return self.decoder.feed(await anext(self._chunks))
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        """Close the connection. Not interrupted by a cancellation."""
-        if not self._is_closed:
-            self._is_closed = True
-            await close(self._response, self._chunks)
-
-
-async def close(response: httpx.Response, chunks: AsyncIterator[bytes] | None = None) -> None:
-    """Close a response and with it its connection. Not interrupted by a cancellation, and bounded in time.
-
-    ``chunks`` is the iterator over its body, if there is one.
-    """
-    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-        await response.aclose()
-        if chunks is not None:
-            await _exhaust(chunks)
-
-
-async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
-    """End the iteration over the body of a closed response.
-
-    httpx and httpcore nest seven async generators and close none but the outermost. All end only if the innermost
-    does, which it does when it is asked to read on: the connection is closed and we are cancelled.
-    """
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        try:
-            for _ in range(_BUFFERED_CHUNKS):
-                await anext(chunks)
-        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
-            pass  # StreamError: nothing had been read yet
-
-
-async def read_head_of_body(response: httpx.Response) -> None:
-    """Read the body of a refusal, as far as it is short and comes soon, and close the response.
-
-    It is decoded then, and has no ``content-encoding`` any more.
-    """
-    encoding = response.headers.pop("content-encoding", "")
-    packed = httpx.Response(response.status_code, headers={"content-encoding": encoding}, stream=response.stream)
-    packed.stream = _Pieces(packed)
-    chunks, head = packed.aiter_bytes(), bytearray()
-    try:
-        with anyio.move_on_after(_BODY_SECONDS):
-            while len(head) < _BODY_BYTES and not is_packed_again(packed):
-                head += await anext(chunks)
-    except (StopAsyncIteration, httpx.HTTPError):
-        pass  # the refusal itself is the error to be reported
-    finally:
-        await close(packed, chunks)
-    response.stream = httpx.ByteStream(bytes(head[:_BODY_BYTES]))
-    await response.aread()
-
-
-def is_packed_again(response: httpx.Response) -> bool:
-    """Whether the body was compressed and the result again, which nobody does who means well."""
-    return len(_codings(response)) > 1
-
-
-def _codings(response: httpx.Response) -> list[str]:
-    """Return how the body was compressed, in order (RFC 9110, 8.4)."""
-    codings = response.headers.get_list("content-encoding", split_commas=True)
-    return [coding for coding in map(str.lower, codings) if coding not in {"", "identity"}]
-
-
 def _can_be_resolved(url: httpx.URL) -> bool:
     """Whether socket.getaddrinfo() takes its host: it raises UnicodeError for a label that is empty or too long."""
     try:
@@ -220,40 +107,3 @@ def _can_be_resolved(url: httpx.URL) -> bool:
         return False
     return True
 
-
-class _Pieces(httpx.AsyncByteStream):
-    """The body of a response, in pieces of which none can be much when it is decoded."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._stream = response.stream
-        self._chunks = aiter(response.stream)
-        sizes = [_PIECE_OF_ZLIB if coding in {"gzip", "deflate"} else _PIECE for coding in _codings(response)]
-        self._size = min(sizes, default=_BODY_BYTES)
-        self._is_zstd = "zstd" in _codings(response)
-        self._rest = memoryview(b"")
-        self._tail = b""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = await self._take(self._size)
-        if self._is_zstd:
-            self._tail = (self._tail + piece)[-len(_ZSTD_LAST_BLOCK) :]
-            if self._tail == _ZSTD_LAST_BLOCK:
-                # httpx 0.28 can't go on after a piece that ended a frame, and there may be frames to come.
-                with suppress(StopAsyncIteration):
-                    piece += await self._take(1)
-                self._tail = piece[-1:]
-        return piece
-
-    async def _take(self, size: int) -> bytes:
-        while not self._rest:
-            self._rest = memoryview(await anext(self._chunks))
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(piece)
-
-    async def aclose(self) -> None:
-        self._rest = memoryview(b"")
-        await self._stream.aclose()

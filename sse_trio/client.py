@@ -12,6 +12,7 @@ import httpx
 
 from ._errors import EventSourceError
 from ._event_source import ConnectionState, EventSource, EventSourceOptions
+from ._http2 import Http2Watch
 from ._reconnect import RETRY_STATUSES, Backoff
 from ._request import StreamRequest
 
@@ -36,7 +37,12 @@ async def open_event_source(
     retry: float = 3.0,
     max_retry: float = 60.0,
     idle_timeout: float | None = None,
+    head_timeout: float | None = 120.0,
     max_event_size: int = 1_048_576,
+    skip_too_large: bool = False,
+    take_unfinished: bool = False,
+    max_answer_size: int = 1_048_576,
+    accept: Callable[[httpx.Response], bool] | None = None,
     retry_statuses: Container[int] = RETRY_STATUSES,
     on_state_change: Callable[[EventSource], object] | None = None,
 ) -> AsyncGenerator[EventSource, None]:
@@ -73,7 +79,16 @@ async def open_event_source(
         max_retry: the longest wait before connecting again, in seconds, but for a ``Retry-After``.
         idle_timeout: how long nothing at all may come, in seconds, before a connection counts as dead. Twice the
             server's ping interval is a good value. By default, for ever.
+        head_timeout: how long a connection may take to its answer, in seconds, connecting and redirects included;
+            `idle_timeout` counts as well. ``None`` waits for ever.
         max_event_size: in bytes, see :class:`EventDecoder`.
+        skip_too_large: go on after an event that is larger, without it; see :attr:`EventSource.skipped`. By default, it
+            is an error.
+        take_unfinished: return a last event whose blank line is missing, if the response ends in order. The standard
+            has it dropped.
+        max_answer_size: how much of an answer that isn't a stream is kept for the error, in bytes.
+        accept: called as ``accept(response)`` with an answer that isn't a 200 with ``text/event-stream``, nor a 204. If
+            it returns True, the answer is a stream all the same. It must look at the status and the headers only.
         retry_statuses: the answers that don't end it. Empty, it is as in a browser, where only broken connections are
             made again.
         on_state_change: called as ``on_state_change(source)`` before each attempt to connect and with its outcome. It
@@ -87,6 +102,7 @@ async def open_event_source(
         ValueError: an argument makes no sense.
         httpx.InvalidURL: neither does the URL.
     """
+    _check_answers(head_timeout, max_answer_size)
     _check(retry=retry, max_retry=max_retry, idle_timeout=idle_timeout, last_event_id=last_event_id)
     async with AsyncExitStack() as stack:
         if client is None:
@@ -99,12 +115,18 @@ async def open_event_source(
             headers=httpx.Headers(headers),
             content=content,
             json=json,
+            http2=Http2Watch(client),
         )
         request.check()
         options = EventSourceOptions(
             reconnect=method.upper() == "GET" if reconnect is None else reconnect,
             idle_timeout=idle_timeout,
+            head_timeout=head_timeout,
             max_event_size=max_event_size,
+            skip_too_large=skip_too_large,
+            take_unfinished=take_unfinished,
+            max_answer_size=max_answer_size,
+            accept=accept,
             retry_statuses=retry_statuses,
             on_state_change=on_state_change,
         )
@@ -124,3 +146,10 @@ def _check(*, retry: float, max_retry: float, idle_timeout: float | None, last_e
         raise ValueError(f"idle_timeout must be more than 0 seconds, not {idle_timeout!r}; None waits for ever")
     if not _NOT_IN_IDS.isdisjoint(last_event_id):
         raise ValueError(f"last_event_id={last_event_id[:80]!r} has a line break or a NUL, so no stream gave it")
+
+
+def _check_answers(head_timeout: float | None, max_answer_size: int) -> None:
+    if head_timeout is not None and not head_timeout > 0:
+        raise ValueError(f"head_timeout must be more than 0 seconds, or None to wait for ever; not {head_timeout!r}")
+    if not max_answer_size >= 0:
+        raise ValueError(f"max_answer_size must be 0 or more bytes, not {max_answer_size!r}")

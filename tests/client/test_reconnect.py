@@ -21,7 +21,8 @@ from sse_trio._reconnect import RETRY_STATUSES, Backoff, Verdict, judge, retry_a
         (201, "text/event-stream", Verdict.FAIL),
         (301, "", Verdict.FAIL),
         (404, "text/event-stream", Verdict.FAIL),
-        *((status, "text/html", Verdict.RETRY) for status in (429, 502, 503, 504)),
+        *((status, "text/html", Verdict.RETRY) for status in (408, 425, 429, 500, 502, 503, 504, *range(520, 525))),
+        *((status, "text/html", Verdict.FAIL) for status in (400, 401, 403, 407, 409, 410, 431, 501, 505, 511)),
     ],
 )
 def test_judge(status, content_type, verdict):

@@ -1,0 +1,93 @@
+# Answers that are not an event stream by the standard: what the caller or a proxy makes of them, and their bodies, which
+# are read for the error, whole or up to a limit.
+#
+# Rule 1: the body comes from a server that may be hostile: its size and the time that it takes are bounded.
+# Rule 2: whether something is missing is known: an answer that was cut short looks like a whole one.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+import anyio
+import httpx
+
+from ._body import Body, codings_of_response, why_undecodable
+
+__all__ = ("is_accepted", "is_final_for_proxy", "refuse_unread", "read_answer")
+
+# The seconds that the body of an answer may take.
+_SECONDS = 5.0
+
+
+def is_accepted(accept: Callable[[httpx.Response], bool] | None, response: httpx.Response) -> bool:
+    """Whether the caller takes this answer for a stream.
+
+    Raises:
+        TypeError: the caller's function returned something else than True or False: a coroutine, say.
+    """
+    if accept is None:
+        return False
+    answer: object = accept(response)
+    if not isinstance(answer, bool):
+        if hasattr(answer, "close"):
+            answer.close()  # a coroutine that nobody will await
+        raise TypeError(f"accept must be a function that returns True or False, and not async; it returned {answer!r}")
+    return answer
+
+
+def is_final_for_proxy(error: httpx.HTTPError, retry_statuses: Container[int]) -> bool:
+    """Whether a proxy refused to connect us in a way that asking again won't change: 407, 403."""
+    # httpcore has the status of a proxy's answer in its message only: "407 Proxy Authentication Required".
+    status = str(error).partition(" ")[0]
+    return isinstance(error, httpx.ProxyError) and status.isdecimal() and int(status) not in retry_statuses
+
+
+async def read_answer(response: httpx.Response, limit: int) -> bool:
+    """Read the body of an answer, as far as the limit and 5 seconds allow, close it, and return whether it is whole.
+
+    The body is decompressed then, and the response has no ``content-encoding`` any more. One that can't be decompressed
+    is left as it came, with its header; of one that was compressed more than once, nothing is read.
+    """
+    if len(codings_of_response(response)) > 1:
+        return await refuse_unread(response)
+    is_raw = bool(why_undecodable(response))
+    body, head, is_whole = _body_of(response, raw=is_raw), bytearray(), False
+    try:
+        with anyio.move_on_after(_SECONDS):
+            while len(head) <= limit:
+                head += await body.read()
+    except anyio.EndOfStream:
+        is_whole = len(head) <= limit
+    except httpx.HTTPError:
+        pass  # the answer itself is the error to be reported
+    finally:
+        await body.aclose()
+    await _set_content(response, bytes(head[:limit]), is_raw=is_raw)
+    return is_whole
+
+
+async def refuse_unread(response: httpx.Response) -> bool:
+    """Close an answer whose body is a stream that can't be decoded, and return that its body isn't whole."""
+    await _body_of(response, raw=True).aclose()
+    await _set_content(response, b"", is_raw=True)
+    return False
+
+
+def _body_of(response: httpx.Response, *, raw: bool) -> Body:
+    """Return the body, to be read without the response's knowing, which takes another one afterwards."""
+    reader = httpx.Response(
+        response.status_code,
+        headers=response.headers,
+        stream=response.stream,
+        request=response.request,
+        extensions=response.extensions,
+    )
+    return Body(reader, raw=raw)
+
+
+async def _set_content(response: httpx.Response, content: bytes, *, is_raw: bool) -> None:
+    coding = response.headers.pop("content-encoding", "")
+    response.stream = httpx.ByteStream(content)
+    await response.aread()  # without a content-encoding, or httpx would decode
+    if is_raw and coding:
+        response.headers["content-encoding"] = coding
