@@ -1,5 +1,5 @@
-# Answers that are not an event stream by the standard: what the caller or a proxy makes of them, and their bodies, which
-# are read for the error, whole or up to a limit.
+# Answers that are not an event stream by the standard: what the caller or a proxy makes of them, and their bodies,
+# which are read for the error, whole or up to a limit.
 #
 # Rule 1: the body comes from a server that may be hostile: its size and the time that it takes are bounded.
 # Rule 2: whether something is missing is known: an answer that was cut short looks like a whole one.
@@ -13,7 +13,7 @@ import httpx
 
 from ._body import Body, codings_of_response, why_undecodable
 
-__all__ = ("is_accepted", "is_final_for_proxy", "refuse_unread", "read_answer")
+__all__ = ("is_accepted", "is_final_for_proxy", "read_answer", "refuse_unread")
 
 # The seconds that the body of an answer may take.
 _SECONDS = 5.0

@@ -55,9 +55,7 @@ class EventTooLargeError(SSEError):
     ``None`` if it had set none by then.
     """
 
-    def __init__(
-        self, max_event_size: int, events: Sequence[ReceivedEvent] = (), event_id: str | None = None
-    ) -> None:
+    def __init__(self, max_event_size: int, events: Sequence[ReceivedEvent] = (), event_id: str | None = None) -> None:
         super().__init__(
             f"the stream holds an event of more than {max_event_size} bytes; if such events are expected, "
             "use a larger max_event_size, or skip_too_large=True to go on without them"

@@ -171,8 +171,8 @@ class EventSource:
         """Wait for the next event and return it; for at most ``timeout`` seconds if that is given.
 
         A timeout ends this call and nothing else: the connection stays open, and the next call goes on waiting. (A
-        ``move_on_after()`` around the iteration closes the connection.) Until then, a task of the source's waits for the
-        network; leaving the source's block ends it.
+        ``move_on_after()`` around the iteration closes the connection.) In between, a task of the source waits for
+        the network; leaving the source's block ends it.
 
         A cancellation point always, and a schedule point where it waits. Cancellation: no event is lost. With a
         ``timeout``, the connection stays open then as well.
@@ -273,9 +273,7 @@ class EventSource:
             self._enter(ConnectionState.CLOSED)
         else:
             is_whole = await read_answer(response, options.max_answer_size)
-            error = EventSourceError(
-                self._request.description, _refusal(response), response, is_truncated=not is_whole
-            )
+            error = EventSourceError(self._request.description, _refusal(response), response, is_truncated=not is_whole)
             retry_after = retry_after_seconds(headers.get("retry-after", ""), headers.get("date", ""))
             await self._lose(error, is_final=verdict is Verdict.FAIL, retry_after=retry_after)
 
@@ -368,8 +366,10 @@ class EventSource:
         if isinstance(error, httpx.LocalProtocolError):
             # Else it worked before, and it is HTTP/2 being closed, or a connection that has no room.
             return self._response is None and not self._request.http2.is_retired
-        return not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol) or is_final_for_proxy(
-            error, self._options.retry_statuses
+        return (
+            not isinstance(error, httpx.TransportError)
+            or isinstance(error, httpx.UnsupportedProtocol)
+            or is_final_for_proxy(error, self._options.retry_statuses)
         )
 
     def _connect_again(self, at: float) -> None:

@@ -1,17 +1,18 @@
 # What leaving an HTTP/2 connection takes, where httpx and httpcore do nothing: a reset for the stream, and no new
 # requests for a connection that is dead.
 #
-# Rule 1: httpcore closes a stream of its own side only: the server streams on, and h2 counts the stream as open until no
-#         more may be opened. So a stream that is left before its end is reset, and what had come for it is acknowledged.
+# Rule 1: httpcore forgets a stream that is closed early and tells nobody: the server streams on, and h2 counts the
+#         stream as open until no more may be opened. So a stream that is left before its end is reset, and the bytes
+#         that had come for it are acknowledged.
 # Rule 2: a connection is shared with other sources and requests of the same client. Where one of them finds it dead, it
 #         takes no new requests, and is closed with its last stream: whether the others think so too is their business.
-# Rule 3: all that httpcore keeps to itself is reached in this file, at the moment when its public `trace` extension says
-#         that the stream begins or ends. Where it can't be reached (another transport, another httpcore), closing a
-#         response closes its connection: the stream has to go.
+# Rule 3: all that httpcore keeps to itself is reached in this file, at the moment when its public `trace` extension
+#         says that the stream begins or ends. Where it can't be reached (another transport, another httpcore), closing
+#         a response closes its connection: the stream has to go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -73,11 +74,15 @@ class Http2Watch:
             self._connection._used_all_stream_ids = True  # noqa: SLF001
 
     async def _reset(self) -> None:
-        if self._connection is not None:
-            # An error says that the connection has gone, and the stream with it.
-            with anyio.move_on_after(_SECONDS, shield=True), suppress(Exception):
-                self._drop_stream(self._connection, self._stream_id)
-                await self._connection._write_outgoing_data(self._request)  # noqa: SLF001 -- rule 3
+        if self._connection is None:
+            return
+        is_sent = False
+        with anyio.move_on_after(_SECONDS, shield=True), suppress(Exception):
+            self._drop_stream(self._connection, self._stream_id)
+            await self._connection._write_outgoing_data(self._request)  # noqa: SLF001 -- rule 3
+            is_sent = True
+        if not is_sent:
+            self._retire()  # the connection is broken: a write to it was cancelled, say
 
     def _drop_stream(self, connection: Any, stream_id: int) -> None:
         h2 = connection._h2_state  # noqa: SLF001 -- rule 3
@@ -91,12 +96,19 @@ class Http2Watch:
 
 def _find_connection(client: httpx.AsyncClient, request: Any) -> Any:
     """Return httpcore's HTTP/2 connection that a request of the client's is being sent on, if it can be found."""
-    transports = (getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values())
-    for transport in transports:
+    for transport in _transports_in(client):
         for waiting in getattr(getattr(transport, "_pool", None), "_requests", ()):
             if getattr(waiting, "request", None) is request:
                 return _http2_connection_in(getattr(waiting, "connection", None))
     return None
+
+
+def _transports_in(holder: object) -> Iterator[object]:
+    """Yield the transports of a client, and those that they wrap."""
+    for value in (*vars(holder).values(), *getattr(holder, "_mounts", {}).values()):
+        if isinstance(value, httpx.AsyncBaseTransport):
+            yield value
+            yield from _transports_in(value)
 
 
 def _http2_connection_in(connection: Any) -> Any:

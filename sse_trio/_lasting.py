@@ -1,7 +1,7 @@
 # LastingStep: what goes on when the task that waits for it gives up, so that a wait can have an end of its own.
 #
-# Rule 1: it runs in a task outside every nursery, and only because a caller has asked for it. Whoever owns it closes it,
-#         and then it has ended: nothing is left behind.
+# Rule 1: it runs in a task outside every nursery, and only because a caller has asked for it. Its owner closes it, and
+#         then it has ended: nothing is left behind.
 # Rule 2: what it raises comes out of wait(), and is not lost if nobody waits at that moment.
 
 from __future__ import annotations

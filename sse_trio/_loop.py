@@ -5,8 +5,8 @@
 #         returns from park() was unparked, whoever gets an exception was not: no hand-over is ever in doubt.
 # Rule 3: spawn_detached() is the one place that starts a task outside a nursery. It exists for the writer: hypercorn's
 #         trio worker shields its socket write from cancellation, so nobody may be obliged to wait for a task that is in
-#         one (C11). The ticker, and who waits in the server's own code, are such tasks too. No coroutine of the
-#         user's ever runs in one.
+#         one (C11). The ticker, and who waits in the server's own code, are such tasks too, and so is a read of the
+#         client's that outlives a receive() with a timeout. No producer ever runs in one.
 # Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
 #         loop that has ever served a stream would be freed.
 #

@@ -11,7 +11,7 @@ __all__ = ("OversizeEvent",)
 class OversizeEvent:
     """Takes the lines of an event that is dropped, with plain line ends, and finds those that count nevertheless."""
 
-    __slots__ = ("_is_line_too_long", "_line", "_limit", "is_done")
+    __slots__ = ("_is_line_too_long", "_limit", "_line", "is_done")
 
     def __init__(self, line: bytearray, limit: int) -> None:
         self._line = line

@@ -106,4 +106,3 @@ def _can_be_resolved(url: httpx.URL) -> bool:
     except UnicodeError:
         return False
     return True
-

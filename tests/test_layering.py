@@ -46,7 +46,19 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_send_wrappers",
         }
     ),
-    frozenset({"_event", "_decoder", "_payload", "_loop", "_statistics", "_refusal", "_coder", "_shared_coder", "_decompression"}),
+    frozenset(
+        {
+            "_event",
+            "_decoder",
+            "_payload",
+            "_loop",
+            "_statistics",
+            "_refusal",
+            "_coder",
+            "_shared_coder",
+            "_decompression",
+        }
+    ),
     frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
     frozenset({"_arguments", "_buffer", "_openapi", "_store", "_stream_source"}),
     frozenset({"_channel_state", "_event_type"}),

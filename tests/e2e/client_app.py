@@ -28,6 +28,50 @@ async def numbers(request: Request) -> Response:
     return EventSourceResponse(count, seen + 1, min(seen + per_stream, last), retry=10)
 
 
+class OpenStreams:
+    """How many streams are open that end only when their client leaves."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.changed = anyio.Event()
+
+    def add(self, number: int) -> None:
+        self.count += number
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    async def produce(self, send_channel: EventSendChannel, interval: float) -> None:
+        self.add(1)
+        try:
+            while True:
+                await send_channel.send("x" * 1000)
+                await anyio.sleep(interval)
+        finally:
+            self.add(-1)
+
+
+async def endless(request: Request) -> Response:
+    """An event at once, and then one after each interval, for ever."""
+    return EventSourceResponse(request.app.state.open.produce, float(request.path_params["interval"]))
+
+
+async def never(request: Request) -> Response:
+    """No answer, and no end of waiting for one but the client's leaving."""
+    request.app.state.open.add(1)
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    request.app.state.open.add(-1)
+    return Response()
+
+
+async def none_open(request: Request) -> Response:
+    """Answers when no endless stream is open."""
+    streams = request.app.state.open
+    while streams.count:
+        await streams.changed.wait()
+    return Response(b"none")
+
+
 async def status(request: Request) -> Response:
     """Any status, with a body that would be an event."""
     headers = {"location": "/numbers/3/3"} if 300 <= request.path_params["status"] < 400 else {}
@@ -74,13 +118,16 @@ async def messages(request: Request) -> Response:
     return EventSourceResponse(anthropic_events)
 
 
-app = ServerBridge(
-    Starlette(
-        routes=[
-            Route("/numbers/{last:int}/{per_stream:int}", numbers),
-            Route("/status/{status:int}", status),
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/messages", messages, methods=["POST"]),
-        ]
-    )
+inner = Starlette(
+    routes=[
+        Route("/numbers/{last:int}/{per_stream:int}", numbers),
+        Route("/endless/{interval:float}", endless),
+        Route("/never", never),
+        Route("/none-open", none_open),
+        Route("/status/{status:int}", status),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/messages", messages, methods=["POST"]),
+    ]
 )
+inner.state.open = OpenStreams()
+app = ServerBridge(inner)
