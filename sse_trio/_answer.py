@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Coroutine
 
 import anyio
 import httpx
 
-from ._body import Body, codings_of_response, why_undecodable
+from ._body import Body, close, codings_of_response, why_undecodable
 
 __all__ = ("is_accepted", "is_final_for_proxy", "read_answer", "refuse_unread")
 
@@ -19,18 +19,23 @@ __all__ = ("is_accepted", "is_final_for_proxy", "read_answer", "refuse_unread")
 _SECONDS = 5.0
 
 
-def is_accepted(accept: Callable[[httpx.Response], bool] | None, response: httpx.Response) -> bool:
-    """Whether the caller takes this answer for a stream.
+async def is_accepted(accept: Callable[[httpx.Response], bool] | None, response: httpx.Response) -> bool:
+    """Whether the caller takes this answer for a stream. Where that raises, the answer is closed.
 
     Raises:
         TypeError: the caller's function returned something else than True or False: a coroutine, say.
     """
-    if accept is None:
-        return False
-    answer: object = accept(response)
+    try:
+        return accept is not None and _checked(accept(response))
+    except BaseException:
+        await close(response)
+        raise
+
+
+def _checked(answer: object) -> bool:
     if not isinstance(answer, bool):
-        if hasattr(answer, "close"):
-            answer.close()  # a coroutine that nobody will await
+        if isinstance(answer, Coroutine):
+            answer.close()  # or Python would warn that nobody has awaited it
         raise TypeError(f"accept must be a function that returns True or False, and not async; it returned {answer!r}")
     return answer
 

@@ -258,7 +258,7 @@ class EventSource:
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
         verdict = judge(response.status_code, headers.get("content-type", ""), options.retry_statuses)
-        if verdict not in (Verdict.OPEN, Verdict.STOP) and is_accepted(options.accept, response):
+        if verdict not in (Verdict.OPEN, Verdict.STOP) and await is_accepted(options.accept, response):
             verdict = Verdict.OPEN
         if verdict is Verdict.OPEN and (fault := why_undecodable(response)):
             await refuse_unread(response)
