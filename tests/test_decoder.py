@@ -255,3 +255,74 @@ def test_endless_comments_are_no_event():
     decoder = EventDecoder(max_event_size=20)
     for _ in range(100):
         assert decoder.feed(b": ping\n") == []
+
+
+def test_the_id_of_an_event_too_large():
+    """The error has the id that the event has set itself before it became too large, under any chunking."""
+    start = b"id: 1\ndata: x\n\n"
+    for own, event_id in ((b"id: 2\n", "2"), (b"", None)):
+        stream = start + own + b"data: " + b"z" * 100 + b"\nid: 3\n\n"
+        for chunks in chunkings(stream):
+            decoder = EventDecoder(max_event_size=50)
+            with pytest.raises(EventTooLargeError) as info:
+                for chunk in chunks:
+                    decoder.feed(chunk)
+            assert info.value.event_id == event_id
+
+
+def test_skipping_goes_on_after_an_event_too_large():
+    """With skip_too_large, the events around it are returned, and it is counted; its id is the last one meanwhile."""
+    decoder = EventDecoder(max_event_size=50, skip_too_large=True)
+    large = b"id: 2\nevent: e\ndata: " + b"z" * 100 + b"\nretry: 9\ndata: 1\n\n"
+    assert decoder.feed(b"data: x\n\n" + large) == [("message", "x", "")]
+    assert (decoder.skipped, decoder.last_event_id, decoder.retry) == (1, "2", 9)
+    assert decoder.feed(b"data: y\n\n") == [("message", "y", "2")]
+
+
+def test_skipping_holds_no_more_than_the_limit():
+    """However long an event or a line of it is, what is held of it is bounded."""
+    import tracemalloc
+
+    decoder = EventDecoder(max_event_size=10_000, skip_too_large=True)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            assert decoder.feed(b"data: x\n" * 500 + b"y" * 5000) == []
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+    assert decoder.feed(b"\n\ndata: x\n\n") == [("message", "x", "")]
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        (b"", []),
+        (b"data: x", [("message", "x", "1")]),
+        (b"data: x\r", [("message", "x", "1")]),
+        (b"id: 2\nevent: e\ndata: x\n", [("e", "x", "2")]),
+        (b"id: 2", []),
+        (b"data: x\n\n", []),
+        (b": comment", []),
+    ],
+)
+def test_flush(tail, expected):
+    """flush() takes the end of the stream for the end of the last line and of the last event."""
+    decoder = EventDecoder(last_event_id="1")
+    decoder.feed(b"data: w\n\n" + tail)
+    assert decoder.flush() == expected
+    assert decoder.last_event_id == ("2" if b"id: 2" in tail else "1")
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_flush_and_an_event_too_large(end):
+    """An event too large is no less so at the end: it is skipped, or the error is raised again."""
+    stream = b"id: 7\ndata: 123456789" + end
+    decoder = EventDecoder(max_event_size=15, skip_too_large=True)
+    assert decoder.feed(stream) == decoder.flush() == []
+    assert (decoder.skipped, decoder.last_event_id) == (1, "7")
+    decoder = EventDecoder(max_event_size=15)
+    with pytest.raises(EventTooLargeError):
+        decoder.feed(stream)
+    with pytest.raises(EventTooLargeError):
+        decoder.flush()

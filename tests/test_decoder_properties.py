@@ -148,6 +148,47 @@ def test_the_limit_does_not_depend_on_the_chunking(stream, places, limit):
     assert outcomes[0][0] == (complete[: len(outcomes[0][0])] if outcomes[0][2] else complete)
 
 
+def plain_decode_skipping(stream, limit):
+    """As plain_decode(), without the events that are too large: of those, only the ids and retries count."""
+    kept, skipped, block, held, is_over = b"", 0, b"", 0, False
+    for line in re.split(b"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
+        is_over = is_over or (bool(line) and held + len(line) + 1 > limit)
+        counts = len(line) < limit and line.partition(b":")[0] in (b"id", b"retry")
+        if is_over:
+            block = b"".join(old + b"\n" for old in block.splitlines() if re.match(b"(id|retry)(:|$)", old))
+            block += line + b"\n" if counts or not line else b""
+        else:
+            block += line + b"\n"
+            held += 0 if line.startswith(b":") else len(line) + 1
+        if not line:
+            kept, skipped, block, held, is_over = kept + block, skipped + is_over, b"", 0, False
+    return plain_decode(kept + block), skipped
+
+
+@bounded
+@given(streams, places, st.integers(1, 2500))
+def test_skipping_agrees_with_a_plain_decoder(stream, places, limit):
+    """With skip_too_large, exactly the events that are too large are missing, under any chunking; their ids count."""
+    expected = plain_decode_skipping(stream, limit)
+    for chunks in ([stream], cut(stream, range(len(stream))), cut(stream, places)):
+        decoder = EventDecoder(max_event_size=limit, skip_too_large=True)
+        events = [event for chunk in chunks for event in decoder.feed(chunk)]
+        assert ((events, decoder.last_event_id, decoder.retry), decoder.skipped) == expected
+
+
+@bounded
+@given(streams, places)
+def test_flush_agrees_with_a_plain_decoder(stream, places):
+    """flush() gives what the stream would give if its last line and its last event were ended."""
+    plain = stream.removeprefix(b"\xef\xbb\xbf") if stream != b"\xef" else b"\xef"
+    is_in_line = plain[-1:] not in (b"", b"\r", b"\n")
+    expected = plain_decode(stream + b"\n" * (1 + is_in_line) if not stream.endswith(b"\r") else stream + b"\n\n")
+    for chunks in ([stream], cut(stream, places)):
+        decoder = EventDecoder()
+        events = [event for chunk in chunks for event in decoder.feed(chunk)] + decoder.flush()
+        assert (events, decoder.last_event_id, decoder.retry) == expected
+
+
 # --- Time and memory
 
 
