@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, Protocol
 
@@ -246,4 +246,9 @@ def _open_brotli_of(module: Any) -> Decompressor:
     return Decompressor(new_frame, module.error, repeats=False)
 
 
-_MAKERS: Final = {"gzip": _open_gzip, "deflate": _open_deflate, "br": _open_brotli, "zstd": _open_zstd}
+_MAKERS: Final[Mapping[str, Callable[[], Decompressor]]] = {
+    "gzip": _open_gzip,
+    "deflate": _open_deflate,
+    "br": _open_brotli,
+    "zstd": _open_zstd,
+}

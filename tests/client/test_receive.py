@@ -152,3 +152,13 @@ async def test_a_lasting_step_that_is_closed():
     await lasting.aclose()
     assert ended == [1]
     assert not lasting.is_pending
+
+
+async def test_a_lasting_step_whose_run_ends():
+    """A step that is cancelled from outside, as at the end of the run, is done, and that is no error of its own."""
+    lasting = LastingStep()
+    lasting.start(anyio.sleep_forever)
+    await anyio.sleep(1)
+    lasting._task.cancel()
+    await lasting.wait()
+    assert not lasting.is_pending
