@@ -56,7 +56,7 @@ async def begin(client, request):
 
 
 async def test_a_connection_that_is_broken_is_retired():
-    """Where the reset can't be written, the connection takes no new requests, and is closed if nothing is left in it."""
+    """Where the reset can't be written, the connection takes no new requests, and is closed if it is empty."""
     request, connection = new_request(), Connection()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
         watch = await begin(client, request)
