@@ -87,6 +87,30 @@ def matrix(session: nox.Session, resolution: str) -> None:
     run_pytest(session, *(session.posargs or [*PARALLEL, str(ROOT / "tests")]))
 
 
+@nox.session(python=PYTHONS)
+def units(session: nox.Session) -> None:
+    """The suite without real servers, from an unpacked sdist: what a packager, another Python or another system runs."""
+    folder = unpacked_sdist(session)
+    session.install(f"{folder}[all]", *nox.project.dependency_groups(PROJECT, "tests", "compat"))
+    session.chdir(empty_folder(session))
+    session.run(
+        "python", "-m", "pytest", "-c", str(folder / "pyproject.toml"), "--rootdir", str(folder), *PARALLEL,
+        *(session.posargs or [str(folder / "tests"), "--ignore", str(folder / "tests" / "e2e")]),
+        env={"PYTHONDONTWRITEBYTECODE": None},
+    )  # fmt: skip
+
+
+def unpacked_sdist(session: nox.Session) -> Path:
+    """Build an sdist and return the folder that it unpacks to."""
+    build = Path(session.virtualenv.location) / "sdist"
+    shutil.rmtree(build, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(build), str(ROOT), silent=True)
+    (archive,) = build.glob("*.tar.gz")
+    shutil.unpack_archive(archive, build)
+    return build / archive.name.removesuffix(".tar.gz")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and format, and the rules for async code that ruff lacks."""
