@@ -89,7 +89,7 @@ def matrix(session: nox.Session, resolution: str) -> None:
 
 @nox.session(python=PYTHONS)
 def units(session: nox.Session) -> None:
-    """The suite without real servers, from an unpacked sdist: what a packager, another Python or another system runs."""
+    """The suite without real servers, from an unpacked sdist: for another Python, another system, or a packager."""
     folder = unpacked_sdist(session)
     session.install(f"{folder}[all]", *nox.project.dependency_groups(PROJECT, "tests", "compat"))
     session.chdir(empty_folder(session))
