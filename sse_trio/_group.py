@@ -26,8 +26,9 @@ from ._admission import Admission, KeyFunction, Limits, Place
 from ._arguments import check_farewell, check_grace, check_seconds
 from ._connection import ServerShutdown
 from ._event import ServerSentEvent
-from ._loop import DetachedTask, Loop, current_loop
+from ._loop import Loop, current_loop
 from ._reason import CloseReason, RefusalReason
+from ._shutdown_watch import ShutdownWatch
 from ._signals import SignalChain
 from ._statistics import StreamObserver, StreamStatistics, StreamTotals
 from ._ticker import Ticker, Ticking
@@ -107,7 +108,7 @@ class GroupRun:
         "streams",
         "ticker",
         "totals",
-        "watchers",
+        "watch",
     )
 
     def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
@@ -117,7 +118,7 @@ class GroupRun:
         self.signals: SignalChain | None = signals
         self.admission: Admission | None = None if group._limits is None else Admission(group._limits)  # noqa: SLF001 -- two parts of one thing
         self.streams: set[GroupMember] = set()
-        self.watchers: dict[ServerShutdown, DetachedTask] = {}
+        self.watch: ShutdownWatch = ShutdownWatch(loop, self.ticker, self._server_shuts_down)
         self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
         self.totals: StreamTotals = StreamTotals()
@@ -145,7 +146,7 @@ class GroupRun:
         stream.number = self.opened
         server_shutdown = stream.server_shutdown
         if server_shutdown is not None:
-            self._watch(server_shutdown)
+            self.watch.add(server_shutdown)
         if self.group.shutdown_requested or (server_shutdown is not None and server_shutdown.is_set()):
             stream.end(CloseReason.SHUTDOWN)
 
@@ -168,14 +169,8 @@ class GroupRun:
             except Exception:
                 logger.exception("%r raised when it was told of a stream that has ended", observer)
 
-    def _watch(self, server_shutdown: ServerShutdown) -> None:
-        if server_shutdown not in self.watchers:
-
-            async def wait_and_end() -> None:
-                await server_shutdown.wait()
-                self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
-
-            self.watchers[server_shutdown] = self.loop.spawn_detached(wait_and_end)
+    def _server_shuts_down(self, server_shutdown: ServerShutdown) -> None:
+        self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
 
     def end_all(self, predicate: Callable[[GroupMember], bool], reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         for stream in [stream for stream in self.streams if predicate(stream)]:
@@ -189,9 +184,7 @@ class GroupRun:
         self.ticker.clear()
         if self.signals is not None:
             self.signals.uninstall()
-        for watcher in self.watchers.values():
-            self.loop.cancel_detached(watcher)
-        self.watchers.clear()
+        self.watch.clear()
         self.empty.set()
 
 
