@@ -54,6 +54,11 @@ class ServerConnection(Protocol):
         """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
         ...
 
+    @property
+    def in_worker(self) -> bool:
+        """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
+        ...
+
     def abort(self) -> bool:
         """Drop the client's connection now, unsent bytes included; over HTTP/2 only this stream of it.
 
@@ -102,6 +107,11 @@ class UnknownServer:
     def is_lost(self) -> bool | None:
         """Nobody knows."""
         return None
+
+    @property
+    def in_worker(self) -> bool:
+        """Not that anybody knows."""
+        return False
 
     def abort(self) -> bool:
         """No way to do that."""

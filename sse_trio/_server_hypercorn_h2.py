@@ -37,6 +37,10 @@ class HypercornH2(UnknownServer):
     def is_lost(self) -> bool | None:
         return self._carrier.is_lost
 
+    @property
+    def in_worker(self) -> bool:
+        return self._carrier.in_worker
+
     async def wait_flushed(self) -> None:
         buffer = self._protocol.stream_buffers.get(self._stream.stream_id)
         if buffer is not None and buffer.buffer:

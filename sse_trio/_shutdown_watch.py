@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from anyio import move_on_after
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ._loop import DetachedTask, Loop
     from ._ticker import Entry, Ticker
 
-__all__ = ("ShutdownWatch",)
+__all__ = ("ShutdownWatch", "is_shut_down_within")
 
 LOOK_SECONDS = 0.1
 """How often a server without an event is looked at: as often as uvicorn looks at its own flag."""
@@ -78,3 +80,12 @@ class _Look:
             return now + LOOK_SECONDS
         self._on_shutdown(self._shutdown)
         return math.inf
+
+
+async def is_shut_down_within(seconds: float, shutdown: ServerShutdown | None) -> bool:
+    """Whether this server has begun to shut down. Waits for that, up to `seconds`, where the server has an event."""
+    wait = getattr(shutdown, "wait", None)
+    if wait is not None:
+        with move_on_after(seconds):
+            await wait()
+    return shutdown is not None and shutdown.is_set()

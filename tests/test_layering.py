@@ -98,7 +98,6 @@ OUTSIDE: dict[str, frozenset[str]] = {
         "_openapi",
         "_payload",
         "_store",
-        "_shutdown_watch",
         "_signals",
         "_words",
     },

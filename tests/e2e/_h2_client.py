@@ -90,12 +90,16 @@ class H2Client:
 
     def pump(self) -> None:
         """Receive once."""
-        data = self.socket.recv(65_536)
+        try:
+            data = self.socket.recv(65_536)
+        except ConnectionResetError:  # it closed the connection with something of ours unread
+            data = b""
         if not data:
             raise EOFError("the server closed the connection")
         for event in self.connection.receive_data(data):
             self._handle(event)
-        self.flush()
+        with suppress(ConnectionError):  # the server has closed it; there may be more to read
+            self.flush()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, ResponseReceived):
