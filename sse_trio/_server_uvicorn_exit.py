@@ -80,7 +80,5 @@ def _uvicorns_in(coroutine: Any) -> Iterator[object]:
 
 
 def _awaited_by(coroutine: Any) -> Any:
-    for name in ("cr_await", "gi_yieldfrom", "ag_await"):
-        if hasattr(coroutine, name):
-            return getattr(coroutine, name)
-    return None
+    # By a coroutine, or by a generator that is one (types.coroutine).
+    return getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)

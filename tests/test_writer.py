@@ -305,6 +305,7 @@ async def test_finish(serve: Serve, late: bool) -> None:
         {"type": "http.response.body", "body": b"", "more_body": False},
     ]
     assert served.writer.final_began
+    assert served.before_final_at == len(served.messages) - 1
     assert served.flushed == 1
     assert served.done == [Outcome.FINISHED]
     served.writer.abandon()

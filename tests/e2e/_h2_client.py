@@ -92,13 +92,13 @@ class H2Client:
         """Receive once."""
         try:
             data = self.socket.recv(65_536)
-        except ConnectionResetError:  # it closed the connection with something of ours unread
+        except (ConnectionResetError, ssl.SSLError):  # it closed the connection with something of ours unread
             data = b""
         if not data:
             raise EOFError("the server closed the connection")
         for event in self.connection.receive_data(data):
             self._handle(event)
-        with suppress(ConnectionError):  # the server has closed it; there may be more to read
+        with suppress(OSError):  # the server has closed it; there may be more to read
             self.flush()
 
     def _handle(self, event: Event) -> None:
