@@ -18,14 +18,14 @@ __all__ = ("ServerConnection", "ServerShutdown", "UnknownServer")
 
 
 class ServerShutdown(Protocol):
-    """The server's own notice that it is ending; the same object for every connection of one server."""
+    """The server's own notice that it is ending; the same object for every connection of one server.
+
+    Where the server has an event, this also has its ``async def wait()``, which returns once the server has begun to
+    shut down, and is cancellable without effect.
+    """
 
     def is_set(self) -> bool:
         """Whether the server has begun to shut down."""
-        ...
-
-    async def wait(self) -> object:
-        """Return once the server has begun to shut down. A checkpoint, and cancellable without effect."""
         ...
 
 
@@ -54,6 +54,11 @@ class ServerConnection(Protocol):
         """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
         ...
 
+    @property
+    def in_worker(self) -> bool:
+        """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
+        ...
+
     def abort(self) -> bool:
         """Drop the client's connection now, unsent bytes included; over HTTP/2 only this stream of it.
 
@@ -71,8 +76,15 @@ class ServerConnection(Protocol):
         """
         ...
 
+    async def before_final(self) -> None:
+        """Do what has to be done before the final message is given to ``send``. Called once, by the writer.
+
+        hypercorn closes an HTTP/2 connection as soon as its last stream has ended, without the frames that say so.
+        """
+        ...
+
     def shutdown_event(self) -> ServerShutdown | None:
-        """The server's own shutdown event, or ``None`` where there is none within reach."""
+        """The server's own notice of its shutdown, or ``None`` where there is none within reach."""
         ...
 
     def stream_closed(self, reason: CloseReason, /) -> None:
@@ -96,12 +108,20 @@ class UnknownServer:
         """Nobody knows."""
         return None
 
+    @property
+    def in_worker(self) -> bool:
+        """Not that anybody knows."""
+        return False
+
     def abort(self) -> bool:
         """No way to do that."""
         return False
 
     async def wait_flushed(self) -> None:
         """No buffer within reach."""
+
+    async def before_final(self) -> None:
+        """Nothing: its ``send`` writes the end of the body."""
 
     def shutdown_event(self) -> ServerShutdown | None:
         """None within reach."""

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, final
 
 from anyio import Event
@@ -28,6 +29,7 @@ from ._connection import ServerShutdown
 from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
 from ._reason import CloseReason, RefusalReason
+from ._shutdown_watch import ShutdownWatch, is_shut_down_within
 from ._signals import SignalChain
 from ._statistics import StreamObserver, StreamStatistics, StreamTotals
 from ._ticker import Ticker, Ticking
@@ -39,6 +41,8 @@ __all__ = ("GroupMember", "GroupRun", "StreamGroup", "StreamGroupStatistics", "c
 
 logger = logging.getLogger("sse_trio")
 
+ENDS_WITHIN = 0.5
+"""Seconds within which a worker that its parent has ended hears of that from the parent, too."""
 REFUSED_WITHIN = 10.0
 """Seconds over which those who are refused are spread, where the group spreads no reconnects."""
 
@@ -51,6 +55,11 @@ class GroupMember(Ticking, Protocol):
     number: int
     labels: Mapping[str, str]
     server_shutdown: ServerShutdown | None
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether this process's server leaves SIGTERM to its default action."""
+        ...
 
     def end(self, reason: CloseReason, /) -> None:
         """Begin to end; nothing if it has begun."""
@@ -99,6 +108,7 @@ class GroupRun:
         "admission",
         "closed",
         "empty",
+        "ending",
         "group",
         "loop",
         "opened",
@@ -107,7 +117,7 @@ class GroupRun:
         "streams",
         "ticker",
         "totals",
-        "watchers",
+        "watch",
     )
 
     def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
@@ -116,8 +126,9 @@ class GroupRun:
         self.ticker: Ticker = Ticker(loop)
         self.signals: SignalChain | None = signals
         self.admission: Admission | None = None if group._limits is None else Admission(group._limits)  # noqa: SLF001 -- two parts of one thing
+        self.ending: DetachedTask | None = None
         self.streams: set[GroupMember] = set()
-        self.watchers: dict[ServerShutdown, DetachedTask] = {}
+        self.watch: ShutdownWatch = ShutdownWatch(loop, self.ticker, self._server_shuts_down)
         self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
         self.totals: StreamTotals = StreamTotals()
@@ -139,13 +150,13 @@ class GroupRun:
         if not self.streams:
             self.empty = Event()
             if self.signals is not None:
-                self.signals.install()
+                self.signals.install(in_worker=stream.in_worker)
         self.streams.add(stream)
         self.opened += 1
         stream.number = self.opened
         server_shutdown = stream.server_shutdown
         if server_shutdown is not None:
-            self._watch(server_shutdown)
+            self.watch.add(server_shutdown)
         if self.group.shutdown_requested or (server_shutdown is not None and server_shutdown.is_set()):
             stream.end(CloseReason.SHUTDOWN)
 
@@ -158,7 +169,7 @@ class GroupRun:
         if self.group._observers:  # noqa: SLF001
             self._tell_observers(stream)
         if not self.streams:
-            self._became_empty()
+            self._became_empty(stream.server_shutdown)
 
     def _tell_observers(self, stream: GroupMember) -> None:
         statistics = stream.statistics(self.loop.current_time())
@@ -168,14 +179,8 @@ class GroupRun:
             except Exception:
                 logger.exception("%r raised when it was told of a stream that has ended", observer)
 
-    def _watch(self, server_shutdown: ServerShutdown) -> None:
-        if server_shutdown not in self.watchers:
-
-            async def wait_and_end() -> None:
-                await server_shutdown.wait()
-                self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
-
-            self.watchers[server_shutdown] = self.loop.spawn_detached(wait_and_end)
+    def _server_shuts_down(self, server_shutdown: ServerShutdown) -> None:
+        self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
 
     def end_all(self, predicate: Callable[[GroupMember], bool], reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         for stream in [stream for stream in self.streams if predicate(stream)]:
@@ -185,14 +190,20 @@ class GroupRun:
         self.shutdown.set()
         self.end_all(lambda _: True)
 
-    def _became_empty(self) -> None:
+    def _became_empty(self, server_shutdown: ServerShutdown | None) -> None:
         self.ticker.clear()
+        self.watch.clear()
         if self.signals is not None:
-            self.signals.uninstall()
-        for watcher in self.watchers.values():
-            self.loop.cancel_detached(watcher)
-        self.watchers.clear()
+            if self.signals.is_put_off:
+                self.ending = self.loop.spawn_detached(partial(self._end_process, self.signals, server_shutdown))
+            else:
+                self.signals.uninstall()
         self.empty.set()
+
+    async def _end_process(self, signals: SignalChain, server_shutdown: ServerShutdown | None) -> None:
+        ends_anyhow = await is_shut_down_within(ENDS_WITHIN, server_shutdown)
+        if not self.streams:
+            signals.uninstall(ends_anyhow=ends_anyhow)
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio import BrokenResourceError
@@ -30,6 +31,15 @@ class Hypercorn(UnknownServer):
     @property
     def is_lost(self) -> bool | None:
         return getattr(self._stream, "closed", None)
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether it is one of hypercorn's own processes.
+
+        With several of them, the parent ends the others as soon as one has ended [hypercorn 0.18], which is about a
+        tenth of a second after it has told all of them to.
+        """
+        return parent_process() is not None
 
     def abort(self) -> bool:
         return self._is_current() and self._drop()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._connection import UnknownServer
+from ._server_uvicorn_exit import exit_of
 from ._transports import abort_transport, flush_transport, is_in_chunks, owner_of, write_transport_nowait
+
+if TYPE_CHECKING:
+    from ._connection import ServerShutdown
 
 __all__ = ("uvicorn_connection",)
 
@@ -32,6 +36,11 @@ class Uvicorn(UnknownServer):
         if on_response is not None and owner_of(on_response, "uvicorn") is None:
             return False
         return abort_transport(getattr(self._cycle, "transport", None))
+
+    def shutdown_event(self) -> ServerShutdown | None:
+        protocol = owner_of(getattr(self._cycle, "on_response", None), "uvicorn")
+        state = getattr(protocol, "server_state", None)
+        return None if state is None else exit_of(state)
 
     async def wait_flushed(self) -> None:
         transport = getattr(self._cycle, "transport", None)

@@ -318,6 +318,11 @@ class Stream:
 
     # --- what it says of itself
 
+    @property
+    def in_worker(self) -> bool:
+        """Whether this process's server leaves SIGTERM to its default action."""
+        return self._connection.in_worker
+
     def statistics(self, now: float) -> StreamStatistics:
         """Return a snapshot, as of `now` of the loop's clock."""
         writer, source = self._writer, self._source

@@ -317,6 +317,9 @@ class Writer:
             await self._send_timed(self._body(last))
         if self._with_final:
             self.final_began = True
+            self.idle_since = None
+            self.write_began = self._current_time()
+            await self._connection.before_final()
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.

@@ -119,6 +119,8 @@ async def test_callables_that_lead_nowhere() -> None:
     assert connection.abort() is False
     assert connection.shutdown_event() is None
     assert connection.wait_disconnect is None
+    assert connection.in_worker is False
+    await connection.before_final()
 
 
 def wrap(send: Any) -> Any:
@@ -212,7 +214,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """It has none within reach; there the chained signal handlers are the notice."""
+        """Where its protocol is out of reach, there is none (test_server_uvicorn_exit.py says where there is)."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -289,6 +291,12 @@ class TestHypercorn:
     async def test_no_shutdown_event(self, context: object) -> None:
         """A hypercorn that is built otherwise has none, which is no error."""
         assert on_hypercorn(None, context=context).shutdown_event() is None
+
+    async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is a worker where it is the child of a process of Python's."""
+        assert not on_hypercorn(None).in_worker
+        monkeypatch.setattr("sse_trio._server_hypercorn.parent_process", object)
+        assert on_hypercorn(None).in_worker
 
     async def test_is_lost(self) -> None:
         """The stream's flag is passed on."""
@@ -423,6 +431,22 @@ class TestHypercornH2:
             await h2.connection().wait_flushed()
         assert h2.calls == ["drained"]
 
+    @pytest.mark.parametrize("error", [None, KeyError])
+    async def test_before_final(self, error: type[Exception] | None) -> None:
+        """The end of the stream is written when all of it was taken; a stream that is gone already needs none."""
+
+        def end_stream(stream_id: int) -> None:
+            h2.calls.append(("end", stream_id))
+            if error is not None:
+                raise error
+
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["connection"].end_stream = end_stream
+            h2.attributes["stream_buffers"][1].buffer = b"held back"
+            await h2.connection().before_final()
+        assert h2.calls == ["drained", ("end", 1), *([] if error else ["flushed"])]
+
     async def test_the_rest_is_the_connection_s(self) -> None:
         """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
@@ -430,6 +454,7 @@ class TestHypercornH2:
             assert connection.send_is_unbounded
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
+            assert connection.in_worker is False
 
 
 class ChunkedWriter:
@@ -635,4 +660,4 @@ async def test_every_connection_has_the_interface() -> None:
     )
     for connection in (on_uvicorn(), on_hypercorn(None), connection_of(plain, plain)):
         assert names <= set(dir(connection))
-    assert {"is_set", "wait"} <= set(dir(ServerShutdown))
+    assert "is_set" in dir(ServerShutdown)

@@ -33,6 +33,7 @@ class Served:
         self.open.set()
         self.shield = False
         self.flushed = 0
+        self.before_final_at: int | None = None
         self.done: list[Outcome | None] = []
         self.send_is_unbounded = unbounded
         self.try_write: Callable[[bytes], bool] | None = None
@@ -65,6 +66,11 @@ class Served:
         """Count the flushes."""
         await anyio.lowlevel.checkpoint()
         self.flushed += 1
+
+    async def before_final(self) -> None:
+        """Note what had been sent by then."""
+        await anyio.lowlevel.checkpoint()
+        self.before_final_at = len(self.messages)
 
     def writer_done(self) -> None:
         """Note how the writer has ended."""
@@ -299,6 +305,7 @@ async def test_finish(serve: Serve, late: bool) -> None:
         {"type": "http.response.body", "body": b"", "more_body": False},
     ]
     assert served.writer.final_began
+    assert served.before_final_at == len(served.messages) - 1
     assert served.flushed == 1
     assert served.done == [Outcome.FINISHED]
     served.writer.abandon()

@@ -131,7 +131,7 @@ async def stream(request: Request) -> Response:
         send_timeout=float(query.get("send_timeout", 30)),
         max_lifetime=float(query.get("max_lifetime", "inf")),
         on_close=partial(closed, name),
-        farewell=ServerSentEvent(event="bye", data="farewell"),
+        farewell=None if "no_farewell" in query else ServerSentEvent(event="bye", data="farewell"),
     )
 
 

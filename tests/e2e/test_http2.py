@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,3 +126,19 @@ def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path:
         assert server.wait_gone(12) - asked < 3
         names = [f"h2-{producer}-{n}" for producer, count in (("ticks", 20), ("idle", 19)) for n in range(count)]
         server.wait_reports("cleaned", [*names, "h2-held", "h2-deaf"])
+
+
+def test_every_stream_ends(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path: Path) -> None:
+    """At SIGTERM each stream of a connection ends with END_STREAM before it is closed, the last one as well."""
+    connections = {"polite": ("", 15), "curt": ("&no_farewell", 15), "alone": ("&no_farewell", 1)}
+    with serve(setup, tmp_path, *options) as server, ExitStack() as clients:
+        opened = {}
+        for name, (farewell, count) in connections.items():
+            client = clients.enter_context(H2Client(server.port, tls))
+            paths = [f"/{producer}?name={name}-{producer}-{{n}}{farewell}" for producer in ("ticks", "idle")]
+            opened[client] = {stream for path in paths for stream in open_streams(client, path, count)}
+        server.terminate()
+        for client, streams in opened.items():
+            client.pump_to_eof()
+            assert client.ended == streams
+        server.wait_gone(12)

@@ -9,7 +9,6 @@ import re
 import shlex
 import socket
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import pytest
 
 from ._client import SMALL, Client
 from ._proxies import blocks
-from ._servers import NOTHING, START_WITHIN, Server, serve_command
+from ._servers import NOTHING, START_WITHIN, Server, serve_command, wait_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,17 +56,6 @@ def run(server: str, folder: Path) -> Iterator[Server]:
             assert count is not NOTHING, running.text
             wait_accepting(port)  # granian says that a worker has started before it listens, and nothing after that
             yield running
-
-
-def wait_accepting(port: int) -> None:
-    """Connect until somebody accepts; the only poll here, for there is no event."""
-    until = time.monotonic() + START_WITHIN
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < until, "nobody listens"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
