@@ -243,6 +243,7 @@ class Stream:
     async def _watch_disconnect(self) -> None:
         # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
         dropped = 0
+        self._connection.watch_hangup()
         try:
             if self._connection.wait_disconnect is not None:
                 await self._connection.wait_disconnect()

@@ -232,8 +232,11 @@ class Writer:
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
-            self.error = exc
-            outcome = Outcome.FAILED
+            if self._connection.says_gone(exc):
+                outcome = Outcome.GONE
+            else:
+                self.error = exc
+                outcome = Outcome.FAILED
         finally:
             self._task_runs = False
             if self._abandoned and outcome is None:
