@@ -76,3 +76,17 @@ def test_places_are_free_again(tmp_path: Path) -> None:
         with Client(server.port) as client:
             assert client.get("/").status == 200
         assert_quiet(server)
+
+
+@pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-asyncio"])
+def test_posted_body_is_cut_short(setup: str, tmp_path: Path) -> None:
+    """A client that leaves in the middle of the body that it posts is a client that has left, whoever is writing."""
+    names = [f"cut-{number}" for number in range(40)]
+    with serve(setup, tmp_path) as server:
+        for name in names:
+            with Client(server.port) as client:
+                client.send("POST", f"/flood?name={name}", "content-length: 100", body=b"the first of it")
+                client.read_head()
+        for name in names:
+            assert server.wait_report("closed", name).more == {"reason": "disconnected"}
+        assert "Traceback" not in server.text
