@@ -66,7 +66,7 @@ class UvicornHttp(Uvicorn):
         return self._cycle.disconnected or self._is_closing()
 
     def watch_hangup(self) -> None:
-        hangups, socket = current_hangups(), self._cycle.transport.get_extra_info("socket")
+        hangups, socket = current_hangups(), self._watchable_socket()
         if hangups is not None and socket is not None:
             self._fd = socket.fileno()
             hangups.watch(self._fd, self)
@@ -90,11 +90,17 @@ class UvicornHttp(Uvicorn):
     def stream_closed(self, reason: CloseReason, /) -> None:
         if self._fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._fd, self)
-        if self._is_closing() and not self._cycle.response_complete:
+        if self._is_closing() and not self._cycle.response_complete and hasattr(self._cycle, "message_event"):
             self._tell_lost()  # else uvicorn would log that the application didn't complete its response
 
+    def _watchable_socket(self) -> Any:
+        cycle = self._cycle
+        answers = hasattr(cycle, "message_event") and hasattr(getattr(cycle, "flow", None), "read_paused")
+        return cycle.transport.get_extra_info("socket") if answers and hasattr(cycle, "more_body") else None
+
     def _is_closing(self) -> bool:
-        return bool(self._cycle.transport.is_closing())
+        is_closing = getattr(self._cycle.transport, "is_closing", None)
+        return is_closing is not None and bool(is_closing())
 
     def _tell_lost(self) -> None:
         self._cycle.disconnected = True

@@ -162,11 +162,15 @@ class Subscription(LiveSource):
 
     # --- getting into position, and back into it
 
-    async def join(self, head: Message) -> None:
-        """Register, and read the first page of history: what it has to say of a gap is a header too."""
+    def check_unused(self) -> None:
+        """Raise RuntimeError where it was entered before: it stays with whoever did."""
         if self._feed is not None or self._closed:
             msg = "a subscription is used once; call hub.subscribe() for each stream"
             raise RuntimeError(msg)
+
+    async def join(self, head: Message) -> None:
+        """Register, and read the first page of history: what it has to say of a gap is a header too."""
+        self.check_unused()
         self._feed = feed = self._hub.enter(self, self._topics)
         self._topics = feed.topics  # one for all who have the same
         if self.receiver is not None:
@@ -432,6 +436,7 @@ class Subscription(LiveSource):
     # --- by itself
 
     async def __aenter__(self) -> Self:
+        self.check_unused()
         try:
             await self.join({"headers": []})
         except BaseException:

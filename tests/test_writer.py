@@ -66,6 +66,10 @@ class Served:
         await anyio.lowlevel.checkpoint()
         self.flushed += 1
 
+    def says_gone(self, error: Exception) -> bool:
+        """Know of no more than ASGI does."""
+        return False
+
     def writer_done(self) -> None:
         """Note how the writer has ended."""
         self.done.append(self.writer.outcome)
