@@ -157,7 +157,7 @@ class Hub:
         self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
-        check_here(self._loop, f"the hub {self.name!r}")
+        self.check_here()
         items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in events]
         if not isinstance(self._store, _LocalStore):
             ids = await self._store.append(items, key=key)
@@ -235,11 +235,15 @@ class Hub:
 
     # --- for subscriptions
 
+    def check_here(self) -> None:
+        """Raise RuntimeError where this is called from outside of the hub's event loop."""
+        check_here(self._loop, f"the hub {self.name!r}")
+
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
         if self._closed:
             raise ClosedResourceError(f"the hub {self.name!r} is closed")
-        check_here(self._loop, f"the hub {self.name!r}")
+        self.check_here()
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:

@@ -63,6 +63,10 @@ class SubscribedHub(Protocol):
     resumes: int
     gaps: int
 
+    def check_here(self) -> None:
+        """Raise RuntimeError where this is called from outside of the hub's event loop."""
+        ...
+
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event."""
         ...
@@ -422,6 +426,8 @@ class Subscription(LiveSource):
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self._closed:
             return
+        if self.receiver is not None or self._reading is not None:
+            self._hub.check_here()  # somebody is to be woken
         self._closed = True
         self.refusing = True
         self._live = False
@@ -476,6 +482,7 @@ class Subscription(LiveSource):
     async def _wait_readable(self) -> None:
         if self.receiver is not None:
             raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
+        self._hub.check_here()
         parking = current_loop().new_parking()
         waiting = WaitingReceive(self, parking)
         self.begin_waiting(waiting)
