@@ -256,7 +256,8 @@ class EventSendChannel(_End):
             WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
             RuntimeError: it was called from outside of the event loop that the channel is used in, from a worker
-                thread, say. The event was not sent; write ``anyio.from_thread.run_sync(send_channel.send_nowait, event)``.
+                thread, say. The event was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)``
+                sends it.
         """
         state = self._state
         held: Held = event if type(event) is str and is_plain(event) else as_event(event)

@@ -80,7 +80,7 @@ class ServerConnection(Protocol):
         ...
 
     def says_gone(self, error: Exception, /) -> bool:
-        """Whether what the server's ``send`` has raised means that the client is gone, beyond what ASGI says of that."""
+        """Whether an error of the server's ``send`` means that the client is gone, beside those that ASGI names."""
         ...
 
     def stream_closed(self, reason: CloseReason, /) -> None:

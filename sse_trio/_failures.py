@@ -60,7 +60,7 @@ def without_own(exc: BaseException, source: object) -> BaseException | None:
 def cancellation_behind(exc: BaseException) -> BaseException | None:
     """Return the cancellation in whose handling this was raised, if there is one.
 
-    asyncio delivers a ``Task.cancel()`` once: where the exception that has taken its place is dropped, it would be lost.
+    asyncio delivers a ``Task.cancel()`` once. If the exception that replaced it were dropped, it would be lost.
     """
     if _is_group(exc):
         return next(filter(None, map(cancellation_behind, exc.exceptions)), None)

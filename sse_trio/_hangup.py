@@ -1,15 +1,15 @@
 # Noticing that a client has hung up while its server reads nothing from the connection.
 #
-# A server learns that a client has gone by reading. uvicorn stops reading while a request waits behind an open response,
-# and hypercorn does so too: then the end of the connection lies unread behind that request, for as long as the stream is
-# open. The kernel knows, and epoll can tell without reading (EPOLLRDHUP, Linux).
+# A server learns that a client has gone by reading. uvicorn stops reading while a request waits behind an open
+# response. The end of the connection then lies unread behind that request for as long as the stream is open. The kernel
+# knows, and epoll can tell without reading (EPOLLRDHUP, Linux).
 #
 # Rule 1: one epoll for all connections of an event loop, open while there is something to watch.
-# Rule 2: the kernel forgets a connection that its server closes before it is asked. So after each wake-up everybody who
-#         watches is asked whether that was theirs; at most once in LOOK_AGAIN seconds, and less often where that would
-#         cost more than about a hundredth of the time.
-# Rule 3: whoever is asked and can't say yet is asked again, for the kernel tells of each end only once.
-# Rule 4: where there is no epoll nothing is watched, and the next write that fails tells.
+# Rule 2: the kernel forgets a connection as soon as its server closes it, so epoll may not name it any more. After each
+#         wake-up, every watched connection is therefore looked at: at most once in LOOK_AGAIN seconds, and less often
+#         with many connections, so that it takes about a hundredth of the time at most.
+# Rule 3: a connection that can't tell yet is looked at again, because epoll reports each end only once.
+# Rule 4: without epoll (other systems than Linux) nothing is watched. There the ping after the next one notices.
 
 from __future__ import annotations
 

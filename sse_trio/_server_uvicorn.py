@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._connection import UnknownServer
 from ._hangup import current_hangups
 from ._transports import abort_transport, flush_transport, is_in_chunks, owner_of, write_transport_nowait
+
 if TYPE_CHECKING:
     from ._reason import CloseReason
 
@@ -85,9 +86,11 @@ class UvicornHttp(Uvicorn):
         return False
 
     def says_gone(self, error: Exception, /) -> bool:
+        del error
         return bool(self.is_lost)  # uvloop raises RuntimeError for a write to a transport that is closed
 
     def stream_closed(self, reason: CloseReason, /) -> None:
+        del reason
         if self._fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._fd, self)
         if self._is_closing() and not self._cycle.response_complete and hasattr(self._cycle, "message_event"):

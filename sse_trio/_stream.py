@@ -471,9 +471,7 @@ class Stream:
             self._commit_at = math.inf
             self._source.started = True
             self._writer.unpark()
-        own = min(
-            self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at, self._gone_at
-        )
+        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at, self._gone_at)
         return min(own, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
@@ -499,6 +497,9 @@ class Stream:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
+        if self._connection.is_lost:  # the server knows, and has told nobody: uvicorn, of all but its newest request
+            self.end(CloseReason.DISCONNECTED)
+            return math.inf
         try:
             self._writer.ping(ping(self._options))
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()

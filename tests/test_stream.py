@@ -32,6 +32,7 @@ from sse_trio import (
     open_event_channel,
 )
 from sse_trio._channel_state import ChannelState
+from sse_trio._connection import UnknownServer
 from sse_trio._stream import Stream
 from sse_trio._ticker import Entry
 from sse_trio._writer import Writer
@@ -840,9 +841,9 @@ async def test_shutdown_without_a_send_timeout() -> None:
 
 
 class Stuck(Server):
-    """A server whose client takes no final frame, for a time; it shields its writes from cancellation if it is told."""
+    """A server whose client doesn't take one message for a time: the final frame, or the one with this body."""
 
-    def __init__(self, *, at: Callable[[Message], bool] = lambda message: message == FINAL, shield: bool = False) -> None:
+    def __init__(self, *, at: bytes = b"", shield: bool = False) -> None:
         super().__init__()
         self._at = at
         self._shield = shield
@@ -861,7 +862,7 @@ class Stuck(Server):
 
     async def send(self, message: Message) -> None:
         self.calls.append(message)
-        if self._at(message):
+        if message.get("body") == self._at and message["more_body"] is (self._at != b""):
             self.stuck.set()
             with CancelScope(shield=self._shield):
                 await self.freed.wait()
@@ -917,7 +918,7 @@ async def test_nothing_is_sent_after_the_response_has_returned() -> None:
         await anyio.sleep(1)
         await send_channel.send("never sent")
 
-    server = Stuck(at=lambda message: message.get("body") == b"data: stuck\n\n", shield=True)
+    server = Stuck(at=b"data: stuck\n\n", shield=True)
     with pytest.raises(SendTimeoutError):
         await server.serve(EventSourceResponse(produce, send_timeout=5))
     server.freed.set()
@@ -927,7 +928,7 @@ async def test_nothing_is_sent_after_the_response_has_returned() -> None:
 
 @pytest.mark.parametrize("bridge", [True, False])
 async def test_cancelled_stream_whose_last_writes_are_not_taken(*, bridge: bool) -> None:
-    """Who cancels a stream and takes nothing more is kept waiting for a tenth of a second, or for one of a real server."""
+    """A caller that cancels a stream and takes nothing more waits for 0.1 s, or for 1 s on a server that is known."""
     async with open_test_stream(EventSourceResponse(wait), bridge=bridge) as stream:
         await stream.receive()
         stream.stall()
@@ -936,6 +937,22 @@ async def test_cancelled_stream_whose_last_writes_are_not_taken(*, bridge: bool)
         await stream.wait_closed()
         assert anyio.current_time() - left == pytest.approx(1.0 if bridge else 0.1, abs=0.05)
     assert stream.close_reason is CloseReason.CANCELLED
+
+
+async def test_server_that_tells_nobody_of_a_lost_connection() -> None:
+    """A server that knows the client to be gone and doesn't say so is asked before each ping: that ends the stream."""
+    reasons, on_close = new_reasons()
+    server = Server()
+
+    class Lost(UnknownServer):
+        is_lost = True
+
+    extensions = {"sse_trio": {"connection": Lost()}}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "extensions": extensions}
+    with anyio.fail_after(20):
+        await EventSourceResponse(wait, on_close=on_close)(scope, server.receive, server.send)
+    assert reasons == [CloseReason.DISCONNECTED]
+    assert b": ping" not in server.body
 
 
 @pytest.mark.parametrize("options", [{}, {"use_uvloop": True}] if sys.platform != "win32" else [{}])
@@ -961,12 +978,13 @@ def test_native_cancellation_that_meets_a_disconnect(options: dict[str, Any], *,
         server = Server(receive=receive)
         send_channel, receive_channel = open_event_channel()
         producers = [functools.partial(produce, send_channel), functools.partial(produce, send_channel)]
-        response = EventSourceResponse(receive_channel, producers=producers) if several else EventSourceResponse(produce)
-        task = asyncio.create_task(server.serve(response))
+        merged = EventSourceResponse(receive_channel, producers=producers)
+        task = asyncio.create_task(server.serve(merged if several else EventSourceResponse(produce)))
         await asyncio.sleep(0.1)
         gone.set()
         await asyncio.wait({task})
         send_channel.close()
+        receive_channel.close()
         return task.cancelled()
 
     assert anyio.run(serve_and_cancel, backend="asyncio", backend_options=options)

@@ -1,6 +1,6 @@
 # A client that sends its next request while its stream is open, and leaves: on every server, loop and HTTP parser.
 #
-# uvicorn stops reading then, so it sees nothing of the client's going, and when it does it tells the newest request only.
+# uvicorn stops reading then, so it doesn't notice that the client has gone, and later tells only the newest request.
 #
 # Rule: the ping is far away. What ends these streams is the notice that the client has gone, not a write that fails.
 
@@ -45,9 +45,7 @@ def test_client_leaves(uvicorn: Server, path: str, way: Callable[[Client], None]
     assert_quiet(uvicorn)
 
 
-def leave_with_requests_waiting(
-    server: Server, target: str, way: Callable[[Client], None], *, together: bool
-) -> None:
+def leave_with_requests_waiting(server: Server, target: str, way: Callable[[Client], None], *, together: bool) -> None:
     """Open a stream, send two requests behind it, at once or later, and leave."""
     behind = b"GET /idle?name=behind HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2
     client = Client(server.port)
