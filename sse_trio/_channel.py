@@ -255,6 +255,9 @@ class EventSendChannel(_End):
         Raises:
             WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
+            RuntimeError: it was called from outside of the event loop that the channel is used in, from a worker
+                thread, say. The event was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)``
+                sends it.
         """
         state = self._state
         held: Held = event if type(event) is str and is_plain(event) else as_event(event)
@@ -272,6 +275,7 @@ class EventSendChannel(_End):
         Not a checkpoint. Until then, or the first event, or ``commit_within`` seconds, an exception from the
         producer becomes a response of its own, a 404 say. More than one call, or one too late, does nothing.
         """
+        self._state.check_wakes("this send channel")
         self._state.started = True
         self._state.call_all_receivers()
 
@@ -284,6 +288,7 @@ class EventSendChannel(_End):
         if state.is_closing():
             await checkpoint()
             return
+        state.bound_loop()
         if state.closing is None:
             state.closing = Event()
         await state.closing.wait()
@@ -300,6 +305,7 @@ class EventSendChannel(_End):
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
         """
         if not self._closed:
+            self._state.check_wakes("this send channel")
             self._closed = True
             self._state.close_sender(self)
 
@@ -351,12 +357,14 @@ class EventReceiveChannel(_End):
         if self._closed:
             msg = "this receive channel was closed, so nothing can be received on it"
             raise ClosedResourceError(msg)
+        if self._state.waiting_sends:
+            self._state.check_wakes("this receive channel")
         return as_event(self._state.pop_event())
 
     async def _wait_readable(self) -> None:
         state = self._state
-        self._received_at_once = 0
         parking = state.bound_loop().new_parking()
+        self._received_at_once = 0
         waiting = WaitingReceive(self, parking)
         state.begin_waiting(waiting)
         try:
@@ -382,6 +390,7 @@ class EventReceiveChannel(_End):
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
         """
         if not self._closed:
+            self._state.check_wakes("this receive channel")
             self._closed = True
             self._state.close_receiver(self)
 

@@ -87,8 +87,16 @@ class ServerConnection(Protocol):
         """The server's own notice of its shutdown, or ``None`` where there is none within reach."""
         ...
 
+    def watch_hangup(self) -> None:
+        """Have the server told of a client that leaves while it reads nothing from it, until stream_closed()."""
+        ...
+
+    def says_gone(self, error: Exception, /) -> bool:
+        """Whether an error of the server's ``send`` means that the client is gone, beside those that ASGI names."""
+        ...
+
     def stream_closed(self, reason: CloseReason, /) -> None:
-        """Be told why the stream ended, once, when its producers are gone. For the servers of tests."""
+        """Be told why the stream ended, once, when its producers are gone."""
         ...
 
 
@@ -126,6 +134,14 @@ class UnknownServer:
     def shutdown_event(self) -> ServerShutdown | None:
         """None within reach."""
         return None
+
+    def watch_hangup(self) -> None:
+        """No connection within reach."""
+
+    def says_gone(self, error: Exception, /) -> bool:
+        """It says no more than ASGI does."""
+        del error
+        return False
 
     def stream_closed(self, reason: CloseReason, /) -> None:
         """No server wants to know."""

@@ -24,6 +24,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from ._decoder import EventDecoder, ReceivedEvent
 from ._errors import EventSourceError, EventTooLargeError, SSEError
 from ._interruptible import Interruptible
+from ._loop import check_here, current_loop
 from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
 from ._request import OpenStream, StreamRequest, close, is_packed_again, read_head_of_body
 
@@ -77,6 +78,7 @@ class EventSource:
         self._attempt = 1
         self._connect_at = 0.0
         self._waits = Interruptible()
+        self._loop = current_loop()
 
     @property
     def state(self) -> ConnectionState:
@@ -115,6 +117,7 @@ class EventSource:
 
     def restart(self) -> None:
         """Drop the connection and connect again at once; nothing if closed. From any task of the event loop."""
+        self._check_here()
         self._waits.interrupt()
 
     def close(self) -> None:
@@ -122,10 +125,15 @@ class EventSource:
 
         No checkpoint. The connection is closed by the task that iterates, or by leaving the ``async with`` block.
         """
+        self._check_here()
         self._events.clear()
         self._failure = None
-        self._enter(ConnectionState.CLOSED)
         self._waits.interrupt()
+        self._enter(ConnectionState.CLOSED)
+
+    def _check_here(self) -> None:
+        if self._waits.is_waiting:
+            check_here(self._loop, "this event source")
 
     def __aiter__(self) -> EventSource:
         return self

@@ -4,6 +4,7 @@
 #         off: a group that a producer raised is the producer's.
 # Rule 2: a send that found its stream ended has not failed (C3). Only errors of that stream's own channel are meant:
 #         a BrokenResourceError of some other resource is an error like any other.
+# Rule 3: what has not failed may hide a cancellation: a `finally` that sends while it is being cancelled replaces it.
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from anyio import BrokenResourceError, get_cancelled_exc_class
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("collapse", "is_failure", "joined", "without_own")
+__all__ = ("cancellation_behind", "collapse", "is_failure", "joined", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -54,6 +55,19 @@ def without_own(exc: BaseException, source: object) -> BaseException | None:
         own, rest = exc.split(is_own)
         return exc if own is None else rest  # split() makes a new group even of one that it leaves whole
     return None if is_own(exc) else exc
+
+
+def cancellation_behind(exc: BaseException) -> BaseException | None:
+    """Return the cancellation in whose handling this was raised, if there is one.
+
+    asyncio delivers a ``Task.cancel()`` once. If the exception that replaced it were dropped, it would be lost.
+    """
+    if _is_group(exc):
+        return next(filter(None, map(cancellation_behind, exc.exceptions)), None)
+    context: BaseException | None = exc
+    while context is not None and not isinstance(context, get_cancelled_exc_class()):
+        context = context.__context__
+    return context
 
 
 def _is_group(exc: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:

@@ -9,6 +9,8 @@
 #         user's ever runs in one.
 # Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
 #         loop that has ever served a stream would be freed.
+# Rule 5: nobody is woken from outside of the loop: neither asyncio nor trio would notice, or it would fail half done.
+#         So whatever belongs to a loop asks is_here() before it changes anything (check_here()).
 #
 # A bare Parking costs 1-2 us where an anyio.Event for each wait costs twice that, and leaves no garbage to collect.
 
@@ -20,7 +22,7 @@ from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
 
-__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "current_loop")
+__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "check_here", "current_loop")
 
 
 class Parked(Protocol):
@@ -77,9 +79,28 @@ class Loop(Protocol):
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel it, and hold it until it has ended."""
 
+    def is_here(self) -> bool:
+        """Whether the caller runs in this event loop. From any thread."""
+        ...
+
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have ``fn()`` called by the loop. From any thread or signal handler; nothing once the loop is closed."""
         ...
+
+
+def check_here(loop: Loop, what: str) -> None:
+    """Raise RuntimeError where this is called from outside of the event loop that a thing belongs to.
+
+    Args:
+        loop: the event loop.
+        what: the thing, as the message names it: "this send channel".
+    """
+    if not loop.is_here():
+        msg = (
+            f"{what} belongs to an event loop and was called from outside of it, so nothing was done; from a worker "
+            "thread, write anyio.from_thread.run_sync(function, *args), or from_thread.run for a coroutine function"
+        )
+        raise RuntimeError(msg)
 
 
 _loop: RunVar[Loop] = RunVar("sse_trio._loop")

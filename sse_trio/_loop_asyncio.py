@@ -104,6 +104,13 @@ class AsyncioLoop:
             native.add_done_callback(self._detached.discard)
             native.cancel()
 
+    def is_here(self) -> bool:
+        """Whether the caller runs in this event loop."""
+        try:
+            return get_running_loop() is self._loop()
+        except RuntimeError:
+            return False
+
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""
         loop = self._loop()

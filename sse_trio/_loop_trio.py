@@ -46,8 +46,8 @@ class TrioParking:
     def unpark(self) -> None:
         """Let the parked task go on."""
         if self._task is not None:
-            task, self._task = self._task, None
-            reschedule(task)
+            reschedule(self._task)
+            self._task = None
 
     def _abort(self, raise_cancel: RaiseCancelT) -> Abort:
         del raise_cancel
@@ -103,6 +103,13 @@ class TrioLoop:
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel it; trio itself holds it."""
         task.cancel()
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this run of trio's."""
+        try:
+            return current_trio_token() is self._token()
+        except RuntimeError:
+            return False
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""

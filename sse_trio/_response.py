@@ -172,10 +172,12 @@ class EventSourceResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
-        open_once, self._open = self._open, None
-        if open_once is None:
+        if self._open is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
+        if isinstance(self._source, LiveSource):
+            self._source.check_unused()
+        open_once, self._open = self._open, None
         head = self._head(scope)
         coding = self._negotiate(scope, head) if self._options.compress else None
         group, place = self._options.group, None

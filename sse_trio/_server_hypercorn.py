@@ -113,6 +113,11 @@ class HypercornTrio(Hypercorn):
         except OSError:  # it would block, or the client is gone, which the server finds out by itself
             return 0
 
+    def says_gone(self, error: Exception, /) -> bool:
+        # Whoever sends holds `send_lock`. So what keeps the socket busy is hypercorn closing it, which it does without
+        # that lock when the request's body was cut short.
+        return type(error).__name__ == "BusyResourceError" and type(error).__module__.partition(".")[0] == "trio"
+
     async def write_rest(self, rest: bytes, /) -> None:
         try:
             async with self._server.send_lock:

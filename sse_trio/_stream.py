@@ -23,7 +23,7 @@ from anyio import CancelScope, create_task_group, move_on_after
 
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
-from ._failures import collapse, is_failure, joined, without_own
+from ._failures import cancellation_behind, collapse, is_failure, joined, without_own
 from ._group import current_run
 from ._loop import DetachedTask
 from ._options import StreamOptions
@@ -52,6 +52,9 @@ WATCH_SECONDS = 0.05
 FINAL_SECONDS = 1.0
 """How long the last writes of a stream may take that is ended from outside, and how long its cancelled producers may
 go on sending in a shielded scope: the server is waiting."""
+UNTAKEN_SECONDS = 0.1
+"""How long one of those writes may take in a stream that is cancelled from outside, where the server can't be asked
+whether the client is there: whoever cancels it, as Starlette's TestClient does, may have stopped taking them."""
 ABANDON_SECONDS = 0.1
 """How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
 CLOSE_SECONDS = 5.0
@@ -75,6 +78,7 @@ class Stream:
         "_commit_at",
         "_connection",
         "_failure",
+        "_gone_at",
         "_head",
         "_in_scope",
         "_lifetime_at",
@@ -140,7 +144,7 @@ class Stream:
         self._aborted = False
         self._failure: Exception | None = None
         self._watch_at = self._commit_at = self._lifetime_at = math.inf
-        self._cancel_at = self._refuse_at = math.inf
+        self._cancel_at = self._refuse_at = self._gone_at = math.inf
         self._opened_at = 0.0
         self.number = 0
         self.labels = options.labels
@@ -232,7 +236,10 @@ class Stream:
         except BaseException as exc:
             rest = without_own(exc, self._source)
             if rest is None and (self.reason is not None or self._source.refusing):
-                return  # a send that found its stream ended has not failed
+                cancellation = cancellation_behind(exc)
+                if cancellation is None:
+                    return  # a send that found its stream ended has not failed
+                raise cancellation from None
             if rest is None or rest is exc:
                 raise
             raise rest from rest.__cause__
@@ -243,20 +250,28 @@ class Stream:
     async def _watch_disconnect(self) -> None:
         # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
         dropped = 0
+        self._connection.watch_hangup()
         try:
             if self._connection.wait_disconnect is not None:
                 await self._connection.wait_disconnect()
             else:
                 while not (message := await self._receive())["type"].endswith("disconnect"):
                     dropped += len(message.get("body", b""))
-            if not self._writer.final_began:
-                self.end(CloseReason.DISCONNECTED)
+            self._hear_disconnect()
         except Exception as exc:  # noqa: BLE001 -- raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
         finally:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)
+
+    def _hear_disconnect(self) -> None:
+        if not self._writer.final_began:
+            self.end(CloseReason.DISCONNECTED)
+        elif self._writer.outcome is None:
+            # Servers say this of a response that is complete, some of them before the `send` that completes it returns.
+            self._gone_at = self._run.loop.current_time() + ABANDON_SECONDS
+            self._run.ticker.schedule(self, self._gone_at)
 
     async def _write_rest(self, error: BaseException | None) -> None:
         # The producers are gone; what is in the buffer and what comes last is still to be written.
@@ -293,7 +308,7 @@ class Stream:
         error = joined(error, self._failure, self._writer.error)
         if error is not None:
             raise error
-        if self._stalled_for is not None and not self._aborted:
+        if self._stalled_for is not None and not self._aborted and self._options.send_timeout is not None:
             assert self.reason is not None
             raise SendTimeoutError(self._stalled_for, self.reason.value)
 
@@ -363,6 +378,8 @@ class Stream:
         if first:
             self.reason = reason
             self._source.begin_ending(reason)
+        if reason is CloseReason.CANCELLED and self._connection.is_lost is None:
+            self._run.ticker.schedule(self, self._run.loop.current_time() + UNTAKEN_SECONDS)
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
@@ -449,6 +466,9 @@ class Stream:
         if self._refuse_at <= now:
             self._refuse_at = math.inf
             self._source.refuse_sends()
+        if self._gone_at <= now:
+            self._gone_at = math.inf
+            self.end(CloseReason.DISCONNECTED)
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)
@@ -456,12 +476,12 @@ class Stream:
             self._commit_at = math.inf
             self._source.started = True
             self._writer.unpark()
-        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at)
+        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at, self._gone_at)
         return min(own, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
-        seconds, began = self._options.send_timeout, self._writer.write_began
-        if seconds is None or self._client_lost:
+        seconds, began = self._send_timeout(), self._writer.write_began
+        if self._client_lost or seconds == math.inf:
             return math.inf
         if began is None:
             return now + seconds  # a write that begins after this can't be late before that
@@ -470,12 +490,21 @@ class Stream:
             return math.inf
         return began + seconds
 
+    def _send_timeout(self) -> float:
+        seconds = self._options.send_timeout or math.inf
+        if self.reason is CloseReason.CANCELLED and self._connection.is_lost is None:
+            return min(seconds, UNTAKEN_SECONDS)
+        return seconds
+
     def _tick_ping(self, now: float) -> float:
         seconds, idle_since = self._options.ping, self._writer.idle_since
         if not seconds or seconds == math.inf or self.reason is not None:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
+        if self._connection.is_lost:  # the server knows, and has told nobody: uvicorn, of all but its newest request
+            self.end(CloseReason.DISCONNECTED)
+            return math.inf
         try:
             self._writer.ping(ping(self._options))
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()

@@ -3,7 +3,8 @@
 # Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
 # Rule 2: it runs detached (_loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
 #         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
-#         is in `outcome`, and its owner is told once.
+#         is in `outcome`, and its owner is told once. Once it is abandoned it sends nothing more: the response may have
+#         returned, and a write that came through after all is its last.
 # Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
 # Rule 4: it is idle exactly while it rests with its head sent, nothing buffered and no `send` in flight;
 #         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
@@ -52,6 +53,11 @@ class Outcome(Enum):
     """`send` raised something else: `error`."""
     ABANDONED = "abandoned"
     """It was told to stop."""
+
+
+class _AbandonedError(Exception):
+    # It was told to stop before this write.
+    pass
 
 
 class WriterOwner(Protocol):
@@ -229,11 +235,16 @@ class Writer:
         self._leave_list()
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
+        except _AbandonedError:
+            outcome = Outcome.ABANDONED
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
-            self.error = exc
-            outcome = Outcome.FAILED
+            if self._connection.says_gone(exc):
+                outcome = Outcome.GONE
+            else:
+                self.error = exc
+                outcome = Outcome.FAILED
         finally:
             self._task_runs = False
             if self._abandoned and outcome is None:
@@ -331,6 +342,7 @@ class Writer:
 
     def _is_written(self, body: bytes) -> bool:
         # Offered in any case: the express lane opens when what it has refused was sent.
+        self._check_wanted()
         if self._try_write is None or not self._try_write(body):
             return False
         self.idle_since = now = self._current_time()
@@ -342,7 +354,13 @@ class Writer:
         if self._source.received:
             self.first_event_at = at
 
+    def _check_wanted(self) -> None:
+        # A server that shields its write from cancellation comes back from it as if nothing had happened.
+        if self._abandoned:
+            raise _AbandonedError
+
     async def _send_timed(self, message: Message) -> None:
+        self._check_wanted()
         self.idle_since = None
         self.write_began = began = self._current_time()
         if self.first_event_at is None:

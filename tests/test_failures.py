@@ -9,7 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream
 
 from sse_trio import open_event_channel
-from sse_trio._failures import collapse, is_failure, joined, without_own
+from sse_trio._failures import cancellation_behind, collapse, is_failure, joined, without_own
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -110,3 +110,18 @@ async def test_broken_resources_of_others() -> None:
     with send_stream, pytest.raises(BrokenResourceError) as info:
         send_stream.send_nowait("item")
     assert without_own(info.value, state) is info.value
+
+
+def chained(exc: BaseException, context: BaseException | None) -> BaseException:
+    exc.__context__ = context
+    return exc
+
+
+async def test_cancellation_behind_errors() -> None:
+    """The cancellation in whose handling an error was raised is found, in groups as well, and behind other errors."""
+    cancellation = await cancelled()
+    replaced = chained(BrokenResourceError(), chained(ValueError(), cancellation))
+    assert cancellation_behind(replaced) is cancellation
+    assert cancellation_behind(BaseExceptionGroup("", [BrokenResourceError(), replaced])) is cancellation
+    assert cancellation_behind(BaseExceptionGroup("", [BrokenResourceError()])) is None
+    assert cancellation_behind(chained(BrokenResourceError(), ValueError())) is None

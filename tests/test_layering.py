@@ -47,6 +47,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"_event", "_decoder", "_payload", "_loop", "_statistics", "_refusal", "_coder", "_shared_coder"}),
+    frozenset({"_hangup"}),
     frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
     frozenset({"_arguments", "_buffer", "_openapi", "_store", "_stream_source"}),
     frozenset({"_channel_state", "_event_type"}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
@@ -302,6 +303,13 @@ class TestHypercorn:
         """The stream's flag is passed on."""
         assert on_hypercorn(None).is_lost is False
         assert on_hypercorn(None, closed=True).is_lost is True
+
+    async def test_socket_that_it_is_closing(self) -> None:
+        """trio's BusyResourceError out of a send means that hypercorn is closing the connection; others don't."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace()))
+        assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
+        assert not connection.says_gone(RuntimeError("on purpose"))
+        assert not UnknownServer().says_gone(trio.BusyResourceError("of something else"))
 
     async def test_abort_on_asyncio(self) -> None:
         """The asyncio worker's transport is aborted."""

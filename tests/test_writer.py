@@ -71,6 +71,9 @@ class Served:
         """Note what had been sent by then."""
         await anyio.lowlevel.checkpoint()
         self.before_final_at = len(self.messages)
+    def says_gone(self, error: Exception) -> bool:
+        """Know of no more than ASGI does."""
+        return False
 
     def writer_done(self) -> None:
         """Note how the writer has ended."""
