@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 from anyio import move_on_after
 
 from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
-from ._event import Sendable
+from ._event import Sendable, TextErrors, check_errors
 from ._stream_source import LiveSource
 
 __all__ = (
@@ -25,6 +25,7 @@ __all__ = (
     "Source",
     "check_producers",
     "check_source",
+    "check_source_errors",
     "close_source",
     "iterate",
     "open_source",
@@ -68,6 +69,16 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         raise TypeError(msg)
 
 
+def check_source_errors(errors: object, source: object) -> None:
+    """Raise ValueError or TypeError for ``errors`` that make no sense, or not with this source."""
+    check_errors(errors)
+    if isinstance(source, (EventReceiveChannel, LiveSource)):
+        msg = (
+            f"errors={errors!r} has no meaning for a {type(source).__name__}: the text was sent on a channel of its own"
+        )
+        raise TypeError(msg)
+
+
 def check_producers(producers: Sequence[object], source: object) -> None:
     """Raise TypeError for what can't be a producer, or not beside this source."""
     if producers and isinstance(source, LiveSource):
@@ -90,12 +101,15 @@ def open_source(
     producers: Sequence[Producer],
     max_buffer_size: float,
     max_buffer_bytes: float,
+    errors: TextErrors,
 ) -> OpenSource:
     """Bring the source to one form."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if not isinstance(source, FunctionType) and isinstance(source, (EventReceiveChannel, LiveSource)):
         return source, running
-    send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
+    send_channel, receive_channel = open_event_channel(
+        max_buffer_size, max_buffer_bytes=max_buffer_bytes, errors=errors
+    )
     feed: Producer
     if not isinstance(source, FunctionType) and isinstance(source, AsyncIterable):
         feed = partial(iterate, source, send_channel)

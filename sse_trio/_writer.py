@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
+from ._cancellation import is_asked_for, is_cancellation, stray_cancellation
 from ._loop import DetachedTask, Loop
 from ._send_wrappers import send_past_head
 from ._statistics import STALL_SECONDS
@@ -233,6 +234,11 @@ class Writer:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
             self.error = exc
+            outcome = Outcome.FAILED
+        except BaseException as exc:
+            if self._abandoned or not is_cancellation(exc) or await is_asked_for(self._loop):
+                raise
+            self.error = stray_cancellation("the server's `send`", exc)
             outcome = Outcome.FAILED
         finally:
             self._task_runs = False

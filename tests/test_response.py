@@ -85,7 +85,7 @@ async def test_headers() -> None:
         assert stream.status_code == 200
         assert dict(stream.headers) == {
             "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-store",
+            "cache-control": "no-store, no-transform",
             "x-accel-buffering": "no",
             "x-content-type-options": "nosniff",
         }
@@ -184,7 +184,7 @@ async def test_response_that_is_never_served() -> None:
     """A response that is thrown away leaves nothing that had to be closed."""
     for source in (wait, "generator"):
         response = EventSourceResponse(generate() if source == "generator" else wait)  # type: ignore[arg-type]
-        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "no-store, no-transform"
         del response
         gc.collect()
 

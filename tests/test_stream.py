@@ -312,10 +312,12 @@ async def test_failure_in_the_cleanup_after_a_cancellation(producers: int, commi
 
 
 async def test_group_of_a_producers_own() -> None:
-    """A group that a producer raises is the producer's, and comes out as it is."""
+    """A group that a producer raises after the head is the producer's, and comes out as it is."""
     group = ExceptionGroup("its own", [LookupError("one")])
 
     async def produce(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        await anyio.sleep(1)
         raise group
 
     async def idle() -> None:
@@ -327,6 +329,25 @@ async def test_group_of_a_producers_own() -> None:
                 await stream.wait_closed()
         assert info.value.message == "its own"  # trio's nursery makes a new one of it
         assert info.value.exceptions == group.exceptions
+
+
+async def test_group_before_the_head() -> None:
+    """Before the head, the only exception in a producer's own group comes out bare, and several come out as its group."""
+    one = ExceptionGroup("outer", [ExceptionGroup("inner", [LookupError("one")])])
+    two = ExceptionGroup("its own", [LookupError("one"), ValueError("two")])
+
+    async def produce(send_channel: EventSendChannel, group: Exception) -> None:
+        raise group
+
+    async def idle() -> None:
+        await anyio.sleep_forever()
+
+    for producers in ([], [idle]):
+        for group, expected in ((one, LookupError), (two, ExceptionGroup)):
+            server = Server()
+            with pytest.raises(expected):
+                await server.serve(EventSourceResponse(produce, group, producers=producers))
+            assert server.sent == []
 
 
 async def test_broken_channel_is_no_failure_when_the_stream_ends() -> None:
@@ -603,7 +624,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 0.6, 2.5])
 async def test_cancelled_at_any_time(seconds: float) -> None:
-    """Cancelled before the head, between head and event, and later, the stream ends with the final frame."""
+    """Cancelled after its head, before an event or later, the stream ends with the final frame; before it, with nothing."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(2)
@@ -617,8 +638,11 @@ async def test_cancelled_at_any_time(seconds: float) -> None:
         stream.cancel()
         await stream.wait_closed()
     assert stream.close_reason is CloseReason.CANCELLED
-    assert stream.messages[-1] == FINAL
-    assert stream.status_code == 200
+    if seconds < 0.5:
+        assert stream.messages == []
+    else:
+        assert stream.messages[-1] == FINAL
+        assert stream.status_code == 200
 
 
 async def test_cancelled_in_the_last_writes() -> None:
