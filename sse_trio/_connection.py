@@ -62,6 +62,13 @@ class ServerConnection(Protocol):
         """
         ...
 
+    def cut_off(self) -> None:
+        """End the connection after what was written to it, in the middle of the body; over HTTP/2 only this stream.
+
+        Nothing where that cannot be done.
+        """
+        ...
+
     async def wait_flushed(self) -> None:
         """Return once this process holds no more bytes for the client, or the client is gone.
 
@@ -99,6 +106,9 @@ class UnknownServer:
     def abort(self) -> bool:
         """No way to do that."""
         return False
+
+    def cut_off(self) -> None:
+        """No way to do that."""
 
     async def wait_flushed(self) -> None:
         """No buffer within reach."""

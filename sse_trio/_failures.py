@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TypeGuard
+from typing import NoReturn, TypeGuard
 
 from anyio import BrokenResourceError, get_cancelled_exc_class
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("collapse", "is_failure", "joined", "lone", "without_own")
+__all__ = ("collapse", "is_failure", "joined", "lone", "raise_again", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -42,6 +42,16 @@ def lone(exc: BaseException) -> BaseException:
             return exc
         leaf = leaf_or_group
     return leaf
+
+
+def raise_again(exc: BaseException) -> NoReturn:
+    """Raise what was in a group that is handled now, with its own context: ``raise`` would put the group there."""
+    context = exc.__context__
+    try:
+        raise exc
+    finally:
+        exc.__context__ = context
+        del exc, context  # a traceback holds this frame
 
 
 def joined(*errors: BaseException | None) -> BaseException | None:

@@ -21,7 +21,7 @@ from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent, TextErrors
 from ._group import StreamGroup
-from ._middleware import insists_on_answer
+from ._middleware import is_base_middleware
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
@@ -271,8 +271,8 @@ class EventSourceResponse(Response):
         return ConnectionCoder(coding)
 
     async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The client has left and reads nothing of this; the middleware would raise if there was nothing.
-        if insists_on_answer(receive):
+        # The client has left and reads nothing of this.
+        if is_base_middleware(receive):
             with suppress(*CLIENT_GONE):
                 await send(self._head(scope))
 

@@ -55,6 +55,9 @@ class HypercornH2(UnknownServer):
             return False
         return True
 
+    def cut_off(self) -> None:
+        self.abort()  # a reset of the stream comes after what was sent of it
+
     async def _send_reset(self) -> None:
         """Runs in the nursery of the connection, since the reset is a frame among the frames of other streams."""
         flushed = anyio.Event()

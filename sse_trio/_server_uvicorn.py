@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ._connection import UnknownServer
-from ._transports import abort_transport, flush_transport, is_in_chunks, owner_of, write_transport_nowait
+from ._transports import (
+    abort_transport,
+    close_transport,
+    flush_transport,
+    is_in_chunks,
+    owner_of,
+    write_transport_nowait,
+)
 
 __all__ = ("uvicorn_connection",)
 
@@ -32,6 +39,9 @@ class Uvicorn(UnknownServer):
         if on_response is not None and owner_of(on_response, "uvicorn") is None:
             return False
         return abort_transport(getattr(self._cycle, "transport", None))
+
+    def cut_off(self) -> None:
+        close_transport(getattr(self._cycle, "transport", None))
 
     async def wait_flushed(self) -> None:
         transport = getattr(self._cycle, "transport", None)

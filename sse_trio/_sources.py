@@ -2,12 +2,14 @@
 #
 # Rule 1: a stream knows one kind of source. What is not our channel becomes a producer that reads it.
 # Rule 2: an async iterable is iterated and closed in one task, and closed whatever happens; that close may wait, but
-#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup).
+#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup). If it
+#         raises, too, the first error is not lost.
 # Rule 3: what can be known to be wrong when the response is made is an error then.
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import FunctionType
@@ -148,14 +150,31 @@ async def iterate(
 async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) -> bool:
     """Close an iterable that can be closed; return whether that was cut short.
 
-    A checkpoint of at most so many seconds, of any length for ``None``; shielded.
+    A checkpoint of at most so many seconds, of any length for ``None``; shielded. What it raises while an exception is
+    handled has that in its context.
     """
     aclose = getattr(source, "aclose", None)  # a tenth of what asking a Protocol costs before Python 3.12
     if aclose is None:
         return False
+    handled = sys.exc_info()[1]
     with move_on_after(seconds, shield=True) as scope:
-        await aclose()
+        try:
+            await aclose()
+        except BaseException as exc:
+            _put_after(exc, handled)
+            raise
     return scope.cancel_called  # even where the cancellation was swallowed
+
+
+def _put_after(exc: BaseException, handled: BaseException | None) -> None:
+    # As Python does it for all but aclose() of an async generator: there the chain ends at a GeneratorExit.
+    seen = {id(exc)}
+    while (earlier := exc.__cause__ or exc.__context__) is not None and id(earlier) not in seen:
+        exc = earlier
+        seen.add(id(exc))
+    if handled is not None and id(handled) not in seen:
+        exc.__context__ = handled
+        exc.__suppress_context__ = False
 
 
 def _innermost(function: object) -> Any:

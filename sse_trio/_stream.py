@@ -24,9 +24,10 @@ from anyio import CancelScope, create_task_group, move_on_after
 from ._cancellation import CancelRequests, is_asked_for, is_cancellation, stray_cancellation
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
-from ._failures import collapse, is_failure, joined, lone, without_own
+from ._failures import collapse, is_failure, joined, lone, raise_again, without_own
 from ._group import current_run
 from ._loop import DetachedTask
+from ._middleware import is_base_middleware
 from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
@@ -227,7 +228,7 @@ class Stream:
                 while producers:
                     nursery.start_soon(self._run_producer, *producers.pop(0))
         except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
-            raise collapse(exc) from None
+            raise_again(collapse(exc))
 
     async def _run_producer(
         self, producer: Producer, send_channel: EventSendChannel | None, requests: CancelRequests | None = None
@@ -290,7 +291,9 @@ class Stream:
                 if self._sends_nothing():
                     writer.abandon()
                 else:
-                    writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
+                    failed = self.reason is CloseReason.FAILED
+                    cuts_off = failed and is_base_middleware(self._receive)
+                    writer.finish(self._last(error), with_final=not failed, cuts_off=cuts_off)
                 with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
                     await self._wait_writer()

@@ -70,6 +70,7 @@ class Writer:
         "_coder",
         "_connection",
         "_current_time",
+        "_cuts_off",
         "_head",
         "_last",
         "_loop",
@@ -139,6 +140,7 @@ class Writer:
         self._pending_ping = b""
         self._last = b""
         self._with_final = True
+        self._cuts_off = False
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
@@ -163,10 +165,14 @@ class Writer:
         self._pending_ping = chunk
         self.unpark()
 
-    def finish(self, last: bytes = b"", *, with_final: bool = True) -> None:
-        """Write what is buffered to its end, then `last`, then the final frame; and be done."""
+    def finish(self, last: bytes = b"", *, with_final: bool = True, cuts_off: bool = False) -> None:
+        """Write what is buffered to its end, then `last`, then the final frame; and be done.
+
+        Without the final frame, `cuts_off` says that the connection is to end there, whatever others would write.
+        """
         self._last = last
         self._with_final = with_final
+        self._cuts_off = cuts_off
         self._may_finish = True
         self.unpark()
 
@@ -328,6 +334,11 @@ class Writer:
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
+        elif self._cuts_off:
+            await self._send_timed(self._body(b""))  # it is taken when what was sent before it has been handed on
+            self.write_began = self._current_time()
+            await self._connection.wait_flushed()
+            self._connection.cut_off()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}

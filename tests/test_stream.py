@@ -332,7 +332,7 @@ async def test_group_of_a_producers_own() -> None:
 
 
 async def test_group_before_the_head() -> None:
-    """Before the head, the only exception in a producer's own group comes out bare, and several come out as its group."""
+    """Before the head, the only exception in a producer's own group comes out bare; several stay its group."""
     one = ExceptionGroup("outer", [ExceptionGroup("inner", [LookupError("one")])])
     two = ExceptionGroup("its own", [LookupError("one"), ValueError("two")])
 
@@ -624,7 +624,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 0.6, 2.5])
 async def test_cancelled_at_any_time(seconds: float) -> None:
-    """Cancelled after its head, before an event or later, the stream ends with the final frame; before it, with nothing."""
+    """Cancelled before its head, the stream sends nothing; cancelled later, it ends with the final frame."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(2)

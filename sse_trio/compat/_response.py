@@ -21,7 +21,7 @@ from .._arguments import check_grace, check_seconds
 from .._channel import EventSendChannel
 from .._errors import SendTimeoutError
 from .._event import check_sep
-from .._failures import collapse
+from .._failures import collapse, raise_again
 from .._group import StreamGroup
 from .._reason import CloseReason
 from .._response import EventSourceResponse as StreamResponse
@@ -187,7 +187,7 @@ class EventSourceResponse(Response):
                 await self._send_content(send_channel)
                 nursery.cancel_scope.cancel()
         except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
-            raise collapse(exc) from None
+            raise_again(collapse(exc))
 
     async def _send_content(self, send_channel: EventSendChannel) -> None:
         await iterate(self.body_iterator, send_channel, as_sendable=self._chunk, close=self._close_iterable)
