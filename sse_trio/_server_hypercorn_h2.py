@@ -27,6 +27,9 @@ class HypercornH2(UnknownServer):
     # less than 16 KiB, so also when it took nothing because the client's window is shut [hypercorn 0.18].
     send_is_unbounded = True
 
+    # The stream just stays open, for as long as the connection does [hypercorn 0.18].
+    tells_failure = False
+
     def __init__(self, stream: Any, protocol: Any, carrier: Hypercorn) -> None:
         super().__init__()
         self._stream = stream

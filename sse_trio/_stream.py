@@ -292,7 +292,7 @@ class Stream:
                     writer.abandon()
                 else:
                     failed = self.reason is CloseReason.FAILED
-                    cuts_off = failed and is_base_middleware(self._receive)
+                    cuts_off = failed and (not self._connection.tells_failure or is_base_middleware(self._receive))
                     writer.finish(self._last(error), with_final=not failed, cuts_off=cuts_off)
                 with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
