@@ -296,6 +296,8 @@ class Writer:
             self._rest()
             await self._parking.park()
             self._leave_list()
+            if self._abandoned:  # in the pass in which it was called
+                return Outcome.ABANDONED
 
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
