@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ("CancelRequests", "is_asked_for", "is_cancellation", "stray_cancellation")
 
-_SCOPE_MESSAGE = "Cancelled via cancel scope "  # what anyio's cancellations say on asyncio, and it tells them by that
+# What anyio's cancellations say on asyncio, by which it knows them itself. (anyio 4.11 has both.)
+_SCOPE_MESSAGES = ("Cancelled via cancel scope ", "Cancelled by cancel scope ")
 
 
 def is_cancellation(exc: BaseException) -> bool:
@@ -86,29 +87,27 @@ class CancelRequests:
         if error is not None and is_cancellation(error):
             if self._at_own is None:
                 return error if self.are_there() else stray_cancellation("the server's `receive`", error)
-            if self._is_under_way(error):
+            if not self._is_told or self._is_met() or (self._count() > 0 and not _is_of_scopes(error)):
                 return error
             error = None
+        elif error is None and self._is_met():
+            return await _pending_cancellation() or get_cancelled_exc_class()()
         pending = await self._forget()
         return pending if error is None else error
 
-    def _is_under_way(self, error: BaseException) -> bool:
-        # Whether a Task.cancel() came as well, and is in what came out of the stream's own scope. One that came after
-        # that scope was cancelled may have met it in the same pass; then asyncio has made one exception of both.
-        assert self._at_own is not None
-        count = self._count()
-        return not self._is_told or count > self._at_own or (count > 0 and not _is_of_scopes(error))
+    def _is_met(self) -> bool:
+        # Whether a Task.cancel() came after the stream's own cancellation. In the same pass asyncio makes one exception
+        # of both, which says whose the first was, and anyio before 4.13 drops that with its scope.
+        return self._at_own is not None and self._count() > self._at_own
 
     async def _forget(self) -> BaseException | None:
-        # A request that has not been delivered yet comes at the checkpoint. What is counted after that, was handled.
-        if self._count() > 0 and self._task is not None:
-            try:
-                await cancel_shielded_checkpoint()
-            except get_cancelled_exc_class() as exc:
-                return exc
-            while self._count() > 0:
-                self._task.uncancel()
-        return None
+        # What is counted and is not still to come was handled.
+        if self._task is None or self._count() <= 0:
+            return None
+        pending = await _pending_cancellation()
+        while pending is None and self._count() > 0:
+            self._task.uncancel()
+        return pending
 
     def _count(self) -> int:
         return 0 if self._task is None else self._task.cancelling() - self._before
@@ -118,10 +117,18 @@ def _is_scope_cancelled() -> bool:
     return current_effective_deadline() == -math.inf
 
 
+async def _pending_cancellation() -> BaseException | None:
+    try:
+        await cancel_shielded_checkpoint()
+    except get_cancelled_exc_class() as exc:
+        return exc
+    return None
+
+
 def _is_of_scopes(exc: BaseException) -> bool:
     each: BaseException | None = exc
     while isinstance(each, get_cancelled_exc_class()):
-        if not str(each).startswith(_SCOPE_MESSAGE):
+        if not str(each).startswith(_SCOPE_MESSAGES):
             return False
         each = each.__context__
     return True

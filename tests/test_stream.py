@@ -724,7 +724,9 @@ async def test_native_cancellation(times: int) -> None:
         await anyio.sleep(0.5)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (cleaned_up, reasons) == ([True] if times == 1 else [], [CloseReason.CANCELLED])
+    # On Python 3.10 a producer has a task of its own, which the second one doesn't reach through the shield.
+    undisturbed = times == 1 or sys.version_info < (3, 11)
+    assert (cleaned_up, reasons) == ([True] if undisturbed else [], [CloseReason.CANCELLED])
     assert server.sent[-1] == FINAL
 
 
