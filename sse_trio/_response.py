@@ -21,7 +21,7 @@ from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent, TextErrors
 from ._group import StreamGroup
-from ._middleware import is_base_middleware
+from ._middleware import count_base_middlewares
 from ._options import Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
@@ -272,7 +272,7 @@ class EventSourceResponse(Response):
 
     async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The client has left and reads nothing of this.
-        if is_base_middleware(receive):
+        if count_base_middlewares(receive):
             with suppress(*CLIENT_GONE):
                 await send(self._head(scope))
 

@@ -27,7 +27,7 @@ from ._errors import SendTimeoutError
 from ._failures import collapse, is_failure, joined, lone, raise_again, without_own
 from ._group import current_run
 from ._loop import DetachedTask
-from ._middleware import is_base_middleware
+from ._middleware import count_base_middlewares
 from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
@@ -291,9 +291,7 @@ class Stream:
                 if self._sends_nothing():
                     writer.abandon()
                 else:
-                    failed = self.reason is CloseReason.FAILED
-                    cuts_off = failed and (not self._connection.tells_failure or is_base_middleware(self._receive))
-                    writer.finish(self._last(error), with_final=not failed, cuts_off=cuts_off)
+                    writer.finish(self._last(error), cut_after=self._cut_after())
                 with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
                     await self._wait_writer()
@@ -449,6 +447,13 @@ class Stream:
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
             self._failure = exc
             return b""
+
+    def _cut_after(self) -> int | None:
+        # How many messages have to follow what a failed stream has sent before its connection is cut, where no server
+        # does that; None for a final frame, 0 for neither.
+        if self.reason is not CloseReason.FAILED:
+            return None
+        return count_base_middlewares(self._receive) or (0 if self._connection.tells_failure else 1)
 
     def _sends_nothing(self) -> bool:
         # Nothing was sent, and whoever waits for this response is to say something else: what its exception stands for,

@@ -42,6 +42,10 @@ CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
 
 
+COMMENT = b":\n\n"
+"""A message that no client sees (WHATWG HTML 9.2.6)."""
+
+
 class Outcome(Enum):
     """How the writer ended."""
 
@@ -70,7 +74,7 @@ class Writer:
         "_coder",
         "_connection",
         "_current_time",
-        "_cuts_off",
+        "_cut_after",
         "_head",
         "_last",
         "_loop",
@@ -88,7 +92,6 @@ class Writer:
         "_task_runs",
         "_try_write",
         "_untaken",
-        "_with_final",
         "called",
         "context",
         "end",
@@ -139,8 +142,7 @@ class Writer:
         self._untaken = b""  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
-        self._with_final = True
-        self._cuts_off = False
+        self._cut_after: int | None = None
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
@@ -165,14 +167,13 @@ class Writer:
         self._pending_ping = chunk
         self.unpark()
 
-    def finish(self, last: bytes = b"", *, with_final: bool = True, cuts_off: bool = False) -> None:
+    def finish(self, last: bytes = b"", *, cut_after: int | None = None) -> None:
         """Write what is buffered to its end, then `last`, then the final frame; and be done.
 
-        Without the final frame, `cuts_off` says that the connection is to end there, whatever others would write.
+        With `cut_after` there is no final frame: the connection is ended after so many more messages, or left for 0.
         """
         self._last = last
-        self._with_final = with_final
-        self._cuts_off = cuts_off
+        self._cut_after = cut_after
         self._may_finish = True
         self.unpark()
 
@@ -325,22 +326,27 @@ class Writer:
         # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
         last = self._last
         if self._coder is not None:
-            last = self._coder.finish(last) if self._with_final else self._coder.encode(last)
+            last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(last)
         self.written_bytes += len(last)
         if last and not self._is_written(last):
             await self._send_timed(self._body(last))
-        if self._with_final:
+        if self._cut_after is None:
             self.final_began = True
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
-        elif self._cuts_off:
-            await self._send_timed(self._body(b""))  # it is taken when what was sent before it has been handed on
-            self.write_began = self._current_time()
-            await self._connection.wait_flushed()
-            self._connection.cut_off()
+        elif self._cut_after:
+            await self._cut_off(self._cut_after)
+
+    async def _cut_off(self, after: int) -> None:
+        for _ in range(after):
+            body = COMMENT if self._coder is None else self._coder.encode(COMMENT)
+            await self._send_timed(self._body(body))
+        self.write_began = self._current_time()
+        await self._connection.wait_flushed()
+        self._connection.cut_off()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}

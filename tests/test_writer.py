@@ -328,7 +328,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
     served = serve()
     served.send_channel.send_nowait("event")
     served.receive_channel._state.refuse_sends()
-    served.writer.finish(b"data: error\n\n", with_final=False)
+    served.writer.finish(b"data: error\n\n", cut_after=0)
     await served.settle()
     assert served.bodies == [b"data: event\n\n", b"data: error\n\n"]
     assert served.messages[-1]["more_body"]
