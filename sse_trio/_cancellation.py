@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING, cast
 from anyio import current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from ._loop import current_loop
+
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ._loop import CountingTask, Loop
 
-__all__ = ("CancelRequests", "is_asked_for", "is_cancellation", "stray_cancellation")
+__all__ = ("CancelRequests", "guarded", "is_asked_for", "is_cancellation", "stray_cancellation")
 
 # What anyio's cancellations say on asyncio, by which it knows them itself. (anyio 4.11 has both.)
 _SCOPE_MESSAGES = ("Cancelled via cancel scope ", "Cancelled by cancel scope ")
@@ -58,6 +62,16 @@ def stray_cancellation(culprit: str, exc: BaseException) -> RuntimeError:
     )
     error.__cause__ = exc
     return error
+
+
+async def guarded(culprit: str, async_fn: Callable[[], Awaitable[object]]) -> None:
+    """Call it in a nursery, which would take a stray cancellation for its own and drop it."""
+    try:
+        await async_fn()
+    except BaseException as exc:
+        if is_cancellation(exc) and not await is_asked_for(current_loop()):
+            raise stray_cancellation(culprit, exc) from exc
+        raise
 
 
 class CancelRequests:

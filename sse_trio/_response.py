@@ -174,7 +174,7 @@ class EventSourceResponse(Response):
         self._open: Callable[[], OpenSource] | None = partial(
             open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
         )
-        if status_code != 200:
+        if status_code != 200 or type(status_code) is not int:
             check_status_code(status_code)
         self.status_code = status_code
         self.background = background

@@ -168,13 +168,14 @@ async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) ->
 
 def _put_after(exc: BaseException, handled: BaseException | None) -> None:
     # As Python does it for all but aclose() of an async generator: there the chain ends at a GeneratorExit.
-    seen = {id(exc)}
-    while (earlier := exc.__cause__ or exc.__context__) is not None and id(earlier) not in seen:
-        exc = earlier
-        seen.add(id(exc))
-    if handled is not None and id(handled) not in seen:
-        exc.__context__ = handled
-        exc.__suppress_context__ = False
+    chain = [exc]
+    while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None and earlier not in chain:
+        chain.append(earlier)
+    if handled is None or handled in chain:
+        return
+    chain[-1].__context__ = handled
+    for each in chain:
+        each.__suppress_context__ = each.__cause__ is not None  # "from None" was not meant for the first error
 
 
 def _innermost(function: object) -> Any:
