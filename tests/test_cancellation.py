@@ -232,6 +232,10 @@ async def test_cancelled_with_the_first_event() -> None:
         finally:
             send_channel.send_nowait("event")
 
+    async def send_at_once(message: Message) -> None:
+        server.sent.append(message)
+
+    server.send = send_at_once  # type: ignore[method-assign]
     with anyio.move_on_after(0.02):
         await server.serve(produce)
     assert (server.sent, server.reasons) == ([], [CloseReason.CANCELLED])
