@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
 from ._channel_state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
-from ._event import Sendable, ServerSentEvent, as_event, is_plain
+from ._event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -64,6 +64,7 @@ def open_event_channel(
     max_buffer_bytes: float = 65_536,
     overflow: Overflow = "wait",
     conflate: Callable[[ServerSentEvent], Hashable] | None = None,
+    errors: TextErrors = "strict",
 ) -> tuple[EventSendChannel, EventReceiveChannel]:
     """Open a channel for events. Data flows from left to right.
 
@@ -77,6 +78,8 @@ def open_event_channel(
         conflate: called with each event that is sent, returns a key. An event takes the place of the one in the
             buffer with the same key, if there is one. ``None`` as key never conflates. For values of which only
             the latest counts.
+        errors: for the text and the mappings that are sent, as in :class:`ServerSentEvent`: ``"replace"`` puts U+FFFD
+            in the place of what UTF-8 can't carry. A :class:`ServerSentEvent` that is sent has passed that already.
 
     Returns:
         ``(send_channel, receive_channel)``, both to be closed by whoever has them.
@@ -88,8 +91,10 @@ def open_event_channel(
     if conflate is not None and not callable(conflate):
         msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
         raise TypeError(msg)
+    check_errors(errors)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
+    state.errors = errors
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
 
 
@@ -221,7 +226,7 @@ class EventSendChannel(_End):
         if type(event) is str and event.isascii() and "\n" not in event and "\r" not in event:
             size = len(event) + state.text_overhead
         else:
-            event = as_event(event)
+            event = as_event(event, state.errors)
             size = len(event.encode(state.sep))
         total = fifo.size + size
         if (
@@ -260,7 +265,7 @@ class EventSendChannel(_End):
                 sends it.
         """
         state = self._state
-        held: Held = event if type(event) is str and is_plain(event) else as_event(event)
+        held: Held = event if type(event) is str and is_plain(event) else as_event(event, state.errors)
         size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
         key = state.buffer.key_of(held)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
 from ._buffer import Buffer, FifoBuffer, Held, encode_held, size_of
+from ._event import TextErrors
 from ._loop import Loop, Parked, Parking, check_here, current_loop
 from ._stream_source import Backlog, StreamSource
 
@@ -85,6 +86,7 @@ class ChannelState(StreamSource):
         "closing",
         "conflated",
         "ending",
+        "errors",
         "fifo",
         "loop",
         "max_buffer_bytes",
@@ -113,6 +115,7 @@ class ChannelState(StreamSource):
         self.max_buffer_size = max_buffer_size
         self.max_buffer_bytes = max_buffer_bytes
         self.overflow: Overflow = overflow
+        self.errors: TextErrors = "strict"
         self.sep: str = "\n"
         self.gathered_after: float = SLICE_SECONDS
         self.text_overhead = size_of("", "\n")

@@ -49,6 +49,10 @@ class ServerConnection(Protocol):
     """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
     await :meth:`wait_flushed` after each. It never changes."""
 
+    tells_failure: bool
+    """Whether the server ends a response whose application raised after the head, so that the client can tell. It
+    never changes."""
+
     @property
     def is_lost(self) -> bool | None:
         """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
@@ -64,6 +68,13 @@ class ServerConnection(Protocol):
 
         Returns:
             ``False`` where that cannot be done, and then nothing has been done.
+        """
+        ...
+
+    def cut_off(self) -> None:
+        """End the connection after what was written to it, in the middle of the body; over HTTP/2 only this stream.
+
+        Nothing where that cannot be done.
         """
         ...
 
@@ -106,6 +117,7 @@ class UnknownServer:
     __slots__ = ("try_write", "wait_disconnect")
 
     send_is_unbounded = False
+    tells_failure = True
 
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -124,6 +136,9 @@ class UnknownServer:
     def abort(self) -> bool:
         """No way to do that."""
         return False
+
+    def cut_off(self) -> None:
+        """No way to do that."""
 
     async def wait_flushed(self) -> None:
         """No buffer within reach."""

@@ -2,6 +2,8 @@
 #
 # Rule 1: one failing task raises its own exception, several raise a group (C9). Only the nursery's own layer is taken
 #         off: a group that a producer raised is the producer's.
+#         Before the head, where an exception becomes the status, the only one in any nesting of groups is raised: an
+#         HTTPException is that status, however many nurseries it came out of.
 # Rule 2: a send that found its stream ended has not failed (C3). Only errors of that stream's own channel are meant:
 #         a BrokenResourceError of some other resource is an error like any other.
 # Rule 3: what has not failed may hide a cancellation: a `finally` that sends while it is being cancelled replaces it.
@@ -9,14 +11,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TypeGuard
+from typing import NoReturn, TypeGuard
 
 from anyio import BrokenResourceError, get_cancelled_exc_class
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("cancellation_behind", "collapse", "is_failure", "joined", "without_own")
+__all__ = ("cancellation_behind", "collapse", "is_failure", "joined", "lone", "raise_again", "without_own")
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -30,6 +32,27 @@ def collapse(exc: BaseException) -> BaseException:
     if len(rest) == 1:
         return rest[0]
     return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)
+
+
+def lone(exc: BaseException) -> BaseException:
+    """Return the only exception in a group, however deep, cancellations aside; what was given if there are several."""
+    leaf = exc
+    while _is_group(leaf):
+        leaf_or_group = collapse(leaf)
+        if leaf_or_group is leaf:
+            return exc
+        leaf = leaf_or_group
+    return leaf
+
+
+def raise_again(exc: BaseException) -> NoReturn:
+    """Raise what was in a group that is handled now, with its own context: ``raise`` would put the group there."""
+    context = exc.__context__
+    try:
+        raise exc
+    finally:
+        exc.__context__ = context
+        del exc, context  # a traceback holds this frame
 
 
 def joined(*errors: BaseException | None) -> BaseException | None:

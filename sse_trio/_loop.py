@@ -1,4 +1,4 @@
-# What the library needs of the running event loop and anyio does not offer: four small things, per loop.
+# What the library needs of the running event loop and anyio does not offer: five small things, per loop.
 #
 # Rule 1: this file names them; _loop_trio.py and _loop_asyncio.py do them, and only the one that runs is imported.
 # Rule 2: an unpark() wins over a cancellation that comes after it, on both loops, as trio defines it. Whoever
@@ -22,7 +22,7 @@ from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
 
-__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "check_here", "current_loop")
+__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here", "current_loop")
 
 
 class Parked(Protocol):
@@ -50,8 +50,32 @@ class DetachedTask(Protocol):
         """Cancel it; nothing if it is done. It goes on for as long as the server shields itself."""
 
 
+class CountingTask(Protocol):
+    """A task that counts how often it was cancelled from outside of every cancel scope: asyncio's, from 3.11 on."""
+
+    def cancelling(self) -> int:
+        """Return the number of requests that have not been taken back."""
+        ...
+
+    def uncancel(self) -> int:
+        """Take one back; return the number that remains."""
+        ...
+
+
 class Loop(Protocol):
     """The running event loop, bound once and kept by whoever needs it often."""
+
+    @property
+    def tells_cancellations(self) -> bool:
+        """Whether a task can tell a cancellation from outside from one that escapes from what it awaits.
+
+        False on asyncio before Python 3.11, where ``Task.cancel()`` leaves no trace.
+        """
+        ...
+
+    def counting_task(self) -> CountingTask | None:
+        """Return the running task, or ``None`` where tasks don't count their cancellations."""
+        ...
 
     @property
     def keeps_resting_tasks(self) -> bool:

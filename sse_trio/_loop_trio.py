@@ -21,7 +21,7 @@ from trio.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from ._loop import DetachedTask, Parking
+    from ._loop import CountingTask, DetachedTask, Parking
 
 __all__ = ("TrioLoop",)
 
@@ -75,18 +75,23 @@ class TrioDetachedTask:
 
 
 class TrioLoop:
-    """The four things, of trio."""
+    """The five things, of trio."""
 
-    __slots__ = ("_token", "keeps_resting_tasks")
+    __slots__ = ("_token", "keeps_resting_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = True
+        self.tells_cancellations = True  # each is a scope's
         self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
         return current_clock().current_time  # trio.current_time() looks for the run at each call
+
+    def counting_task(self) -> CountingTask | None:
+        """None: there is no cancellation but a scope's."""
+        return None
 
     def new_parking(self) -> Parking:
         """Return a new parking."""

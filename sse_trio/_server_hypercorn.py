@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from multiprocessing import parent_process
+from socket import SHUT_WR
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio import BrokenResourceError
 
 from ._connection import UnknownServer
-from ._transports import abort_transport, flush_transport, is_in_chunks, reset_on_close, write_transport_nowait
+from ._transports import (
+    abort_transport,
+    close_transport,
+    flush_transport,
+    is_in_chunks,
+    reset_on_close,
+    write_transport_nowait,
+)
 
 if TYPE_CHECKING:
     from ._connection import ServerShutdown
@@ -44,6 +53,10 @@ class Hypercorn(UnknownServer):
     def abort(self) -> bool:
         return self._is_current() and self._drop()
 
+    def cut_off(self) -> None:
+        if self._is_current():
+            self._close()
+
     def shutdown_event(self) -> ServerShutdown | None:
         terminated = getattr(getattr(self._stream, "context", None), "terminated", None)
         usable = hasattr(terminated, "is_set") and hasattr(terminated, "wait")
@@ -64,6 +77,9 @@ class Hypercorn(UnknownServer):
     def _drop(self) -> bool:
         return False
 
+    def _close(self) -> None:
+        """Nothing within reach."""
+
 
 class HypercornAsyncio(Hypercorn):
     """The worker classes ``asyncio`` and ``uvloop``: the connection is an ``asyncio.StreamWriter``."""
@@ -83,6 +99,9 @@ class HypercornAsyncio(Hypercorn):
 
     def _drop(self) -> bool:
         return abort_transport(self._server.writer.transport)
+
+    def _close(self) -> None:
+        close_transport(self._server.writer.transport)
 
 
 class HypercornTrio(Hypercorn):
@@ -134,3 +153,10 @@ class HypercornTrio(Hypercorn):
         reset_on_close(socket)
         socket.close()
         return True
+
+    def _close(self) -> None:
+        stream = getattr(self._server.stream, "transport_stream", self._server.stream)
+        socket: Any = getattr(stream, "socket", None)
+        if hasattr(socket, "shutdown"):
+            with suppress(OSError):  # the client is gone
+                socket.shutdown(SHUT_WR)  # hypercorn finds it so when it writes, and closes it

@@ -27,6 +27,9 @@ class HypercornH2(UnknownServer):
     # less than 16 KiB, so also when it took nothing because the client's window is shut [hypercorn 0.18].
     send_is_unbounded = True
 
+    # The stream just stays open, for as long as the connection does [hypercorn 0.18].
+    tells_failure = False
+
     def __init__(self, stream: Any, protocol: Any, carrier: Hypercorn) -> None:
         super().__init__()
         self._stream = stream
@@ -72,6 +75,9 @@ class HypercornH2(UnknownServer):
         except Exception:  # noqa: BLE001  h2's ProtocolError, which this file cannot name; the nursery may be closed
             return False
         return True
+
+    def cut_off(self) -> None:
+        self.abort()  # a reset of the stream comes after what was sent of it
 
     async def _send_reset(self) -> None:
         """Runs in the nursery of the connection, since the reset is a frame among the frames of other streams."""

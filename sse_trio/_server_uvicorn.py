@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ._connection import UnknownServer
 from ._hangup import current_hangups
 from ._server_uvicorn_exit import exit_of
-from ._transports import abort_transport, flush_transport, is_in_chunks, owner_of, write_transport_nowait
+from ._transports import (
+    abort_transport,
+    close_transport,
+    flush_transport,
+    is_in_chunks,
+    owner_of,
+    write_transport_nowait,
+)
 
 if TYPE_CHECKING:
     from ._connection import ServerShutdown
@@ -43,6 +50,9 @@ class Uvicorn(UnknownServer):
         protocol = owner_of(getattr(self._cycle, "on_response", None), "uvicorn")
         state = getattr(protocol, "server_state", None)
         return None if state is None else exit_of(state)
+
+    def cut_off(self) -> None:
+        close_transport(getattr(self._cycle, "transport", None))
 
     async def wait_flushed(self) -> None:
         transport = getattr(self._cycle, "transport", None)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
+from ._cancellation import is_asked_for, is_cancellation, stray_cancellation
 from ._loop import DetachedTask, Loop
 from ._send_wrappers import send_past_head
 from ._statistics import STALL_SECONDS
@@ -40,6 +41,10 @@ __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
+
+
+COMMENT = b":\n\n"
+"""A message that no client sees (WHATWG HTML 9.2.6)."""
 
 
 class Outcome(Enum):
@@ -75,6 +80,7 @@ class Writer:
         "_coder",
         "_connection",
         "_current_time",
+        "_cut_after",
         "_head",
         "_last",
         "_loop",
@@ -92,7 +98,6 @@ class Writer:
         "_task_runs",
         "_try_write",
         "_untaken",
-        "_with_final",
         "called",
         "context",
         "end",
@@ -143,7 +148,7 @@ class Writer:
         self._untaken = b""  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
-        self._with_final = True
+        self._cut_after: int | None = None
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
@@ -168,10 +173,13 @@ class Writer:
         self._pending_ping = chunk
         self.unpark()
 
-    def finish(self, last: bytes = b"", *, with_final: bool = True) -> None:
-        """Write what is buffered to its end, then `last`, then the final frame; and be done."""
+    def finish(self, last: bytes = b"", *, cut_after: int | None = None) -> None:
+        """Write what is buffered to its end, then `last`, then the final frame; and be done.
+
+        With `cut_after` there is no final frame: the connection is ended after so many more messages, or left for 0.
+        """
         self._last = last
-        self._with_final = with_final
+        self._cut_after = cut_after
         self._may_finish = True
         self.unpark()
 
@@ -245,6 +253,11 @@ class Writer:
             else:
                 self.error = exc
                 outcome = Outcome.FAILED
+        except BaseException as exc:
+            if self._abandoned or not is_cancellation(exc) or await is_asked_for(self._loop):
+                raise
+            self.error = stray_cancellation("the server's `send`", exc)
+            outcome = Outcome.FAILED
         finally:
             self._task_runs = False
             if self._abandoned and outcome is None:
@@ -295,6 +308,8 @@ class Writer:
             self._rest()
             await self._parking.park()
             self._leave_list()
+            if self._abandoned:  # in the pass in which it was called
+                return Outcome.ABANDONED
 
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
@@ -322,11 +337,11 @@ class Writer:
         # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
         last = self._last
         if self._coder is not None:
-            last = self._coder.finish(last) if self._with_final else self._coder.encode(last)
+            last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(last)
         self.written_bytes += len(last)
         if last and not self._is_written(last):
             await self._send_timed(self._body(last))
-        if self._with_final:
+        if self._cut_after is None:
             self.final_began = True
             self.idle_since = None
             self.write_began = self._current_time()
@@ -336,6 +351,16 @@ class Writer:
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
+        elif self._cut_after:
+            await self._cut_off(self._cut_after)
+
+    async def _cut_off(self, after: int) -> None:
+        for _ in range(after):
+            body = COMMENT if self._coder is None else self._coder.encode(COMMENT)
+            await self._send_timed(self._body(body))
+        self.write_began = self._current_time()
+        await self._connection.wait_flushed()
+        self._connection.cut_off()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}

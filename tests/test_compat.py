@@ -409,6 +409,36 @@ async def test_a_data_sender_goes_with_the_content(library):
     assert log == ["cancelled"]
 
 
+@pytest.mark.parametrize("where", ["content", "data sender"])
+async def test_a_stray_cancellation_is_a_failure(where):
+    """One that nobody asked for, of a future say, is not dropped by the nursery of content and data sender."""
+
+    async def fail():
+        raise anyio.get_cancelled_exc_class()() if anyio_is_asyncio() else await stray()
+
+    async def stray():
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.sleep(1)
+            except anyio.get_cancelled_exc_class() as exc:
+                cancellation = exc
+        return cancellation
+
+    def anyio_is_asyncio():
+        return anyio.get_cancelled_exc_class().__module__.startswith("asyncio")
+
+    async def content():
+        yield "a"
+        await (fail() if where == "content" else anyio.sleep_forever())
+
+    async def send_data():
+        await (anyio.sleep_forever() if where == "content" else fail())
+
+    with pytest.raises(RuntimeError, match="nobody asked for"):
+        await body_of(compat.EventSourceResponse(content(), data_sender_callable=send_data))
+
+
 async def test_a_data_sender_that_fails(library):
     """Its exception is raised bare, and the content is cleaned up."""
     log = []

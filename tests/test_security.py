@@ -341,7 +341,7 @@ async def test_no_other_origin_is_let_in(method):
     async with open_test_stream(EventSourceResponse(once), headers=headers, method=method) as stream:
         assert not [name for name in stream.headers if name.startswith("access-control-")]
         assert stream.headers["x-content-type-options"] == "nosniff"
-        assert stream.headers["cache-control"] == "no-store"
+        assert stream.headers["cache-control"] == "no-store, no-transform"
         await stream.wait_closed()
 
 

@@ -71,6 +71,7 @@ class Served:
         """Note what had been sent by then."""
         await anyio.lowlevel.checkpoint()
         self.before_final_at = len(self.messages)
+
     def says_gone(self, error: Exception) -> bool:
         """Know of no more than ASGI does."""
         return False
@@ -338,7 +339,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
     served = serve()
     served.send_channel.send_nowait("event")
     served.receive_channel._state.refuse_sends()
-    served.writer.finish(b"data: error\n\n", with_final=False)
+    served.writer.finish(b"data: error\n\n", cut_after=0)
     await served.settle()
     assert served.bodies == [b"data: event\n\n", b"data: error\n\n"]
     assert served.messages[-1]["more_body"]

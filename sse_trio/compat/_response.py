@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from anyio import CancelScope, Event, create_task_group
@@ -18,10 +19,11 @@ from starlette.responses import Response
 
 from .. import _event
 from .._arguments import check_grace, check_seconds
+from .._cancellation import guarded
 from .._channel import EventSendChannel
 from .._errors import SendTimeoutError
 from .._event import check_sep
-from .._failures import collapse
+from .._failures import collapse, raise_again
 from .._group import StreamGroup
 from .._reason import CloseReason
 from .._response import EventSourceResponse as StreamResponse
@@ -181,13 +183,13 @@ class EventSourceResponse(Response):
         try:
             async with create_task_group() as nursery:
                 if self.data_sender_callable is not None:
-                    nursery.start_soon(self.data_sender_callable)
+                    nursery.start_soon(guarded, "data_sender_callable", self.data_sender_callable)
                 if watches:
                     nursery.start_soon(self._watch_closing, send_channel, nursery.cancel_scope)
-                await self._send_content(send_channel)
+                await guarded("the content", partial(self._send_content, send_channel))
                 nursery.cancel_scope.cancel()
         except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
-            raise collapse(exc) from None
+            raise_again(collapse(exc))
 
     async def _send_content(self, send_channel: EventSendChannel) -> None:
         await iterate(self.body_iterator, send_channel, as_sendable=self._chunk, close=self._close_iterable)

@@ -98,6 +98,7 @@ class Exchange:
         self._send_exception: Exception | None = None
         self._disconnected = False
         self._aborted = False
+        self._cut_off = False
         self._finished = False
         self._changed = anyio.Event()
 
@@ -121,6 +122,11 @@ class Exchange:
     def abort(self) -> None:
         """What a server does that drops the connection."""
         self._aborted = self._aborted or not self._disconnected
+        self.disconnect()
+
+    def cut_off(self) -> None:
+        """What a server does that ends the connection in the middle of the body."""
+        self._cut_off = True
         self.disconnect()
 
     def cancel(self) -> None:
@@ -155,6 +161,11 @@ class Exchange:
     def is_aborted(self) -> bool:
         """Whether it was the server that dropped the connection."""
         return self._aborted
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it was the client that ended the connection."""
+        return self._disconnected and not self._aborted and not self._cut_off
 
     @property
     def is_finished(self) -> bool:

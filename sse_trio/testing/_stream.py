@@ -260,7 +260,7 @@ class TestStream:
             return await self._exchange.next_chunk()
         except anyio.BrokenResourceError:
             self._raise_exception()
-            if self._exchange.is_disconnected and not self._exchange.is_aborted:
+            if self._exchange.is_left:
                 raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives") from None
             raise
 

@@ -93,6 +93,18 @@ def test_stalled_stream_is_reset(server: Server, tls: ssl.SSLContext) -> None:
         assert open_streams(client, "/count?name=h2-after", 1)
 
 
+@pytest.mark.parametrize("path", ["/fail", "/wrapped/fail"])
+def test_failure_after_events(server: Server, tls: ssl.SSLContext, path: str) -> None:
+    """What was sent before a failure arrives, then the stream is reset, and the connection's others go on."""
+    with H2Client(server.port, tls) as client:
+        others = open_streams(client, "/ticks?name=beside-a-failure-{n}", 3)
+        failing = client.get(f"{path}?name={path}")
+        client.pump_until(lambda: failing in client.ended or failing in client.reset, "the end of the stream")
+        assert client.body[failing].count(b"data: ") == 5
+        assert failing in client.reset
+        go_on(client, others, 3)
+
+
 def test_stalled_connection_is_dropped(server: Server, tls: ssl.SSLContext) -> None:
     """If the client reads nothing at all there is no way to send a reset, and the connection is dropped."""
     names = ("h2-deaf-1", "h2-deaf-2")

@@ -78,15 +78,16 @@ class TestOneStream:
             assert head.status == status
             assert head.headers["content-type"].startswith("text/plain")
 
-    def test_failure_after_events(self, server: Server) -> None:
+    @pytest.mark.parametrize("path", ["/fail", "/wrapped/fail"])
+    def test_failure_after_events(self, server: Server, path: str) -> None:
         """What was sent before a failure arrives, and the missing final chunk tells that it was one."""
         with Client(server.port) as client:
-            client.get("/fail?name=fail")
+            client.get(f"{path}?name={path}")
             body = client.read_until(b"data: 4\n\n")
             assert body.count(b"data: ") == 5
             with pytest.raises(EOFError):
                 client.read_to_end()
-        assert server.wait_report("closed", "fail").more == {"reason": "failed"}
+        assert server.wait_report("closed", path).more == {"reason": "failed"}
 
     @pytest.mark.parametrize("path", ["/echo", "/wrapped/echo"])
     def test_posted_body(self, server: Server, path: str) -> None:
