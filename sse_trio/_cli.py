@@ -180,9 +180,8 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not (colon and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
             # Without the value: it may be a password, and this may be the log of a job.
-            raise typer.BadParameter(
-                f"{name!r} is not the name of a header with a value; write -H 'NAME: VALUE', in ASCII", param_hint="-H"
-            )
+            which = f"the one of {name!r}" if colon else "one without a colon"
+            raise typer.BadParameter(f"{which} is not a header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
         headers[name] = value
     return headers
 

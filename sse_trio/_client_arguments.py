@@ -35,6 +35,7 @@ _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 9.1
 _WITHOUT_STREAM = frozenset({"HEAD", "CONNECT"})
 # WHATWG HTML 9.2.6: lines end at these, and an id with a NUL is ignored.
 _NOT_IN_IDS = re.compile("[\r\n\0\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _PARAMS = (str, int, float, type(None))
 
 
@@ -88,7 +89,10 @@ def checked_params(params: object) -> httpx.QueryParams:
     for name, value in cast("Mapping[object, object]", params).items():
         if not isinstance(name, str) or not _is_param(value):
             raise TypeError(f"params must have str for names, and str, numbers, bool or None for values; see {name!r}")
-    return httpx.QueryParams(cast("Mapping[str, str]", params))
+    checked = httpx.QueryParams(cast("Mapping[str, str]", params))
+    if any(_SURROGATES.search(name + value) for name, value in checked.multi_items()):
+        raise ValueError("params has a lone surrogate, which a URL can't have; replace it")
+    return checked
 
 
 def _is_param(value: object) -> bool:
@@ -105,6 +109,18 @@ def check_body(content: object, json: object) -> None:
         )
     if content is not None and json is not None:
         raise ValueError("content and json are both the request's body; give one of them")
+    if isinstance(content, str) and _SURROGATES.search(content):
+        raise ValueError("content has a lone surrogate, which UTF-8 can't write; give bytes, or replace it")
+    _check_json(json)
+
+
+def _check_json(json: object) -> None:
+    try:
+        httpx.Request("POST", "", json=json)
+    except TypeError as exc:
+        raise TypeError(f"json must be what JSON can say: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"json must be what JSON can say: {exc}") from exc
 
 
 def check_event_id(event_id: object) -> None:

@@ -2,17 +2,19 @@
 #
 # Rule 1: every error says its cause. Some of httpx's say nothing ("ConnectError('')" on trio), because the words are in
 #         the exception that caused them, or nowhere. None quotes a URL: a Location may have a password in it.
-# Rule 2: a certificate that one side refuses is a matter for people. Trying again doesn't help, so it is final.
+# Rule 2: every error is httpx's. An alert of TLS that comes after the handshake gets past httpx on asyncio.
+# Rule 3: a certificate that one side refuses is a matter for people. Trying again doesn't help, so it is final.
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import httpx
 
-__all__ = ("explain", "is_certificate_error")
+__all__ = ("explain", "is_certificate_error", "tls_as_httpx")
 
 # What OpenSSL calls an alert about a certificate: the peer's word for ours, or ours for the peer's.
 _OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA")
@@ -26,6 +28,15 @@ _TIMEOUTS: Final[Mapping[type[httpx.HTTPError], str]] = {
     httpx.ConnectTimeout: "no connection within the httpx client's connect timeout",
     httpx.WriteTimeout: "the request could not be written within the httpx client's write timeout",
 }
+
+
+@contextmanager
+def tls_as_httpx() -> Generator[None, None, None]:
+    """Raise an error of TLS as httpx's, with the same words."""
+    try:
+        yield
+    except ssl.SSLError as exc:
+        raise httpx.ReadError(str(exc)) from exc
 
 
 def explain(error: httpx.HTTPError) -> None:
@@ -51,9 +62,7 @@ def is_certificate_error(error: BaseException) -> bool:
 
 
 def _is_about_a_certificate(error: ssl.SSLError) -> bool:
-    return isinstance(error, ssl.SSLCertVerificationError) or any(
-        word in (error.reason or "") for word in _OF_CERTIFICATES
-    )
+    return isinstance(error, ssl.SSLCertVerificationError) or any(word in str(error) for word in _OF_CERTIFICATES)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import httpx
 from ._caller_headers import CallerHeaders
 from ._client_arguments import InvalidURLError
 from ._decoder import EventDecoder, ReceivedEvent
+from ._network_errors import tls_as_httpx
 from ._query import merged_query
 from ._redirects import Origin, Redirects
 
@@ -114,6 +116,10 @@ class StreamRequest:
             httpx.TransportError: there was no response.
             RedirectRefusedError: a redirect would send the body to another origin.
         """
+        with tls_as_httpx():
+            return await self._send(last_event_id, headers)
+
+    async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         request = self.build(last_event_id, headers)
         redirects = Redirects(request, self.trusted_origins)
         response = await self.client.send(request, stream=True, follow_redirects=False)
@@ -158,6 +164,9 @@ class OpenStream:
             return self.decoder.feed(await anext(self._chunks))
         except StopAsyncIteration:
             raise anyio.EndOfStream from None
+        except ssl.SSLError as exc:  # gets past httpx on asyncio
+            await self.aclose()
+            raise httpx.ReadError(str(exc)) from exc
         except BaseException:
             await self.aclose()
             raise
@@ -191,7 +200,7 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
         try:
             for _ in range(_BUFFERED_CHUNKS):
                 await anext(chunks)
-        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
+        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError, ssl.SSLError):
             pass  # StreamError: nothing had been read yet
 
 
@@ -208,7 +217,7 @@ async def read_head_of_body(response: httpx.Response) -> None:
         with anyio.move_on_after(_BODY_SECONDS):
             while len(head) < _BODY_BYTES and not is_packed_again(packed):
                 head += await anext(chunks)
-    except (StopAsyncIteration, httpx.HTTPError):
+    except (StopAsyncIteration, httpx.HTTPError, ssl.SSLError):
         pass  # the refusal itself is the error to be reported
     finally:
         await close(packed, chunks)
