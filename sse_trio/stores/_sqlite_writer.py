@@ -2,6 +2,9 @@
 #
 # Rule 1: a topic's row, and the hub's, is read once in a transaction, changed in memory, and written once.
 # Rule 2: ids are counted up from AUTOINCREMENT's counter and given explicitly: an insert of many rows tells no ids.
+# Rule 3: time doesn't go back in a log: an event is not stamped as older than the one before it, whatever the clock
+#         says. So what has been there longest is oldest. Stamps that turn out to be ahead of the clock are cut: it was
+#         wrong when they were made.
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from typing import final
 from ._group_commit import Append
 from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from ._sqlite_file import transaction
+from ._sqlite_place import Place
 
 __all__ = ("SQLiteWriter",)
+
+_AHEAD_SECONDS = 1.0  # how far back a clock may be set without more ado
 
 _Row = tuple[int, str, float, bytes]
 
@@ -45,35 +51,67 @@ class SQLiteWriter:
 
     Args:
         connection: used by nobody else.
+        place: of the file that it has opened.
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, hub: Retention, topic: Retention, clock: Callable[[], float]
+        self,
+        connection: sqlite3.Connection,
+        place: Place,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
     ) -> None:
         self.connection = connection
+        self._place = place
         self._limits = hub
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        """Keep a group of appends; return the first sequence and the number of each. Raises sqlite3.Error."""
+        """Keep a group of appends; return the first sequence and the number of each.
+
+        Raises sqlite3.Error, and OSError where the file is not in its place any more.
+        """
+        self._place.check()
         with transaction(self.connection, "IMMEDIATE"):
-            work = _Transaction(self.connection, self._clock())
+            work = _Transaction(self.connection, self._stamp(self._clock()))
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._oldest_time())
+        self._place.check()  # else it would be acknowledged, and be in a file that nobody will open again
         return results
 
     def maintain(self) -> None:
         """Let go of what is too old: events, keys, and the ends of topics that nobody uses any more."""
+        self._place.check()
         now = self._clock()
         with transaction(self.connection, "IMMEDIATE"):
-            _Transaction(self.connection, now).finish(self._limits, self._oldest_time())
+            self._cut_oldest(now)
+            _Transaction(self.connection, self._stamp(now)).finish(self._limits, self._oldest_time())
+            self.connection.execute("UPDATE keys SET time = :now WHERE time > :now", {"now": now})
             self.connection.execute("DELETE FROM keys WHERE time < ?", (now - KEY_SECONDS,))
             self._forget_topics()
+
+    def _stamp(self, now: float) -> float:
+        """Return the time of what is appended now, and cut the stamps that are ahead of it."""
+        query = "SELECT time FROM events ORDER BY id DESC LIMIT 1"
+        (newest,) = self.connection.execute(query).fetchone() or (now,)
+        if newest <= now + _AHEAD_SECONDS:
+            return max(now, newest)
+        right = "SELECT id FROM events WHERE time <= :now ORDER BY id DESC LIMIT 1"  # looks at those that are ahead
+        update = f"UPDATE events SET time = :now WHERE id > coalesce(({right}), 0)"  # noqa: S608 -- no text of others
+        self.connection.execute(update, {"now": now})
+        return now
+
+    def _cut_oldest(self, now: float) -> None:
+        # In a log that is older than rule 3 they can be ahead though the newest is not.
+        right = "SELECT id FROM events WHERE time <= :now ORDER BY id LIMIT 1"
+        update = f"UPDATE events SET time = :now WHERE id < ({right})"  # noqa: S608 -- no text of others
+        self.connection.execute(update, {"now": now})
 
     def _oldest_time(self) -> float:
         return -math.inf if self._max_age is None else self._clock() - self._max_age
