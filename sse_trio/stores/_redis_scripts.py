@@ -2,7 +2,7 @@
 #
 # Rule 1: the keys of a hub, all with the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
-#                                    cuts ("sequence:time ...": events up to it are of no later time than that)
+#                                    cuts ("sequence:time ...", see _cuts.py)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest of theirs that is gone
@@ -20,8 +20,7 @@
 # Rule 4: a group that arrives again is not appended again; one that arrives late, after its writer gave it up and sent
 #         another, is refused.
 # Rule 5: what a script costs is bounded by what it is asked to look at, never by how many topics there are or were.
-# Rule 6: time doesn't go back in a log: an event is not stamped as older than the one before it, whatever the clock
-#         says. Stamps that turn out to be ahead of the clock are cut. A stream can't be changed, so that is in `cuts`.
+# Rule 6: ages are reckoned as _cuts.py has it, line for line.
 # Rule 7: an older release, at work on the same hub, notes nothing of prefixes. `noted` is the number of events that
 #         were gone when a script of this release last wrote. Where it is another now, all that is gone counts for
 #         every prefix: rather a gap too many.
@@ -66,7 +65,7 @@ local LEVELS = {levels}  -- of a topic that are prefixes of which the end is not
 
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
 # hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
-# remember; then for each append: the name of its key or '', the number of its events, and a topic and a payload for each.
+# remember; then for each append: the name of its key or '', the number of its events, a topic and a payload for each.
 # Without a writer there are no appends: what is too old is let go, and nothing is remembered.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events.
 APPEND = (
@@ -156,40 +155,37 @@ end
 local cuts = {}
 for upto, at in string.gmatch(meta[11] or '', '(%d+):(%S+)') do cuts[#cuts + 1] = {tonumber(upto), tonumber(at)} end
 
-local function time_of(id, stamp)
-  -- Of the oldest event: a cut that is of older ones only is of no use any more.
-  local sequence = tonumber(string.match(id, '^%d+'))
-  while cuts[1] and cuts[1][1] < sequence do table.remove(cuts, 1) end
-  return cuts[1] and math.min(tonumber(stamp), cuts[1][2]) or tonumber(stamp)
+local function time_of(sequence, stamp)
+  if stamp > now then
+    for _, cut in ipairs(cuts) do
+      if sequence <= cut[1] then return math.min(stamp, cut[2]) end
+    end
+  end
+  return stamp
 end
 
-local function cut_stamps_ahead()
-  -- Where clocks differ for good that is often, so of cuts that are close together only the first and the last stay.
-  while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
-  if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
-  cuts[#cuts + 1] = {seq, now}
-  time = now
-end
-
-local function is_ahead()
-  if hub_age < 0 or count == 0 then return false end
-  local latest = now + math.min(1, hub_age / 10)  -- the clocks of several machines differ by that, and nobody minds
-  if time > latest then return true end
-  if ARGV[5] ~= '' then return false end
-  local id, fields = oldest()  -- where the log is older than rule 6
-  return time_of(id, fields[6]) > latest
+local function see_clock()
+  if hub_age < 0 or count == 0 then return end
+  local _, fields = oldest()
+  local latest = math.max(time, tonumber(fields[6]))
+  if latest <= now then
+    cuts = {}
+  elseif latest > now + math.min(1, hub_age / 10) then
+    while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
+    if #cuts > 0 and cuts[#cuts][1] >= seq then return end
+    if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
+    cuts[#cuts + 1] = {seq, now}
+  end
 end
 
 local function trim_hub()
   while count > 0 do
     local id, fields = oldest()
-    local too_old = hub_age >= 0 and time_of(id, fields[6]) < now - hub_age
+    local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
     if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
     drop(id, fields[2], #fields[4])
   end
 end
-
-if is_ahead() then cut_stamps_ahead() end
 
 local function written_cuts()
   local words = {}
@@ -216,7 +212,9 @@ while at <= #ARGV do
 end
 
 for topic in pairs(grown) do trim_topic(topic) end
+see_clock()
 trim_hub()
+while cuts[1] and cuts[1][2] < now - hub_age do table.remove(cuts, 1) end  -- their events have just gone
 for prefix, sequence in pairs(gone) do redis.call('ZADD', prefixes, 'GT', whole(sequence), prefix) end
 while redis.call('ZCARD', prefixes) > tonumber(ARGV[13]) do
   prefix_floor = math.max(prefix_floor, tonumber(redis.call('ZPOPMIN', prefixes)[2]))
