@@ -14,14 +14,15 @@ from sse_trio._store import EventId, Page
 from sse_trio._topics import TopicFilter, check_topic
 
 __all__ = (
-    "check_after",
     "check_callable",
+    "check_follow",
     "check_items",
     "check_key",
     "check_number",
     "check_read",
     "check_read_last",
     "check_seconds",
+    "shown",
 )
 
 _MOST = 2**53  # what a float, and so a number in Lua, carries exactly
@@ -51,11 +52,11 @@ def check_key(key: tuple[str, int] | None) -> tuple[str, int] | None:
     if key is None:
         return None
     if not isinstance(cast("object", key), tuple) or len(key) != 2 or not _is_key(*key):
-        raise TypeError(f"key must be (producer, sequence), a str and an int, not {_shown(key)}")
+        raise TypeError(f"key must be (producer, sequence), a str and an int, not {shown(key)}")
     producer, sequence = key
     producer.encode()  # ValueError for a lone surrogate
     if not 0 <= sequence < 2**63:
-        raise ValueError(f"key={_shown(key)}: its sequence must be from 0 to 2**63 - 1")
+        raise ValueError(f"key={shown(key)}: its sequence must be from 0 to 2**63 - 1")
     return key
 
 
@@ -66,7 +67,8 @@ def _is_key(producer: object, sequence: object) -> bool:
 def check_read(topics: TopicFilter, after: EventId | Page | None, limit: int) -> None:
     """Raise for what is not a question for a page."""
     _check_topics(topics)
-    check_after(after)
+    if after is not None and not isinstance(cast("object", after), (EventId, Page)):
+        raise TypeError(f"after must be an EventId, a Page or None, not {shown(after)}; EventId.parse(text) makes one")
     _check_count("limit", limit, least=1)
 
 
@@ -79,18 +81,18 @@ def check_read_last(topics: TopicFilter, count: int) -> None:
 def _check_count(name: str, count: int, *, least: int) -> None:
     _check_int(name, count, "a number of events")
     if not least <= count <= _MOST_OF_A_PAGE:
-        raise ValueError(f"{name}={_shown(count)} must be a number of events, from {least} to 2**31 - 1")
+        raise ValueError(f"{name}={shown(count)} must be a number of events, from {least} to 2**31 - 1")
 
 
 def _check_topics(topics: TopicFilter) -> None:
     if not isinstance(cast("object", topics), TopicFilter):
-        raise TypeError(f"topics must be a TopicFilter, not {_shown(topics)}; write TopicFilter('prices/*')")
+        raise TypeError(f"topics must be a TopicFilter, not {shown(topics)}; write TopicFilter('prices/*')")
 
 
-def check_after(after: EventId | Page | None) -> None:
-    """Raise for what is not a place to read on from."""
-    if after is not None and not isinstance(cast("object", after), (EventId, Page)):
-        raise TypeError(f"after must be an EventId, a Page or None, not {_shown(after)}; EventId.parse(text) makes one")
+def check_follow(after: EventId) -> None:
+    """Raise for what is not a place to follow from."""
+    if not isinstance(cast("object", after), EventId):
+        raise TypeError(f"after must be an EventId, not {shown(after)}; EventId(store.epoch, 0) is the start")
 
 
 def check_number(name: str, value: object, unit: str) -> None:
@@ -99,7 +101,7 @@ def check_number(name: str, value: object, unit: str) -> None:
         return
     _check_int(name, value, f"a number of {unit}, or None for no limit")
     if not 0 < cast("int", value) <= _MOST:
-        raise ValueError(f"{name}={_shown(value)} must be from 1 to 2**53 {unit}, or None for no limit")
+        raise ValueError(f"{name}={shown(value)} must be from 1 to 2**53 {unit}, or None for no limit")
 
 
 def check_seconds(name: str, value: object, *, least: float, none: str = "") -> None:
@@ -108,23 +110,23 @@ def check_seconds(name: str, value: object, *, least: float, none: str = "") -> 
     if value is None and none:
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds{alternative}, not {_shown(value)}")
+        raise TypeError(f"{name} must be a number of seconds{alternative}, not {shown(value)}")
     if not least <= value <= _MOST_SECONDS:
-        raise ValueError(f"{name}={_shown(value)} must be from {least:g} to {_MOST_SECONDS:g} seconds{alternative}")
+        raise ValueError(f"{name}={shown(value)} must be from {least:g} to {_MOST_SECONDS:g} seconds{alternative}")
 
 
 def check_callable(name: str, value: object) -> None:
     """Raise TypeError for what can't be called."""
     if not callable(value):
-        raise TypeError(f"{name} must be a function that returns seconds, as time.time, not {_shown(value)}")
+        raise TypeError(f"{name} must be a function that returns seconds, as time.time, not {shown(value)}")
 
 
 def _check_int(name: str, value: object, what: str) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {what}, not {_shown(value)}; write an int")
+        raise TypeError(f"{name} must be {what}, not {shown(value)}; write an int")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Show a value in a message, cut: an int may have more digits than Python is willing to write."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a number of more than 30 digits"

@@ -15,6 +15,8 @@ import stat
 from contextlib import suppress
 from typing import cast, final
 
+from ._arguments import shown
+
 __all__ = ("Place", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
 
 _logger = logging.getLogger("sse_trio")
@@ -45,7 +47,7 @@ def check_mode(mode: int) -> int:
     if not isinstance(cast("object", mode), int) or isinstance(mode, bool):
         raise TypeError(f"mode must be an int, as 0o600 or 0o660, not {type(mode).__name__}")
     if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
-        raise ValueError(f"mode={mode} must have permissions only, and those of the owner: write 0o600 or 0o660")
+        raise ValueError(f"mode={shown(mode)} must have permissions only, and those of the owner: write 0o600 or 0o660")
     return mode
 
 

@@ -21,7 +21,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if
 from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
 
-from ._arguments import check_after, check_items, check_key, check_read, check_read_last
+from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
@@ -205,7 +205,7 @@ class MemoryStore(OpenedOnce):
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`."""
         self._check_open()
-        check_after(after)
+        check_follow(after)
         await checkpoint()
         yield Follower(self._wait_page, after)
 

@@ -27,8 +27,8 @@ from sse_trio._store import EventId, Page
 from sse_trio._topics import TopicFilter
 
 from ._arguments import (
-    check_after,
     check_callable,
+    check_follow,
     check_items,
     check_key,
     check_read,
@@ -159,7 +159,7 @@ class RedisStore(OpenedOnce):
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`. It has a connection of its own."""
         self._check_open()
-        check_after(after)
+        check_follow(after)
         send_stream, receive_stream = create_memory_object_stream[Page](0)
         async with send_stream, receive_stream, open_service_group() as task_group:
             task_group.start_soon(self._follow, send_stream, after)

@@ -22,8 +22,8 @@ from sse_trio._store import EventId, Page
 from sse_trio._topics import TopicFilter
 
 from ._arguments import (
-    check_after,
     check_callable,
+    check_follow,
     check_items,
     check_key,
     check_read,
@@ -165,7 +165,7 @@ class SQLiteStore(OpenedOnce):
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`. It has a connection, a thread and a socket of its own."""
         self._check_open()
-        check_after(after)
+        check_follow(after)
         follower = SQLiteFollower(
             self._path, self._mode, self._in_thread, self._outage, self._check_open, poll_interval=self._poll_interval
         )

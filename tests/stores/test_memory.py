@@ -124,23 +124,71 @@ async def test_the_end_of_a_prefix_is_exact():
                 assert (page.trimmed_to.sequence, page.gap is not None) == (newest, newest > 0)
 
 
-async def test_joining_a_prefix_looks_at_no_topic():
-    """Of however many topics, live or gone: the event loop would stand still for each that joins."""
-    looked_at = []
+class Looked(str):
+    """A topic that notes when it is compared with a prefix."""
 
-    class Topic(str):
-        __slots__ = ()
+    __slots__ = ()
+    at = 0  # how often, since it was last asked
 
-        def startswith(self, *args):
-            looked_at.append(self)
-            return super().startswith(*args)
+    def startswith(self, *args):
+        type(self).at += 1
+        return super().startswith(*args)
 
+    @classmethod
+    def take(cls):
+        at, cls.at = cls.at, 0
+        return at
+
+
+@pytest.mark.parametrize("prefix", ["user/", "user/" * 12])
+async def test_joining_a_prefix_looks_at_no_topic(prefix):
+    """Of however many topics, live or gone, and however deep: the event loop would stand still for each that joins."""
     async with MemoryStore(max_events=100) as store:
-        [*_, last] = await store.append([(Topic(f"user/{n}"), b"") for n in range(1000)])
-        assert (await store.read(TopicFilter("user/*"), last)).gap is None
-        assert looked_at == []
-        assert (await store.read(TopicFilter("user/*"), EventId(store.epoch, 0))).gap is not None
-        assert len(looked_at) == 100  # the events that it is sent
+        [*_, last] = await store.append([(Looked(f"{prefix}{n}"), b"") for n in range(1000)])
+        Looked.take()
+        assert (await store.read(TopicFilter(f"{prefix}*"), last)).gap is None
+        assert Looked.take() == 0
+        assert (await store.read(TopicFilter(f"{prefix}*"), EventId(store.epoch, 0))).gap is not None
+        assert Looked.take() == 100  # the events that it is sent
+
+
+@pytest.mark.parametrize("prefixes", [1, 100])
+async def test_a_long_search_leaves_the_loop_to_others(prefixes):
+    """Whatever is asked for, one turn of the loop looks at a bounded number of events, the fewer the more prefixes."""
+    most = memory._SCAN // (1 + prefixes // 16)
+    topics = TopicFilter(*(f"{n}/*" for n in range(prefixes)))
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(Looked.take())
+            await anyio.lowlevel.checkpoint()
+
+    async with MemoryStore(max_events=None) as store, anyio.create_task_group() as group:
+        await store.append([(Looked("other"), b"")] * 20_000)
+        [rare] = await store.append([("0/rare", b"")])
+        await store.append([(Looked("other"), b"")] * 20_000)
+        group.start_soon(others)
+        Looked.take()
+        assert (await store.read(topics, EventId("foreign", 1))).gap.oldest == rare
+        assert [event.id for event in (await store.read_last(topics, 2)).events] == [rare]
+        group.cancel_scope.cancel()
+    assert max(turns) <= most
+    assert sum(turns) >= 60_000 - most
+
+
+async def test_a_follower_passes_over_what_is_gone():
+    """A long run of events that their topics have lost is no end of what there is to deliver."""
+    async with MemoryStore(max_events=None, per_topic=Retention(max_events=1)) as store:
+        for n in range(9000):
+            store.append_nowait([(f"quiet/{n}", b"")])
+        for _ in range(6000):
+            [last] = store.append_nowait([("busy", b"")])
+        async with store.follow(EventId(store.epoch, 8990)) as pages:
+            seen = []
+            while last not in seen:
+                seen += [event.id for event in (await anext(pages)).events]
+        assert len(seen) == 11
 
 
 async def test_a_key_is_remembered_for_ten_minutes():
