@@ -173,7 +173,7 @@ async def test_a_long_search_leaves_the_loop_to_others(prefixes):
         assert (await store.read(topics, EventId("foreign", 1))).gap.oldest == rare
         assert [event.id for event in (await store.read_last(topics, 2)).events] == [rare]
         group.cancel_scope.cancel()
-    assert max(turns) <= most
+    assert max(turns) <= 2 * most  # trio may let two turns of the one pass before the next of the other
     assert sum(turns) >= 60_000 - most
 
 
