@@ -187,10 +187,13 @@ class _Transaction:
 
     def _trim_topic(self, name: str, limits: Retention) -> None:
         totals = self._topics[name]
-        if limits.exceeded_by(totals.events, totals.size):
+
+        def has_to_go(_sequence: int, _stamp: float) -> bool:
+            return limits.exceeded_by(totals.events, totals.size)
+
+        if has_to_go(0, 0.0):
             query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
-            rows = self._execute(query, (name,))
-            last = self._trim(rows, lambda *_: limits.exceeded_by(totals.events, totals.size))
+            last = self._trim(self._execute(query, (name,)), has_to_go)
             self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
 
     def _trim_hub(self, limits: Retention, oldest_time: float) -> None:
