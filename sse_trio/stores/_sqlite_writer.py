@@ -70,7 +70,6 @@ class SQLiteWriter:
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
-        self._has_cuts = False
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Keep a group of appends; return the first sequence and the number of each.
@@ -95,9 +94,7 @@ class SQLiteWriter:
             self._forget_topics()
 
     def _begin(self) -> _Transaction:
-        if not self._has_cuts:
-            self.connection.execute(_CUTS)
-            self._has_cuts = True
+        self.connection.execute(_CUTS)
         cuts = Cuts(self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age)
         return _Transaction(self.connection, self._clock(), cuts)
 

@@ -174,7 +174,7 @@ async def test_a_long_search_leaves_the_loop_to_others(prefixes):
         assert [event.id for event in (await store.read_last(topics, 2)).events] == [rare]
         group.cancel_scope.cancel()
     assert max(turns) <= 2 * most  # trio may let two turns of the one pass before the next of the other
-    assert sum(turns) >= 60_000 - most
+    assert sum(turns) >= 40_000
 
 
 async def test_a_follower_passes_over_what_is_gone():
@@ -182,7 +182,7 @@ async def test_a_follower_passes_over_what_is_gone():
     async with MemoryStore(max_events=None, per_topic=Retention(max_events=1)) as store:
         for n in range(9000):
             store.append_nowait([(f"quiet/{n}", b"")])
-        for _ in range(6000):
+        for _ in range(9500):  # more than two pages look at
             [last] = store.append_nowait([("busy", b"")])
         async with store.follow(EventId(store.epoch, 8990)) as pages:
             seen = []

@@ -79,18 +79,20 @@ async def test_nothing_is_acknowledged_that_no_process_would_find(path, lose):
 
 async def test_a_file_that_goes_while_it_is_written_to_is_noticed(path, monkeypatch):
     """An append whose file is gone before it is acknowledged is not acknowledged."""
+    transaction = _sqlite_file.transaction
+
+    @contextlib.contextmanager
+    def lose_it(*args):
+        with transaction(*args):
+            yield
+        path.unlink()
+
     async with SQLiteStore(path) as store:
-        transaction = _sqlite_file.transaction
-
-        @contextlib.contextmanager
-        def lose_it(*args):
-            with transaction(*args):
-                yield
-            path.unlink(missing_ok=True)
-
+        await store.append([("a", b"1")])
+        store._writer.maintain()  # that of the start is over: it is done by one thread at a time
         monkeypatch.setattr("sse_trio.stores._sqlite_writer.transaction", lose_it)
         with pytest.raises(StoreUnavailableError, match="deleted, replaced or moved"):
-            await store.append([("a", b"1")])
+            await store.append([("a", b"2")])
 
 
 async def test_a_directory_that_is_moved_back_goes_on(path, caplog):
@@ -137,6 +139,11 @@ async def test_a_link_leads_to_the_file(path, tmp_path):
         with pytest.raises(StoreUnavailableError):
             await linked.append([("a", b"")])
         await real.append([("a", b"")])
+        (tmp_path / "link.db").symlink_to(path)
+        await linked.append([("a", b"")])
+        delete_wal(path)
+        with pytest.raises(StoreUnavailableError, match="its -wal was deleted"):
+            await linked.append([("a", b"")])
 
 
 @pytest.mark.parametrize("times", [1, 3])
