@@ -122,7 +122,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Published advisories for what an installation with every extra brings, newest versions and oldest (needs a network)."""
+    """Published advisories for the oldest versions that our extras admit (needs a network)."""
     session.install("pip-audit")
     requirements = str(Path(session.virtualenv.location) / "oldest.txt")
     session.install("uv")
