@@ -17,8 +17,30 @@ def test_what_people_can_see_stays(text):
 
 @pytest.mark.parametrize(
     "hidden",
-    ["\0", "\x1b", "\x7f", "\x9b", "\n", "\xad", "\u061c", "\u200b", "\u2028", "\u202e", "\u2066", "\ufeff"]
-    + ["\u180e", "\u034f", "\u115f", "\u3164", "\u2800", "\uffa0", "\ufe0f", "\U000e0041", "\U000e0101", "\ud800"],
+    [
+        "\0",
+        "\x1b",
+        "\x7f",
+        "\x9b",
+        "\n",
+        "\xad",
+        "\u061c",
+        "\u200b",
+        "\u2028",
+        "\u202e",
+        "\u2066",
+        "\ufeff",
+        "\u180e",
+        "\u034f",
+        "\u115f",
+        "\u3164",
+        "\u2800",
+        "\uffa0",
+        "\ufe0f",
+        "\U000e0041",
+        "\U000e0101",
+        "\ud800",
+    ],
 )
 def test_what_they_can_not_is_shown_by_its_number(hidden):
     """A control, a mark that reorders text, or one without a width is shown as its escape."""
