@@ -145,6 +145,17 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Published advisories for the oldest versions that our extras admit (needs a network)."""
+    session.install("pip-audit")
+    requirements = str(Path(session.virtualenv.location) / "oldest.txt")
+    session.install("uv")
+    lowest = ("--resolution", "lowest-direct", "--python-version", "3.11", "--extra", "all")
+    session.run("uv", "pip", "compile", "--quiet", *lowest, "-o", requirements, str(ROOT / "pyproject.toml"))
+    session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", requirements)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
