@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._reason import CloseReason
 
-__all__ = ("ServerConnection", "ServerShutdown", "UnknownServer")
+__all__ = ("HeadKeeper", "ServerConnection", "ServerShutdown", "UnknownServer")
 
 
 class ServerShutdown(Protocol):
@@ -48,6 +48,9 @@ class ServerConnection(Protocol):
     send_is_unbounded: bool
     """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
     await :meth:`wait_flushed` after each. It never changes."""
+
+    head_needs_body: bool
+    """Whether the server keeps the head back until it is given a body message, if an empty one. It never changes."""
 
     @property
     def is_lost(self) -> bool | None:
@@ -86,6 +89,7 @@ class UnknownServer:
     __slots__ = ("try_write", "wait_disconnect")
 
     send_is_unbounded = False
+    head_needs_body = False
 
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -128,3 +132,11 @@ class UnknownServer:
     async def write_rest(self, rest: bytes, /) -> None:
         """For those whose `write_nowait` writes a part of a chunk."""
         raise NotImplementedError
+
+
+class HeadKeeper(UnknownServer):
+    """A server that keeps the head back until there is a body, and beyond that is not known."""
+
+    __slots__ = ()
+
+    head_needs_body = True
