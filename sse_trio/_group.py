@@ -185,6 +185,10 @@ class GroupRun:
         self.shutdown.set()
         self.end_all(lambda _: True)
 
+    def withdraw_shutdown(self) -> None:
+        if self.shutdown.is_set():
+            self.shutdown = Event()
+
     def _became_empty(self) -> None:
         self.ticker.clear()
         if self.signals is not None:
@@ -223,6 +227,7 @@ class StreamGroup:
     """
 
     __slots__ = (
+        "__weakref__",
         "_limits",
         "_observers",
         "_run",
@@ -279,6 +284,16 @@ class StreamGroup:
         run = self._run
         if run is not None:
             run.loop.call_soon_threadsafe(run.request_shutdown)
+
+    def withdraw_shutdown(self) -> None:
+        """Let streams open again; those that were told of the shutdown end all the same. Internal.
+
+        Not a checkpoint. From any thread. For sse-starlette's ``AppStatus.should_exit = False``.
+        """
+        self._shutdown_requested = False
+        run = self._run
+        if run is not None:
+            run.loop.call_soon_threadsafe(run.withdraw_shutdown)
 
     async def wait_shutdown_requested(self) -> None:
         """Wait until :meth:`request_shutdown` was called. A checkpoint. Fits hypercorn's ``shutdown_trigger``."""

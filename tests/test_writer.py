@@ -141,7 +141,7 @@ async def test_head_without_an_event(serve: Serve) -> None:
 
 @pytest.mark.parametrize("how", ["a server that keeps it back", "a denial"])
 async def test_head_that_the_server_keeps_back(serve: Serve, how: str) -> None:
-    """Where the server keeps the head back until there is a body, an empty message goes with it, over a WebSocket too."""
+    """Where the server keeps the head back until there is a body, an empty message goes with it."""
     denial: Message = {**HEAD, "type": "websocket.http.response.start"}
     served = serve(head=denial, opening=b"") if how == "a denial" else serve(opening=b"", keeps_head=True)
     served.send_channel.started()
@@ -343,7 +343,7 @@ async def test_finish_waits_for_the_senders(serve: Serve) -> None:
     served.send_channel.close()
     await served.settle()
     assert served.done == [Outcome.FINISHED]
-    assert served.bodies == [b"", b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b""]
+    assert served.bodies == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b""]
 
 
 async def test_finish_without_the_final_frame(serve: Serve) -> None:
