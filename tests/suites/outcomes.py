@@ -1,9 +1,13 @@
 # A pytest plugin: writes down which tests of a session passed and which did not, by their names.
+#
+# Rule: a session that is to run on the adapter has run on it, or it is an error: on sse-starlette itself everything
+#       would pass and say nothing.
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,14 @@ class Outcomes:
     def pytest_sessionfinish(self) -> None:
         outcome = {"passed": sorted(self.passed - self.failed), "failed": sorted(self.failed)}
         Path(os.environ["SSE_TRIO_OUTCOMES"]).write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def pytest_sessionfinish() -> None:
+    """Fail where a session reached the wrong one of the two. In each process that runs tests."""
+    package = sys.modules.get("sse_starlette")
+    if package is not None:
+        is_adapter = package.EventSourceResponse.__module__.startswith("sse_trio.")
+        assert is_adapter is (os.environ["SSE_TRIO_ADAPTER"] == "1"), package
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+
+import tomllib
 
 HERE = Path(__file__).parent
 WITHIN = 600  # seconds for one run of a suite
@@ -123,15 +124,16 @@ def run(suite: Suite, folder: Path, tests: list[str] | None = None, *, adapter: 
     """Run these of its tests, or all of them, with the adapter in the place of sse-starlette, or without."""
     outcomes = folder.parent / "outcomes.json"
     outcomes.unlink(missing_ok=True)
-    plugins = ("-p", "outcomes", *(("-p", "adapter") if adapter else ()))
+    found_in = [HERE, *([HERE / "adapter"] if adapter else []), *(folder / path for path in suite.path)]
     parallel = ("-n", str(suite.processes), "--dist", "loadfile")
     options = ("-q", "--color=no", "--tb=short", "-p", "no:cacheprovider", "--timeout=60", *parallel, *suite.options)
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *(str(folder / path) for path in suite.path)]),
+        "PYTHONPATH": os.pathsep.join(map(str, found_in)),
+        "SSE_TRIO_ADAPTER": "1" if adapter else "0",
         "SSE_TRIO_OUTCOMES": str(outcomes),
     }
-    command = [sys.executable, "-m", "pytest", *plugins, *options, *(tests or ["tests"])]
+    command = [sys.executable, "-m", "pytest", "-p", "outcomes", *options, *(tests or ["tests"])]
     subprocess.run(command, cwd=folder, env=environment, timeout=WITHIN, check=False)
     found = json.loads(outcomes.read_text(encoding="utf-8"))
     return Outcome(frozenset(found["passed"]), frozenset(found["failed"]))
