@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ("Exchange", "http_scope", "open_task_group")
 
 OTHER_TASK = (
-    "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the tasks "
-    "of the application; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or have "
+    "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the "
+    "application's; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or have "
     "anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
 )
 

@@ -114,8 +114,9 @@ async def open_test_stream(
                 if wait_head:
                     await stream.wait_head()
                 yield stream
-            except Exception:  # the application's own may be on its way
-                await exchange.close(close_within)
+            except Exception:
+                if exchange.is_complete:  # the application's own may be on its way, through its middlewares
+                    await exchange.close(close_within)
                 raise
             await exchange.close(close_within)
     except Exception as error:

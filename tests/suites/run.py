@@ -126,7 +126,18 @@ def run(suite: Suite, folder: Path, tests: list[str] | None = None, *, adapter: 
     outcomes.unlink(missing_ok=True)
     found_in = [HERE, *([HERE / "adapter"] if adapter else []), *(folder / path for path in suite.path)]
     parallel = ("-n", str(suite.processes), "--dist", "loadfile")
-    options = ("-q", "--color=no", "--tb=short", "-p", "no:cacheprovider", "--timeout=60", *parallel, *suite.options)
+    quiet = ("-W", "ignore:Module already imported so cannot be rewritten")  # anyio: by the adapter, and it has no test
+    options = (
+        *quiet,
+        "-q",
+        "--color=no",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+        *parallel,
+        *suite.options,
+    )
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, found_in)),
@@ -135,6 +146,8 @@ def run(suite: Suite, folder: Path, tests: list[str] | None = None, *, adapter: 
     }
     command = [sys.executable, "-m", "pytest", "-p", "outcomes", *options, *(tests or ["tests"])]
     subprocess.run(command, cwd=folder, env=environment, timeout=WITHIN, check=False)
+    if not outcomes.exists():
+        sys.exit(f"{suite.name}: pytest has not come to its tests; its last words are above")
     found = json.loads(outcomes.read_text(encoding="utf-8"))
     return Outcome(frozenset(found["passed"]), frozenset(found["failed"]))
 
