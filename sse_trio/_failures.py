@@ -37,8 +37,8 @@ def joined(*errors: BaseException | None) -> BaseException | None:
     return collapse(BaseExceptionGroup("an event stream failed in several ways", all_errors)) if all_errors else None
 
 
-def append_context(exc: BaseException, earlier: BaseException) -> None:
-    """Have tracebacks of this exception show an earlier one first, before those that they show already."""
+def append_context(exc: BaseException, earlier: BaseException | None) -> None:
+    """Have tracebacks of this exception show an earlier one, too, before those that they show already."""
     chain = [exc]
     while (context := chain[-1].__context__) is not None and context not in chain:
         chain.append(context)

@@ -115,19 +115,16 @@ async def open_test_stream(
                     await stream.wait_head()
                 yield stream
             except Exception:
-                if exchange.is_complete:  # the application's own may be on its way, through its middlewares
-                    await exchange.close(close_within)
+                await exchange.close(close_within)  # not cancelled: its own exception may be on its way
                 raise
             await exchange.close(close_within)
     except Exception as error:
         cause = stream.unreported()
         if cause is None or cause is error:
             raise
-        append_context(cause, error)
-    else:
-        stream._check()  # noqa: SLF001 -- the same file
-        return
-    raise cause
+        append_context(error, cause.__context__)  # which Python replaces by the test's, here
+        raise cause  # noqa: B904 -- the other way round: it is what made the test fail
+    stream._check()  # noqa: SLF001 -- the same file
 
 
 @final
