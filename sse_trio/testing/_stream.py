@@ -274,14 +274,17 @@ class TestStream:
     async def _next_chunk(self) -> bytes:
         try:
             return await self._exchange.next_chunk()
-        except anyio.EndOfStream:
-            self._raise_exception()  # a framework that answers an exception with a whole 500 goes on to raise it
-            raise
-        except anyio.BrokenResourceError:
-            self._raise_exception()
-            if self._exchange.is_disconnected and not self._exchange.is_aborted:
-                raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives") from None
-            raise
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+            ended = exc
+        # Not in the handler, which would take its own context from it. Also after a whole response: a framework that
+        # answers an exception with a 500 goes on to raise it.
+        self._raise_exception()
+        if isinstance(ended, anyio.BrokenResourceError) and self._is_left():
+            raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives")
+        raise ended
+
+    def _is_left(self) -> bool:
+        return self._exchange.is_disconnected and not self._exchange.is_aborted
 
     def unreported(self) -> Exception | None:
         return None if self._is_reported else self._exchange.exception
