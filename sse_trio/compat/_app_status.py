@@ -44,12 +44,15 @@ class _AppStatus:
     def should_exit(self) -> bool:
         """Whether the streams were told to end. ``True`` tells them, at once; ``False`` lets new ones open again.
 
-        Speaks of the streams without a ``group`` of their own. In an event loop, in a signal handler of its thread and
-        in a worker thread of anyio's it speaks of that loop, and setting it of every loop of the process in which a
-        stream of the adapter's has been opened. Elsewhere it is ``True`` as long as one of these was told.
+        Speaks of the streams without a ``group`` of their own. Setting it is for every event loop of the process in
+        which one of the adapter's was opened, and for the one that runs here. Read in an event loop, in a signal
+        handler of its thread or in a worker thread of anyio's, it is that loop's; elsewhere it is ``True`` while
+        streams that were told are still open.
         """
         here = _group()
-        return any(group.shutdown_requested for group in (self._noted() if here is None else [here]))
+        if here is not None:
+            return here.shutdown_requested
+        return any(group.shutdown_requested and group.statistics().open_streams for group in self._noted())
 
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
