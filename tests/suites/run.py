@@ -56,7 +56,7 @@ SUITES = (
     ),
     Suite(
         "mcp",
-        at_least=5000,
+        at_least=6000,
         # Its tests are for anyio's plugin. Those of its documentation need what builds that, and serve no stream.
         options=("-p", "no:asyncio", "-o", "log_cli=false", "--ignore=tests/docs"),
         processes=os.cpu_count() or 1,
