@@ -95,6 +95,7 @@ class Exchange:
         self.scope = scope
         self.messages: list[Message] = []
         self.exception: Exception | None = None
+        self.is_reported = False  # the caller has had the exception
         self.faults: list[str] = []
         self._app = app
         self._body = body.__aiter__()
@@ -156,6 +157,11 @@ class Exchange:
     def is_complete(self) -> bool:
         """Whether the client got the whole response."""
         return bool(self.messages) and _is_final(self.messages[-1])
+
+    @property
+    def unreported(self) -> Exception | None:
+        """The exception, if the caller has not had it."""
+        return None if self.is_reported else self.exception
 
     @property
     def is_disconnected(self) -> bool:

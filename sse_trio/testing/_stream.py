@@ -119,12 +119,12 @@ async def open_test_stream(
                 raise
             await exchange.close(close_within)
     except Exception as error:
-        cause = stream.unreported()
+        cause = exchange.unreported
         if cause is None or cause is error:
             raise
         append_context(error, cause.__context__)  # which Python replaces by the test's, here
         raise cause  # noqa: B904 -- the other way round: it is what made the test fail
-    stream._check()  # noqa: SLF001 -- the same file
+    _check(exchange)
 
 
 @final
@@ -138,7 +138,6 @@ class TestStream:
         self._server = server
         self._decoder = EventDecoder()
         self._events: deque[ReceivedEvent] = deque()
-        self._is_reported = False
 
     # What arrived
 
@@ -286,19 +285,17 @@ class TestStream:
     def _is_left(self) -> bool:
         return self._exchange.is_disconnected and not self._exchange.is_aborted
 
-    def unreported(self) -> Exception | None:
-        return None if self._is_reported else self._exchange.exception
-
     def _raise_exception(self) -> None:
         if self._exchange.exception is not None:
-            self._is_reported = True
+            self._exchange.is_reported = True
             raise self._exchange.exception
 
-    def _check(self) -> None:
-        if self._exchange.faults:
-            raise AssertionError("; ".join(self._exchange.faults)) from self._exchange.exception
-        if not self._is_reported:
-            self._raise_exception()
+
+def _check(exchange: Exchange) -> None:
+    if exchange.faults:
+        raise AssertionError("; ".join(exchange.faults)) from exchange.exception
+    if exchange.unreported is not None:
+        raise exchange.unreported
 
 
 class _Chunks:
