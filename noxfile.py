@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -161,6 +162,16 @@ def examples(session: nox.Session) -> None:
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py", "test_tutorial.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """The suites of sse-starlette and mcp, from their sdists, on `sse_trio.compat`: only what is declared differs."""
+    if sys.version_info < (3, 11):
+        session.skip("sse-starlette 3.7 needs Python 3.11")
+    install(session, "suites", extras="uvicorn")
+    session.chdir(empty_folder(session))
+    session.run("python", str(ROOT / "tests" / "suites" / "run.py"), *session.posargs)
 
 
 @nox.session

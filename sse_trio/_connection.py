@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._reason import CloseReason
 
-__all__ = ("ServerConnection", "ServerShutdown", "UnknownServer")
+__all__ = ("HeadKeeper", "ServerConnection", "ServerShutdown", "UnknownServer")
 
 
 class ServerShutdown(Protocol):
@@ -52,6 +52,9 @@ class ServerConnection(Protocol):
     tells_failure: bool
     """Whether the server ends a response whose application raised after the head, so that the client can tell. It
     never changes."""
+
+    head_needs_body: bool
+    """Whether the server keeps the head back until it is given a body message, if an empty one. It never changes."""
 
     @property
     def is_lost(self) -> bool | None:
@@ -118,6 +121,7 @@ class UnknownServer:
 
     send_is_unbounded = False
     tells_failure = True
+    head_needs_body = False
 
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -179,3 +183,11 @@ class UnknownServer:
     async def write_rest(self, rest: bytes, /) -> None:
         """For those whose `write_nowait` writes a part of a chunk."""
         raise NotImplementedError
+
+
+class HeadKeeper(UnknownServer):
+    """A server that keeps the head back until there is a body, and beyond that is not known."""
+
+    __slots__ = ()
+
+    head_needs_body = True

@@ -18,7 +18,16 @@ from anyio import BrokenResourceError, get_cancelled_exc_class
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("cancellation_behind", "collapse", "is_failure", "joined", "lone", "raise_again", "without_own")
+__all__ = (
+    "append_context",
+    "cancellation_behind",
+    "collapse",
+    "is_failure",
+    "joined",
+    "lone",
+    "raise_again",
+    "without_own",
+)
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -59,6 +68,15 @@ def joined(*errors: BaseException | None) -> BaseException | None:
     """Return what is to be raised for these errors: none, the one that there is, or a group."""
     all_errors = [error for error in errors if error is not None]
     return collapse(BaseExceptionGroup("an event stream failed in several ways", all_errors)) if all_errors else None
+
+
+def append_context(exc: BaseException, earlier: BaseException | None) -> None:
+    """Have tracebacks of this exception show an earlier one, too, before those that they show already."""
+    chain = [exc]
+    while (context := chain[-1].__context__) is not None and context not in chain:
+        chain.append(context)
+    if earlier not in chain:
+        chain[-1].__context__ = earlier
 
 
 def is_failure(exc: BaseException) -> bool:

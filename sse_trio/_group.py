@@ -190,6 +190,10 @@ class GroupRun:
         self.shutdown.set()
         self.end_all(lambda _: True)
 
+    def withdraw_shutdown(self) -> None:
+        if self.shutdown.is_set():
+            self.shutdown = Event()
+
     def _became_empty(self, server_shutdown: ServerShutdown | None) -> None:
         self.ticker.clear()
         self.watch.clear()
@@ -234,6 +238,7 @@ class StreamGroup:
     """
 
     __slots__ = (
+        "__weakref__",
         "_limits",
         "_observers",
         "_run",
@@ -290,6 +295,16 @@ class StreamGroup:
         run = self._run
         if run is not None:
             run.loop.call_soon_threadsafe(run.request_shutdown)
+
+    def withdraw_shutdown(self) -> None:
+        """Let streams open again; those that were told of the shutdown end all the same. Internal.
+
+        Not a checkpoint. From any thread. For sse-starlette's ``AppStatus.should_exit = False``.
+        """
+        self._shutdown_requested = False
+        run = self._run
+        if run is not None:
+            run.loop.call_soon_threadsafe(run.withdraw_shutdown)
 
     async def wait_shutdown_requested(self) -> None:
         """Wait until :meth:`request_shutdown` was called. A checkpoint. Fits hypercorn's ``shutdown_trigger``."""

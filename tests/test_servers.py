@@ -141,6 +141,28 @@ async def test_wrappers_lead_to_the_server() -> None:
     assert connection_of(plain, wrap(partial(stream.method))).shutdown_event() is None
 
 
+async def test_servers_that_keep_the_head_back() -> None:
+    """granian and daphne send the head with the first body message, and nothing else is known of them."""
+
+    class OfGranian(Of):
+        __module__ = "granian._granian"
+
+    class OfDaphne(Of):
+        __module__ = "daphne.server"
+
+    daphne = partial(OfDaphne().method, "protocol")
+    for connection in (connection_of(OfGranian().receive, plain), connection_of(plain, daphne)):
+        assert connection.head_needs_body
+        assert connection.is_lost is None
+    for connection in (
+        on_uvicorn(),
+        on_hypercorn(None),
+        connection_of(plain, plain),
+        connection_of(plain, partial(plain)),
+    ):
+        assert not connection.head_needs_body
+
+
 async def test_wrappers_without_an_end() -> None:
     """A wrapper whose `send` is not there any more, and one that is its own, lead nowhere."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping
     from typing import Protocol
 
     from anyio.abc import TaskGroup
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ("Exchange", "http_scope", "open_task_group")
 
+OTHER_TASK = (
+    "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the "
+    "application's; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or have "
+    "anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
+)
+
 
 @asynccontextmanager
 async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
@@ -39,10 +45,13 @@ async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
     """
     task_group = anyio.create_task_group()
     await task_group.__aenter__()
+    holder = anyio.get_current_task()
     try:
         yield task_group
     finally:
         task_group.cancel_scope.cancel()
+        if anyio.get_current_task() != holder:
+            raise RuntimeError(OTHER_TASK)
         await task_group.__aexit__(None, None, None)
 
 
@@ -57,8 +66,9 @@ def http_scope(
     server: tuple[str, int | None] = ("testserver", 80),
     client: tuple[str, int] = ("127.0.0.1", 50_000),
     root_path: str = "",
+    state: Mapping[str, Any] | None = None,
 ) -> Scope:
-    """The scope of an HTTP request, with what uvicorn and hypercorn put in it."""
+    """The scope of an HTTP request, with what uvicorn and hypercorn put in it, a copy of the lifespan's state too."""
     return {
         "type": "http",
         # 2.3: a send after a disconnect is ignored. From 2.4 on it would raise OSError, which no server does yet.
@@ -74,7 +84,7 @@ def http_scope(
         "client": client,
         "server": server,
         "extensions": {},
-        "state": {},
+        "state": dict(state or {}),
     }
 
 
@@ -85,6 +95,7 @@ class Exchange:
         self.scope = scope
         self.messages: list[Message] = []
         self.exception: Exception | None = None
+        self.is_reported = False  # the caller has had the exception
         self.faults: list[str] = []
         self._app = app
         self._body = body.__aiter__()
@@ -152,6 +163,11 @@ class Exchange:
     def is_complete(self) -> bool:
         """Whether the client got the whole response."""
         return bool(self.messages) and _is_final(self.messages[-1])
+
+    @property
+    def unreported(self) -> Exception | None:
+        """The exception, if the caller has not had it."""
+        return None if self.is_reported else self.exception
 
     @property
     def is_disconnected(self) -> bool:

@@ -77,6 +77,12 @@ def test_first_event(server: Server) -> None:
         client.read_until(b"data: open\n\n")
 
 
+def test_head_without_an_event(server: Server) -> None:
+    """A head that is due arrives before there is an event."""
+    with Client(server.port) as client:
+        assert client.get("/silent?name=silent").status == 200
+
+
 @pytest.mark.parametrize("way", [Client.close, Client.reset])
 @pytest.mark.parametrize("producer", ["idle", "ticks"])
 def test_disconnect(server: Server, producer: str, way: Callable[[Client], None]) -> None:

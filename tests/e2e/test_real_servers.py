@@ -44,6 +44,13 @@ class TestOneStream:
                 assert client.read_to_end() == b"id: 0\ndata: 0\n\nid: 1\ndata: 1\n\nid: 2\ndata: 2\n\n"
                 assert server.wait_report("closed", name).more == {"reason": "completed"}
 
+    @pytest.mark.parametrize("path", ["/silent", "/wrapped/silent"])
+    def test_head_without_an_event(self, server: Server, path: str) -> None:
+        """A head that is due arrives before there is an event."""
+        with Client(server.port) as client:
+            assert client.get(f"{path}?name={path}").status == 200
+        server.wait_report("cleaned", path)
+
     @pytest.mark.parametrize("path", ["/ticks", "/idle", "/wrapped/ticks", "/wrapped/idle"])
     @pytest.mark.parametrize("way", [Client.close, Client.reset, Client.close_sending_half])
     def test_disconnect(self, server: Server, path: str, way: Callable[[Client], None]) -> None:
