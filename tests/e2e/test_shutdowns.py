@@ -227,7 +227,8 @@ def open_streams(running: Running, clients: ExitStack) -> None:
         running.opened[name] = client = clients.enter_context(Client(running.server.port))
         client.get(f"/{name.partition('-')[0]}?name={name}")
         client.read_until(b"data: ")
-    for name in ("stalled-0", "stalled-1"):
+    # Of several workers only one has a stalled stream: another one has ended a second before it.
+    for name in ("stalled-0", "stalled-1") if SETUPS[running.name].workers == 1 else ("stalled-0",):
         client = clients.enter_context(Client(running.server.port, receive_buffer=SMALL))
         client.get(f"/flood?name={name}")
         running.stalled.add(name)
