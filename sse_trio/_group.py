@@ -2,7 +2,7 @@
 #
 # Rule 1: no server says http.disconnect to open streams when it shuts down, and lifespan.shutdown comes only after
 #         they are gone. So streams hear of it here: by request_shutdown(), by a chained signal handler, or by the
-#         server's own event where ServerBridge reaches it (which ends that server's streams, not another's).
+#         server's own event or state where it can be reached (which ends that server's streams, not another's).
 # Rule 2: a group may be made anywhere; what belongs to an event loop is in a GroupRun, made at the first use in it.
 # Rule 3: request_shutdown() may come from any thread or signal handler, and statistics() from any thread, as that of a
 #         metrics exporter; all else from the loop's own thread.
@@ -228,9 +228,10 @@ class StreamGroup:
             user's id or an address, say, or ``None`` for who has no limit.
         accept_rate: so many streams may be opened in a second, and as many at once after a second's rest; one more
             is refused with a 503, and told to come back when it would be its turn.
-        signals: at the first stream in the main thread, put a signal handler before those that the server
-            installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. What uvicorn needs, and
-            does nothing where no handlers are installed.
+        signals: while streams are open in the main thread, put a signal handler before those that the server
+            installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. Does nothing where no handlers
+            are installed, except in a worker process of hypercorn's: there it delays SIGTERM until the streams have
+            ended.
         name: for statistics.
 
     Whoever is refused is told a random ``Retry-After``: of the seconds of ``reconnect_within``, or 10, where nobody

@@ -273,10 +273,11 @@ class EventSourceResponse(Response):
         return ConnectionCoder(coding)
 
     async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The client has left and reads nothing of this.
+        # The client has left and reads nothing of this. A GZipMiddleware in between keeps a head until there is a body.
         if count_base_middlewares(receive):
             with suppress(*CLIENT_GONE):
                 await send(self._head(scope))
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
 
     async def _answer_head(self, head: Message, send: Send) -> None:
         reason = CloseReason.FAILED

@@ -40,11 +40,7 @@ class Uvicorn(UnknownServer):
         return getattr(self._cycle, "disconnected", None)
 
     def abort(self) -> bool:
-        # A request that is over: uvicorn replaces its own method here by a lambda once the application has returned.
-        on_response = getattr(self._cycle, "on_response", None)
-        if on_response is not None and owner_of(on_response, "uvicorn") is None:
-            return False
-        return abort_transport(getattr(self._cycle, "transport", None))
+        return self._is_current() and abort_transport(getattr(self._cycle, "transport", None))
 
     def shutdown_event(self) -> ServerShutdown | None:
         protocol = owner_of(getattr(self._cycle, "on_response", None), "uvicorn")
@@ -52,7 +48,13 @@ class Uvicorn(UnknownServer):
         return None if state is None else exit_of(state)
 
     def cut_off(self) -> None:
-        close_transport(getattr(self._cycle, "transport", None))
+        if self._is_current():
+            close_transport(getattr(self._cycle, "transport", None))
+
+    def _is_current(self) -> bool:
+        # A request that is over: uvicorn replaces its own method here by a lambda once the application has returned.
+        on_response = getattr(self._cycle, "on_response", None)
+        return on_response is None or owner_of(on_response, "uvicorn") is not None
 
     async def wait_flushed(self) -> None:
         transport = getattr(self._cycle, "transport", None)

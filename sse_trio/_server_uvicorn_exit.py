@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary, ref
 
 from anyio.lowlevel import RunVar
@@ -43,7 +43,9 @@ class UvicornExit:
         return not all(listener.is_serving() for listener in getattr(server, "servers", ()))
 
 
-_exits: RunVar[WeakKeyDictionary[object, UvicornExit | None]] = RunVar("sse_trio._uvicorn_exits")
+_Exits: TypeAlias = "WeakKeyDictionary[object, UvicornExit | None]"
+
+_exits: RunVar[_Exits] = RunVar("sse_trio._uvicorn_exits")
 
 
 def exit_of(state: object) -> UvicornExit | None:
@@ -51,8 +53,9 @@ def exit_of(state: object) -> UvicornExit | None:
     try:
         exits = _exits.get()
     except LookupError:
-        exits = WeakKeyDictionary()
-        _exits.set(exits)
+        new: _Exits = WeakKeyDictionary()
+        _exits.set(new)
+        exits = new
     if state not in exits:
         server = _find_server(state)
         exits[state] = None if server is None else UvicornExit(server)

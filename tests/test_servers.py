@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from socket import SO_SNDBUF, SOL_SOCKET, socketpair
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socketpair
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,13 @@ pytestmark = pytest.mark.anyio
 class FakeSocket:
     def __init__(self) -> None:
         self.options: list[tuple[object, ...]] = []
-        self.closed = False
+        self.closed = self.is_gone = False
+        self.shut: list[int] = []
+
+    def shutdown(self, how: int) -> None:
+        if self.is_gone:
+            raise OSError("not connected")
+        self.shut.append(how)
 
     def setsockopt(self, *option: object) -> None:
         self.options.append(option)
@@ -43,6 +49,9 @@ class FakeTransport:
 
     def abort(self) -> None:
         self.aborted = True
+        self.closed.set()
+
+    def close(self) -> None:
         self.closed.set()
 
     def get_extra_info(self, name: str) -> FakeSocket:
@@ -214,6 +223,14 @@ class TestUvicorn:
         assert on_uvicorn(transport=transport, on_response=lambda: None).abort() is False
         assert not transport.aborted
 
+    async def test_cut_off(self) -> None:
+        """The transport is closed, which sends what it holds, and not reset; unless it is the next request's."""
+        for on_response, closed in ((OfUvicorn().method, True), (lambda: None, False)):
+            transport = FakeTransport()
+            on_uvicorn(transport=transport, on_response=on_response).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+        on_uvicorn(transport=object()).cut_off()
+
     async def test_abort_without_a_transport(self) -> None:
         """A uvicorn that is built otherwise cannot be aborted; that is no error."""
         assert on_uvicorn().abort() is False
@@ -350,6 +367,30 @@ class TestHypercorn:
         assert socket.closed
         assert len(socket.options) == 1
 
+    async def test_cut_off_on_asyncio(self) -> None:
+        """The asyncio worker's transport is closed; unless it is the next request's."""
+        for current, closed in ((None, True), (object(), False)):
+            transport = FakeTransport()
+            server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+            on_hypercorn(server, protocol={"stream": current}).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_cut_off_on_trio(self, *, tls: bool) -> None:
+        """Nothing more can be written to the trio worker's socket, also from under TLS; what was written is sent."""
+        socket = FakeSocket()
+        stream = SimpleNamespace(socket=socket)
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream))
+        connection.cut_off()
+        assert (socket.shut, socket.closed) == ([SHUT_WR], False)
+        socket.is_gone = True
+        connection.cut_off()
+
+    async def test_cut_off_without_a_connection(self) -> None:
+        """Where there is no way to the connection, nothing is done."""
+        for server in (None, OfHypercorn(stream=SimpleNamespace())):
+            on_hypercorn(server).cut_off()
+
     async def test_abort_on_trio_without_a_socket(self) -> None:
         """A stream that is no socket's cannot be aborted."""
         assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
@@ -416,6 +457,15 @@ class TestHypercornH2:
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             assert h2.connection().abort() is True
+        assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
+        assert not h2.transport.aborted
+
+    async def test_cut_off_resets_only_the_stream(self) -> None:
+        """A stream that is cut off is reset, and the connection stays: hypercorn would leave the stream open."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            assert h2.connection().tells_failure is False
+            h2.connection().cut_off()
         assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
         assert not h2.transport.aborted
 

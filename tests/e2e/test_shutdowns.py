@@ -2,7 +2,9 @@
 #
 # Rule 1: a test is one way in which a shutdown begins. It is tried on all servers at the same time, each in its own
 #         process, with idle, ticking and stalled streams in each: what takes time here is waiting, not work.
-# Rule 2: nothing begins before all servers have their streams open, so that nobody's start slows another one's end.
+# Rule 2: nothing begins before all servers have their streams open, and not everywhere at the same moment, so that one
+#         server's work slows another one's end as little as can be. Where the machine has more to do than that, what is
+#         promised by the clock is stretched by as much (patience()).
 # Rule 3: a server's log may have no line above INFO, but for the few that it writes with any application (OWN_LINES).
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.e2e
 GONE_WITHIN = 2.0  # seconds, of which a stalled client takes one
 STREAMS = 4  # of each kind; more than there are workers
 LIMIT = 40  # requests; more than what opens the streams
+APART = 0.15  # seconds between the ends of two servers
 LATE = 0.3  # seconds after which the endpoints that are at work at the signal get what they wait for
 FAREWELL = b"event: bye\ndata: farewell\n\n"
 
@@ -165,6 +168,7 @@ def run_row(
                 if late:
                     open_late(running, clients)
                 ready.wait(2 * START_WITHIN)
+                time.sleep(APART * [*names].index(name))
                 check_end(running, begin(running), replaced=name in replaced)
         except threading.BrokenBarrierError:
             return None  # another one's fault
@@ -223,7 +227,8 @@ def open_streams(running: Running, clients: ExitStack) -> None:
         running.opened[name] = client = clients.enter_context(Client(running.server.port))
         client.get(f"/{name.partition('-')[0]}?name={name}")
         client.read_until(b"data: ")
-    for name in ("stalled-0", "stalled-1"):
+    # Of several workers only one has a stalled stream: another one has ended a second before it.
+    for name in ("stalled-0", "stalled-1") if SETUPS[running.name].workers == 1 else ("stalled-0",):
         client = clients.enter_context(Client(running.server.port, receive_buffer=SMALL))
         client.get(f"/flood?name={name}")
         running.stalled.add(name)
@@ -271,7 +276,7 @@ def check_end(running: Running, asked: float, *, replaced: bool) -> None:
     for pidfd in running.workers.values():
         wait_readable(pidfd, 10)
     seconds = time.monotonic() - asked
-    assert seconds < GONE_WITHIN, f"gone after {seconds} s"
+    assert seconds < GONE_WITHIN * patience(), f"gone after {seconds} s"
     server.wait_reports("cleaned", running.names)
     server.wait_reports("closed", running.names)
     assert {report.more["reason"] for report in server.reported("closed").values()} <= {"shutdown"}
@@ -280,6 +285,11 @@ def check_end(running: Running, asked: float, *, replaced: bool) -> None:
     if replaced:
         check_replaced(running)
     assert_quiet(server)
+
+
+def patience() -> float:
+    """How many times as long things may take here as on a machine with a core for each process that wants one."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 1.5)
 
 
 def wait_readable(fd: int, within: float) -> None:
@@ -307,6 +317,13 @@ def assert_quiet(server: Server) -> None:
 # --- the rows
 
 EACH: dict[str, tuple[str, ...]] = dict.fromkeys(SETUPS, ())
+
+
+@pytest.fixture(autouse=True)
+def every_server() -> None:
+    """Without one of them there is no row."""
+    for package in ("uvicorn", "httptools", "uvloop", "uvicorn_worker", "hypercorn"):
+        pytest.importorskip(package)
 
 
 def test_signal_before_the_first_stream(tmp_path: Path) -> None:
@@ -363,14 +380,14 @@ def test_should_exit(tmp_path: Path) -> None:
         first, second = (open_two(stack, port, str(number)) for number, port in enumerate(ports))
         asked = leave(ports[1], ports[0])
         assert all(client.read_to_end().endswith(FAREWELL) for client in first)
-        assert time.monotonic() - asked < GONE_WITHIN
+        assert time.monotonic() - asked < GONE_WITHIN * patience()
         second[1].read_until(b"data: ")
         second[1].read_until(b"data: ")  # it goes on
         server.wait_reports("closed", ("idle-0", "ticks-0"))
         assert not {"idle-1", "ticks-1", "stalled-1"} & server.reported("closed").keys()
         asked = leave(ports[1], ports[1])
         assert all(client.read_to_end().endswith(FAREWELL) for client in second)
-        assert server.wait_gone(10) - asked < GONE_WITHIN
+        assert server.wait_gone(10) - asked < GONE_WITHIN * patience()
         server.wait_reports("cleaned", ("idle-0", "ticks-0", "idle-1", "ticks-1", "stalled-0", "stalled-1"))
         assert_quiet(server)
 
