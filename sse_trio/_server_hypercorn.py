@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 from anyio import BrokenResourceError
 
 from ._connection import UnknownServer
+from ._reason import CloseReason
 from ._transports import abort_transport, flush_transport, is_in_chunks, reset_on_close, write_transport_nowait
 
 if TYPE_CHECKING:
     from ._connection import ServerShutdown
 
 __all__ = ("Hypercorn", "HypercornAsyncio", "HypercornTrio")
+
+_CLIENT_LOST = frozenset((CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT))
 
 
 class Hypercorn(UnknownServer):
@@ -38,6 +41,22 @@ class Hypercorn(UnknownServer):
         terminated = getattr(getattr(self._stream, "context", None), "terminated", None)
         usable = hasattr(terminated, "is_set") and hasattr(terminated, "wait")
         return cast("ServerShutdown", terminated) if usable else None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        if reason in _CLIENT_LOST and self._has_request_waiting():
+            self._protocol.task_group.spawn(self._complete)
+
+    def _has_request_waiting(self) -> bool:
+        trailing = getattr(getattr(self._protocol, "connection", None), "trailing_data", (b"",))
+        spawns = hasattr(getattr(self._protocol, "task_group", None), "spawn")
+        return bool(trailing[0]) and spawns and hasattr(self._stream, "app_send")
+
+    async def _complete(self) -> None:
+        """Runs in the connection's nursery. Its reading task waits for the end of this response, and would for ever."""
+        try:
+            await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
+        except Exception:  # noqa: BLE001, S110  the client is gone; this runs in hypercorn's nursery
+            pass
 
     @property
     def is_in_chunks(self) -> bool:
