@@ -1,7 +1,7 @@
 # Noticing that a client has hung up while its server reads nothing from the connection.
 #
-# A server learns that a client has gone by reading. uvicorn stops reading while a request waits behind an open
-# response. The end of the connection then lies unread behind that request for as long as the stream is open. The kernel
+# A server learns that a client has gone by reading. uvicorn and hypercorn stop reading while a request waits behind
+# an open response. The end of the connection then lies unread behind that request while the stream is open. The kernel
 # knows, and epoll can tell without reading (EPOLLRDHUP, Linux).
 #
 # Rule 1: one epoll for all connections of an event loop, open while there is something to watch.

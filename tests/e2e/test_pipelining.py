@@ -81,7 +81,7 @@ def test_places_are_free_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-asyncio"])
 @pytest.mark.parametrize("bridge", [True, False])
 def test_hypercorn_keeps_nothing(setup: str, tmp_path: Path, *, bridge: bool) -> None:
-    """Its streams are disconnected at once, its own tasks end with them, so that a shutdown needs no graceful timeout."""
+    """Its streams are disconnected at once, and its own tasks end too: a shutdown needs no graceful timeout."""
     ways = {"close": Client.close, "reset": Client.reset}
     names = [f"{path}-{way}-{number}" for path in ("idle", "ticks") for way in ways for number in range(5)]
     with serve(setup, tmp_path, bridge=bridge) as server:
