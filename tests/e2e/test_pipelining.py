@@ -92,7 +92,8 @@ def test_hypercorn_keeps_nothing(setup: str, tmp_path: Path, *, bridge: bool) ->
             leave_with_requests_waiting(server, target, ways[way], together=number in "024", behind=behind)
         for name in names:
             assert server.wait_report("closed", name, within=2.0).more == {"reason": "disconnected"}
-        server.wait_reports("closed", [f"behind-{name}" for name in names])
+        # What came later than its stream may not have been read: a RST has the kernel throw it away.
+        server.wait_reports("closed", [f"behind-{name}" for name in names if name[-1] in "024"])
         asked = server.terminate()
         assert server.wait_gone(10) - asked < 2
         assert "Traceback" not in server.text
