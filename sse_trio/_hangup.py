@@ -1,7 +1,7 @@
 # Noticing that a client has hung up while its server reads nothing from the connection.
 #
-# A server learns that a client has gone by reading. uvicorn stops reading while a request waits behind an open
-# response. The end of the connection then lies unread behind that request for as long as the stream is open. The kernel
+# A server learns that a client has gone by reading. uvicorn and hypercorn stop reading while a request waits behind
+# an open response. The end of the connection then lies unread behind that request while the stream is open. The kernel
 # knows, and epoll can tell without reading (EPOLLRDHUP, Linux).
 #
 # Rule 1: one epoll for all connections of an event loop, open while there is something to watch.
@@ -60,7 +60,7 @@ class Hangups:
             if self._epoll is None:
                 self._epoll = self._new_epoll()
                 self._task = self._loop.spawn_detached(partial(self._run, self._epoll))
-            self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
+            self._register(self._epoll, fd)
             self._watched[fd] = watched
             self._hung_up.discard(fd)
 
@@ -74,6 +74,12 @@ class Hangups:
             self._unregister(fd)
         else:
             self._end()
+
+    def _register(self, epoll: select.epoll, fd: int) -> None:
+        try:
+            epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
+        except FileExistsError:  # of a connection that was not forgotten yet
+            epoll.modify(fd, select.EPOLLRDHUP | select.EPOLLET)
 
     def _unregister(self, fd: int) -> None:
         assert self._epoll is not None

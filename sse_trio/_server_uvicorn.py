@@ -88,6 +88,9 @@ class UvicornHttp(Uvicorn):
     def watch_hangup(self) -> None:
         hangups, socket = current_hangups(), self._watchable_socket()
         if hangups is not None and socket is not None:
+            if self._is_closing():  # it has no socket any more, and the number may be another one's
+                self.look(hung_up=False)
+                return
             self._fd = socket.fileno()
             hangups.watch(self._fd, self)
 

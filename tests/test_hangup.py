@@ -17,6 +17,7 @@ import pytest
 from sse_trio import CloseReason, _hangup
 from sse_trio._hangup import Hangups, current_hangups
 from sse_trio._loop import current_loop
+from sse_trio._server_hypercorn import Hypercorn
 from sse_trio._servers import connection_of
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -210,3 +211,135 @@ async def test_uvicorn_whose_transport_is_closed_when_the_stream_ends() -> None:
     cycle.closing = True
     connection_of(cycle.receive, None).stream_closed(CloseReason.SHUTDOWN)  # type: ignore[arg-type]
     assert cycle.disconnected
+
+
+async def test_uvicorn_that_had_lost_it_before() -> None:
+    """A connection that is lost before its stream begins to look is told of at once, and not watched."""
+    with connections() as [(ours, _)]:
+        cycle = Cycle(ours)
+        cycle.closing = True
+        connection: Any = connection_of(cycle.receive, None)  # type: ignore[arg-type]
+        connection.watch_hangup()
+        assert cycle.disconnected
+
+
+class Stream:
+    """hypercorn's stream, protocol, TCP server and nursery in one, with a request that waits behind the response."""
+
+    __module__ = "hypercorn.protocol.fake"
+
+    def __init__(self, sock: socket.socket | None, **more: Any) -> None:
+        self.sock = self.socket = sock
+        self.closed = self.closing = False
+        self.connection = SimpleNamespace(trailing_data=(b"GET /", False))
+        self.put: list[object] = []
+        self.told = anyio.Event()
+        self.sent: list[object] = []
+        self.task_group = self.protocol = self
+        self.spawned: list[Any] = []
+        vars(self).update(more)
+
+    async def __call__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    async def app_put(self, message: object) -> None:
+        self.put.append(message)
+
+    async def app_send(self, message: object) -> None:
+        self.sent.append(message)
+        raise anyio.BrokenResourceError
+
+    def spawn(self, function: Any, *args: object) -> None:
+        self.spawned.append((function, *args))
+        self.told.set()
+
+    def get_extra_info(self, _: str) -> socket.socket | None:
+        return self.sock
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+class Chain(Stream):
+    """The same, each of whose parts leads to the next by a method."""
+
+    def __init__(self, sock: socket.socket | None, *, on_trio: bool, **more: Any) -> None:
+        super().__init__(sock, **more)
+        server: Any = Stream(sock)
+        if on_trio:
+            server.stream = SimpleNamespace(socket=sock)
+        else:
+            server.writer = SimpleNamespace(transport=self)
+        protocol: Any = Stream(sock)
+        protocol.send = server.app_put
+        protocol.spawn, protocol.task_group = self.spawn, self
+        protocol.connection = self.connection
+        self.send = protocol.app_put
+
+
+def on_hypercorn(chain: Chain) -> Any:
+    return connection_of(None, chain.app_send)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_trio", [True, False])
+async def test_hypercorn_is_told(*, on_trio: bool) -> None:
+    """A request of hypercorn's whose client hangs up behind the next one gets its disconnect, and is completed."""
+    with connections() as [(ours, theirs)]:
+        chain = Chain(ours, on_trio=on_trio)
+        connection = on_hypercorn(chain)
+        connection.watch_hangup()
+        assert chain.spawned == []
+        theirs.close()
+        with anyio.fail_after(5):
+            await chain.told.wait()
+        assert chain.spawned == [(chain.app_put, {"type": "http.disconnect"})]
+        connection.stream_closed(CloseReason.DISCONNECTED)
+        complete = chain.spawned[1][0]
+        await complete()
+        assert chain.sent == [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+
+@pytest.mark.parametrize("on_trio", [True, False])
+async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
+    """Where there is no socket there is nothing to watch, nor where hypercorn is built otherwise (HTTP/3)."""
+    connection = on_hypercorn(Chain(None, on_trio=on_trio))
+    connection.watch_hangup()
+    for stream in (Chain(None, on_trio=on_trio), SimpleNamespace(closed=False)):
+        Hypercorn(stream, None, None).watch_hangup()
+    connection.stream_closed(CloseReason.COMPLETED)
+
+
+async def test_hypercorn_that_had_lost_it_before() -> None:
+    """A connection that is lost by the time that a stream begins to look is told of at once."""
+    with connections() as [(ours, _)]:
+        chain = Chain(ours, on_trio=False, closing=True)
+        on_hypercorn(chain).watch_hangup()
+        assert len(chain.spawned) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "again"),
+    [({"closed": True}, False), ({"connection": SimpleNamespace(trailing_data=(b"", False))}, True), ({}, False)],
+)
+async def test_hypercorn_that_reads_on(state: dict[str, Any], again: bool) -> None:
+    """hypercorn is left alone while it reads: it notices the end by itself, and has nothing to be completed then."""
+    chain = Chain(None, on_trio=True, **state)
+    connection = on_hypercorn(chain)
+    assert connection.look(hung_up=True) is again
+    assert len(chain.spawned) == (state == {})
+    connection.stream_closed(CloseReason.COMPLETED)
+    assert len(chain.spawned) == (state == {})
+
+
+async def test_number_that_is_watched_already() -> None:
+    """A connection that was not forgotten yet, and has the same number, gives way."""
+    hangups = Hangups(current_loop(), select.epoll)
+    with connections() as [(ours, theirs)]:
+        first, second = Watched(), Watched()
+        hangups.watch(ours.fileno(), first)
+        hangups.watch(ours.fileno(), second)
+        theirs.close()
+        with anyio.fail_after(5):
+            await second.hung_up.wait()
+        assert first.looks == []
+        hangups.forget(ours.fileno(), second)

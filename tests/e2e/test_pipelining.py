@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PING = 60
+BEHIND = b"GET /idle?name=behind HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2
 LOOPS_AND_PARSERS = [(loop, http) for loop in ("asyncio", "uvloop") for http in ("httptools", "h11")]
 
 
@@ -45,9 +46,10 @@ def test_client_leaves(uvicorn: Server, path: str, way: Callable[[Client], None]
     assert_quiet(uvicorn)
 
 
-def leave_with_requests_waiting(server: Server, target: str, way: Callable[[Client], None], *, together: bool) -> None:
-    """Open a stream, send two requests behind it, at once or later, and leave."""
-    behind = b"GET /idle?name=behind HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2
+def leave_with_requests_waiting(
+    server: Server, target: str, way: Callable[[Client], None], *, together: bool, behind: bytes = BEHIND
+) -> None:
+    """Open a stream, send requests behind it, at once or later, and leave."""
     client = Client(server.port)
     client.send("GET", target, body=behind if together else b"")
     client.read_head()
@@ -74,6 +76,29 @@ def test_places_are_free_again(tmp_path: Path) -> None:
         with Client(server.port) as client:
             assert client.get("/").status == 200
         assert_quiet(server)
+
+
+@pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-asyncio"])
+@pytest.mark.parametrize("bridge", [True, False])
+def test_hypercorn_keeps_nothing(setup: str, tmp_path: Path, *, bridge: bool) -> None:
+    """Its streams are disconnected at once, and its own tasks end too: a shutdown needs no graceful timeout."""
+    ways = {"close": Client.close, "reset": Client.reset}
+    names = [f"{path}-{way}-{number}" for path in ("idle", "ticks") for way in ways for number in range(5)]
+    with serve(setup, tmp_path, bridge=bridge) as server:
+        for name in names:
+            path, way, number = name.split("-")
+            target = f"/{path}?ping={PING}&name={name}"
+            behind = f"GET /count?name=behind-{name} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+            leave_with_requests_waiting(server, target, ways[way], together=number in "024", behind=behind)
+        for name in names:
+            assert server.wait_report("closed", name, within=2.0).more == {"reason": "disconnected"}
+        if not bridge and setup == "hypercorn-trio":
+            return  # there its task is sometimes left: docs/deployment.md promises its end behind the bridge only
+        # What came later than its stream may not have been read: a RST has the kernel throw it away.
+        server.wait_reports("closed", [f"behind-{name}" for name in names if name[-1] in "024"])
+        asked = server.terminate()
+        assert server.wait_gone(10) - asked < 2
+        assert "Traceback" not in server.text
 
 
 @pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-asyncio"])
