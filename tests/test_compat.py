@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import anyio
 import pytest
@@ -800,6 +800,24 @@ def test_imports(first, anyio_backend, request):
         request.getfixturevalue("original")
     whose = f"assert EventSourceResponse.__module__.startswith({'sse_trio' if first else 'sse_starlette'!r})"
     assert run_python(first + IMPORTS + whose) == (0, "")
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+def test_install(anyio_backend, monkeypatch):
+    """It takes the place of a package that was not imported yet, once, and never of one that was."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sse_starlette"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    compat.install()
+    installed = sys.modules["sse_starlette"]
+    assert installed.EventSourceResponse is compat.EventSourceResponse
+    assert installed.sse.AppStatus is sys.modules["sse_starlette.sse"].AppStatus is compat.AppStatus
+    assert installed.event.ensure_bytes is sys.modules["sse_starlette.event"].ensure_bytes is compat.ensure_bytes
+    compat.install()
+    assert sys.modules["sse_starlette"] is installed
+    sys.modules["sse_starlette"] = ModuleType("sse_starlette")
+    with pytest.raises(RuntimeError, match="imported before"):
+        compat.install()
 
 
 @pytest.mark.parametrize("anyio_backend", [None])

@@ -781,3 +781,20 @@ async def test_empty_means_on_close_too() -> None:
         group.request_shutdown()
         await group.wait_empty()
         assert closed == [CloseReason.SHUTDOWN]
+
+
+async def test_shutdown_that_is_withdrawn() -> None:
+    """A shutdown that was requested and withdrawn, before the group has a loop or after that, is none."""
+    group = StreamGroup()
+    group.request_shutdown()
+    group.withdraw_shutdown()
+    assert not group.shutdown_requested
+    run = group.bound_run()
+    group.withdraw_shutdown()
+    await anyio.wait_all_tasks_blocked()
+    assert not run.shutdown.is_set()
+    group.request_shutdown()
+    await group.wait_shutdown_requested()
+    group.withdraw_shutdown()
+    await anyio.wait_all_tasks_blocked()
+    assert not run.shutdown.is_set()

@@ -63,8 +63,8 @@ def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
         ensure_bytes=_event.ensure_bytes,
     )
     package = _module(NAME, EventSourceResponse=_response.EventSourceResponse, **events)
-    package.__all__ = ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]  # sse-starlette's
-    vars(package).update(__version__=VERSION, event=event, sse=sse)
+    exported = ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]  # sse-starlette's
+    vars(package).update(__all__=exported, __version__=VERSION, event=event, sse=sse)
     return package, event, sse
 
 

@@ -66,7 +66,7 @@ def http_scope(
     server: tuple[str, int | None] = ("testserver", 80),
     client: tuple[str, int] = ("127.0.0.1", 50_000),
     root_path: str = "",
-    state: Mapping[str, Any] | None = None,
+    state: Mapping[str, object] | None = None,
 ) -> Scope:
     """The scope of an HTTP request, with what uvicorn and hypercorn put in it, a copy of the lifespan's state too."""
     return {

@@ -55,7 +55,7 @@ async def open_test_stream(
     params: Mapping[str, object] | Sequence[tuple[str, object]] | None = None,
     json: object = _MISSING,
     content: bytes | str = b"",
-    state: Mapping[str, Any] | None = None,
+    state: Mapping[str, object] | None = None,
     wait_head: bool = True,
     bridge: bool = True,
     close_within: float = 10.0,
@@ -319,7 +319,7 @@ def _scope(
     path: str,
     headers: list[tuple[str, str]],
     params: list[tuple[str, object]],
-    state: Mapping[str, Any] | None,
+    state: Mapping[str, object] | None,
 ) -> Scope:
     raw_path, _, query = path.partition("?")
     return http_scope(

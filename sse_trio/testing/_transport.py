@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import sys
     from collections.abc import AsyncIterator, Generator, Mapping
     from types import TracebackType
-    from typing import Any
 
     from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message
@@ -70,7 +69,7 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         self,
         app: ASGIApp,
         *,
-        state: Mapping[str, Any] | None = None,
+        state: Mapping[str, object] | None = None,
         root_path: str = "",
         client: tuple[str, int] = ("127.0.0.1", 50_000),
         max_buffer_bytes: int = 65_536,
