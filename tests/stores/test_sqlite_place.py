@@ -256,16 +256,31 @@ async def test_a_file_that_others_may_read_is_warned_of(path, caplog):
     assert caplog.text == ""
 
 
-async def test_a_system_without_mknod_makes_files_too(path, monkeypatch):
-    """Where making a file without opening it is only for root, as on macOS, it is opened, and has the same mode."""
+@pytest.mark.parametrize("has", ["none", "one for root"])
+async def test_a_system_without_mknod_makes_files_too(path, monkeypatch, has):
+    """Where a file can't be made without opening it, as on Windows and macOS, it is opened, and has the same mode."""
 
     def refuse(*_args):
         raise PermissionError
 
-    monkeypatch.setattr(_sqlite_place.os, "mknod", refuse)
+    if has == "none":
+        monkeypatch.delattr(_sqlite_place.os, "mknod")
+    else:
+        monkeypatch.setattr(_sqlite_place.os, "mknod", refuse)
     async with SQLiteStore(path) as store:
         await store.append([("a", b"")])
         assert mode_of(path) == 0o600
+
+
+async def test_a_schema_that_another_process_has_just_made(path, monkeypatch):
+    """Of two that find none, the second finds one when it is its turn, and takes it."""
+    async with SQLiteStore(path) as store:
+        (id_,) = await store.append([("a", b"")])
+    versions = iter([0])
+    look = _sqlite_file._version_of
+    monkeypatch.setattr(_sqlite_file, "_version_of", lambda connection: next(versions, look(connection)))
+    async with SQLiteStore(path) as store:
+        assert (await store.read_last(ALL, 1)).tip == id_
 
 
 @pytest.mark.parametrize(
