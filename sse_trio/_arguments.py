@@ -6,7 +6,9 @@ import math
 
 from ._event import ServerSentEvent
 
-__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds", "returned_event")
+__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds", "check_status_code", "returned_event")
+
+_WITHOUT_BODY = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
 
 
 def check_seconds(name: str, value: object, *, zero: bool) -> None:
@@ -28,6 +30,16 @@ def check_grace(name: str, value: object) -> None:
         msg = f"{name}={value} must be a number of seconds; a producer that never ends would hold the server"
         raise ValueError(msg)
     check_seconds(name, value, zero=True)
+
+
+def check_status_code(value: object) -> None:
+    """Raise TypeError or ValueError for what is no status of a response with a body."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"status_code must be an int, not {value!r}"
+        raise TypeError(msg)
+    if not 200 <= value <= 599 or value in _WITHOUT_BODY:
+        msg = f"status_code={value} has no stream as its body; to send no body write Response(status_code={int(value)})"
+        raise ValueError(msg)
 
 
 def check_function(name: str, value: object) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 
 import anyio
@@ -63,6 +64,9 @@ class Body:
                 self._text = memoryview(await self._next_text())
         except StopAsyncIteration:
             raise self._end() from None
+        except ssl.SSLError as exc:  # gets past httpx on asyncio
+            await self.aclose()
+            raise httpx.ReadError(str(exc)) from exc
         except BaseException:
             await self.aclose()
             raise
@@ -159,7 +163,7 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
             try:
                 for _ in range(_DROPPED_AT_ONCE):
                     await anext(chunks)
-            except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
+            except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError, ssl.SSLError):
                 return  # StreamError: nothing had been read yet
         if scope.cancelled_caught:
             return

@@ -54,6 +54,17 @@ class ReceivedEvent(NamedTuple):
             raise ValueError("the data is JSON that is nested too deep") from None
 
 
+def _check(max_event_size: object, last_event_id: object, skip_too_large: object) -> None:
+    if not isinstance(max_event_size, int) or isinstance(max_event_size, bool):
+        raise TypeError(f"max_event_size must be an int, a number of bytes, not {max_event_size!r}")
+    if max_event_size < 1:
+        raise ValueError("max_event_size must be at least 1 byte; it is the most that one event may take")
+    if not isinstance(last_event_id, str):
+        raise TypeError(f'last_event_id must be a str, "" for none, not {last_event_id!r}')
+    if not isinstance(skip_too_large, bool):
+        raise TypeError(f"skip_too_large must be True or False, not {skip_too_large!r}")
+
+
 # The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.
 _new_event: Callable[[type[ReceivedEvent], tuple[str, str, str]], ReceivedEvent]
 _new_event = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -75,6 +86,7 @@ class EventDecoder:
             count, so a reconnection doesn't meet it again.
 
     Raises:
+        TypeError: ``max_event_size`` is not an int, ``last_event_id`` not a str, or ``skip_too_large`` not a bool.
         ValueError: ```max_event_size``` is less than 1.
     """
 
@@ -99,8 +111,7 @@ class EventDecoder:
     def __init__(
         self, *, max_event_size: int = 1_048_576, last_event_id: str = "", skip_too_large: bool = False
     ) -> None:
-        if max_event_size < 1:
-            raise ValueError(f"max_event_size must be at least 1 byte, not {max_event_size!r}")
+        _check(max_event_size, last_event_id, skip_too_large)
         self._max_event_size = max_event_size
         # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
         self._window = min(_WINDOW, max_event_size // 2 or 1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -24,10 +24,13 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ._answer import is_accepted, is_final_for_proxy, read_answer, refuse_unread
 from ._body import OpenStream, close, why_undecodable
+from ._client_arguments import check_seconds
 from ._decoder import EventDecoder, ReceivedEvent
 from ._errors import EventSourceError, EventTooLargeError, SSEError
 from ._interruptible import Interruptible
 from ._lasting import LastingStep
+from ._loop import check_here, current_loop
+from ._network_errors import explain, is_certificate_error
 from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
 from ._request import StreamRequest
 
@@ -87,11 +90,13 @@ class EventSource:
         self._error: Exception | None = None
         self._failure: Exception | None = None
         self._attempt = 1
+        self._was_refreshed = False
         self._connect_at = 0.0
         self._waits = Interruptible()
         self._lasting = LastingStep()
         # Events that were too large, and those of them in this connection.
         self._skipped = self._skipped_here = 0
+        self._loop = current_loop()
 
     @property
     def state(self) -> ConnectionState:
@@ -135,6 +140,7 @@ class EventSource:
 
     def restart(self) -> None:
         """Drop the connection and connect again at once; nothing if closed. From any task of the event loop."""
+        self._check_here()
         self._waits.interrupt()
 
     def close(self) -> None:
@@ -142,10 +148,15 @@ class EventSource:
 
         No checkpoint. The connection is closed by the task that iterates, or by leaving the ``async with`` block.
         """
+        self._check_here()
         self._events.clear()
         self._failure = None
-        self._enter(ConnectionState.CLOSED)
         self._waits.interrupt()
+        self._enter(ConnectionState.CLOSED)
+
+    def _check_here(self) -> None:
+        if self._waits.is_waiting:
+            check_here(self._loop, "this event source")
 
     def __aiter__(self) -> EventSource:
         return self
@@ -180,10 +191,11 @@ class EventSource:
         Raises:
             TimeoutError: no event came in time.
             EndOfStream: there are no more events.
+            TypeError: ``timeout`` is no number.
+            ValueError: it is negative, or not finite.
             EventSourceError: as for an iteration, as all the others are.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be 0 or more seconds, or None to wait for ever; not {timeout!r}")
+        check_seconds("timeout", timeout, zero=True, none="waits for ever")
         await checkpoint_if_cancelled()
         try:
             with anyio.fail_after(timeout):
@@ -242,10 +254,8 @@ class EventSource:
         raise failure or StopAsyncIteration
 
     async def _connect(self) -> None:
-        response: httpx.Response | None = None
         try:
-            with self._waits.scope(self._options.seconds_to_answer):
-                response = await self._request.send(self._received_id)
+            response = await self._send()
         except httpx.HTTPError as exc:
             await self._lose(exc, is_final=self._is_hopeless(exc))
             return
@@ -254,6 +264,16 @@ class EventSource:
         else:
             self._response = response
             await self._accept(response)
+
+    async def _send(self) -> httpx.Response | None:
+        """Ask for the stream; None if that was interrupted, or took longer than it may."""
+        headers: httpx.Headers | None = None
+        with self._waits.scope():  # fetching a token may take its time
+            headers = await self._request.headers.ask()
+        if headers is not None:
+            with self._waits.scope(self._options.seconds_to_answer):
+                return await self._request.send(self._received_id, headers)
+        return None
 
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
@@ -266,6 +286,8 @@ class EventSource:
             await self._lose(EventSourceError(self._request.description, reason, response), is_final=True)
         elif verdict is Verdict.OPEN:
             self._stream = OpenStream(response, self._new_decoder())
+            self._was_refreshed = False
+            self._backoff.opened(anyio.current_time())
             self._enter(ConnectionState.OPEN)
         elif verdict is Verdict.STOP:
             await close(response)
@@ -294,9 +316,11 @@ class EventSource:
             self._take(exc.events, stream.decoder)
             await self._lose(exc, is_final=True)
         else:
-            self._take(events, stream.decoder)
             if scope.cancelled_caught:
                 await self._lose_unless_interrupted("no byte came", self._options.idle_timeout)
+            else:
+                self._backoff.received(events=False)
+                self._take(events, stream.decoder)
 
     def _take(self, events: Iterable[ReceivedEvent], decoder: EventDecoder) -> None:
         if self._state is ConnectionState.CLOSED:
@@ -305,18 +329,20 @@ class EventSource:
         self._received_id = decoder.last_event_id
         self._note_skipped(decoder)
         if decoder.retry is not None:
-            self._backoff.retry = decoder.retry / 1000
+            self._backoff.ask(decoder.retry)
         if self._events:
-            self._backoff.reset()
+            self._backoff.received(events=True)
 
-    async def _lose(self, error: Exception | None, *, is_final: bool = False, retry_after: float | None = None) -> None:
+    async def _lose(self, error: Exception | None, *, is_final: bool = False, retry_after: float = 0.0) -> None:
         """The stream ended, or there was none: connect again, or never."""
         await self._drop()
         if self._state is ConnectionState.CLOSED:
             return
+        if isinstance(error, httpx.HTTPError):
+            explain(error)
         self._error = error
-        if self._options.reconnect and not is_final:
-            wait = self._backoff.next_wait(retry_after)
+        wait = self._next_wait(error, retry_after, is_final=is_final)
+        if wait is not None:
             reason = "ended" if error is None else repr(error)
             _logger.log(
                 logging.INFO if error is None else logging.WARNING,
@@ -329,6 +355,20 @@ class EventSource:
         else:
             self._failure = error and self._as_failure(error)
             self._enter(ConnectionState.CLOSED)
+
+    def _next_wait(self, error: Exception | None, retry_after: float, *, is_final: bool) -> float | None:
+        """Return the seconds until the next connection; None if there won't be one."""
+        if self._may_refresh(error):
+            self._was_refreshed = True
+            return 0.0
+        if self._options.reconnect and not is_final:
+            return self._backoff.next_wait(retry_after)
+        return None
+
+    def _may_refresh(self, error: Exception | None) -> bool:
+        """Whether to ask for headers again, at once: once for each 401, as a token that is new is refused for good."""
+        is_unauthorized = isinstance(error, EventSourceError) and error.is_unauthorized
+        return is_unauthorized and self._request.headers.can_refresh and not self._was_refreshed
 
     async def _lose_unless_interrupted(self, what: str, seconds: float | None) -> None:
         if not self._waits.is_interrupted:
@@ -370,6 +410,7 @@ class EventSource:
             not isinstance(error, httpx.TransportError)
             or isinstance(error, httpx.UnsupportedProtocol)
             or is_final_for_proxy(error, self._options.retry_statuses)
+            or is_certificate_error(error)
         )
 
     def _connect_again(self, at: float) -> None:
@@ -381,18 +422,28 @@ class EventSource:
         if self._state is not ConnectionState.CLOSED:
             self._state = state
             if self._options.on_state_change is not None:
-                self._options.on_state_change(self)
+                _refuse_coroutine(self._options.on_state_change(self))
 
     async def _close(self) -> None:
-        self.close()
-        await self._lasting.aclose()
-        if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
-            await self._drop()
+        try:
+            self.close()
+        finally:  # whatever on_state_change raises
+            await self._lasting.aclose()
+            if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
+                await self._drop()
 
     async def _drop(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
+            self._backoff.ended(anyio.current_time())
             await stream.aclose()
+
+
+def _refuse_coroutine(result: object) -> None:
+    """Raise for the coroutine of an async function behind a plain one, as in a lambda. Nothing would run it."""
+    if isinstance(result, Coroutine):
+        result.close()
+        raise TypeError("on_state_change must be a plain function, as nothing awaits it; it has returned a coroutine")
 
 
 def _refusal(response: httpx.Response) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
+from anyio import move_on_after
+
 from ._arguments import check_farewell, check_function, check_grace, check_seconds
 from ._codings import Coding, check_codings
 from ._event import ServerSentEvent, check_sep
@@ -13,6 +15,9 @@ from ._group import StreamGroup
 from ._reason import CloseReason
 
 __all__ = ("Farewell", "StreamOptions")
+
+CLOSE_SECONDS = 5.0
+"""How long `on_close` may take."""
 
 Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -62,3 +67,9 @@ class StreamOptions:
         if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
             msg = f"group must be a StreamGroup, not {type(self.group).__name__}"
             raise TypeError(msg)
+
+    async def call_on_close(self, reason: CloseReason) -> None:
+        """Await ``on_close`` if there is one: shielded, and bounded."""
+        if self.on_close is not None:
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self.on_close(reason)

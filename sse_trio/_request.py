@@ -2,19 +2,24 @@
 #
 # Rule 1: the request is made anew for every connection, from the URL that the caller gave, with everything the caller
 #         gave. Redirects are followed from there each time (WHATWG HTML 9.2.3).
-# Rule 2: httpx's own rules decide what a redirected request carries, so credentials don't reach another origin.
+# Rule 2: _redirects.py decides what a redirected request carries, so that nothing secret reaches another origin.
 # Rule 3: a response that isn't handed on is closed, and closing isn't interrupted by a cancellation.
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import httpx
 
 from ._body import close
+from ._caller_headers import CallerHeaders
+from ._client_arguments import InvalidURLError
 from ._http2 import Http2Watch
+from ._network_errors import tls_as_httpx
+from ._query import merged_query
+from ._redirects import Origin, Redirects
 
 __all__ = ("StreamRequest",)
 
@@ -27,39 +32,44 @@ _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
 _NOT_IN_HEADERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No repr(), which a traceback may show: of all this, anything may be secret.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StreamRequest:
     """What every connection asks for."""
 
     client: httpx.AsyncClient
     method: str
-    url: httpx.URL | str
-    params: httpx.QueryParams | Mapping[str, str | int | float | bool | None] | None
-    headers: httpx.Headers
+    url: httpx.URL
+    params: httpx.QueryParams
+    headers: CallerHeaders
     content: str | bytes | None
     json: object
+    trusted_origins: Collection[Origin]
     http2: Http2Watch
 
     @property
     def description(self) -> str:
         """Method and URL without what may be secret, for messages."""
-        return f"{self.method} {self.build('').url.copy_with(username=None, password=None, query=None, fragment=None)}"
+        url = self.client.build_request(self.method, self.url).url
+        return f"{self.method} {url.copy_with(username=None, password=None, query=None, fragment=None)}"
 
     def check(self) -> None:
         """Raise what is wrong with the request already, before anything is sent.
 
         Raises:
-            httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b", and
+            InvalidURLError: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b", and
                 those that no name server could have, such as "a..b".
+            TypeError: the body can't be written as JSON.
+            ValueError: likewise.
         """
-        url = self.build("").url
+        url = self.build("", httpx.Headers()).url
         if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url):
-            raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
+            raise InvalidURLError("Invalid host")
 
-    def build(self, last_event_id: str) -> httpx.Request:
-        """Return the request of a connection that goes on after ``last_event_id``."""
+    def build(self, last_event_id: str, given: httpx.Headers) -> httpx.Request:
+        """Return the request of a connection that goes on after ``last_event_id``, with the caller's headers."""
         headers = httpx.Headers({"accept": "text/event-stream", "cache-control": "no-cache"})
-        headers.update(self.headers)
+        headers.update(given)
         if last_event_id:
             headers.pop("last-event-id", None)  # the caller's: that of a place which is behind us
             # Surrounding blanks are no part of a header's value, and h11 refuses to send them.
@@ -67,10 +77,9 @@ class StreamRequest:
             if not _NOT_IN_HEADERS.search(value):
                 headers.update([(b"last-event-id", value)])
         timeout = self.client.timeout
-        return self.client.build_request(
+        request = self.client.build_request(
             self.method,
             self.url,
-            params=self.params,
             headers=headers,
             content=self.content,
             json=self.json,
@@ -78,23 +87,34 @@ class StreamRequest:
             timeout=httpx.Timeout(timeout.connect, read=None, write=timeout.write, pool=timeout.pool),
             extensions={"trace": self.http2.trace},
         )
+        # build_request() puts the client's parameters in the place of the URL's own.
+        query = merged_query(self.url.query, self.client.params, self.params)
+        request.url = request.url.copy_with(query=query or None)
+        return request
 
-    async def send(self, last_event_id: str) -> httpx.Response:
+    async def send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         """Send it, follow redirects, and return the response with its body unread.
 
         Raises:
             httpx.TransportError: there was no response.
+            RedirectRefusedError: a redirect would send the body to another origin.
         """
-        response = await self.client.send(self.build(last_event_id), stream=True, follow_redirects=False)
+        with tls_as_httpx():
+            return await self._send(last_event_id, headers)
+
+    async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
+        request = self.build(last_event_id, headers)
+        redirects = Redirects(request, self.trusted_origins)
+        response = await self.client.send(request, stream=True, follow_redirects=False)
         for _ in range(self.client.max_redirects):
             # An empty Location would be the same URL again, until the redirects are used up.
             if response.next_request is None or not response.headers["location"].strip():
                 break
             await close(response)
-            request = response.next_request
+            request = redirects.follow(response, response.next_request)
             if not _can_be_resolved(request.url):  # httpx would raise UnicodeError
-                raise httpx.RemoteProtocolError(f"Invalid host in location header: {request.url}", request=request)
-            # Without the client's auth: the headers that it made are kept or dropped by httpx as the origin demands.
+                raise httpx.RemoteProtocolError(f"Invalid host in Location: {request.url.host!r}", request=request)
+            # Without the client's auth, which is for the first origin. What it made is among the headers.
             response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
         return response
 

@@ -165,7 +165,7 @@ async def test_accept_returns_a_bool(serve, stream):
     async def accept(_):
         return False
 
-    for wrong in (accept, lambda _: 1):
+    for wrong in (lambda _: accept(None), lambda _: 1):
         with pytest.raises(TypeError, match="True or False"):
             await read(serve(stream(status=404)), accept=wrong)
 

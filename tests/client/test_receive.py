@@ -125,12 +125,15 @@ async def test_what_on_state_change_raises_comes_out(serve, stream):
             await source.receive(timeout=5)
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan")])
-async def test_a_timeout_that_makes_no_sense(serve, stream, timeout):
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("5", TypeError), (True, TypeError)],
+)
+async def test_a_timeout_that_makes_no_sense(serve, stream, timeout, error):
     """Such a timeout is an error, and changes nothing."""
     server = serve(stream("data: x\n\n"))
     async with server.client() as client, open_event_source("/", client=client) as source:
-        with pytest.raises(ValueError, match="timeout must be 0 or more"):
+        with pytest.raises(error, match="timeout must be .* seconds.*; None waits for ever"):
             await source.receive(timeout=timeout)
         assert (await source.receive(timeout=1)).data == "x"
 
