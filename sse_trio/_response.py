@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +17,8 @@ from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
-from ._options import Farewell, StreamOptions
+from ._http_arguments import check_background, check_headers, check_status_code
+from ._options import NO_LABELS, Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
 from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
@@ -42,7 +42,6 @@ RAW_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
 # nosniff: `data: ...` is a labelled statement of JavaScript, so without it a stream that others write into would be a
 # script of this origin, which a policy of script-src 'self' lets run (Fetch standard, "X-Content-Type-Options").
 HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff"))
@@ -129,8 +128,8 @@ class EventSourceResponse(Response):
         compress: Sequence[Coding] | None = None,
     ) -> None:
         check_source(source, args)
-        producers = tuple(producers)
-        check_producers(producers, source)
+        if producers != ():
+            producers = check_producers(producers, source)
         self._options = StreamOptions(
             ping=ping,
             ping_message_factory=ping_message_factory,
@@ -148,6 +147,10 @@ class EventSourceResponse(Response):
             compress=() if compress is None else compress,
         )
         check_limits(max_buffer_size, max_buffer_bytes)
+        if status_code != 200 or type(status_code) is not int:
+            check_status_code(status_code)
+        if background is not None:
+            check_background(background)
         self._source = source
         # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
         self._open: Callable[[], OpenSource] | None = partial(
@@ -157,6 +160,7 @@ class EventSourceResponse(Response):
         self.background = background
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
         if headers is not None:
+            check_headers(headers)
             self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
 
     @property

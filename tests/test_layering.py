@@ -33,8 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_reason",
             "_json",
             "_line_ends",
-            "_topics",
-            "_negotiation",
+            "_arguments",
             "_connection",
             "_loop_trio",
             "_loop_asyncio",
@@ -45,12 +44,29 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_send_wrappers",
         }
     ),
-    frozenset({"_event", "_decoder", "_payload", "_loop", "_statistics", "_refusal", "_coder", "_shared_coder"}),
+    frozenset(
+        {
+            "_event",
+            "_decoder",
+            "_payload",
+            "_loop",
+            "_statistics",
+            "_refusal",
+            "_coder",
+            "_shared_coder",
+            "_topics",
+            "_negotiation",
+            "_http_arguments",
+            "_fair_share",
+        }
+    ),
     frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
-    frozenset({"_arguments", "_buffer", "_openapi", "_store", "_stream_source"}),
+    frozenset({"_returned", "_buffer", "_openapi", "_store", "_stream_source"}),
     frozenset({"_channel_state", "_event_type"}),
     frozenset({"_channel", "_event_types"}),
-    frozenset({"_feed", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources", "_admission"}),
+    frozenset(
+        {"_feed", "_filtering", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources", "_admission"}
+    ),
     frozenset({"_group", "_bridge", "_subscription"}),
     frozenset({"_options"}),
     frozenset({"_words"}),
@@ -70,6 +86,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK)
     - {
         "_arguments",
+        "_http_arguments",
+        "_fair_share",
+        "_returned",
         "_errors",
         "_reason",
         "_json",

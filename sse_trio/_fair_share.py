@@ -1,0 +1,57 @@
+# Who has had a share of a rate that all have in common, and who was told when to come again.
+#
+# Rule 1: shares are looked at only while there is not enough for everybody: who opens two streams at once on an idle
+#         server is nobody's rival.
+# Rule 2: a client is known by the hash of its key. Both tables are bounded by the rate, whatever clients call
+#         themselves and however long that is.
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import final
+
+__all__ = ("FairShare",)
+
+LARGEST_PART = 1 / 4
+"""Of a rate that is less than four a second, that one client may have while others are waiting."""
+
+
+@final
+class FairShare:
+    """The clients that have had a share lately, and those that were refused one and told their turn."""
+
+    __slots__ = ("_apart", "_taken", "_turns")
+
+    def __init__(self, per_second: float) -> None:
+        self._apart = max(1.0, 1 / (per_second * LARGEST_PART))
+        self._taken: OrderedDict[int, float] = OrderedDict()
+        self._turns: OrderedDict[int, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._taken) + len(self._turns)
+
+    def wait_of(self, key: Hashable, now: float) -> float:
+        """Return the seconds until this client may have another share; 0 or less for now."""
+        _forget(self._taken, now - self._apart)
+        return self._taken.get(hash(key), now - self._apart) + self._apart - now
+
+    def take(self, key: Hashable, now: float) -> None:
+        """Note that it has had one."""
+        self._taken.pop(hash(key), None)
+        self._taken[hash(key)] = now
+
+    def turn_of(self, key: Hashable, now: float) -> float | None:
+        """Return the seconds until the turn that this client was told, if that is still to come."""
+        _forget(self._turns, now)
+        turn = self._turns.get(hash(key))
+        return None if turn is None else turn - now
+
+    def tell(self, key: Hashable, turn: float) -> None:
+        """Note its turn. Turns are told in their order."""
+        self._turns[hash(key)] = turn
+
+
+def _forget(times: OrderedDict[int, float], until: float) -> None:
+    while times and next(iter(times.values())) <= until:
+        times.popitem(last=False)

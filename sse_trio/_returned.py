@@ -1,0 +1,36 @@
+# What functions of the user's return: events, and decisions. And the farewell, which is an event or such a function.
+#
+# Rule: what is merely true is not a yes. A coroutine is true, and so a check of rights would let everything through.
+
+from __future__ import annotations
+
+import inspect
+
+from ._arguments import check_function, shown
+from ._event import ServerSentEvent
+
+__all__ = ("check_farewell", "returned_bool", "returned_event")
+
+
+def returned_event(name: str, event: object) -> ServerSentEvent:
+    """Return what a function has returned; TypeError if that is not an event."""
+    if not isinstance(event, ServerSentEvent):
+        msg = f"{name} must return a ServerSentEvent; it returned {shown(event)}"
+        raise TypeError(msg)
+    return event
+
+
+def returned_bool(name: str, value: object) -> bool:
+    """Return what a function has decided; TypeError if that is neither True nor False."""
+    if value is True or value is False:
+        return value
+    if inspect.iscoroutine(value):
+        value.close()
+    msg = f"{name} must return True or False; it returned {shown(value)}"
+    raise TypeError(msg)
+
+
+def check_farewell(value: object) -> None:
+    """Raise TypeError for what is neither an event nor a function."""
+    if not isinstance(value, ServerSentEvent):
+        check_function("farewell", value, "a ServerSentEvent, or a function that returns one")
