@@ -4,7 +4,7 @@
 #         storm is when it is asked most.
 # Rule 2: a refusal changes nothing but a counter and the time that the next one is told. It takes no token and no key.
 # Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
-#         Of those that have had a share of the rate, or were told their turn, it is bounded by the rate (_fair_share.py).
+#         The rate bounds the tables of those that have had a share of it, or were told their turn (_fair_share.py).
 # Rule 4: one client, as the key function knows it, can't use up the rate of all others, nor make them wait: while the
 #         bucket is less than half full it gets a quarter of the rate, or one stream a second, whichever is more; and
 #         asking again before its turn makes no queue longer. Without a key function all are one client.
@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from inspect import iscoroutine
 from random import randint, uniform
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from ._arguments import check_count, check_function, shown, wrong
+from ._arguments import check_count, check_function, wrong
 from ._fair_share import FairShare
 from ._reason import RefusalReason
 from ._refusal import StreamRefusedError
+from ._returned import returned_key
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -94,7 +94,7 @@ class Admission:
 
     def _key(self, per: tuple[KeyFunction, int], make_request: Callable[[], Request]) -> Hashable:
         key_function, most = per
-        key = _checked_key(key_function(make_request()))
+        key = _key_of(key_function, make_request())
         if key is not None and self.keys[key] >= most:
             raise self._refused(RefusalReason.MAX_STREAMS_PER)
         return key
@@ -113,7 +113,7 @@ class Admission:
         per, shares = self._limits.max_streams_per, self._shares
         if per is None or shares is None or rate.queue(now) <= self._limits.retry_within:
             return rate.next_turn(now)
-        key = _checked_key(per[0](make_request()))
+        key = _key_of(per[0], make_request())
         told = None if key is None else shares.turn_of(key, now)
         if told is not None:
             return told
@@ -202,22 +202,6 @@ def _check_rate(value: object) -> None:
         raise wrong(ValueError, "accept_rate", wanted, value)
 
 
-def _checked_key(key: object) -> Hashable:
-    if iscoroutine(key):
-        key.close()
-    elif not isinstance(key, Awaitable) and _is_hashable(key):
-        return key
-    msg = (
-        f"the key function of max_streams_per returned {shown(key)}, which can't be a key: return who it is, as a str, an "
-        "int or a tuple, or None for who has no limit"
-    )
-    raise TypeError(msg)
-
-
-def _is_hashable(key: object) -> TypeGuard[Hashable]:
-    # A tuple says that it is, whatever is in it.
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
+def _key_of(key_function: KeyFunction, request: Request) -> Hashable:
+    wanted = "return who it is, as a str, an int or a tuple, or None for who has no limit"
+    return returned_key("the key function of max_streams_per", key_function(request), wanted)

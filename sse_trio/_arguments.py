@@ -86,7 +86,7 @@ def check_seconds(name: str, value: object, *, zero: bool, none: str = ", or Non
 def check_grace(name: str, value: object) -> None:
     """Raise for what is not a time that a producer can be given."""
     if value is None or value == math.inf:
-        msg = f"{name} must be a finite number of seconds, 0 or more, or a producer could hold the server; got {value}"
+        msg = f"{name} must be seconds, 0 or more: a producer that never ends would hold the server; got {value}"
         raise ValueError(msg)
     check_seconds(name, value, zero=True, none="")
 
@@ -168,7 +168,7 @@ def check_function(name: str, value: object, wanted: str = "a function") -> None
         raise TypeError(msg)
 
 
-def check_coroutine_function(name: str, value: object, wanted: str = "a coroutine function") -> None:
+def check_coroutine_function(name: str, value: object, wanted: str = "a function that is awaited") -> None:
     """Raise TypeError for what can't be called, and for what is certain to return nothing that can be awaited.
 
     A lambda, an object with ``__call__`` or the wrapper of a coroutine function may well return an awaitable.
@@ -178,7 +178,7 @@ def check_coroutine_function(name: str, value: object, wanted: str = "a coroutin
         msg = f"{name} must be {wanted}; got {shown(value)}; give the function itself, not its result"
         raise TypeError(msg)
     if _is_synchronous(value):
-        raise wrong(TypeError, name, f"{wanted}, because it is awaited: write `async def`", value)
+        raise wrong(TypeError, name, f"{wanted}; write `async def`", value)
 
 
 def innermost(function: object) -> Any:

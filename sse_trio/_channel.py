@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, final
 from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.lowlevel import checkpoint
 
-from ._arguments import check_count, check_function, wrong
+from ._arguments import check_function, wrong
 from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
 from ._channel_state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
 from ._event import Sendable, ServerSentEvent, as_event, is_plain
@@ -99,16 +99,23 @@ def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str 
         if max_buffer_bytes == math.inf:
             raise wrong(ValueError, "max_buffer_size", "finite where max_buffer_bytes is math.inf", max_buffer_size)
     elif type(max_buffer_size) is not int or max_buffer_size < 0:
-        check_count("max_buffer_size", max_buffer_size, least=0, none=", or math.inf: a number of events")
+        _check_size(max_buffer_size)
     if type(max_buffer_bytes) is not int or max_buffer_bytes < 1:
         _check_bytes(max_buffer_bytes)
     if overflow not in OVERFLOWS:
         raise wrong(ValueError, "overflow", f"one of {', '.join(map(repr, OVERFLOWS))}", overflow)
 
 
+def _check_size(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(TypeError, "max_buffer_size", "an int or math.inf, 0 or more events", value)
+    if value < 0:
+        raise wrong(ValueError, "max_buffer_size", "0 or more events, or math.inf", value)
+
+
 def _check_bytes(value: object) -> None:
     # A float was always taken, of a computation say. One event that is larger than the limit still passes.
-    wanted = "a positive number of bytes, or math.inf"
+    wanted = "more than 0 bytes, or math.inf"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise wrong(TypeError, "max_buffer_bytes", wanted, value)
     if not value > 0:

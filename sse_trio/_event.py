@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
+from ._arguments import check_function, shown
 from ._json import dumps_compact
 
 __all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "is_plain")
@@ -97,6 +98,8 @@ class ServerSentEvent:
             TypeError: a type that is not known.
             ValueError: NaN or an infinity, for which JSON has no form.
         """
+        if dumps is not None:
+            check_function("dumps", dumps, "a function that returns a str or UTF-8 bytes")
         text = dumps_compact(value) if dumps is None else dumps(value)
         return cls(text, event=event, id=id, retry=retry, comment=comment)
 
@@ -127,8 +130,8 @@ def as_event(event: Sendable) -> ServerSentEvent:
     if isinstance(event, (str, int)) and not isinstance(event, bool):
         return ServerSentEvent(event)
     msg = (
-        f"send() takes a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
-        f"{type(event).__name__}; for an object as JSON write send(ServerSentEvent.json(value))"
+        f"an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
+        f"{type(event).__name__}; for an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
 
@@ -136,7 +139,7 @@ def as_event(event: Sendable) -> ServerSentEvent:
 def check_sep(sep: str) -> str:
     """Return ``sep`` when it is one of the three line ends; ValueError otherwise."""
     if sep not in LINE_ENDS:
-        msg = rf"sep={sep!r} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
+        msg = rf"sep={shown(sep)} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
         raise ValueError(msg)
     return sep
 
@@ -146,10 +149,10 @@ _FIELDS = frozenset(("data", "event", "id", "retry", "comment"))
 
 def _event_of_mapping(fields: Mapping[str, object]) -> ServerSentEvent:
     if not fields.keys() <= _FIELDS:
-        unknown = ", ".join(sorted(repr(name) for name in fields.keys() - _FIELDS))
+        unknown = shown([*sorted(map(str, fields.keys() - _FIELDS))])[1:-1]
         msg = (
             f"{unknown} is no field of an event (they are comment, data, event, id, retry); to send a mapping "
-            "as JSON write send(ServerSentEvent.json(value))"
+            "as JSON write ServerSentEvent.json(value)"
         )
         raise TypeError(msg)
     return ServerSentEvent(**fields)  # type: ignore[arg-type]  # __init__ checks the values
@@ -227,10 +230,10 @@ def _not_text(name: str, value: object) -> TypeError:
 
 def _milliseconds(retry: int) -> int:
     if not isinstance(cast("object", retry), int) or isinstance(retry, bool):
-        msg = f"retry must be an int of milliseconds, not {retry!r}; write retry=3000 for three seconds"
+        msg = f"retry must be an int of milliseconds; got {shown(retry)}; write retry=3000 for three seconds"
         raise TypeError(msg)
     if retry < 0:
-        msg = f"retry={retry} is negative; it is a time in milliseconds"
+        msg = f"retry={shown(retry)} is negative; it is a time in milliseconds"
         raise ValueError(msg)
     if retry >= 10**_RETRY_DIGITS:
         msg = f"retry has more than {_RETRY_DIGITS} digits, and clients ignore such a time; it is in milliseconds"

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ._arguments import check_coroutine_function, wrong
 
-__all__ = ("check_background", "check_headers", "check_media_type", "check_status_code")
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+    from starlette.requests import HTTPConnection
+
+__all__ = ("check_background", "check_headers", "check_media_type", "check_status_code", "headers_of")
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
@@ -46,6 +50,14 @@ def check_media_type(value: object) -> None:
         raise wrong(TypeError, "media_type", 'a str, such as "text/event-stream", or None', value)
     if not value or _NOT_IN_VALUES.search(value):
         raise wrong(ValueError, "media_type", 'a media type, such as "text/event-stream", or None', value)
+
+
+def headers_of(connection: HTTPConnection) -> Headers:
+    """Return the headers of a request. TypeError for what is not one."""
+    headers: Headers | None = getattr(connection, "headers", None)
+    if isinstance(connection, type) or not hasattr(headers, "getlist"):
+        raise wrong(TypeError, "connection", "a Starlette Request or WebSocket", connection)
+    return cast("Headers", headers)
 
 
 def check_background(value: object) -> None:

@@ -199,8 +199,8 @@ class Hub:
         """
         if overflow not in HUB_OVERFLOWS:
             raise wrong(ValueError, "overflow", f"one of {', '.join(map(repr, HUB_OVERFLOWS))}", overflow)
-        if replay is not None:
-            check_count("replay", replay, least=0, most=MAX_REPLAY, none=": a number of events")
+        if replay is not None and (type(replay) is not int or not 0 <= replay <= MAX_REPLAY):
+            raise wrong(ValueError, "replay", f"a number of events, from 0 to {MAX_REPLAY}, or None", replay)
         if after is not None and not isinstance(cast("object", after), str):
             wanted = "the text of an id: last_event_id(request), or str(id) of what publish() returned"
             raise wrong(TypeError, "after", wanted, after)

@@ -48,8 +48,22 @@ class StreamOptions:
     group: StreamGroup | None
     compress: Sequence[Coding]
 
-    def __post_init__(self) -> None:  # noqa: C901 -- a list of checks
+    def __post_init__(self) -> None:
         # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
+        self._check_times()
+        self._check_functions()
+        if self.sep != "\n":
+            check_sep(self.sep)
+        if self.retry is not None:
+            ServerSentEvent(retry=self.retry)  # it has the rules and the words
+        if self.labels is not NO_LABELS:
+            check_labels(self.labels)
+        if self.compress != ():
+            check_codings(self.compress)
+        if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
+            raise wrong(TypeError, "group", "a StreamGroup, or None for the default one", self.group)
+
+    def _check_times(self) -> None:
         if self.ping is not None:
             check_ping(self.ping)
         if self.send_timeout is not None:
@@ -60,10 +74,8 @@ class StreamOptions:
             check_seconds("max_lifetime", self.max_lifetime, zero=False, none=", or None for no limit")
         if self.grace != 0.0 or self.grace is False:
             check_grace("grace", self.grace)
-        if self.sep != "\n":
-            check_sep(self.sep)
-        if self.retry is not None:
-            ServerSentEvent(retry=self.retry)  # it has the rules and the words
+
+    def _check_functions(self) -> None:
         if self.farewell is not None:
             check_farewell(self.farewell)
         if self.ping_message_factory is not None:
@@ -72,9 +84,3 @@ class StreamOptions:
             check_function("on_error", self.on_error)
         if self.on_close is not None:
             check_coroutine_function("on_close", self.on_close)
-        if self.labels is not NO_LABELS:
-            check_labels(self.labels)
-        if self.compress != ():
-            check_codings(self.compress)
-        if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
-            raise wrong(TypeError, "group", "a StreamGroup, or None for the default one", self.group)

@@ -17,7 +17,7 @@ from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent
 from ._group import StreamGroup
-from ._http_arguments import check_background, check_headers, check_status_code
+from ._http_arguments import check_background, check_headers, check_status_code, headers_of
 from ._options import NO_LABELS, Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
@@ -266,7 +266,7 @@ def last_event_id(connection: HTTPConnection) -> str | None:
     Looks at the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then at the query parameters
     ``lastEventId`` and ``last_event_id``, for clients that can't set headers. ``None`` for a first connection.
     """
-    header = connection.headers.get("last-event-id")
+    header = headers_of(connection).get("last-event-id")
     if header is not None:
         return header.encode("latin-1").decode(errors="replace")
     query = connection.query_params

@@ -1,15 +1,17 @@
-# What functions of the user's return: events, and decisions. And the farewell, which is an event or such a function.
+# What functions of the user's return: events, decisions, keys. And the farewell: an event, or such a function.
 #
 # Rule: what is merely true is not a yes. A coroutine is true, and so a check of rights would let everything through.
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Hashable
+from typing import TypeGuard
 
 from ._arguments import check_function, shown
 from ._event import ServerSentEvent
 
-__all__ = ("check_farewell", "returned_bool", "returned_event")
+__all__ = ("check_farewell", "returned_bool", "returned_event", "returned_key")
 
 
 def returned_event(name: str, event: object) -> ServerSentEvent:
@@ -28,6 +30,25 @@ def returned_bool(name: str, value: object) -> bool:
         value.close()
     msg = f"{name} must return True or False; it returned {shown(value)}"
     raise TypeError(msg)
+
+
+def returned_key(name: str, key: object, wanted: str) -> Hashable:
+    """Return what a function has made a key of; TypeError if no table can hold that, or if it is not there yet."""
+    if not isinstance(key, Awaitable) and _is_hashable(key):
+        return key
+    if inspect.iscoroutine(key):
+        key.close()
+    msg = f"{name} returned {shown(key)}, which can't be a key: {wanted}"
+    raise TypeError(msg)
+
+
+def _is_hashable(key: object) -> TypeGuard[Hashable]:
+    # A tuple says that it is, whatever is in it.
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def check_farewell(value: object) -> None:

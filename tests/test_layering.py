@@ -54,14 +54,13 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_refusal",
             "_coder",
             "_shared_coder",
-            "_topics",
-            "_negotiation",
             "_http_arguments",
             "_fair_share",
+            "_topics",
         }
     ),
-    frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
-    frozenset({"_returned", "_buffer", "_openapi", "_store", "_stream_source"}),
+    frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2", "_returned"}),
+    frozenset({"_buffer", "_negotiation", "_openapi", "_store", "_stream_source"}),
     frozenset({"_channel_state", "_event_type"}),
     frozenset({"_channel", "_event_types"}),
     frozenset(

@@ -29,7 +29,7 @@ def test_what_is_no_time(name: str, seconds: Any, error: type[Exception]) -> Non
 @pytest.mark.parametrize("name", ["send_timeout", "max_lifetime"])
 def test_time_that_may_not_be_zero(name: str) -> None:
     """No write and no stream is over in no time."""
-    with pytest.raises(ValueError, match=f"^{name}=0 must be more than 0 seconds"):
+    with pytest.raises(ValueError, match=f"^{name} must be a positive number of seconds, or None for no limit; got 0"):
         EventSourceResponse(produce, **{name: 0})
 
 
@@ -66,7 +66,7 @@ def test_what_makes_sense(options: dict[str, Any]) -> None:
         ({"ping_message_factory": ServerSentEvent("ping")}, TypeError, "^ping_message_factory must be a function"),
         ({"on_error": "error"}, TypeError, "^on_error must be a function"),
         ({"on_close": 1}, TypeError, "^on_close must be a function"),
-        ({"group": "group"}, TypeError, "group must be a StreamGroup, not str"),
+        ({"group": "group"}, TypeError, "group must be a StreamGroup, or None for the default one; got 'group'"),
         ({"max_buffer_size": -1}, ValueError, "max_buffer_size"),
         ({"max_buffer_bytes": 0}, ValueError, "max_buffer_bytes"),
     ],

@@ -60,7 +60,7 @@ async def data_of(response: EventSourceResponse) -> list[str]:
         (["event"], (), "examples/threads.py"),
         ("event", (), "examples/threads.py"),
         ({"data": 1}, (), "examples/threads.py"),
-        (None, (), "must be a coroutine function, a receive channel or an async iterable, not None"),
+        (None, (), "must be a coroutine function, a receive channel or an async iterable; got None"),
         (5, (), "must be a coroutine function"),
         (generate(), ("arg",), "are arguments for a producer, but the source is a async_generator"),
     ],

@@ -32,6 +32,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocketClose
 
+from .._arguments import check_function, check_instance, wrong
 from .._channel import EventSendChannel
 from .._event import ServerSentEvent
 from .._group import StreamGroup
@@ -96,10 +97,13 @@ def stream_inspector(
     While no page is open, nothing is read.
 
     Raises:
-        TypeError: ``authorize`` is no function.
+        TypeError: an argument that makes no sense.
     """
-    if authorize is not None and not callable(authorize):
-        raise TypeError(f"authorize must be a function of the request, not {type(authorize).__name__}")
+    check_instance("group", group, StreamGroup, "a StreamGroup, whose streams are shown")
+    if hub is not None and not isinstance(hub, Hub):
+        check_function("hub", hub, "a Hub, a function of the request that returns one, or None")
+    if authorize is not None and (not callable(authorize) or isinstance(authorize, type)):
+        raise wrong(TypeError, "authorize", "a function of the request, or None to refuse everyone", authorize)
     inspector = _Inspector(group, hub)
     routes = [
         Route("/stream", inspector.stream),

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json as json_module
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 from urllib.parse import unquote, urlencode
 
 import anyio
 from starlette.datastructures import Headers
 
+from .._arguments import check_coroutine_function, check_flag, check_instance, check_seconds, check_text, wrong
 from .._decoder import EventDecoder
 from ._exchange import Exchange, http_scope, open_task_group
 from ._server import BridgedServer, PlainServer
@@ -92,14 +93,22 @@ async def open_test_stream(
         AssertionError: the application broke the ASGI specification, or did not return in time.
         Exception: what the application raised, if it was not raised by a method of the stream before.
     """
+    check_coroutine_function("app", app, "an ASGI application, or a response")
+    for name, text in (("path", path), ("method", method)):
+        check_text(name, text)
+    for name, flag in (("wait_head", wait_head), ("bridge", bridge)):
+        check_flag(name, flag)
+    check_seconds("close_within", close_within, zero=True, none="")
+    if not isinstance(cast("object", content), (str, bytes)):
+        raise wrong(TypeError, "content", "bytes or a str", content)
     body = json_module.dumps(json) if json is not _MISSING else content
-    given = _pairs(headers)
+    given = _header_pairs(headers)
     own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
     if json is not _MISSING:
         own_headers.append(("content-type", "application/json"))
     names = {name.lower() for name, _ in given}
     all_headers = [*(own for own in own_headers if own[0] not in names), *given]
-    scope = _scope(method, path, all_headers, _pairs(params))
+    scope = _scope(method, path, all_headers, _pairs("params", params))
     exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
     async with open_task_group() as task_group:
@@ -225,6 +234,7 @@ class TestStream:
         Args:
             shield: the server shields the wait from cancellation, as hypercorn's trio worker does.
         """
+        check_flag("shield", shield)
         self._exchange.stall(shield=shield)
 
     def resume(self) -> None:
@@ -233,6 +243,7 @@ class TestStream:
 
     def fail_send(self, exc: Exception) -> None:
         """Have every ``send`` raise this from now on, one that waits included."""
+        check_instance("exc", exc, Exception, "an exception, such as OSError()")
         self._exchange.fail_send(exc)
 
     def request_shutdown(self) -> None:
@@ -291,8 +302,38 @@ class _Chunks:
         return self._chunks.pop()
 
 
-def _pairs(items: Mapping[str, Any] | Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
-    return list(items.items() if isinstance(items, Mapping) else items or ())
+_PAIRS = "a mapping, or a sequence of (name, value) pairs"
+
+
+def _header_pairs(headers: object) -> list[tuple[str, str]]:
+    # Whatever a hostile client can send is taken, as long as it is text.
+    pairs = _pairs("headers", headers)
+    for name, value in pairs:
+        if not isinstance(value, str) or not f"{name}{value}".isascii():
+            _check_latin1(name, value)
+    return pairs
+
+
+def _check_latin1(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise wrong(TypeError, "headers", f"{_PAIRS}, both str", (name, value))
+    try:
+        f"{name}{value}".encode("latin-1")
+    except UnicodeEncodeError:
+        raise wrong(ValueError, "headers", "bytes of HTTP as text, in latin-1", (name, value)) from None
+
+
+def _pairs(parameter: str, items: object) -> list[tuple[str, Any]]:
+    pairs = cast("Mapping[object, object]", items).items() if isinstance(items, Mapping) else items
+    if pairs is None:
+        return []
+    if not isinstance(pairs, Iterable) or isinstance(pairs, (str, bytes)):
+        raise wrong(TypeError, parameter, _PAIRS, items)
+    checked = list(cast("Iterable[object]", pairs))
+    for pair in checked:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise wrong(TypeError, parameter, _PAIRS, pair)
+    return cast("list[tuple[str, Any]]", checked)
 
 
 def _scope(method: str, path: str, headers: list[tuple[str, str]], params: list[tuple[str, object]]) -> Scope:
