@@ -17,16 +17,17 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 __all__ = (
-    "LEAST_PING",
+    "LEAST_INTERVAL",
+    "check_any_function",
     "check_coroutine_function",
     "check_count",
     "check_flag",
     "check_function",
     "check_grace",
     "check_instance",
+    "check_interval",
     "check_key",
     "check_labels",
-    "check_ping",
     "check_seconds",
     "check_text",
     "innermost",
@@ -41,8 +42,8 @@ LONGEST_SHOWN = 80
 LARGEST_TIME = 10**15
 """Seconds: an int beyond the range of float would fail where the deadline is computed."""
 LARGEST_COUNT = 2**63 - 1
-LEAST_PING = 0.001
-"""Seconds. With less, a stream would ping as fast as the loop goes."""
+LEAST_INTERVAL = 0.001
+"""Seconds. A stream that has to be looked at more often than that would keep the loop busy."""
 
 _ASYNCHRONOUS = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 _LATER = _ASYNCHRONOUS | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
@@ -91,11 +92,11 @@ def check_grace(name: str, value: object) -> None:
     check_seconds(name, value, zero=True, none="")
 
 
-def check_ping(value: object, *, none: str = ", or None to disable pings") -> None:
-    """Raise for what is not a time between pings; 0 disables them too."""
-    check_seconds("ping", value, zero=True, none=none)
-    if 0 < cast("float", value) < LEAST_PING:
-        raise wrong(ValueError, "ping", f"{LEAST_PING} seconds or more{none}", value)
+def check_interval(name: str, value: object, *, zero: bool, none: str = ", or None") -> None:
+    """Raise for what is not a time after which a stream is looked at, again and again. As :func:`check_seconds`."""
+    check_seconds(name, value, zero=zero, none=none)
+    if 0 < cast("float", value) < LEAST_INTERVAL:
+        raise wrong(ValueError, name, f"{LEAST_INTERVAL} seconds or more{none}", value)
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = LARGEST_COUNT, none: str = "") -> None:
@@ -166,6 +167,13 @@ def check_function(name: str, value: object, wanted: str = "a function") -> None
             f"got {shown(value)}; write `def`, not `async def`, and no `yield`"
         )
         raise TypeError(msg)
+
+
+def check_any_function(name: str, value: object, wanted: str) -> None:
+    """Raise TypeError for what is not a function, of either kind: a class and a generator function return something."""
+    if isinstance(value, type) or not callable(value) or _has_flags(value, _LATER & ~_ASYNCHRONOUS):
+        _close_coroutine(value)
+        raise wrong(TypeError, name, wanted, value)
 
 
 def check_coroutine_function(name: str, value: object, wanted: str = "a function that is awaited") -> None:

@@ -98,9 +98,7 @@ class ServerSentEvent:
             TypeError: a type that is not known.
             ValueError: NaN or an infinity, for which JSON has no form.
         """
-        if dumps is not None:
-            check_function("dumps", dumps, "a function that returns a str or UTF-8 bytes")
-        text = dumps_compact(value) if dumps is None else dumps(value)
+        text = dumps_compact(value) if dumps is None else _dump(dumps, value)
         return cls(text, event=event, id=id, retry=retry, comment=comment)
 
     # The wire form is derived, so copies and pickles carry the fields alone and are validated again.
@@ -134,6 +132,14 @@ def as_event(event: Sendable) -> ServerSentEvent:
         f"{type(event).__name__}; for an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
+
+
+def _dump(dumps: Callable[[object], str | bytes], value: object) -> str | bytes:
+    check_function("dumps", dumps, "a function that returns a str or UTF-8 bytes")
+    text = dumps(value)
+    if not isinstance(cast("object", text), (str, bytes)):
+        raise TypeError(f"dumps must return a str or UTF-8 bytes; it returned {shown(text)}")
+    return text
 
 
 def check_sep(sep: str) -> str:
@@ -171,12 +177,20 @@ def _data_as_text(data: object) -> str:
     if isinstance(data, float):
         return float.__repr__(data)
     if isinstance(data, int) and not isinstance(data, bool):
-        return int.__repr__(data)
+        return _digits_of(data)
     msg = (
         f"data must be str, int, float or UTF-8 bytes, not {type(data).__name__}; "
         "for an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
+
+
+def _digits_of(data: int) -> str:
+    try:
+        return int.__repr__(data)
+    except ValueError:
+        msg = "data must be an int that Python can print; this one has too many digits (sys.set_int_max_str_digits)"
+        raise ValueError(msg) from None
 
 
 def _encode_fields(

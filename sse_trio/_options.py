@@ -11,8 +11,8 @@ from ._arguments import (
     check_coroutine_function,
     check_function,
     check_grace,
+    check_interval,
     check_labels,
-    check_ping,
     check_seconds,
     wrong,
 )
@@ -65,9 +65,9 @@ class StreamOptions:
 
     def _check_times(self) -> None:
         if self.ping is not None:
-            check_ping(self.ping)
+            check_interval("ping", self.ping, zero=True, none=", or None to disable pings")
         if self.send_timeout is not None:
-            check_seconds("send_timeout", self.send_timeout, zero=False, none=", or None for no limit")
+            check_interval("send_timeout", self.send_timeout, zero=False, none=", or None for no limit")
         if self.commit_within is not None:
             check_seconds("commit_within", self.commit_within, zero=True, none=", or None to wait for an event")
         if self.max_lifetime is not None:

@@ -27,13 +27,13 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"_arguments"}),
     frozenset(
         {
             "_errors",
             "_reason",
             "_json",
             "_line_ends",
-            "_arguments",
             "_connection",
             "_loop_trio",
             "_loop_asyncio",

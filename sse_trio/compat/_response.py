@@ -23,7 +23,7 @@ from .._arguments import (
     check_function,
     check_grace,
     check_instance,
-    check_ping,
+    check_interval,
     check_seconds,
     wrong,
 )
@@ -125,7 +125,7 @@ class EventSourceResponse(Response):
         self.background = background
         self.data_sender_callable = data_sender_callable
         if send_timeout is not None:
-            check_seconds("send_timeout", send_timeout, zero=False)
+            check_interval("send_timeout", send_timeout, zero=False, none=", or None for no limit")
         self.send_timeout = send_timeout
         self.init_headers(_with_defaults(headers))
         self.ping_interval = self.DEFAULT_PING_INTERVAL if ping is None else ping
@@ -152,7 +152,7 @@ class EventSourceResponse(Response):
 
     @ping_interval.setter
     def ping_interval(self, value: float) -> None:
-        check_ping(value, none=", 0 to disable pings")
+        check_interval("ping", value, zero=True, none=", 0 to disable pings")
         self._ping_interval = value
 
     def enable_compression(self, force: bool = False) -> NoReturn:  # noqa: FBT001, FBT002 -- sse-starlette's signature

@@ -32,7 +32,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocketClose
 
-from .._arguments import check_function, check_instance, wrong
+from .._arguments import check_any_function, check_function, check_instance
 from .._channel import EventSendChannel
 from .._event import ServerSentEvent
 from .._group import StreamGroup
@@ -102,8 +102,8 @@ def stream_inspector(
     check_instance("group", group, StreamGroup, "a StreamGroup, whose streams are shown")
     if hub is not None and not isinstance(hub, Hub):
         check_function("hub", hub, "a Hub, a function of the request that returns one, or None")
-    if authorize is not None and (not callable(authorize) or isinstance(authorize, type)):
-        raise wrong(TypeError, "authorize", "a function of the request, or None to refuse everyone", authorize)
+    if authorize is not None:
+        check_any_function("authorize", authorize, "a function of the request, or None to refuse everyone")
     inspector = _Inspector(group, hub)
     routes = [
         Route("/stream", inspector.stream),

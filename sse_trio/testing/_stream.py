@@ -99,9 +99,9 @@ async def open_test_stream(
     for name, flag in (("wait_head", wait_head), ("bridge", bridge)):
         check_flag(name, flag)
     check_seconds("close_within", close_within, zero=True, none="")
-    if not isinstance(cast("object", content), (str, bytes)):
-        raise wrong(TypeError, "content", "bytes or a str", content)
-    body = json_module.dumps(json) if json is not _MISSING else content
+    if not isinstance(content, bytes):
+        check_text("content", content, "bytes or a str")
+    body = _dump(json) if json is not _MISSING else content
     given = _header_pairs(headers)
     own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
     if json is not _MISSING:
@@ -285,6 +285,13 @@ class TestStream:
             raise AssertionError("; ".join(self._exchange.faults)) from self._exchange.exception
         if not self._is_reported:
             self._raise_exception()
+
+
+def _dump(value: object) -> str:
+    try:
+        return json_module.dumps(value)
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"json must be a value that has a JSON form; {exc}") from exc
 
 
 class _Chunks:
