@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Hashable
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 from ._arguments import check_function, shown
 from ._event import ServerSentEvent
@@ -36,6 +36,7 @@ def returned_key(name: str, key: object, wanted: str) -> Hashable:
     """Return what a function has made a key of; TypeError if no table can hold that, or if it is not there yet."""
     if not isinstance(key, Awaitable) and _is_hashable(key):
         return key
+    key = cast("object", key)
     if inspect.iscoroutine(key):
         key.close()
     msg = f"{name} returned {shown(key)}, which can't be a key: {wanted}"

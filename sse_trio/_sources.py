@@ -70,7 +70,7 @@ def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
     """Return the producers. TypeError for what can't be one, or not beside this source."""
     wanted = "coroutine functions without arguments: write producers=[partial(produce, send_channel)]"
     if isinstance(producers, (str, bytes, Mapping)) or not isinstance(producers, Iterable):
-        raise wrong(TypeError, "producers", f"a sequence of {wanted}", producers)
+        raise wrong(TypeError, "producers", f"a sequence of {wanted}", cast("object", producers))
     checked = tuple(cast("Iterable[Producer]", producers))
     if checked and isinstance(source, LiveSource):
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"

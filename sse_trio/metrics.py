@@ -195,13 +195,10 @@ class _Families:
 
 def _check_buckets(name: str, buckets: object) -> None:
     wanted = "a sequence of seconds that go up, such as (0.1, 1, 10)"
-    if isinstance(buckets, (str, bytes)) or not isinstance(buckets, Sequence) or not buckets:
+    bounds = cast("Sequence[object]", buckets) if isinstance(buckets, (list, tuple)) else ()
+    if not bounds or not all(type(bound) in (int, float) for bound in bounds):
         raise wrong(TypeError, name, wanted, buckets)
-    bounds = cast("Sequence[object]", buckets)
-    if not all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds):
-        raise wrong(TypeError, name, wanted, buckets)
-    seconds = cast("Sequence[float]", buckets)
-    if not all(low < high for low, high in pairwise(seconds)):
+    if not all(low < high for low, high in pairwise(cast("Sequence[float]", bounds))):
         raise wrong(ValueError, name, wanted, buckets)
 
 

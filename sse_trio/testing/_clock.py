@@ -224,7 +224,8 @@ def _name_and_options(backend: object) -> tuple[str, dict[str, Any]]:
         return backend, {}
     pair = cast("tuple[object, ...]", backend) if isinstance(backend, tuple) else ()
     if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], dict):
-        raise wrong(TypeError, "backend", "'asyncio' or 'trio', or such a name with anyio's options for it", backend)
+        wanted = "'asyncio' or 'trio', or such a name with anyio's options for it"
+        raise wrong(TypeError, "backend", wanted, cast("object", backend))
     return pair[0], cast("dict[str, Any]", pair[1])
 
 

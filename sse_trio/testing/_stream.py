@@ -330,17 +330,20 @@ def _check_latin1(name: str, value: object) -> None:
         raise wrong(ValueError, "headers", "bytes of HTTP as text, in latin-1", (name, value)) from None
 
 
-def _pairs(parameter: str, items: object) -> list[tuple[str, Any]]:
-    pairs = cast("Mapping[object, object]", items).items() if isinstance(items, Mapping) else items
-    if pairs is None:
+def _pairs(parameter: str, given: object) -> list[tuple[str, Any]]:
+    items: object = [*cast("Mapping[object, object]", given).items()] if isinstance(given, Mapping) else given
+    if items is None:
         return []
-    if not isinstance(pairs, Iterable) or isinstance(pairs, (str, bytes)):
-        raise wrong(TypeError, parameter, _PAIRS, items)
-    checked = list(cast("Iterable[object]", pairs))
-    for pair in checked:
-        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise wrong(TypeError, parameter, _PAIRS, pair)
-    return cast("list[tuple[str, Any]]", checked)
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+        raise wrong(TypeError, parameter, _PAIRS, cast("object", items))
+    return [_pair(parameter, item) for item in cast("Iterable[object]", items)]
+
+
+def _pair(parameter: str, item: object) -> tuple[str, Any]:
+    pair = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise wrong(TypeError, parameter, _PAIRS, item)
+    return pair[0], pair[1]
 
 
 def _scope(method: str, path: str, headers: list[tuple[str, str]], params: list[tuple[str, object]]) -> Scope:
