@@ -6,8 +6,8 @@
 # Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
 #         The rate bounds the tables of those that have had a share of it, or were told their turn (_fair_share.py).
 # Rule 4: one client, as the key function knows it, can't use up the rate of all others, nor make them wait: while the
-#         bucket is less than half full it gets a quarter of the rate, or one stream a second, whichever is more; and
-#         asking again before its turn makes no queue longer. Without a key function all are one client.
+#         bucket is less than half full each gets its part of the rate and no more (_fair_share.py); and asking again
+#         before its turn makes no queue longer. Without a key function nobody can be told from anybody else.
 # Rule 5: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
 
 from __future__ import annotations
@@ -186,9 +186,10 @@ class AcceptRate:
 
 
 def _check_per(value: object) -> None:
+    got = value
     pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
     if len(pair) != 2:
-        raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", value)
+        raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", got)
     # To find out who it is may take time: that is for a middleware, and request.user, request.state or .session say it.
     check_function("the key function of max_streams_per", pair[0], "a plain function of the request")
     check_count("the number of max_streams_per", pair[1])

@@ -147,7 +147,7 @@ def check_key(key: object) -> None:
     wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
     pair = cast("tuple[object, ...]", key) if isinstance(key, (tuple, list)) else ()
     if len(pair) != 2:
-        raise wrong(TypeError, "key", wanted, key)
+        raise wrong(TypeError, "key", wanted, cast("object", key))
     check_text("the producer of key", pair[0])
     check_count("the number of key", pair[1], least=0)
 

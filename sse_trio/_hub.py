@@ -384,10 +384,10 @@ class Hub:
 def _checked_pairs(events: object) -> Iterable[tuple[str, Sendable]]:
     wanted = 'an iterable of (topic, event) pairs, such as [("news", "hello")]'
     if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
-        raise wrong(TypeError, "events", wanted, events)
+        raise wrong(TypeError, "events", wanted, cast("object", events))
     for pair in cast("Iterable[object]", events):
         if not isinstance(pair, (tuple, list)) or len(cast("Sequence[object]", pair)) != 2:
-            raise wrong(TypeError, "events", wanted, pair)
+            raise wrong(TypeError, "events", wanted, cast("object", pair))
         yield cast("tuple[str, Sendable]", pair)
 
 

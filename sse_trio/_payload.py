@@ -68,9 +68,8 @@ def open_payload(type_: object) -> Payload:
     if isinstance(type_, str):
         raise TypeError(f"{type_!r} is the name of a type, and would have to be the type itself: without the quotes")
     if isinstance(type_, (int, float, bytes, list, dict, FunctionType, BuiltinFunctionType, partial)):
-        raise wrong(
-            TypeError, "type", "a type, such as a pydantic model, a dataclass or list[int]", cast("object", type_)
-        )
+        wanted = "a type, such as a pydantic model, a dataclass or list[int]"
+        raise wrong(TypeError, "type", wanted, cast("object", type_))
     errors: list[Exception] = []
     for opener in (_of_msgspec,) if _mentions_struct(type_) else (_of_pydantic, _of_msgspec):
         try:

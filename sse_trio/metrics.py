@@ -197,9 +197,9 @@ def _check_buckets(name: str, buckets: object) -> None:
     wanted = "a sequence of seconds that go up, such as (0.1, 1, 10)"
     bounds = cast("Sequence[object]", buckets) if isinstance(buckets, (list, tuple)) else ()
     if not bounds or not all(type(bound) in (int, float) for bound in bounds):
-        raise wrong(TypeError, name, wanted, buckets)
+        raise wrong(TypeError, name, wanted, cast("object", buckets))
     if not all(low < high for low, high in pairwise(cast("Sequence[float]", bounds))):
-        raise wrong(ValueError, name, wanted, buckets)
+        raise wrong(ValueError, name, wanted, cast("object", buckets))
 
 
 def _check_name(kind: str, name: str, taken: list[str]) -> None:

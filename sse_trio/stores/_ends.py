@@ -1,7 +1,8 @@
 # What is gone, of names that may be many: the newest sequence that was trimmed of each.
 #
-# Rule 1: only so many names are remembered, and so many bytes of them, those that changed last. Of all others one number is kept, the newest that
-#         was forgotten: a gap may then be reported where there is none, and never none where there is one.
+# Rule 1: only so many names are remembered, and so many bytes of them: those that changed last. Of all others one
+#         number is kept, the newest that was forgotten: a gap may then be reported where there is none, and never none
+#         where there is one.
 # Rule 2: what is gone below a prefix is noted when it goes, since whoever joins must not look at every topic there was.
 #         That is for a few levels: a name of nothing but "/" has as many prefixes as characters.
 

@@ -342,7 +342,7 @@ def _pairs(parameter: str, given: object) -> list[tuple[str, Any]]:
 def _pair(parameter: str, item: object) -> tuple[str, Any]:
     pair = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
     if len(pair) != 2 or not isinstance(pair[0], str):
-        raise wrong(TypeError, parameter, _PAIRS, item)
+        raise wrong(TypeError, parameter, _PAIRS, cast("object", item))
     return pair[0], pair[1]
 
 
