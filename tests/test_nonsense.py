@@ -15,7 +15,7 @@ import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,26 @@ async def generator_function(*args: object) -> AsyncIterator[str]:
 class CallableObject:
     """Be an object whose call has to be awaited."""
 
+    def __init__(self, *args: object) -> None:
+        """Take anything."""
+
     async def __call__(self, *args: object) -> None:
         """Do nothing."""
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function."""
+
+    @wraps(function)
+    def call(*args: object) -> Any:
+        return function(*args)
+
+    return call
+
+
+def in_a_lambda(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a function called by a lambda."""
+    return lambda *args: function(*args, None)
 
 
 NONSENSE: dict[str, Any] = {
@@ -641,3 +659,83 @@ def problem_with_error(row: Row, parameter: str, name: str, exc: Exception) -> s
     if not last.filename.startswith(PACKAGE):
         return f"is refused somewhere else, in {last.filename}: {exc!r}"
     return None
+
+
+def key_of(request: Request) -> str:
+    """Say who it is."""
+    return "ann"
+
+
+NESTED: list[tuple[Callable[[], Any], str]] = [
+    *[
+        (lambda key=key: publish(key=key), "key")  # type: ignore[misc]
+        for key in [("p",), ("p", 1, 2), (5, 1), ("p", "1"), ("p", True), ("p", -1), ("p", 2**63), ("\ud800", 1), "p1"]
+    ],
+    *[
+        (lambda per=per: StreamGroup(max_streams_per=per), "max_streams_per")  # type: ignore[misc]
+        for per in [(key_of, 0), (key_of, True), (key_of, math.nan), (key_of, "5"), (5, 5), (coroutine_function, 5)]
+    ],
+    *[
+        (lambda headers=headers: EventSourceResponse(produce, headers=headers), "headers")  # type: ignore[misc]
+        for headers in [{"a b": "x"}, {"": "x"}, {"x": 5}, {5: "x"}, {"x": "a\r\nb: c"}, {"x": "\u20ac"}, {"x\n": "y"}]
+    ],
+    *[
+        (lambda code=code: EventSourceResponse(produce, status_code=code), "status_code")  # type: ignore[misc]
+        for code in ["200", 200.0, 100, 199, 600, 99, True]
+    ],
+    (lambda: EventSourceResponse(produce, labels={"user": 7}), "labels"),  # type: ignore[dict-item]
+    (lambda: EventSourceResponse(produce, labels={7: "user"}), "labels"),  # type: ignore[dict-item]
+    (lambda: EventSourceResponse(produce, producers=[nothing]), "producers"),  # type: ignore[list-item]
+    (lambda: EventSourceResponse(produce, producers=[produce, 5]), "producers"),  # type: ignore[list-item]
+    (lambda: EventSourceResponse(nothing), "source"),  # type: ignore[arg-type]
+    (lambda: EventSourceResponse(produce, on_close=[].append), "on_close"),  # type: ignore[arg-type]
+    (lambda: open_event_channel(math.inf, max_buffer_bytes=math.inf), "max_buffer_size"),
+    (lambda: with_hub(lambda hub: hub.publish_many([("t", "x", "y")])), "events"),
+    (lambda: with_hub(lambda hub: hub.publish_many(["tx"])), "events"),
+    (lambda: open_stream(headers=[("a", "b", "c")]), "headers"),
+    (lambda: open_stream(headers={"a": 5}), "headers"),
+    (lambda: open_stream(headers={"a": "\u20ac"}), "headers"),
+    (lambda: open_stream(params=[("a",)]), "params"),
+    (lambda: EventStreamCollector(duration_buckets=(2, 1)), "duration_buckets"),
+    (lambda: EventStreamCollector(duration_buckets=(1, True)), "duration_buckets"),
+    (lambda: StreamTracer(labels=(1,)), "labels"),  # type: ignore[arg-type]
+    (lambda: virtual_backend(("trio", 5)), "backend"),  # type: ignore[arg-type]
+    (lambda: StreamGroup().add_observer(AsyncObserver()), "stream_closed"),  # type: ignore[arg-type]
+]
+
+
+class AsyncObserver:
+    """An observer that would have to be awaited."""
+
+    async def stream_closed(self, stream: object) -> None:
+        """Take note."""
+
+
+@pytest.mark.parametrize(("call", "name"), NESTED, ids=[f"{n}-{name}" for n, (_, name) in enumerate(NESTED)])
+async def test_nonsense_inside_of_arguments(call: Callable[[], Any], name: str) -> None:
+    """What is wrong within a pair, a mapping or a sequence is refused as what is wrong as a whole."""
+    with pytest.raises((TypeError, ValueError), match=name) as caught:
+        result = call()
+        if isawaitable(result) and not isinstance(result, EventSourceResponse):
+            await result
+    assert not any(words in str(caught.value) for words in FOREIGN)
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].filename.startswith(PACKAGE)
+
+
+@pytest.mark.parametrize("predicate", [lambda labels: None, lambda labels: 1, lambda labels: coroutine_function()])
+async def test_a_predicate_that_decides_nothing_ends_no_stream(predicate: Any) -> None:
+    """A predicate that returns neither True nor False, a coroutine above all, kicks nobody."""
+    group = StreamGroup(signals=False)
+    async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
+        with pytest.raises(TypeError, match="predicate must return True or False; it returned"):
+            await group.close(predicate)
+        assert not stream.is_closed
+        assert group.statistics().closed == {}
+        assert await group.close(lambda labels: False) == 0
+        assert await group.close(lambda labels: True) == 1
+
+
+@pytest.mark.parametrize("wrapper", [in_a_lambda, wrapped, partial, CallableObject])
+async def test_what_may_return_an_awaitable_is_taken(wrapper: Any) -> None:
+    """A lambda, a wrapped coroutine function, a partial and an object with `__call__` are taken."""
+    await serve(EventSourceResponse(produce, on_close=wrapper(coroutine_function)))
