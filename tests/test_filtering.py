@@ -117,6 +117,25 @@ async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
         assert hub.statistics().subscribers == 0
 
 
+async def test_after_a_failure_nothing_live_is_sent():
+    """What is published while a filter fails isn't looked at any more, nor sent with the stream's last words."""
+    asked = []
+
+    def fails(topic, event):
+        asked.append(event.data)
+        with pytest.raises(StopIteration):
+            hub.publish("a", "later").send(None)
+        raise LookupError(event.data)
+
+    async with open_hub() as hub:
+        with pytest.raises(LookupError):
+            async with opened(hub, "a", filter=fails) as stream:
+                await hub.publish("a", "first")
+                await stream.wait_closed()
+        assert asked == ["first"]
+        assert b"data:" not in stream.body
+
+
 # --- replay
 
 
