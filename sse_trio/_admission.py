@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from random import randint, uniform
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
-from ._arguments import check_count, check_function, wrong
+from ._arguments import check_count, check_function, members_of, wrong
 from ._fair_share import FairShare
 from ._reason import RefusalReason
 from ._refusal import StreamRefusedError
@@ -186,10 +186,9 @@ class AcceptRate:
 
 
 def _check_per(value: object) -> None:
-    got = value
-    pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    pair = members_of(value)
     if len(pair) != 2:
-        raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", got)
+        raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", value)
     # To find out who it is may take time: that is for a middleware, and request.user, request.state or .session say it.
     check_function("the key function of max_streams_per", pair[0], "a plain function of the request")
     check_count("the number of max_streams_per", pair[1])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, cast
@@ -31,6 +31,8 @@ __all__ = (
     "check_seconds",
     "check_text",
     "innermost",
+    "is_series",
+    "members_of",
     "shown",
     "wrong",
 )
@@ -61,6 +63,16 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 -- a user's __repr__, or an int of more digits than Python prints
         return f"an object of type {type(value).__name__}"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def members_of(value: object) -> tuple[object, ...]:
+    """Return what is in a tuple or a list; nothing for anything else."""
+    return tuple(cast("Sequence[object]", value)) if isinstance(value, (tuple, list)) else ()
+
+
+def is_series(value: object) -> bool:
+    """Whether it is an iterable of things, and no text, and no mapping, which are iterables of something else."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
 # --- numbers
@@ -145,9 +157,9 @@ def check_labels(value: object) -> None:
 def check_key(key: object) -> None:
     """Raise for what is not the key of a publish."""
     wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
-    pair = cast("tuple[object, ...]", key) if isinstance(key, (tuple, list)) else ()
+    pair = members_of(key)
     if len(pair) != 2:
-        raise wrong(TypeError, "key", wanted, cast("object", key))
+        raise wrong(TypeError, "key", wanted, key)
     check_text("the producer of key", pair[0])
     check_count("the number of key", pair[1], least=0)
 

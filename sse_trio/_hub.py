@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -20,7 +20,7 @@ from anyio import ClosedResourceError, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from ._arguments import check_count, check_function, check_key, check_text, wrong
+from ._arguments import check_count, check_function, check_key, check_text, is_series, members_of, wrong
 from ._errors import StoreUnavailableError
 from ._event import Sendable, as_event
 from ._failures import collapse
@@ -383,11 +383,11 @@ class Hub:
 
 def _checked_pairs(events: object) -> Iterable[tuple[str, Sendable]]:
     wanted = 'an iterable of (topic, event) pairs, such as [("news", "hello")]'
-    if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
-        raise wrong(TypeError, "events", wanted, cast("object", events))
+    if not is_series(events):
+        raise wrong(TypeError, "events", wanted, events)
     for pair in cast("Iterable[object]", events):
-        if not isinstance(pair, (tuple, list)) or len(cast("Sequence[object]", pair)) != 2:
-            raise wrong(TypeError, "events", wanted, cast("object", pair))
+        if len(members_of(pair)) != 2:
+            raise wrong(TypeError, "events", wanted, pair)
         yield cast("tuple[str, Sendable]", pair)
 
 

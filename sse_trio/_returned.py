@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Hashable
-from typing import TypeGuard, cast
+from typing import TypeGuard
 
 from ._arguments import check_function, shown
 from ._event import ServerSentEvent
@@ -34,17 +34,18 @@ def returned_bool(name: str, value: object) -> bool:
 
 def returned_key(name: str, key: object, wanted: str) -> Hashable:
     """Return what a function has made a key of; TypeError if no table can hold that, or if it is not there yet."""
-    if not isinstance(key, Awaitable) and _is_hashable(key):
+    if _can_be_key(key):
         return key
-    key = cast("object", key)
     if inspect.iscoroutine(key):
         key.close()
     msg = f"{name} returned {shown(key)}, which can't be a key: {wanted}"
     raise TypeError(msg)
 
 
-def _is_hashable(key: object) -> TypeGuard[Hashable]:
-    # A tuple says that it is, whatever is in it.
+def _can_be_key(key: object) -> TypeGuard[Hashable]:
+    # A tuple says that it is hashable, whatever is in it; and an awaitable is.
+    if isinstance(key, Awaitable):
+        return False
     try:
         hash(key)
     except TypeError:

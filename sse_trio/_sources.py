@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any, TypeAlias, cast
 
 from anyio import move_on_after
 
-from ._arguments import check_coroutine_function, innermost, wrong
+from ._arguments import check_coroutine_function, innermost, is_series, wrong
 from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
 from ._event import Sendable
 from ._stream_source import LiveSource
@@ -69,8 +69,8 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
     """Return the producers. TypeError for what can't be one, or not beside this source."""
     wanted = "coroutine functions without arguments: write producers=[partial(produce, send_channel)]"
-    if isinstance(producers, (str, bytes, Mapping)) or not isinstance(producers, Iterable):
-        raise wrong(TypeError, "producers", f"a sequence of {wanted}", cast("object", producers))
+    if not is_series(producers):
+        raise wrong(TypeError, "producers", f"a sequence of {wanted}", producers)
     checked = tuple(cast("Iterable[Producer]", producers))
     if checked and isinstance(source, LiveSource):
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"

@@ -16,7 +16,7 @@ from typing import cast, final
 from prometheus_client import Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from ._arguments import check_instance, wrong
+from ._arguments import check_instance, members_of, wrong
 from ._group import StreamGroup
 from ._hub import Hub
 from ._reason import CloseReason, RefusalReason
@@ -195,11 +195,11 @@ class _Families:
 
 def _check_buckets(name: str, buckets: object) -> None:
     wanted = "a sequence of seconds that go up, such as (0.1, 1, 10)"
-    bounds = cast("Sequence[object]", buckets) if isinstance(buckets, (list, tuple)) else ()
+    bounds = members_of(buckets)
     if not bounds or not all(type(bound) in (int, float) for bound in bounds):
-        raise wrong(TypeError, name, wanted, cast("object", buckets))
+        raise wrong(TypeError, name, wanted, buckets)
     if not all(low < high for low, high in pairwise(cast("Sequence[float]", bounds))):
-        raise wrong(ValueError, name, wanted, cast("object", buckets))
+        raise wrong(ValueError, name, wanted, buckets)
 
 
 def _check_name(kind: str, name: str, taken: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from .._arguments import wrong
+from .._arguments import members_of, wrong
 from .._errors import SSEError
 
 if TYPE_CHECKING:
@@ -222,10 +222,10 @@ def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dic
 def _name_and_options(backend: object) -> tuple[str, dict[str, Any]]:
     if isinstance(backend, str):
         return backend, {}
-    pair = cast("tuple[object, ...]", backend) if isinstance(backend, tuple) else ()
+    pair = members_of(backend)
     if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], dict):
         wanted = "'asyncio' or 'trio', or such a name with anyio's options for it"
-        raise wrong(TypeError, "backend", wanted, cast("object", backend))
+        raise wrong(TypeError, "backend", wanted, backend)
     return pair[0], cast("dict[str, Any]", pair[1])
 
 

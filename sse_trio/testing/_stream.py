@@ -17,7 +17,16 @@ from urllib.parse import unquote, urlencode
 import anyio
 from starlette.datastructures import Headers
 
-from .._arguments import check_coroutine_function, check_flag, check_instance, check_seconds, check_text, wrong
+from .._arguments import (
+    check_coroutine_function,
+    check_flag,
+    check_instance,
+    check_seconds,
+    check_text,
+    is_series,
+    members_of,
+    wrong,
+)
 from .._decoder import EventDecoder
 from ._exchange import Exchange, http_scope, open_task_group
 from ._server import BridgedServer, PlainServer
@@ -334,15 +343,15 @@ def _pairs(parameter: str, given: object) -> list[tuple[str, Any]]:
     items: object = [*cast("Mapping[object, object]", given).items()] if isinstance(given, Mapping) else given
     if items is None:
         return []
-    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
-        raise wrong(TypeError, parameter, _PAIRS, cast("object", items))
+    if not is_series(items):
+        raise wrong(TypeError, parameter, _PAIRS, items)
     return [_pair(parameter, item) for item in cast("Iterable[object]", items)]
 
 
 def _pair(parameter: str, item: object) -> tuple[str, Any]:
-    pair = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
+    pair = members_of(item)
     if len(pair) != 2 or not isinstance(pair[0], str):
-        raise wrong(TypeError, parameter, _PAIRS, cast("object", item))
+        raise wrong(TypeError, parameter, _PAIRS, item)
     return pair[0], pair[1]
 
 
