@@ -40,22 +40,20 @@ class EventFilter:
         self._behind_since = 0.0
         self._last: EventId | None = None
 
-    def wants(self, event: StoredEvent | ServerSentEvent) -> bool:
-        """Whether it lets the event through; a gap, and a position, always. Raises what the function raises."""
-        if isinstance(event, ServerSentEvent):
-            return True
+    def wants(self, event: StoredEvent) -> bool:
+        """Whether it lets the event through. Raises what the function raises."""
         wanted = self._function(event.topic, event.event)
         return wanted if wanted is True or wanted is False else returned_bool("filter", wanted)
 
     def select(self, events: Sequence[StoredEvent | ServerSentEvent]) -> list[StoredEvent | ServerSentEvent]:
-        """Return what it lets through, and take note of how much it left out since."""
+        """Return what it lets through, gaps and positions in any case; and note how much it left out since."""
         selected: list[StoredEvent | ServerSentEvent] = []
         behind, last = self._behind, self._last
         for event in events:
-            if self.wants(event):
+            if isinstance(event, ServerSentEvent) or self.wants(event):
                 selected.append(event)
                 behind, last = 0, None
-            elif isinstance(event, StoredEvent):
+            else:
                 behind, last = behind + 1, event.id
         self._behind, self._last = behind, last  # only now: when the function raises nothing was taken
         return selected

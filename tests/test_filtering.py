@@ -53,7 +53,7 @@ async def test_what_can_not_be_a_filter(function):
 RESULTS = [None, 0, 1, "", "yes", [], object(), NotImplemented]
 
 
-@pytest.mark.parametrize("result", RESULTS, ids=repr)
+@pytest.mark.parametrize("result", RESULTS, ids=range(len(RESULTS)))
 async def test_what_is_neither_true_nor_false_lets_nothing_through(result):
     """A filter that returns anything but True and False ends its own stream, with an error and without the event."""
     async with open_hub() as hub, opened(hub, "*") as other:

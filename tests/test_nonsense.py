@@ -15,10 +15,13 @@ import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial, wraps
+from http import HTTPStatus
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
@@ -739,3 +742,42 @@ async def test_a_predicate_that_decides_nothing_ends_no_stream(predicate: Any) -
 async def test_what_may_return_an_awaitable_is_taken(wrapper: Any) -> None:
     """A lambda, a wrapped coroutine function, a partial and an object with `__call__` are taken."""
     await serve(EventSourceResponse(produce, on_close=wrapper(coroutine_function)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda coroutine: EventSourceResponse(produce, on_close=coroutine),
+        lambda coroutine: EventSourceResponse(produce, on_error=coroutine),
+        lambda coroutine: EventSourceResponse(produce, producers=[coroutine]),
+        compat.EventSourceResponse,
+        lambda coroutine: stream_inspector(GROUP, authorize=coroutine),
+    ],
+)
+def test_the_result_in_the_place_of_the_function(call: Callable[[Any], Any]) -> None:
+    """A coroutine where its function belongs is refused, and closed: nothing says later that it was never awaited."""
+    coroutine = coroutine_function()
+    with pytest.raises(TypeError):
+        call(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
+async def test_what_is_marked_as_a_coroutine_function_is_one() -> None:
+    """A mock that is awaited is taken where something is awaited, and nowhere else."""
+    on_close = AsyncMock()
+    await serve(EventSourceResponse(produce, on_close=on_close))
+    on_close.assert_awaited_once()
+    with pytest.raises(TypeError, match="filter"):
+        await subscribe(filter=AsyncMock())
+
+
+class Size(IntEnum):
+    """A number with a name."""
+
+    SMALL = 4
+
+
+def test_a_number_with_a_name_is_a_number() -> None:
+    """An int of a class derived from it is an int."""
+    response = EventSourceResponse(produce, max_buffer_size=Size.SMALL, status_code=HTTPStatus.OK)
+    assert response.status_code == 200
