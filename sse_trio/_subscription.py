@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final, get_args
 
@@ -375,22 +375,13 @@ class Subscription(LiveSource):
         try:
             selected = event_filter.select(taken)
         except BaseException:
-            self._filter_failed(taken)
+            self._pending = [*taken, *self._pending]  # nothing was taken; and a stream that fails takes nothing more
             raise
         if self._loop is not None:
             position = event_filter.position_to_tell(self._loop.current_time())
             if position is not None:
                 selected.append(ServerSentEvent(id=str(position)))
         return selected
-
-    def _filter_failed(self, taken: Iterable[StoredEvent | ServerSentEvent]) -> None:
-        if self._loop is None:
-            self._pending = [*taken, *self._pending]  # a receive() that raises has taken no event
-            return
-        self._pending = ()  # its stream fails, and sends nothing more that was not looked at
-        self._live = False
-        if self._reading is not None:
-            self._reading.cancel()
 
     def _take_unfiltered(self) -> Sequence[StoredEvent | ServerSentEvent]:
         if self._pending:
