@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -87,6 +88,30 @@ def matrix(session: nox.Session, resolution: str) -> None:
     run_pytest(session, *(session.posargs or [*PARALLEL, str(ROOT / "tests")]))
 
 
+@nox.session(python=PYTHONS)
+def units(session: nox.Session) -> None:
+    """The suite without real servers, from an unpacked sdist: for another Python, another system, or a packager."""
+    folder = unpacked_sdist(session)
+    session.install(f"{folder}[all]", *nox.project.dependency_groups(PROJECT, "tests", "compat"))
+    session.chdir(empty_folder(session))
+    session.run(
+        "python", "-m", "pytest", "-c", str(folder / "pyproject.toml"), "--rootdir", str(folder), *PARALLEL,
+        *(session.posargs or [str(folder / "tests"), "--ignore", str(folder / "tests" / "e2e")]),
+        env={"PYTHONDONTWRITEBYTECODE": None},
+    )  # fmt: skip
+
+
+def unpacked_sdist(session: nox.Session) -> Path:
+    """Build an sdist and return the folder that it unpacks to."""
+    build = Path(session.virtualenv.location) / "sdist"
+    shutil.rmtree(build, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(build), str(ROOT), silent=True)
+    (archive,) = build.glob("*.tar.gz")
+    shutil.unpack_archive(archive, build)
+    return build / archive.name.removesuffix(".tar.gz")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and format, and the rules for async code that ruff lacks."""
@@ -121,11 +146,32 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Published advisories for the oldest versions that our extras admit (needs a network)."""
+    session.install("pip-audit")
+    requirements = str(Path(session.virtualenv.location) / "oldest.txt")
+    session.install("uv")
+    lowest = ("--resolution", "lowest-direct", "--python-version", "3.11", "--extra", "all")
+    session.run("uv", "pip", "compile", "--quiet", *lowest, "-o", requirements, str(ROOT / "pyproject.toml"))
+    session.run("pip-audit", "--no-deps", "--disable-pip", "--requirement", requirements)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Every example by itself, in memory and as a process, and every code block of README.md and docs/."""
     install(session, "tests")
     names = ("test_examples.py", "test_readme.py", "test_docs.py", "test_tutorial.py")
     run_pytest(session, *(str(ROOT / "tests" / name) for name in names), *session.posargs)
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """The suites of sse-starlette and mcp, from their sdists, on `sse_trio.compat`: only what is declared differs."""
+    if sys.version_info < (3, 11):
+        session.skip("sse-starlette 3.7 needs Python 3.11")
+    install(session, "suites", extras="uvicorn")
+    session.chdir(empty_folder(session))
+    session.run("python", str(ROOT / "tests" / "suites" / "run.py"), *session.posargs)
 
 
 @nox.session

@@ -21,6 +21,8 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _negotiation                                 whether the client wants one
 #   _topics  _store  _feed  _subscription  _hub  the same events for many streams
 
+import typing
+
 from ._bridge import ServerBridge as ServerBridge
 from ._channel import EventChannelStatistics as EventChannelStatistics
 from ._channel import EventReceiveChannel as EventReceiveChannel
@@ -92,3 +94,16 @@ __all__ = (
     "open_hub",
     "preferred_media_type",
 )
+
+if typing.TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        # Looked up when asked for, since reading the installed metadata takes longer than importing the package.
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415
+
+            return version("sse-trio")
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

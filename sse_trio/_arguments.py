@@ -157,7 +157,7 @@ def check_labels(value: object) -> None:
 def check_key(key: object) -> None:
     """Raise for what is not the key of a publish."""
     wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
-    pair = members_of(key)
+    pair = members_of(key) if isinstance(key, tuple) else ()  # what a store looks up
     if len(pair) != 2:
         raise wrong(TypeError, "key", wanted, key)
     check_text("the producer of key", pair[0])

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from ._arguments import check_function, wrong
 from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
 from ._channel_state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
-from ._event import Sendable, ServerSentEvent, as_event, is_plain
+from ._event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,6 +65,7 @@ def open_event_channel(
     max_buffer_bytes: float = 65_536,
     overflow: Overflow = "wait",
     conflate: Callable[[ServerSentEvent], Hashable] | None = None,
+    errors: TextErrors = "strict",
 ) -> tuple[EventSendChannel, EventReceiveChannel]:
     """Open a channel for events. Data flows from left to right.
 
@@ -78,6 +79,8 @@ def open_event_channel(
         conflate: called with each event that is sent, returns a key. An event takes the place of the one in the
             buffer with the same key, if there is one. ``None`` as key never conflates. For values of which only
             the latest counts.
+        errors: for the text and the mappings that are sent, as in :class:`ServerSentEvent`: ``"replace"`` puts U+FFFD
+            in the place of what UTF-8 can't carry. A :class:`ServerSentEvent` that is sent has passed that already.
 
     Returns:
         ``(send_channel, receive_channel)``, both to be closed by whoever has them.
@@ -88,8 +91,11 @@ def open_event_channel(
     check_limits(max_buffer_size, max_buffer_bytes, overflow)
     if conflate is not None:
         check_function("conflate", conflate, "a function of an event that returns its key")
+    if errors != "strict":
+        check_errors(errors)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
+    state.errors = errors
     return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
 
 
@@ -234,7 +240,7 @@ class EventSendChannel(_End):
         if type(event) is str and event.isascii() and "\n" not in event and "\r" not in event:
             size = len(event) + state.text_overhead
         else:
-            event = as_event(event)
+            event = as_event(event, state.errors)
             size = len(event.encode(state.sep))
         total = fifo.size + size
         if (
@@ -268,9 +274,12 @@ class EventSendChannel(_End):
         Raises:
             WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
+            RuntimeError: it was called from outside of the event loop that the channel is used in, from a worker
+                thread, say. The event was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)``
+                sends it.
         """
         state = self._state
-        held: Held = event if type(event) is str and is_plain(event) else as_event(event)
+        held: Held = event if type(event) is str and is_plain(event) else as_event(event, state.errors)
         size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
         key = state.buffer.key_of(held)
@@ -285,6 +294,7 @@ class EventSendChannel(_End):
         Not a checkpoint. Until then, or the first event, or ``commit_within`` seconds, an exception from the
         producer becomes a response of its own, a 404 say. More than one call, or one too late, does nothing.
         """
+        self._state.check_wakes("this send channel")
         self._state.started = True
         self._state.call_all_receivers()
 
@@ -297,6 +307,7 @@ class EventSendChannel(_End):
         if state.is_closing():
             await checkpoint()
             return
+        state.bound_loop()
         if state.closing is None:
             state.closing = Event()
         await state.closing.wait()
@@ -313,6 +324,7 @@ class EventSendChannel(_End):
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
         """
         if not self._closed:
+            self._state.check_wakes("this send channel")
             self._closed = True
             self._state.close_sender(self)
 
@@ -364,12 +376,14 @@ class EventReceiveChannel(_End):
         if self._closed:
             msg = "this receive channel was closed, so nothing can be received on it"
             raise ClosedResourceError(msg)
+        if self._state.waiting_sends:
+            self._state.check_wakes("this receive channel")
         return as_event(self._state.pop_event())
 
     async def _wait_readable(self) -> None:
         state = self._state
-        self._received_at_once = 0
         parking = state.bound_loop().new_parking()
+        self._received_at_once = 0
         waiting = WaitingReceive(self, parking)
         state.begin_waiting(waiting)
         try:
@@ -395,6 +409,7 @@ class EventReceiveChannel(_End):
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
         """
         if not self._closed:
+            self._state.check_wakes("this receive channel")
             self._closed = True
             self._state.close_receiver(self)
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
 from ._buffer import Buffer, FifoBuffer, Held, encode_held, size_of
-from ._loop import Loop, Parked, Parking, current_loop
+from ._event import TextErrors
+from ._loop import Loop, Parked, Parking, check_here, current_loop
 from ._stream_source import Backlog, StreamSource
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class ChannelState(StreamSource):
         "closing",
         "conflated",
         "ending",
+        "errors",
         "fifo",
         "loop",
         "max_buffer_bytes",
@@ -113,6 +115,7 @@ class ChannelState(StreamSource):
         self.max_buffer_size = max_buffer_size
         self.max_buffer_bytes = max_buffer_bytes
         self.overflow: Overflow = overflow
+        self.errors: TextErrors = "strict"
         self.sep: str = "\n"
         self.gathered_after: float = SLICE_SECONDS
         self.text_overhead = size_of("", "\n")
@@ -151,6 +154,15 @@ class ChannelState(StreamSource):
             raise ClosedResourceError(msg)
         if not self.open_receivers or self.refusing:
             raise self.broken()
+        if self.loop is not None:
+            check_here(self.loop, "this send channel")
+
+    def check_wakes(self, what: str) -> None:
+        """Raise RuntimeError where somebody waits who can't be woken from here: another thread, say."""
+        closing = self.closing
+        waited_for = closing is not None and closing.statistics().tasks_waiting
+        if self.loop is not None and (self.waiting_receives or self.waiting_sends or waited_for):
+            check_here(self.loop, what)
 
     def broken(self) -> BrokenResourceError:
         """Return the error of a send to nobody. It knows its channel, so that a response can tell its own."""
@@ -442,7 +454,9 @@ class ChannelState(StreamSource):
                 waiting.size = size_of(waiting.event, sep)
 
     def bound_loop(self) -> Loop:
-        """Return the loop in which the channel is used, from its first use on."""
+        """Return the loop in which the channel is used, from its first use on. RuntimeError in another one."""
         if self.loop is None:
             self.loop = current_loop()
+        else:
+            check_here(self.loop, "this channel")
         return self.loop

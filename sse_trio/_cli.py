@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import signal
@@ -51,7 +52,7 @@ _HELP = (
 
 def _check_url(url: str) -> str:
     if _NO_UTF_8.search(url):
-        raise typer.BadParameter(f"{url[:80]!r} is no UTF-8; percent-encode such bytes")
+        raise typer.BadParameter("the URL has bytes that are not UTF-8; percent-encode them")
     return url
 
 
@@ -62,8 +63,10 @@ def _check_last_event_id(event_id: str) -> str:
 
 
 def _check_idle_timeout(seconds: float | None) -> float | None:
-    if seconds is not None and not seconds > 0:
-        raise typer.BadParameter(f"{seconds:g} must be more than 0 seconds; leave the option out to wait for ever")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise typer.BadParameter(
+            f"{seconds:g} must be more than 0 seconds, and finite; leave the option out to wait for ever"
+        )
     return seconds
 
 
@@ -176,7 +179,9 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not (colon and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-            raise typer.BadParameter(f"{line!r} is no header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
+            # Without the value: it may be a password, and this may be the log of a job.
+            which = f"the one of {name!r}" if colon else "one without a colon"
+            raise typer.BadParameter(f"{which} is not a header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
         headers[name] = value
     return headers
 

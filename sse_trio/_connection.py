@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from ._reason import CloseReason
 
-__all__ = ("ServerConnection", "ServerShutdown", "UnknownServer")
+__all__ = ("HeadKeeper", "ServerConnection", "ServerShutdown", "UnknownServer")
 
 
 class ServerShutdown(Protocol):
-    """The server's own notice that it is ending; the same object for every connection of one server."""
+    """The server's own notice that it is ending; the same object for every connection of one server.
+
+    Where the server has an event, this also has its ``async def wait()``, which returns once the server has begun to
+    shut down, and is cancellable without effect.
+    """
 
     def is_set(self) -> bool:
         """Whether the server has begun to shut down."""
-        ...
-
-    async def wait(self) -> object:
-        """Return once the server has begun to shut down. A checkpoint, and cancellable without effect."""
         ...
 
 
@@ -49,9 +49,21 @@ class ServerConnection(Protocol):
     """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
     await :meth:`wait_flushed` after each. It never changes."""
 
+    tells_failure: bool
+    """Whether the server ends a response whose application raised after the head, so that the client can tell. It
+    never changes."""
+
+    head_needs_body: bool
+    """Whether the server keeps the head back until it is given a body message, if an empty one. It never changes."""
+
     @property
     def is_lost(self) -> bool | None:
         """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
+        ...
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
         ...
 
     def abort(self) -> bool:
@@ -59,6 +71,13 @@ class ServerConnection(Protocol):
 
         Returns:
             ``False`` where that cannot be done, and then nothing has been done.
+        """
+        ...
+
+    def cut_off(self) -> None:
+        """End the connection after what was written to it, in the middle of the body; over HTTP/2 only this stream.
+
+        Nothing where that cannot be done.
         """
         ...
 
@@ -71,12 +90,27 @@ class ServerConnection(Protocol):
         """
         ...
 
+    async def before_final(self) -> None:
+        """Do what has to be done before the final message is given to ``send``. Called once, by the writer.
+
+        hypercorn closes an HTTP/2 connection as soon as its last stream has ended, without the frames that say so.
+        """
+        ...
+
     def shutdown_event(self) -> ServerShutdown | None:
-        """The server's own shutdown event, or ``None`` where there is none within reach."""
+        """The server's own notice of its shutdown, or ``None`` where there is none within reach."""
+        ...
+
+    def watch_hangup(self) -> None:
+        """Have the server told of a client that leaves while it reads nothing from it, until stream_closed()."""
+        ...
+
+    def says_gone(self, error: Exception, /) -> bool:
+        """Whether an error of the server's ``send`` means that the client is gone, beside those that ASGI names."""
         ...
 
     def stream_closed(self, reason: CloseReason, /) -> None:
-        """Be told why the stream ended, once, when its producers are gone. For the servers of tests."""
+        """Be told why the stream ended, once, when its producers are gone."""
         ...
 
 
@@ -86,6 +120,8 @@ class UnknownServer:
     __slots__ = ("try_write", "wait_disconnect")
 
     send_is_unbounded = False
+    tells_failure = True
+    head_needs_body = False
 
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -96,16 +132,35 @@ class UnknownServer:
         """Nobody knows."""
         return None
 
+    @property
+    def in_worker(self) -> bool:
+        """Not that anybody knows."""
+        return False
+
     def abort(self) -> bool:
         """No way to do that."""
         return False
 
+    def cut_off(self) -> None:
+        """No way to do that."""
+
     async def wait_flushed(self) -> None:
         """No buffer within reach."""
+
+    async def before_final(self) -> None:
+        """Nothing: its ``send`` writes the end of the body."""
 
     def shutdown_event(self) -> ServerShutdown | None:
         """None within reach."""
         return None
+
+    def watch_hangup(self) -> None:
+        """No connection within reach."""
+
+    def says_gone(self, error: Exception, /) -> bool:
+        """It says no more than ASGI does."""
+        del error
+        return False
 
     def stream_closed(self, reason: CloseReason, /) -> None:
         """No server wants to know."""
@@ -128,3 +183,11 @@ class UnknownServer:
     async def write_rest(self, rest: bytes, /) -> None:
         """For those whose `write_nowait` writes a part of a chunk."""
         raise NotImplementedError
+
+
+class HeadKeeper(UnknownServer):
+    """A server that keeps the head back until there is a body, and beyond that is not known."""
+
+    __slots__ = ()
+
+    head_needs_body = True

@@ -53,6 +53,15 @@ class ReceivedEvent(NamedTuple):
             raise ValueError("the data is JSON that is nested too deep") from None
 
 
+def _check(max_event_size: object, last_event_id: object) -> None:
+    if not isinstance(max_event_size, int) or isinstance(max_event_size, bool):
+        raise TypeError(f"max_event_size must be an int, a number of bytes, not {max_event_size!r}")
+    if max_event_size < 1:
+        raise ValueError("max_event_size must be at least 1 byte; it is the most that one event may take")
+    if not isinstance(last_event_id, str):
+        raise TypeError(f'last_event_id must be a str, "" for none, not {last_event_id!r}')
+
+
 # The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.
 _new_event: Callable[[type[ReceivedEvent], tuple[str, str, str]], ReceivedEvent]
 _new_event = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -72,6 +81,7 @@ class EventDecoder:
         last_event_id: the last event id of an earlier connection, which holds until this stream sets another.
 
     Raises:
+        TypeError: ``max_event_size`` is not an int, or ``last_event_id`` not a str.
         ValueError: ```max_event_size``` is less than 1.
     """
 
@@ -91,8 +101,7 @@ class EventDecoder:
     )
 
     def __init__(self, *, max_event_size: int = 1_048_576, last_event_id: str = "") -> None:
-        if max_event_size < 1:
-            raise ValueError(f"max_event_size must be at least 1 byte, not {max_event_size!r}")
+        _check(max_event_size, last_event_id)
         self._max_event_size = max_event_size
         # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
         self._window = min(_WINDOW, max_event_size // 2 or 1)

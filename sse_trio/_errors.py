@@ -73,6 +73,11 @@ class EventSourceError(SSEError):
         super().__init__(f"{url} {reason}")
         self.response = response
 
+    @property
+    def is_unauthorized(self) -> bool:
+        """Whether the server answered 401: it wants credentials, or others than it got."""
+        return self.response is not None and self.response.status_code == 401
+
 
 class StoreUnavailableError(SSEError, ConnectionError):
     """What a store is made on (a file, a server) can't be reached or used now. Nobody's fault in this process.

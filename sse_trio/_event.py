@@ -2,7 +2,8 @@
 #
 # Rule 1: an event that exists can be encoded: it is encoded when it is made, and that is its validation.
 #         What the wire can't carry is therefore refused at the line that made the event.
-# Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id.
+# Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id. `errors="replace"` asks for
+#         one change, of what UTF-8 can't carry.
 # Rule 3: `data` and `comment` are split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at
 #         U+0085 or U+2028, at which str.splitlines() splits as well.
 # Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in as_event().
@@ -12,14 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, TypeVar, cast
 
-from ._arguments import check_function, shown
+from ._arguments import check_function, shown, wrong
 from ._json import dumps_compact
 
-__all__ = ("LINE_ENDS", "Sendable", "ServerSentEvent", "as_event", "check_sep", "is_plain")
+__all__ = (
+    "LINE_ENDS",
+    "Sendable",
+    "ServerSentEvent",
+    "TextErrors",
+    "as_event",
+    "check_errors",
+    "check_sep",
+    "is_plain",
+)
 
 LINE_ENDS = ("\n", "\r\n", "\r")
+
+TextErrors: TypeAlias = Literal["strict", "replace"]
+"""What becomes of text that UTF-8 can't carry, as in ``str.encode``."""
+
+_Value = TypeVar("_Value")
 _RETRY_DIGITS = 18  # what clients take: Chromium reads 64 bits, our decoder as much
 
 
@@ -35,6 +50,9 @@ class ServerSentEvent:
         id: becomes the client's last event id. One line without NUL. The empty string resets it.
         retry: the client's reconnection time, in milliseconds.
         comment: ignored by clients; seen by whoever reads the wire. May have several lines.
+        errors: what becomes of a lone surrogate in the text, which UTF-8 can't carry, and of ``bytes`` that are not
+            UTF-8. ``"strict"`` raises :exc:`ValueError`; ``"replace"`` puts U+FFFD in its place. Use it for text that
+            comes from elsewhere: a language model's token can hold half of a character.
 
     Raises:
         ValueError: the wire can't carry one of the values; the message says which, and what to write instead.
@@ -58,7 +76,11 @@ class ServerSentEvent:
         id: str | None = None,  # noqa: A002 -- the wire's own name
         retry: int | None = None,
         comment: str | None = None,
+        errors: TextErrors = "strict",
     ) -> None:
+        if errors != "strict":
+            check_errors(errors)
+            data, event, id, comment = _replaced(data), _replaced(event), _replaced(id), _replaced(comment)  # noqa: A001
         text = data if data is None or type(data) is str else _data_as_text(data)
         set_field = object.__setattr__  # frozen: the only way, and the dataclass's own
         set_field(self, "data", text)
@@ -88,18 +110,20 @@ class ServerSentEvent:
         retry: int | None = None,
         comment: str | None = None,
         dumps: Callable[[object], str | bytes] | None = None,
+        errors: TextErrors = "strict",
     ) -> ServerSentEvent:
         """Return an event whose data is ``value`` as JSON on one line: compact, non-ASCII kept.
 
         Dataclasses, ``datetime``, ``UUID``, ``Decimal`` and enums are known; with the extra ``json``
-        (pydantic-core) pydantic models and many more. ``dumps`` replaces all that.
+        (pydantic-core) pydantic models and many more. ``dumps`` replaces all that. ``errors`` is for the text that
+        they return.
 
         Raises:
             TypeError: a type that is not known.
             ValueError: NaN or an infinity, for which JSON has no form.
         """
         text = dumps_compact(value) if dumps is None else _dump(dumps, value)
-        return cls(text, event=event, id=id, retry=retry, comment=comment)
+        return cls(text, event=event, id=id, retry=retry, comment=comment, errors=errors)
 
     # The wire form is derived, so copies and pickles carry the fields alone and are validated again.
     def __getstate__(self) -> tuple[str | None, str | None, str | None, int | None, str | None]:
@@ -119,14 +143,14 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "\n" not in text and "\r" not in text
 
 
-def as_event(event: Sendable) -> ServerSentEvent:
-    """Return the event that a sendable stands for. The errors are those of ServerSentEvent."""
+def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
+    """Return the event that a sendable stands for. What it raises is what ServerSentEvent raises."""
     if isinstance(event, ServerSentEvent):
         return event
     if isinstance(event, Mapping):
-        return _event_of_mapping(event)
+        return _event_of_mapping(event, errors)
     if isinstance(event, (str, int)) and not isinstance(event, bool):
-        return ServerSentEvent(event)
+        return ServerSentEvent(event, errors=errors)
     msg = (
         f"an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
         f"{type(event).__name__}; for an object as JSON write ServerSentEvent.json(value)"
@@ -153,7 +177,13 @@ def check_sep(sep: str) -> str:
 _FIELDS = frozenset(("data", "event", "id", "retry", "comment"))
 
 
-def _event_of_mapping(fields: Mapping[str, object]) -> ServerSentEvent:
+def check_errors(errors: object) -> None:
+    """Raise ValueError for what is not a way to treat text that UTF-8 can't carry."""
+    if errors not in ("strict", "replace"):  # a tuple: what no set can hold may be asked about
+        raise wrong(ValueError, "errors", "'strict' or 'replace'", errors)
+
+
+def _event_of_mapping(fields: Mapping[str, object], errors: TextErrors) -> ServerSentEvent:
     if not fields.keys() <= _FIELDS:
         unknown = shown([*sorted(map(str, fields.keys() - _FIELDS))])[1:-1]
         msg = (
@@ -161,7 +191,16 @@ def _event_of_mapping(fields: Mapping[str, object]) -> ServerSentEvent:
             "as JSON write ServerSentEvent.json(value)"
         )
         raise TypeError(msg)
-    return ServerSentEvent(**fields)  # type: ignore[arg-type]  # __init__ checks the values
+    return ServerSentEvent(**fields, errors=errors)  # type: ignore[arg-type]  # __init__ checks the values
+
+
+def _replaced(value: _Value) -> _Value | str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if not isinstance(value, str) or value.isascii():
+        return value
+    # By way of UTF-16, where two halves that belong together are one character again.
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _data_as_text(data: object) -> str:
@@ -215,7 +254,7 @@ def _encode_fields(
     except UnicodeEncodeError as exc:
         msg = (
             f"{exc.object[max(0, exc.start - 8) : exc.end + 8]!r} has a lone surrogate, which UTF-8 can't carry; "
-            "decode the text with errors='replace' where it comes from"
+            "write ServerSentEvent(..., errors='replace') to have U+FFFD in its place"
         )
         raise ValueError(msg) from None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -24,6 +24,8 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from ._decoder import EventDecoder, ReceivedEvent
 from ._errors import EventSourceError, EventTooLargeError, SSEError
 from ._interruptible import Interruptible
+from ._loop import check_here, current_loop
+from ._network_errors import explain, is_certificate_error
 from ._reconnect import Backoff, Verdict, judge, retry_after_seconds
 from ._request import OpenStream, StreamRequest, close, is_packed_again, read_head_of_body
 
@@ -75,8 +77,10 @@ class EventSource:
         self._error: Exception | None = None
         self._failure: Exception | None = None
         self._attempt = 1
+        self._was_refreshed = False
         self._connect_at = 0.0
         self._waits = Interruptible()
+        self._loop = current_loop()
 
     @property
     def state(self) -> ConnectionState:
@@ -115,6 +119,7 @@ class EventSource:
 
     def restart(self) -> None:
         """Drop the connection and connect again at once; nothing if closed. From any task of the event loop."""
+        self._check_here()
         self._waits.interrupt()
 
     def close(self) -> None:
@@ -122,10 +127,15 @@ class EventSource:
 
         No checkpoint. The connection is closed by the task that iterates, or by leaving the ``async with`` block.
         """
+        self._check_here()
         self._events.clear()
         self._failure = None
-        self._enter(ConnectionState.CLOSED)
         self._waits.interrupt()
+        self._enter(ConnectionState.CLOSED)
+
+    def _check_here(self) -> None:
+        if self._waits.is_waiting:
+            check_here(self._loop, "this event source")
 
     def __aiter__(self) -> EventSource:
         return self
@@ -185,10 +195,8 @@ class EventSource:
         raise failure or StopAsyncIteration
 
     async def _connect(self) -> None:
-        response: httpx.Response | None = None
         try:
-            with self._waits.scope(self._options.idle_timeout):
-                response = await self._request.send(self._received_id)
+            response = await self._send()
         except httpx.HTTPError as exc:
             await self._lose(exc, is_final=self._is_hopeless(exc))
             return
@@ -197,6 +205,16 @@ class EventSource:
         else:
             self._response = response
             await self._accept(response)
+
+    async def _send(self) -> httpx.Response | None:
+        """Ask for the stream; None if that was interrupted, or took longer than ``idle_timeout``."""
+        headers: httpx.Headers | None = None
+        with self._waits.scope():  # fetching a token may take its time
+            headers = await self._request.headers.ask()
+        if headers is not None:
+            with self._waits.scope(self._options.idle_timeout):
+                return await self._request.send(self._received_id, headers)
+        return None
 
     async def _accept(self, response: httpx.Response) -> None:
         options, headers = self._options, response.headers
@@ -207,6 +225,8 @@ class EventSource:
         if verdict is Verdict.OPEN:
             decoder = EventDecoder(max_event_size=options.max_event_size, last_event_id=self._received_id)
             self._stream = OpenStream(response, decoder)
+            self._was_refreshed = False
+            self._backoff.opened(anyio.current_time())
             self._enter(ConnectionState.OPEN)
         elif verdict is Verdict.STOP:
             await close(response)
@@ -243,18 +263,19 @@ class EventSource:
         self._events.extend(events)
         self._received_id = decoder.last_event_id
         if decoder.retry is not None:
-            self._backoff.retry = decoder.retry / 1000
-        if self._events:
-            self._backoff.reset()
+            self._backoff.ask(decoder.retry)
+        self._backoff.received(events=bool(self._events))
 
-    async def _lose(self, error: Exception | None, *, is_final: bool = False, retry_after: float | None = None) -> None:
+    async def _lose(self, error: Exception | None, *, is_final: bool = False, retry_after: float = 0.0) -> None:
         """The stream ended, or there was none: connect again, or never."""
         await self._drop()
         if self._state is ConnectionState.CLOSED:
             return
+        if isinstance(error, httpx.HTTPError):
+            explain(error)
         self._error = error
-        if self._options.reconnect and not is_final:
-            wait = self._backoff.next_wait(retry_after)
+        wait = self._next_wait(error, retry_after, is_final=is_final)
+        if wait is not None:
             reason = "ended" if error is None else repr(error)
             _logger.log(
                 logging.INFO if error is None else logging.WARNING,
@@ -267,6 +288,20 @@ class EventSource:
         else:
             self._failure = error and self._as_failure(error)
             self._enter(ConnectionState.CLOSED)
+
+    def _next_wait(self, error: Exception | None, retry_after: float, *, is_final: bool) -> float | None:
+        """Return the seconds until the next connection; None if there won't be one."""
+        if self._may_refresh(error):
+            self._was_refreshed = True
+            return 0.0
+        if self._options.reconnect and not is_final:
+            return self._backoff.next_wait(retry_after)
+        return None
+
+    def _may_refresh(self, error: Exception | None) -> bool:
+        """Whether to ask for headers again, at once: once for each 401, as a token that is new is refused for good."""
+        is_unauthorized = isinstance(error, EventSourceError) and error.is_unauthorized
+        return is_unauthorized and self._request.headers.can_refresh and not self._was_refreshed
 
     async def _lose_unless_interrupted(self) -> None:
         if not self._waits.is_interrupted:
@@ -283,6 +318,8 @@ class EventSource:
         """Whether trying again is futile: no error of the network, but of what was asked for."""
         if isinstance(error, httpx.LocalProtocolError):
             return self._response is None  # else it worked before, and it is HTTP/2 being closed
+        if is_certificate_error(error):
+            return True
         return not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol)
 
     def _connect_again(self, at: float) -> None:
@@ -294,17 +331,27 @@ class EventSource:
         if self._state is not ConnectionState.CLOSED:
             self._state = state
             if self._options.on_state_change is not None:
-                self._options.on_state_change(self)
+                _refuse_coroutine(self._options.on_state_change(self))
 
     async def _close(self) -> None:
-        self.close()
-        if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
-            await self._drop()
+        try:
+            self.close()
+        finally:  # whatever on_state_change raises
+            if not self._waits.is_waiting:  # else some other task still iterates, and closes the connection itself
+                await self._drop()
 
     async def _drop(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
+            self._backoff.ended(anyio.current_time())
             await stream.aclose()
+
+
+def _refuse_coroutine(result: object) -> None:
+    """Raise for the coroutine of an async function behind a plain one, as in a lambda. Nothing would run it."""
+    if isinstance(result, Coroutine):
+        result.close()
+        raise TypeError("on_state_change must be a plain function, as nothing awaits it; it has returned a coroutine")
 
 
 def _refusal(response: httpx.Response) -> str:

@@ -2,7 +2,7 @@
 #
 # Rule 1: no server says http.disconnect to open streams when it shuts down, and lifespan.shutdown comes only after
 #         they are gone. So streams hear of it here: by request_shutdown(), by a chained signal handler, or by the
-#         server's own event where ServerBridge reaches it (which ends that server's streams, not another's).
+#         server's own event or state where it can be reached (which ends that server's streams, not another's).
 # Rule 2: a group may be made anywhere; what belongs to an event loop is in a GroupRun, made at the first use in it.
 # Rule 3: request_shutdown() may come from any thread or signal handler, and statistics() from any thread, as that of a
 #         metrics exporter; all else from the loop's own thread.
@@ -16,6 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, final
 
 from anyio import Event
@@ -28,6 +29,7 @@ from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
 from ._reason import CloseReason, RefusalReason
 from ._returned import check_farewell, returned_bool
+from ._shutdown_watch import ShutdownWatch, is_shut_down_within
 from ._signals import SignalChain
 from ._statistics import StreamObserver, StreamStatistics, StreamTotals
 from ._ticker import Ticker, Ticking
@@ -39,6 +41,8 @@ __all__ = ("GroupMember", "GroupRun", "StreamGroup", "StreamGroupStatistics", "c
 
 logger = logging.getLogger("sse_trio")
 
+ENDS_WITHIN = 0.5
+"""Seconds within which a worker that its parent has ended hears of that from the parent, too."""
 REFUSED_WITHIN = 10.0
 """Seconds over which those who are refused are spread, where the group spreads no reconnects."""
 
@@ -54,6 +58,11 @@ class GroupMember(Ticking, Protocol):
     number: int
     labels: Mapping[str, str]
     server_shutdown: ServerShutdown | None
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether this process's server leaves SIGTERM to its default action."""
+        ...
 
     def end(self, reason: CloseReason, /) -> None:
         """Begin to end; nothing if it has begun."""
@@ -102,6 +111,7 @@ class GroupRun:
         "admission",
         "closed",
         "empty",
+        "ending",
         "group",
         "loop",
         "opened",
@@ -110,7 +120,7 @@ class GroupRun:
         "streams",
         "ticker",
         "totals",
-        "watchers",
+        "watch",
     )
 
     def __init__(self, group: StreamGroup, loop: Loop, signals: SignalChain | None) -> None:
@@ -119,8 +129,9 @@ class GroupRun:
         self.ticker: Ticker = Ticker(loop)
         self.signals: SignalChain | None = signals
         self.admission: Admission | None = None if group._limits is None else Admission(group._limits)  # noqa: SLF001 -- two parts of one thing
+        self.ending: DetachedTask | None = None
         self.streams: set[GroupMember] = set()
-        self.watchers: dict[ServerShutdown, DetachedTask] = {}
+        self.watch: ShutdownWatch = ShutdownWatch(loop, self.ticker, self._server_shuts_down)
         self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
         self.totals: StreamTotals = StreamTotals()
@@ -142,13 +153,13 @@ class GroupRun:
         if not self.streams:
             self.empty = Event()
             if self.signals is not None:
-                self.signals.install()
+                self.signals.install(in_worker=stream.in_worker)
         self.streams.add(stream)
         self.opened += 1
         stream.number = self.opened
         server_shutdown = stream.server_shutdown
         if server_shutdown is not None:
-            self._watch(server_shutdown)
+            self.watch.add(server_shutdown)
         if self.group.shutdown_requested or (server_shutdown is not None and server_shutdown.is_set()):
             stream.end(CloseReason.SHUTDOWN)
 
@@ -161,7 +172,7 @@ class GroupRun:
         if self.group._observers:  # noqa: SLF001
             self._tell_observers(stream)
         if not self.streams:
-            self._became_empty()
+            self._became_empty(stream.server_shutdown)
 
     def _tell_observers(self, stream: GroupMember) -> None:
         statistics = stream.statistics(self.loop.current_time())
@@ -171,14 +182,8 @@ class GroupRun:
             except Exception:
                 logger.exception("%r raised when it was told of a stream that has ended", observer)
 
-    def _watch(self, server_shutdown: ServerShutdown) -> None:
-        if server_shutdown not in self.watchers:
-
-            async def wait_and_end() -> None:
-                await server_shutdown.wait()
-                self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
-
-            self.watchers[server_shutdown] = self.loop.spawn_detached(wait_and_end)
+    def _server_shuts_down(self, server_shutdown: ServerShutdown) -> None:
+        self.end_all(lambda stream: stream.server_shutdown is server_shutdown)
 
     def end_all(self, predicate: Callable[[GroupMember], bool], reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         for stream in [stream for stream in self.streams if predicate(stream)]:
@@ -188,14 +193,24 @@ class GroupRun:
         self.shutdown.set()
         self.end_all(lambda _: True)
 
-    def _became_empty(self) -> None:
+    def withdraw_shutdown(self) -> None:
+        if self.shutdown.is_set():
+            self.shutdown = Event()
+
+    def _became_empty(self, server_shutdown: ServerShutdown | None) -> None:
         self.ticker.clear()
+        self.watch.clear()
         if self.signals is not None:
-            self.signals.uninstall()
-        for watcher in self.watchers.values():
-            self.loop.cancel_detached(watcher)
-        self.watchers.clear()
+            if self.signals.is_put_off:
+                self.ending = self.loop.spawn_detached(partial(self._end_process, self.signals, server_shutdown))
+            else:
+                self.signals.uninstall()
         self.empty.set()
+
+    async def _end_process(self, signals: SignalChain, server_shutdown: ServerShutdown | None) -> None:
+        ends_anyhow = await is_shut_down_within(ENDS_WITHIN, server_shutdown)
+        if not self.streams:
+            signals.uninstall(ends_anyhow=ends_anyhow)
 
 
 @final
@@ -216,9 +231,10 @@ class StreamGroup:
             user's id or an address, say, or ``None`` for who has no limit.
         accept_rate: so many streams may be opened in a second, and as many at once after a second's rest; one more
             is refused with a 503, and told to come back when it would be its turn.
-        signals: at the first stream in the main thread, put a signal handler before those that the server
-            installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. What uvicorn needs, and
-            does nothing where no handlers are installed.
+        signals: while streams are open in the main thread, put a signal handler before those that the server
+            installed for SIGINT and SIGTERM; it requests the shutdown and calls theirs. Does nothing where no handlers
+            are installed, except in a worker process of hypercorn's: there it delays SIGTERM until the streams have
+            ended.
         name: for statistics.
 
     Raises:
@@ -229,6 +245,7 @@ class StreamGroup:
     """
 
     __slots__ = (
+        "__weakref__",
         "_limits",
         "_observers",
         "_run",
@@ -287,6 +304,16 @@ class StreamGroup:
         run = self._run
         if run is not None:
             run.loop.call_soon_threadsafe(run.request_shutdown)
+
+    def withdraw_shutdown(self) -> None:
+        """Let streams open again; those that were told of the shutdown end all the same. Internal.
+
+        Not a checkpoint. From any thread. For sse-starlette's ``AppStatus.should_exit = False``.
+        """
+        self._shutdown_requested = False
+        run = self._run
+        if run is not None:
+            run.loop.call_soon_threadsafe(run.withdraw_shutdown)
 
     async def wait_shutdown_requested(self) -> None:
         """Wait until :meth:`request_shutdown` was called. A checkpoint. Fits hypercorn's ``shutdown_trigger``."""

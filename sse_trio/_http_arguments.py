@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("check_background", "check_headers", "check_media_type", "check_status_code", "headers_of")
 
+_WITHOUT_BODY = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUES = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 _HEADERS = 'a mapping of names to values, both str, such as {"vary": "accept"}, or None'
@@ -25,9 +26,12 @@ _HEADERS = 'a mapping of names to values, both str, such as {"vary": "accept"}, 
 
 def check_status_code(value: object) -> None:
     """Raise for what is not the status of a response that has a body."""
-    wanted = "an int from 200 to 599"
+    wanted = "an int from 200 to 599, of a response that has a body"
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(TypeError, "status_code", wanted, value)
+    if value in _WITHOUT_BODY:
+        msg = f"status_code must be {wanted}; got {int(value)}; to send none write Response(status_code={int(value)})"
+        raise ValueError(msg)
     if not 200 <= value <= 599:
         raise wrong(ValueError, "status_code", wanted, value)
 

@@ -25,7 +25,7 @@ from ._errors import StoreUnavailableError
 from ._event import Sendable, as_event
 from ._failures import collapse
 from ._feed import Feed, FeedStatistics
-from ._loop import current_loop
+from ._loop import check_here, current_loop
 from ._store import EventId, EventStore, Page, StoredEvent, pack_event
 from ._subscription import HUB_OVERFLOWS, MAX_REPLAY, Filter, HubOverflow, Subscription
 from ._topics import TopicFilter, check_topic, is_below
@@ -91,6 +91,7 @@ class Hub:
         "_delivered",
         "_exact",
         "_feeds",
+        "_loop",
         "_max_bytes",
         "_max_events",
         "_nursery",
@@ -120,7 +121,7 @@ class Hub:
         self._exact: dict[str, list[Feed]] = {}
         self._prefixed: list[tuple[tuple[str, ...], Feed]] = []
         self._changed: dict[Feed, None] = {}
-        loop = current_loop()
+        self._loop = loop = current_loop()
         self._current_time = loop.current_time
         self._parking = loop.new_parking()
         self._resting = loop.new_parking()
@@ -147,6 +148,7 @@ class Hub:
             ValueError, TypeError: the event is not legal, or has an id; the topic is none. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the hub was left. The caller's fault.
+            RuntimeError: it was called in another event loop than the hub's. The caller's fault.
         """
         return (await self._publish([(check_topic(topic), pack_event(as_event(event)))], key))[0]
 
@@ -154,6 +156,7 @@ class Hub:
         self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
+        self.check_here()
         items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in _checked_pairs(events)]
         return await self._publish(items, key)
 
@@ -238,10 +241,15 @@ class Hub:
 
     # --- for subscriptions
 
+    def check_here(self) -> None:
+        """Raise RuntimeError where this is called from outside of the hub's event loop."""
+        check_here(self._loop, f"the hub {self.name!r}")
+
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event. ClosedResourceError when closed."""
         if self._closed:
             raise ClosedResourceError(f"the hub {self.name!r} is closed")
+        self.check_here()
         self._subscriptions.add(subscription)
         feed = self._feeds.get(topics)
         if feed is None:

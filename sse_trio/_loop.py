@@ -1,4 +1,4 @@
-# What the library needs of the running event loop and anyio does not offer: four small things, per loop.
+# What the library needs of the running event loop and anyio does not offer: five small things, per loop.
 #
 # Rule 1: this file names them; _loop_trio.py and _loop_asyncio.py do them, and only the one that runs is imported.
 # Rule 2: an unpark() wins over a cancellation that comes after it, on both loops, as trio defines it. Whoever
@@ -9,6 +9,8 @@
 #         user's ever runs in one.
 # Rule 4: what is kept for a run (in a RunVar) doesn't keep the run: its event loop is referred to weakly here, or no
 #         loop that has ever served a stream would be freed.
+# Rule 5: nobody is woken from outside of the loop: neither asyncio nor trio would notice, or it would fail half done.
+#         So whatever belongs to a loop asks is_here() before it changes anything (check_here()).
 #
 # A bare Parking costs 1-2 us where an anyio.Event for each wait costs twice that, and leaves no garbage to collect.
 
@@ -20,7 +22,7 @@ from typing import Protocol
 
 from anyio.lowlevel import RunVar, current_token
 
-__all__ = ("DetachedTask", "Loop", "Parked", "Parking", "current_loop")
+__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here", "current_loop")
 
 
 class Parked(Protocol):
@@ -48,8 +50,32 @@ class DetachedTask(Protocol):
         """Cancel it; nothing if it is done. It goes on for as long as the server shields itself."""
 
 
+class CountingTask(Protocol):
+    """A task that counts how often it was cancelled from outside of every cancel scope: asyncio's, from 3.11 on."""
+
+    def cancelling(self) -> int:
+        """Return the number of requests that have not been taken back."""
+        ...
+
+    def uncancel(self) -> int:
+        """Take one back; return the number that remains."""
+        ...
+
+
 class Loop(Protocol):
     """The running event loop, bound once and kept by whoever needs it often."""
+
+    @property
+    def tells_cancellations(self) -> bool:
+        """Whether a task can tell a cancellation from outside from one that escapes from what it awaits.
+
+        False on asyncio before Python 3.11, where ``Task.cancel()`` leaves no trace.
+        """
+        ...
+
+    def counting_task(self) -> CountingTask | None:
+        """Return the running task, or ``None`` where tasks don't count their cancellations."""
+        ...
 
     @property
     def keeps_resting_tasks(self) -> bool:
@@ -77,9 +103,28 @@ class Loop(Protocol):
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel it, and hold it until it has ended."""
 
+    def is_here(self) -> bool:
+        """Whether the caller runs in this event loop. From any thread."""
+        ...
+
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have ``fn()`` called by the loop. From any thread or signal handler; nothing once the loop is closed."""
         ...
+
+
+def check_here(loop: Loop, what: str) -> None:
+    """Raise RuntimeError where this is called from outside of the event loop that a thing belongs to.
+
+    Args:
+        loop: the event loop.
+        what: the thing, as the message names it: "this send channel".
+    """
+    if not loop.is_here():
+        msg = (
+            f"{what} belongs to an event loop and was called from outside of it, so nothing was done; from a worker "
+            "thread, write anyio.from_thread.run_sync(function, *args), or from_thread.run for a coroutine function"
+        )
+        raise RuntimeError(msg)
 
 
 _loop: RunVar[Loop] = RunVar("sse_trio._loop")

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from ._loop import DetachedTask, Parking
+    from ._loop import CountingTask, DetachedTask, Parking
 
 __all__ = ("AsyncioLoop",)
 
@@ -58,12 +58,13 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 
 
 class AsyncioLoop:
-    """The four things, of asyncio and uvloop."""
+    """The five things, of asyncio and uvloop."""
 
-    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks")
+    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = False
+        self.tells_cancellations = sys.version_info >= (3, 11)
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._current_time: Callable[[], Callable[[], float] | None] = lambda: None
         self._detached: set[asyncio.Task[None]] = set()
@@ -78,6 +79,13 @@ class AsyncioLoop:
             current_time = asyncio.get_running_loop().time
             self._current_time = weakref.ref(current_time)
         return current_time
+
+    def counting_task(self) -> CountingTask | None:
+        """Return the running task, which counts from Python 3.11 on."""
+        if sys.version_info < (3, 11):
+            return None
+        else:  # noqa: RET505 -- for type checkers
+            return asyncio.current_task()
 
     def new_parking(self) -> Parking:
         """Return a new parking."""
@@ -103,6 +111,13 @@ class AsyncioLoop:
             self._detached.add(native)
             native.add_done_callback(self._detached.discard)
             native.cancel()
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this event loop."""
+        try:
+            return get_running_loop() is self._loop()
+        except RuntimeError:
+            return False
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""

@@ -21,7 +21,7 @@ from trio.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from ._loop import DetachedTask, Parking
+    from ._loop import CountingTask, DetachedTask, Parking
 
 __all__ = ("TrioLoop",)
 
@@ -46,8 +46,8 @@ class TrioParking:
     def unpark(self) -> None:
         """Let the parked task go on."""
         if self._task is not None:
-            task, self._task = self._task, None
-            reschedule(task)
+            reschedule(self._task)
+            self._task = None
 
     def _abort(self, raise_cancel: RaiseCancelT) -> Abort:
         del raise_cancel
@@ -75,18 +75,23 @@ class TrioDetachedTask:
 
 
 class TrioLoop:
-    """The four things, of trio."""
+    """The five things, of trio."""
 
-    __slots__ = ("_token", "keeps_resting_tasks")
+    __slots__ = ("_token", "keeps_resting_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_resting_tasks = True
+        self.tells_cancellations = True  # each is a scope's
         self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
         return current_clock().current_time  # trio.current_time() looks for the run at each call
+
+    def counting_task(self) -> CountingTask | None:
+        """None: there is no cancellation but a scope's."""
+        return None
 
     def new_parking(self) -> Parking:
         """Return a new parking."""
@@ -103,6 +108,13 @@ class TrioLoop:
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel it; trio itself holds it."""
         task.cancel()
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this run of trio's."""
+        try:
+            return current_trio_token() is self._token()
+        except RuntimeError:
+            return False
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Have fn() called by the loop."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias, cast
 
+from anyio import move_on_after
+
 from ._arguments import (
     check_coroutine_function,
     check_function,
@@ -23,6 +25,9 @@ from ._reason import CloseReason
 from ._returned import check_farewell
 
 __all__ = ("NO_LABELS", "Farewell", "StreamOptions")
+
+CLOSE_SECONDS = 5.0
+"""How long `on_close` may take."""
 
 Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -84,3 +89,9 @@ class StreamOptions:
             check_function("on_error", self.on_error)
         if self.on_close is not None:
             check_coroutine_function("on_close", self.on_close)
+
+    async def call_on_close(self, reason: CloseReason) -> None:
+        """Await ``on_close`` if there is one: shielded, and bounded."""
+        if self.on_close is not None:
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self.on_close(reason)

@@ -1,6 +1,6 @@
 # How the command line shows events, and what goes on meanwhile.
 #
-# Rule 1: text from a server is shown to people without its control characters, which a terminal might obey.
+# Rule 1: text from a server is shown to people without what a terminal might obey, and without what they can't see.
 # Rule 2: colours and the status line are for terminals only, and NO_COLOR (https://no-color.org) is respected.
 # Rule 3: events go to stdout, each at once; everything else goes to stderr.
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import TextIO, TypeAlias
@@ -17,13 +16,12 @@ import typer
 
 from ._decoder import ReceivedEvent
 from ._event import ServerSentEvent
+from ._visible import visible
 
 __all__ = ("Screen", "as_json", "as_text", "as_wire", "style_for")
 
 Style: TypeAlias = Callable[..., str]
 
-# C0 and C1, and the controls that reorder or hide text, but for the tab.
-_CONTROL = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -38,9 +36,9 @@ def _unstyled(text: str, **_: object) -> str:
 
 def as_text(event: ReceivedEvent, style: Style) -> str:
     """The event for people: its name, its id, its data; further lines of data indented."""
-    name = style(_visible(event.event), fg="cyan", bold=True)
-    number = style(f" #{_visible(event.id)}", dim=True) if event.id else ""
-    data = "\n    ".join(_visible(line) for line in event.data.split("\n"))
+    name = style(visible(event.event), fg="cyan", bold=True)
+    number = style(f" #{visible(event.id)}", dim=True) if event.id else ""
+    data = "\n    ".join(visible(line) for line in event.data.split("\n"))
     return f"{name}{number}  {data}\n"
 
 
@@ -53,10 +51,6 @@ def as_wire(event: ReceivedEvent) -> str:
     """The event as it could have been sent; its id is the last event id as of this event."""
     name = None if event.event == "message" else event.event
     return ServerSentEvent(event.data, event=name, id=event.id or None).encode().decode()
-
-
-def _visible(text: str) -> str:
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -86,11 +80,11 @@ class Screen:
     def status(self, text: str) -> None:
         """Show in the last line of the terminal what goes on, until something else is shown. Elsewhere, nothing."""
         if sys.stderr.isatty():
-            line = self._style(_visible(text), dim=True) if text else ""
+            line = self._style(visible(text), dim=True) if text else ""
             _write(sys.stderr, _CLEAR_LINE * bool(self._status) + line)
             self._status = text
 
     def error(self, text: str) -> None:
         """Write a line that says what went wrong."""
         self.status("")
-        _write(sys.stderr, self._style("error: ", fg="red") + _visible(text) + "\n")
+        _write(sys.stderr, self._style("error: ", fg="red") + visible(text) + "\n")

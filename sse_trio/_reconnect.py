@@ -1,9 +1,12 @@
 # When an event source connects again, and after how long. No I/O, no clock, no httpx.
 #
 # Rule 1: what an answer means is decided in judge() and nowhere else (WHATWG HTML 9.2.3, "fetch").
-# Rule 2: the reconnection time that the server asked for is the least wait: never less, and after a connection that
-#         gave events at most a fifth more. Only connections in a row without any event are backed off from.
-# Rule 3: no wait is without bound, whatever the server says.
+# Rule 2: the reconnection time that the server asked for is the least wait, and so is its Retry-After. After a healthy
+#         connection the wait is at most a fifth longer. Only failed connections in a row are backed off from.
+# Rule 3: a connection is healthy if it gave an event, or if it lasted and gave any byte: a quiet stream that sends
+#         pings is not a broken one. It failed if it was short, or gave nothing at all.
+# Rule 4: every wait has bounds, whatever the server says: never so short that the client floods the server, never
+#         longer than hours.
 
 from __future__ import annotations
 
@@ -13,18 +16,21 @@ from collections.abc import Callable, Container
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
-__all__ = ("RETRY_STATUSES", "Backoff", "Verdict", "judge", "retry_after_seconds")
+__all__ = ("LEAST_WAIT", "RETRY_STATUSES", "Backoff", "Verdict", "judge", "retry_after_seconds")
 
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
 """What a server, or a proxy in front of it, answers while it is overloaded or being replaced."""
 
-# Backing off from a reconnection time of 0 has to start somewhere.
-_LEAST_BACKOFF = 0.1
+LEAST_WAIT = 0.1
+"""The least seconds between two connections. A server that says ``retry: 0`` gets ten connections a second, not 700."""
+
 # Enough to spread clients that lost the same server at the same moment, and within what WPT's
 # format-field-retry.any.js takes for the time that was asked for.
 _SPREAD = 1.2
-# The longest that a Retry-After is followed, in seconds: 6 hours, as in urllib3.
-_MAX_RETRY_AFTER = 21_600.0
+# The longest wait that a server can ask for, in seconds, by `retry` or Retry-After: 6 hours, as in urllib3.
+_LONGEST_ASKED = 21_600.0
+# Connections that end sooner, in seconds, failed unless they gave an event: they are what a crashing server makes.
+_SHORT = 10.0
 # 2**10 times a reconnection time is past any max_retry that makes sense, and floats stay finite.
 _MAX_EXPONENT = 10
 
@@ -56,11 +62,11 @@ class Backoff:
 
     Args:
         retry: the reconnection time until the server sets one, in seconds.
-        max_retry: the longest wait, in seconds, whatever reconnection time the server sets.
+        max_retry: how far backing off goes, in seconds. A reconnection time above it is followed all the same.
         uniform: a random number between two bounds.
     """
 
-    __slots__ = ("_eventless", "_max_retry", "_uniform", "retry")
+    __slots__ = ("_failures", "_gave_bytes", "_max_retry", "_opened_at", "_uniform", "retry")
 
     def __init__(
         self, retry: float, max_retry: float, uniform: Callable[[float, float], float] = random.uniform
@@ -69,25 +75,46 @@ class Backoff:
         """The reconnection time, in seconds."""
         self._max_retry = max_retry
         self._uniform = uniform
-        self._eventless = 0
+        self._failures = 0
+        self._opened_at = 0.0
+        self._gave_bytes = False
 
-    def reset(self) -> None:
-        """An event came: the server works."""
-        self._eventless = 0
+    def opened(self, now: float) -> None:
+        """There is a stream."""
+        self._opened_at, self._gave_bytes = now, False
 
-    def next_wait(self, retry_after: float | None = None) -> float:
+    def ended(self, now: float) -> None:
+        """The stream ended or broke, or was dropped."""
+        if self._gave_bytes and now - self._opened_at >= _SHORT:
+            self._failures = 0
+
+    def received(self, *, events: bool) -> None:
+        """Bytes of the stream came, and maybe events."""
+        self._gave_bytes = True
+        if events:
+            self._failures = 0
+
+    def ask(self, milliseconds: int) -> None:
+        """Take the reconnection time that the server asks for, up to 6 hours."""
+        self.retry = min(milliseconds / 1000, _LONGEST_ASKED)
+
+    def next_wait(self, retry_after: float = 0.0) -> float:
         """Return the seconds to wait before the next connection, given what the server's Retry-After said."""
-        least = min(self.retry, self._max_retry)
-        exponent, self._eventless = self._eventless, min(self._eventless + 1, _MAX_EXPONENT)
-        if retry_after is not None:
-            return min(retry_after, _MAX_RETRY_AFTER)
-        if exponent == 0:
-            return self._uniform(least, min(least * _SPREAD, self._max_retry))
-        return self._uniform(least, min(max(least, _LEAST_BACKOFF) * 2**exponent, self._max_retry))
+        exponent, self._failures = self._failures, min(self._failures + 1, _MAX_EXPONENT)
+        return self._at_least(min(retry_after, _LONGEST_ASKED), self._usual_wait(exponent))
+
+    def _usual_wait(self, exponent: int) -> float:
+        least = max(self.retry, LEAST_WAIT)
+        backed_off = min(least * 2**exponent, self._max_retry) if exponent else 0.0
+        return self._uniform(least, max(least * _SPREAD, backed_off))
+
+    def _at_least(self, floor: float, wait: float) -> float:
+        """Return ``wait``, or a little more than ``floor``, so that not everybody comes back in the same second."""
+        return wait if wait >= floor else self._uniform(floor, floor * _SPREAD)
 
 
-def retry_after_seconds(value: str, date: str = "") -> float | None:
-    """Return the seconds that a Retry-After asks for (RFC 9110, 10.2.3); None if it is absent or garbage.
+def retry_after_seconds(value: str, date: str = "") -> float:
+    """Return the seconds that a Retry-After asks for (RFC 9110, 10.2.3); 0 if it is absent, past or garbage.
 
     Args:
         value: the header's value: seconds, or an HTTP date.
@@ -99,7 +126,7 @@ def retry_after_seconds(value: str, date: str = "") -> float | None:
     try:
         until = _http_date(value)
     except ValueError:
-        return None
+        return 0.0
     try:
         now = _http_date(date)
     except ValueError:

@@ -2,7 +2,7 @@
 #
 # Rule 1: the request is made anew for every connection, from the URL that the caller gave, with everything the caller
 #         gave. Redirects are followed from there each time (WHATWG HTML 9.2.3).
-# Rule 2: httpx's own rules decide what a redirected request carries, so credentials don't reach another origin.
+# Rule 2: _redirects.py decides what a redirected request carries, so that nothing secret reaches another origin.
 # Rule 3: a response that isn't handed on is closed, and closing isn't interrupted by a cancellation.
 # Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
 # Rule 5: a few compressed bytes can be a great many. httpx decodes what it is given in one go, so of a compressed body
@@ -11,14 +11,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 import httpx
 
+from ._caller_headers import CallerHeaders
+from ._client_arguments import InvalidURLError
 from ._decoder import EventDecoder, ReceivedEvent
+from ._network_errors import tls_as_httpx
+from ._query import merged_query
+from ._redirects import Origin, Redirects
 
 __all__ = ("OpenStream", "StreamRequest", "close", "is_packed_again", "read_head_of_body")
 
@@ -45,38 +51,43 @@ _ZSTD_LAST_BLOCK = b"\x01\x00\x00"
 _BUFFERED_CHUNKS = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No repr(), which a traceback may show: of all this, anything may be secret.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StreamRequest:
     """What every connection asks for."""
 
     client: httpx.AsyncClient
     method: str
-    url: httpx.URL | str
-    params: httpx.QueryParams | Mapping[str, str | int | float | bool | None] | None
-    headers: httpx.Headers
+    url: httpx.URL
+    params: httpx.QueryParams
+    headers: CallerHeaders
     content: str | bytes | None
     json: object
+    trusted_origins: Collection[Origin]
 
     @property
     def description(self) -> str:
         """Method and URL without what may be secret, for messages."""
-        return f"{self.method} {self.build('').url.copy_with(username=None, password=None, query=None, fragment=None)}"
+        url = self.client.build_request(self.method, self.url).url
+        return f"{self.method} {url.copy_with(username=None, password=None, query=None, fragment=None)}"
 
     def check(self) -> None:
         """Raise what is wrong with the request already, before anything is sent.
 
         Raises:
-            httpx.InvalidURL: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b", and
+            InvalidURLError: the URL is none. httpx itself lets hosts pass that WHATWG URL forbids, such as "a b", and
                 those that no name server could have, such as "a..b".
+            TypeError: the body can't be written as JSON.
+            ValueError: likewise.
         """
-        url = self.build("").url
+        url = self.build("", httpx.Headers()).url
         if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url):
-            raise httpx.InvalidURL(f"Invalid host in URL: {str(self.url)!r}")
+            raise InvalidURLError("Invalid host")
 
-    def build(self, last_event_id: str) -> httpx.Request:
-        """Return the request of a connection that goes on after ``last_event_id``."""
+    def build(self, last_event_id: str, given: httpx.Headers) -> httpx.Request:
+        """Return the request of a connection that goes on after ``last_event_id``, with the caller's headers."""
         headers = httpx.Headers({"accept": "text/event-stream", "cache-control": "no-cache"})
-        headers.update(self.headers)
+        headers.update(given)
         if last_event_id:
             headers.pop("last-event-id", None)  # the caller's: that of a place which is behind us
             # Surrounding blanks are no part of a header's value, and h11 refuses to send them.
@@ -84,33 +95,43 @@ class StreamRequest:
             if not _NOT_IN_HEADERS.search(value):
                 headers.update([(b"last-event-id", value)])
         timeout = self.client.timeout
-        return self.client.build_request(
+        request = self.client.build_request(
             self.method,
             self.url,
-            params=self.params,
             headers=headers,
             content=self.content,
             json=self.json,
             # Silence is no fault of an event stream. What is one, is the business of `idle_timeout`.
             timeout=httpx.Timeout(timeout.connect, read=None, write=timeout.write, pool=timeout.pool),
         )
+        # build_request() puts the client's parameters in the place of the URL's own.
+        query = merged_query(self.url.query, self.client.params, self.params)
+        request.url = request.url.copy_with(query=query or None)
+        return request
 
-    async def send(self, last_event_id: str) -> httpx.Response:
+    async def send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         """Send it, follow redirects, and return the response with its body unread.
 
         Raises:
             httpx.TransportError: there was no response.
+            RedirectRefusedError: a redirect would send the body to another origin.
         """
-        response = await self.client.send(self.build(last_event_id), stream=True, follow_redirects=False)
+        with tls_as_httpx():
+            return await self._send(last_event_id, headers)
+
+    async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
+        request = self.build(last_event_id, headers)
+        redirects = Redirects(request, self.trusted_origins)
+        response = await self.client.send(request, stream=True, follow_redirects=False)
         for _ in range(self.client.max_redirects):
             # An empty Location would be the same URL again, until the redirects are used up.
             if response.next_request is None or not response.headers["location"].strip():
                 break
             await close(response)
-            request = response.next_request
+            request = redirects.follow(response, response.next_request)
             if not _can_be_resolved(request.url):  # httpx would raise UnicodeError
-                raise httpx.RemoteProtocolError(f"Invalid host in location header: {request.url}", request=request)
-            # Without the client's auth: the headers that it made are kept or dropped by httpx as the origin demands.
+                raise httpx.RemoteProtocolError(f"Invalid host in Location: {request.url.host!r}", request=request)
+            # Without the client's auth, which is for the first origin. What it made is among the headers.
             response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
         return response
 
@@ -143,6 +164,9 @@ class OpenStream:
             return self.decoder.feed(await anext(self._chunks))
         except StopAsyncIteration:
             raise anyio.EndOfStream from None
+        except ssl.SSLError as exc:  # gets past httpx on asyncio
+            await self.aclose()
+            raise httpx.ReadError(str(exc)) from exc
         except BaseException:
             await self.aclose()
             raise
@@ -176,7 +200,7 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
         try:
             for _ in range(_BUFFERED_CHUNKS):
                 await anext(chunks)
-        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
+        except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError, ssl.SSLError):
             pass  # StreamError: nothing had been read yet
 
 
@@ -193,7 +217,7 @@ async def read_head_of_body(response: httpx.Response) -> None:
         with anyio.move_on_after(_BODY_SECONDS):
             while len(head) < _BODY_BYTES and not is_packed_again(packed):
                 head += await anext(chunks)
-    except (StopAsyncIteration, httpx.HTTPError):
+    except (StopAsyncIteration, httpx.HTTPError, ssl.SSLError):
         pass  # the refusal itself is the error to be reported
     finally:
         await close(packed, chunks)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from anyio import get_cancelled_exc_class
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,13 +17,22 @@ from ._admission import Place
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
 from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
-from ._event import Sendable, ServerSentEvent
+from ._event import Sendable, ServerSentEvent, TextErrors
 from ._group import StreamGroup
 from ._http_arguments import check_background, check_headers, check_status_code, headers_of
+from ._middleware import count_base_middlewares
 from ._options import NO_LABELS, Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
-from ._sources import OpenSource, Producer, check_producers, check_source, close_source, open_source
+from ._sources import (
+    OpenSource,
+    Producer,
+    check_producers,
+    check_source,
+    check_source_errors,
+    close_source,
+    open_source,
+)
 from ._stream import Stream
 from ._stream_source import LiveSource
 from ._writer import CLIENT_GONE
@@ -37,14 +48,16 @@ if TYPE_CHECKING:
 __all__ = ("EventSourceResponse", "last_event_id")
 
 RAW_HEADERS = (
-    (b"cache-control", b"no-store"),
+    (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
 # nosniff: `data: ...` is a labelled statement of JavaScript, so without it a stream that others write into would be a
 # script of this origin, which a policy of script-src 'self' lets run (Fetch standard, "X-Content-Type-Options").
-HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff"))
+# no-transform: what compresses on the way, Express' `compression` or a CDN, waits for more to compress and holds events
+# back; with this it leaves them as they are (RFC 9110 section 7.7). It would forbid our own compression, too.
+COMPRESSED_RAW_HEADERS = ((b"cache-control", b"no-store"), *RAW_HEADERS[1:])
 
 
 class EventSourceResponse(Response):
@@ -60,8 +73,9 @@ class EventSourceResponse(Response):
             object stream, a trio memory channel); or an async iterable, which is closed in the task that iterates it.
         producers: coroutine functions without arguments that run in the same nursery, for a source that is a channel.
         status_code, headers, background: as for any Starlette response. ``background`` runs after every ending but a
-            failure. ``Cache-Control: no-store``, ``X-Accel-Buffering: no`` and ``X-Content-Type-Options: nosniff`` are
-            set unless ``headers`` says else.
+            failure. ``Cache-Control: no-store, no-transform`` (without the latter where ``compress`` is given),
+            ``X-Accel-Buffering: no`` and ``X-Content-Type-Options: nosniff`` are set unless ``headers`` says else. A
+            status that has no body, 204 say, is an error.
         ping: seconds of silence after which a ping is sent, ``None`` or ``0`` for never.
         ping_message_factory: returns the event to be sent as a ping; by default it is the comment ``: ping``.
         send_timeout: seconds that one write may take before the client counts as stalled, ``None`` for any time.
@@ -75,7 +89,7 @@ class EventSourceResponse(Response):
             the :class:`CloseReason` and returns it, or ``None``.
         on_error: called with the exception of a producer that failed after the start; returns a last event, or
             ``None``. By default nothing internal is sent.
-        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds.
+        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds; after HEAD, too.
         sep: the line end on the wire.
         max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
             slice of a flood fits in it, see :meth:`EventSendChannel.send`.
@@ -85,6 +99,9 @@ class EventSourceResponse(Response):
             compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not
             where ``Cache-Control`` says ``no-transform``, here or in the request. Takes memory for each stream:
             docs/compression.md, which says as well when not to use it.
+        errors: for the text that a producer sends or an async iterable yields, as in :class:`ServerSentEvent`: with
+            ``"strict"`` a lone surrogate is an error, ``"replace"`` puts U+FFFD in its place. Where the source is a
+            receive channel, give it to :func:`open_event_channel`.
 
     Raises:
         TypeError, ValueError: an option that makes no sense, when the response is made.
@@ -126,6 +143,7 @@ class EventSourceResponse(Response):
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
         compress: Sequence[Coding] | None = None,
+        errors: TextErrors = "strict",
     ) -> None:
         check_source(source, args)
         if producers != ():
@@ -151,35 +169,43 @@ class EventSourceResponse(Response):
             check_status_code(status_code)
         if background is not None:
             check_background(background)
+        if errors != "strict":
+            check_source_errors(errors, source)
         self._source = source
         # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
         self._open: Callable[[], OpenSource] | None = partial(
-            open_source, source, args, producers, max_buffer_size, max_buffer_bytes
+            open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
         )
         self.status_code = status_code
         self.background = background
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
         if headers is not None:
             check_headers(headers)
-            self.init_headers({**dict(HEADERS), **{name.lower(): value for name, value in headers.items()}})
+            defaults = {name.decode(): value.decode() for name, value in self._default_headers()[:-1]}
+            self.init_headers({**defaults, **{name.lower(): value for name, value in headers.items()}})
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers, as Starlette keeps them. Made when somebody asks: hardly anybody does, and streams live long."""
         if self._raw_headers is None:
-            self._raw_headers = [*RAW_HEADERS]  # what init_headers() would make of HEADERS
+            self._raw_headers = [*self._default_headers()]  # what init_headers() would make of them
         return self._raw_headers
 
     @raw_headers.setter
     def raw_headers(self, raw_headers: list[tuple[bytes, bytes]]) -> None:
         self._raw_headers = raw_headers
 
+    def _default_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return COMPRESSED_RAW_HEADERS if self._options.compress else RAW_HEADERS
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, as ASGI says."""
-        open_once, self._open = self._open, None
-        if open_once is None:
+        if self._open is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
+        if isinstance(self._source, LiveSource):
+            self._source.check_unused()
+        open_once, self._open = self._open, None
         head = self._head(scope)
         coding = self._negotiate(scope, head) if self._options.compress else None
         group, place = self._options.group, None
@@ -196,6 +222,8 @@ class EventSourceResponse(Response):
                     stream = Stream(self._options, source, end, scope, receive, send, head, coder)
                     del open_once, head  # the producers are in it, of which the stream lets go; and streams live long
                     await stream.serve(producers)
+                    if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
+                        await self._answer_middleware(scope, receive, send)
                 finally:
                     end.close()
                     if producers:  # none has run, the one that closes the source neither
@@ -224,7 +252,7 @@ class EventSourceResponse(Response):
         return {
             "type": f"{prefix}http.response.start",
             "status": self.status_code,
-            "headers": [*RAW_HEADERS] if self._raw_headers is None else self._raw_headers,
+            "headers": [*self._default_headers()] if self._raw_headers is None else self._raw_headers,
         }
 
     def _negotiate(self, scope: Scope, head: Message) -> Coding | None:
@@ -245,14 +273,29 @@ class EventSourceResponse(Response):
             return new_shared_coder(coding, end)
         return ConnectionCoder(coding)
 
+    async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The client has left and reads nothing of this. A GZipMiddleware in between keeps a head until there is a body.
+        if count_base_middlewares(receive):
+            with suppress(*CLIENT_GONE):
+                await send(self._head(scope))
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+
     async def _answer_head(self, head: Message, send: Send) -> None:
+        reason = CloseReason.FAILED
         try:
             await send(head)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            reason = CloseReason.COMPLETED
         except CLIENT_GONE:
-            pass
+            reason = CloseReason.DISCONNECTED
+        except get_cancelled_exc_class():
+            reason = CloseReason.CANCELLED
+            raise
         finally:
-            await self._close_unserved()
+            try:
+                await self._close_unserved()
+            finally:
+                await self._options.call_on_close(reason)
 
 
 def _request_of(scope: Scope) -> Request:

@@ -27,6 +27,9 @@ class HypercornH2(UnknownServer):
     # less than 16 KiB, so also when it took nothing because the client's window is shut [hypercorn 0.18].
     send_is_unbounded = True
 
+    # The stream just stays open, for as long as the connection does [hypercorn 0.18].
+    tells_failure = False
+
     def __init__(self, stream: Any, protocol: Any, carrier: Hypercorn) -> None:
         super().__init__()
         self._stream = stream
@@ -37,10 +40,28 @@ class HypercornH2(UnknownServer):
     def is_lost(self) -> bool | None:
         return self._carrier.is_lost
 
+    @property
+    def in_worker(self) -> bool:
+        return self._carrier.in_worker
+
     async def wait_flushed(self) -> None:
         buffer = self._protocol.stream_buffers.get(self._stream.stream_id)
         if buffer is not None and buffer.buffer:
             await buffer.drain()
+
+    async def before_final(self) -> None:
+        """Write END_STREAM ourselves.
+
+        hypercorn leaves that to a task of the connection, and doesn't wait for it. At a shutdown, and on a client's
+        GOAWAY, the end of the last stream closes the connection at once [hypercorn 0.18], and the ends of all streams
+        that the task hasn't come to are lost. It finds the stream ended, and forgets it.
+        """
+        await self.wait_flushed()
+        try:
+            self._protocol.connection.end_stream(self._stream.stream_id)
+            await self._flush()
+        except Exception:  # noqa: BLE001, S110  h2's ProtocolError: the client has reset the stream, or is gone
+            pass
 
     def shutdown_event(self) -> ServerShutdown | None:
         return self._carrier.shutdown_event()
@@ -54,6 +75,9 @@ class HypercornH2(UnknownServer):
         except Exception:  # noqa: BLE001  h2's ProtocolError, which this file cannot name; the nursery may be closed
             return False
         return True
+
+    def cut_off(self) -> None:
+        self.abort()  # a reset of the stream comes after what was sent of it
 
     async def _send_reset(self) -> None:
         """Runs in the nursery of the connection, since the reset is a frame among the frames of other streams."""
@@ -74,10 +98,13 @@ class HypercornH2(UnknownServer):
             await protocol.stream_buffers[stream_id].close()
             protocol.priority.unblock(stream_id)
             await protocol.has_data.set()
-            await protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent
+            await self._flush()
             async with self._carrier._server.send_lock:  # noqa: SLF001
                 pass  # another task may have taken our bytes along with its own; the lock is handed on in order
         except Exception:  # noqa: BLE001, S110  the stream ended meanwhile; this runs in hypercorn's nursery
             pass
         finally:
             flushed.set()
+
+    async def _flush(self) -> None:
+        await self._protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._connection import UnknownServer
+from ._connection import HeadKeeper, UnknownServer
 from ._send_wrappers import innermost_send
 from ._server_hypercorn import Hypercorn, HypercornAsyncio, HypercornTrio
 from ._server_hypercorn_h2 import HypercornH2
@@ -51,6 +51,8 @@ def connection_of(receive: Receive, send: Send) -> UnknownServer:
     stream = owner_of(innermost_send(send), "hypercorn")
     if stream is not None:
         return _hypercorn_connection(stream)
+    if owner_of(receive, "granian") is not None or owner_of(getattr(send, "func", None), "daphne") is not None:
+        return HeadKeeper()
     return UnknownServer()
 
 

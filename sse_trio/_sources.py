@@ -2,12 +2,14 @@
 #
 # Rule 1: a stream knows one kind of source. What is not our channel becomes a producer that reads it.
 # Rule 2: an async iterable is iterated and closed in one task, and closed whatever happens; that close may wait, but
-#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup).
+#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup). If it
+#         raises, too, the first error is not lost.
 # Rule 3: what can be known to be wrong when the response is made is an error then.
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from types import FunctionType
@@ -17,7 +19,7 @@ from anyio import move_on_after
 
 from ._arguments import check_coroutine_function, innermost, is_series, wrong
 from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
-from ._event import Sendable
+from ._event import Sendable, TextErrors, check_errors
 from ._stream_source import LiveSource
 
 __all__ = (
@@ -26,6 +28,7 @@ __all__ = (
     "Source",
     "check_producers",
     "check_source",
+    "check_source_errors",
     "close_source",
     "iterate",
     "open_source",
@@ -66,6 +69,17 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         check_coroutine_function("the source", source, "a coroutine function, a receive channel or an async iterable")
 
 
+def check_source_errors(errors: object, source: object) -> None:
+    """Raise ValueError or TypeError for ``errors`` that make no sense, or not with this source."""
+    check_errors(errors)
+    if isinstance(source, (EventReceiveChannel, LiveSource)):
+        msg = (
+            f"errors must be 'strict' with a source of type {type(source).__name__}, whose text was sent on its own "
+            f"channel; got {errors!r}; write open_event_channel(errors={errors!r})"
+        )
+        raise TypeError(msg)
+
+
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
     """Return the producers. TypeError for what can't be one, or not beside this source."""
     wanted = "coroutine functions without arguments: write producers=[partial(produce, send_channel)]"
@@ -86,12 +100,15 @@ def open_source(
     producers: Sequence[Producer],
     max_buffer_size: float,
     max_buffer_bytes: float,
+    errors: TextErrors,
 ) -> OpenSource:
     """Bring the source to one form."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if not isinstance(source, FunctionType) and isinstance(source, (EventReceiveChannel, LiveSource)):
         return source, running
-    send_channel, receive_channel = open_event_channel(max_buffer_size, max_buffer_bytes=max_buffer_bytes)
+    send_channel, receive_channel = open_event_channel(
+        max_buffer_size, max_buffer_bytes=max_buffer_bytes, errors=errors
+    )
     feed: Producer
     if not isinstance(source, FunctionType) and isinstance(source, AsyncIterable):
         feed = partial(iterate, source, send_channel)
@@ -130,11 +147,29 @@ async def iterate(
 async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) -> bool:
     """Close an iterable that can be closed; return whether that was cut short.
 
-    A checkpoint of at most so many seconds, of any length for ``None``; shielded.
+    A checkpoint of at most so many seconds, of any length for ``None``; shielded. What it raises while an exception is
+    handled has that in its context.
     """
     aclose = getattr(source, "aclose", None)  # a tenth of what asking a Protocol costs before Python 3.12
     if aclose is None:
         return False
+    handled = sys.exc_info()[1]
     with move_on_after(seconds, shield=True) as scope:
-        await aclose()
+        try:
+            await aclose()
+        except BaseException as exc:
+            _put_after(exc, handled)
+            raise
     return scope.cancel_called  # even where the cancellation was swallowed
+
+
+def _put_after(exc: BaseException, handled: BaseException | None) -> None:
+    # As Python does it for all but aclose() of an async generator: there the chain ends at a GeneratorExit.
+    chain = [exc]
+    while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None and earlier not in chain:
+        chain.append(earlier)
+    if handled is None or handled in chain:
+        return
+    chain[-1].__context__ = handled
+    for each in chain:
+        each.__suppress_context__ = each.__cause__ is not None  # "from None" was not meant for the first error

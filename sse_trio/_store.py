@@ -126,8 +126,9 @@ class EventStore(Protocol):
     *gap*: ``read`` says whether the asker missed something, exactly: a gap is reported if and only if an event of
     the topics asked for, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than
     anything in this one. After a gap of the first kind the events that are left and newer than ``after`` follow; after
-    the others everything that is kept. (Of topics that have no event left a store may remember the latest 100,000
-    only; for those that it forgot it reports a gap rather than none.)
+    the others everything that is kept. (A store may report a gap rather than none in two cases: for topics that have
+    no event left, beyond the latest 100,000 of them; and for a prefix of more than eight levels, where something below
+    its first eight is gone.)
 
     A reader who reads on from a page is told of what was trimmed meanwhile, and not again of what is older than
     the page's ``trimmed_to``.
@@ -140,7 +141,11 @@ class EventStore(Protocol):
 
     *retention*: the oldest go first, at the ``append`` that exceeds a limit of number or size; for their age within a
     tenth of the limit, or a minute, whichever is less. Never is less kept than the limits allow, and the newest event
-    of a hub or topic is not trimmed for its size.
+    of a hub or topic is not trimmed for its size. Time never goes back in a log: no event is taken to be older than the
+    one before it, and one that was stamped ahead of the clock is as old as the first look at it.
+
+    *cost*: a question looks at no topic but those that it names or that are below its prefixes, and at a bounded number
+    of events at a time; what takes longer leaves the event loop to others in between.
 
     *epoch*: a history that is lost, in whole or in an unknown part, gets a new epoch, so that no old id fits it.
     """

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
 
+from ._cancellation import CancelRequests, is_asked_for, is_cancellation, stray_cancellation
 from ._channel import EventReceiveChannel, EventSendChannel
 from ._errors import SendTimeoutError
-from ._failures import collapse, is_failure, joined, without_own
+from ._failures import cancellation_behind, collapse, is_failure, joined, lone, raise_again, without_own
 from ._group import current_run
 from ._loop import DetachedTask
+from ._middleware import count_base_middlewares
 from ._options import StreamOptions
 from ._reason import CloseReason
 from ._servers import find_connection
@@ -52,10 +54,11 @@ WATCH_SECONDS = 0.05
 FINAL_SECONDS = 1.0
 """How long the last writes of a stream may take that is ended from outside, and how long its cancelled producers may
 go on sending in a shielded scope: the server is waiting."""
+UNTAKEN_SECONDS = 0.1
+"""How long one of those writes may take in a stream that is cancelled from outside, where the server can't be asked
+whether the client is there: whoever cancels it, as Starlette's TestClient does, may have stopped taking them."""
 ABANDON_SECONDS = 0.1
 """How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
-CLOSE_SECONDS = 5.0
-"""How long `on_close` may take."""
 
 DROPPED = (
     "event stream %r: %d bytes of the request's body came while it waited for the disconnect, and were dropped; "
@@ -71,10 +74,12 @@ class Stream:
     __slots__ = (
         "_aborted",
         "_cancel_at",
+        "_cancel_requests",
         "_client_lost",
         "_commit_at",
         "_connection",
         "_failure",
+        "_gone_at",
         "_head",
         "_in_scope",
         "_lifetime_at",
@@ -132,6 +137,7 @@ class Stream:
         )
         self._parking = run.loop.new_parking()
         self._scope = CancelScope()
+        self._cancel_requests = CancelRequests(run.loop)
         self._rest_scope: CancelScope | None = None
         self._watcher: DetachedTask | None = None
         self._producing = self._in_scope = False
@@ -140,7 +146,7 @@ class Stream:
         self._aborted = False
         self._failure: Exception | None = None
         self._watch_at = self._commit_at = self._lifetime_at = math.inf
-        self._cancel_at = self._refuse_at = math.inf
+        self._cancel_at = self._refuse_at = self._gone_at = math.inf
         self._opened_at = 0.0
         self.number = 0
         self.labels = options.labels
@@ -165,7 +171,10 @@ class Stream:
                 with self._scope:
                     self._in_scope = self.reason is None
                     if self._producing and self._in_scope:
-                        await (self._run_all(producers) if producers[1:] else self._run_producer(*producers.pop()))
+                        if producers[1:] or not self._run.loop.tells_cancellations:
+                            await self._run_all(producers)
+                        else:
+                            await self._run_producer(*producers.pop(), self._cancel_requests)
                     elif self._in_scope:
                         await self._serve_live()
                     self._producing = self._in_scope = False
@@ -175,6 +184,7 @@ class Stream:
                         await self._parking.park()
             except BaseException as exc:  # noqa: BLE001 -- raised when what it leaves to be written is written
                 error = exc
+            error = await self._cancel_requests.settle(error)
             self._producers_ended(error)
             await self._write_rest(error)
             self._raise_own(error)
@@ -182,7 +192,7 @@ class Stream:
             error = None  # its traceback holds this frame
             reason = self._close()
             try:
-                await self._call_on_close(reason)
+                await self._options.call_on_close(reason)
             finally:
                 self._run.discard(self, reason)  # the group is empty when that is over, too
 
@@ -222,17 +232,24 @@ class Stream:
                 while producers:
                     nursery.start_soon(self._run_producer, *producers.pop(0))
         except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
-            raise collapse(exc) from None
+            raise_again(collapse(exc))
 
-    async def _run_producer(self, producer: Producer, send_channel: EventSendChannel | None) -> None:
+    async def _run_producer(
+        self, producer: Producer, send_channel: EventSendChannel | None, requests: CancelRequests | None = None
+    ) -> None:
         running = producer()
         del producer  # and with it what only its arguments held
         try:
             await running
         except BaseException as exc:
+            if is_cancellation(exc) and not await self._is_asked_for(requests):
+                raise stray_cancellation("a producer", exc) from exc
             rest = without_own(exc, self._source)
             if rest is None and (self.reason is not None or self._source.refusing):
-                return  # a send that found its stream ended has not failed
+                cancellation = cancellation_behind(exc)
+                if cancellation is None:
+                    return  # a send that found its stream ended has not failed
+                raise cancellation from None
             if rest is None or rest is exc:
                 raise
             raise rest from rest.__cause__
@@ -240,23 +257,43 @@ class Stream:
             if send_channel is not None:
                 send_channel.close()
 
+    async def _is_asked_for(self, requests: CancelRequests | None) -> bool:
+        return await is_asked_for(self._run.loop) if requests is None else requests.are_there()
+
+    async def _watch_beside(self) -> None:
+        try:
+            await self._watch_disconnect()
+        except BaseException as exc:
+            if not is_cancellation(exc) or await is_asked_for(self._run.loop) or self.reason is not None:
+                raise
+            self._failure = stray_cancellation("the server's `receive`", exc)
+            self.end(CloseReason.FAILED)
+
     async def _watch_disconnect(self) -> None:
         # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
         dropped = 0
+        self._connection.watch_hangup()
         try:
             if self._connection.wait_disconnect is not None:
                 await self._connection.wait_disconnect()
             else:
                 while not (message := await self._receive())["type"].endswith("disconnect"):
                     dropped += len(message.get("body", b""))
-            if not self._writer.final_began:
-                self.end(CloseReason.DISCONNECTED)
+            self._hear_disconnect()
         except Exception as exc:  # noqa: BLE001 -- raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
         finally:
             if dropped:
                 logger.warning(DROPPED, self._path, dropped)
+
+    def _hear_disconnect(self) -> None:
+        if not self._writer.final_began:
+            self.end(CloseReason.DISCONNECTED)
+        elif self._writer.outcome is None:
+            # Servers say this of a response that is complete, some of them before the `send` that completes it returns.
+            self._gone_at = self._run.loop.current_time() + ABANDON_SECONDS
+            self._run.ticker.schedule(self, self._gone_at)
 
     async def _write_rest(self, error: BaseException | None) -> None:
         # The producers are gone; what is in the buffer and what comes last is still to be written.
@@ -266,15 +303,17 @@ class Stream:
         try:
             if not self._client_lost:
                 self._source.refuse_sends()
-                if self.reason is CloseReason.FAILED and not self._is_committed():
+                if self._sends_nothing():
                     writer.abandon()
                 else:
-                    writer.finish(self._last(error), with_final=self.reason is not CloseReason.FAILED)
+                    writer.finish(self._last(error), cut_after=self._cut_after())
                 with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
                     self._rest_scope.shield = self.reason is CloseReason.CANCELLED
                     await self._wait_writer()
         except BaseException:
             self.end(CloseReason.CANCELLED)
+            if not writer.has_begun:
+                writer.abandon()
             with move_on_after(FINAL_SECONDS, shield=True):
                 await self._wait_writer()
             if joined(error, self._failure) is None:
@@ -292,8 +331,8 @@ class Stream:
     def _raise_own(self, error: BaseException | None) -> None:
         error = joined(error, self._failure, self._writer.error)
         if error is not None:
-            raise error
-        if self._stalled_for is not None and not self._aborted:
+            raise error if self._writer.has_begun else lone(error)
+        if self._stalled_for is not None and not self._aborted and self._options.send_timeout is not None:
             assert self.reason is not None
             raise SendTimeoutError(self._stalled_for, self.reason.value)
 
@@ -311,12 +350,16 @@ class Stream:
         logger.log(level, "event stream %r ended: %s", self._path, reason.value)
         return reason
 
-    async def _call_on_close(self, reason: CloseReason) -> None:
-        if self._options.on_close is not None:
-            with move_on_after(CLOSE_SECONDS, shield=True):
-                await self._options.on_close(reason)
-
     # --- what it says of itself
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether this process's server leaves SIGTERM to its default action."""
+        return self._connection.in_worker
+
+    def has_answered(self) -> bool:
+        """Whether its head was sent, if only in part."""
+        return self._writer.has_begun
 
     def statistics(self, now: float) -> StreamStatistics:
         """Return a snapshot, as of `now` of the loop's clock."""
@@ -358,6 +401,8 @@ class Stream:
         if first:
             self.reason = reason
             self._source.begin_ending(reason)
+        if reason is CloseReason.CANCELLED and self._connection.is_lost is None:
+            self._run.ticker.schedule(self, self._run.loop.current_time() + UNTAKEN_SECONDS)
         if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
@@ -379,6 +424,7 @@ class Stream:
         if not self._in_scope:
             self._parking.unpark()
             return
+        self._cancel_requests.note_own()
         self._scope.cancel()
         if self._producing and self._refuse_at == math.inf:
             # One that sends in a shielded scope sees nothing of that, and may go on as long as the client takes it.
@@ -408,6 +454,8 @@ class Stream:
         elif outcome is Outcome.FINISHED:
             self.reason = self.reason or CloseReason.COMPLETED
             self._cancel()  # the task may be in the server's `receive`, which may have nothing to say about that
+        elif self.reason is None:
+            self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, and not by the stream
         self._parking.unpark()
 
     def _overflow(self) -> None:
@@ -422,8 +470,19 @@ class Stream:
             self._failure = exc
             return b""
 
-    def _is_committed(self) -> bool:
-        return self._writer.has_begun or self._source.started or self._source.is_ready()
+    def _cut_after(self) -> int | None:
+        # How many messages have to follow what a failed stream has sent before its connection is cut, where no server
+        # does that; None for a final frame, 0 for neither.
+        if self.reason is not CloseReason.FAILED:
+            return None
+        return count_base_middlewares(self._receive) or (0 if self._connection.tells_failure else 1)
+
+    def _sends_nothing(self) -> bool:
+        # Nothing was sent, and whoever waits for this response is to say something else: what its exception stands for,
+        # or that the time was up, and then not even what was accepted is worth a head (C13).
+        if self._writer.has_begun or self.reason is CloseReason.CANCELLED:
+            return not self._writer.has_begun
+        return self.reason is CloseReason.FAILED and not (self._source.started or self._source.is_ready())
 
     def _rest_deadline(self, reason: CloseReason | None) -> float:
         if reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
@@ -440,10 +499,13 @@ class Stream:
         if self._watch_at <= now:
             self._watch_at = math.inf
             # In the context of the request, as all that calls what the server gave it.
-            self._watcher = self._run.loop.spawn_detached(self._watch_disconnect, context=self._writer.context)
+            self._watcher = self._run.loop.spawn_detached(self._watch_beside, context=self._writer.context)
         if self._refuse_at <= now:
             self._refuse_at = math.inf
             self._source.refuse_sends()
+        if self._gone_at <= now:
+            self._gone_at = math.inf
+            self.end(CloseReason.DISCONNECTED)
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)
@@ -451,12 +513,12 @@ class Stream:
             self._commit_at = math.inf
             self._source.started = True
             self._writer.unpark()
-        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at)
+        own = min(self._watch_at, self._commit_at, self._lifetime_at, self._cancel_at, self._refuse_at, self._gone_at)
         return min(own, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
-        seconds, began = self._options.send_timeout, self._writer.write_began
-        if seconds is None or self._client_lost:
+        seconds, began = self._send_timeout(), self._writer.write_began
+        if self._client_lost or seconds == math.inf:
             return math.inf
         if began is None:
             return now + seconds  # a write that begins after this can't be late before that
@@ -465,12 +527,21 @@ class Stream:
             return math.inf
         return began + seconds
 
+    def _send_timeout(self) -> float:
+        seconds = self._options.send_timeout or math.inf
+        if self.reason is CloseReason.CANCELLED and self._connection.is_lost is None:
+            return min(seconds, UNTAKEN_SECONDS)
+        return seconds
+
     def _tick_ping(self, now: float) -> float:
         seconds, idle_since = self._options.ping, self._writer.idle_since
         if not seconds or seconds == math.inf or self.reason is not None:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
+        if self._connection.is_lost:  # the server knows, and has told nobody: uvicorn, of all but its newest request
+            self.end(CloseReason.DISCONNECTED)
+            return math.inf
         try:
             self._writer.ping(ping(self._options))
         except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()

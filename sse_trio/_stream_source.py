@@ -104,6 +104,10 @@ class LiveSource(StreamSource):
     __slots__ = ()
 
     @abstractmethod
+    def check_unused(self) -> None:
+        """Raise RuntimeError where another stream has it, or had it."""
+
+    @abstractmethod
     async def join(self, head: Message) -> None:
         """Get into position: read what was missed. May add headers to the head. What it raises, the response does."""
 

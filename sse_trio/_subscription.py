@@ -74,6 +74,10 @@ class SubscribedHub(Protocol):
     resumes: int
     gaps: int
 
+    def check_here(self) -> None:
+        """Raise RuntimeError where this is called from outside of the hub's event loop."""
+        ...
+
     def enter(self, subscription: Subscription, topics: TopicFilter) -> Feed:
         """Return the feed of these topics, which from now on holds every event."""
         ...
@@ -173,11 +177,15 @@ class Subscription(LiveSource):
 
     # --- getting into position, and back into it
 
-    async def join(self, head: Message) -> None:
-        """Register, and read the first page of history: what it has to say of a gap is a header too."""
+    def check_unused(self) -> None:
+        """Raise RuntimeError where it was entered before: it stays with whoever did."""
         if self._feed is not None or self._closed:
             msg = "a subscription is used once; call hub.subscribe() for each stream"
             raise RuntimeError(msg)
+
+    async def join(self, head: Message) -> None:
+        """Register, and read the first page of history: what it has to say of a gap is a header too."""
+        self.check_unused()
         self._feed = feed = self._hub.enter(self, self._topics)
         self._topics = feed.topics  # one for all who have the same
         if self.receiver is not None:
@@ -453,6 +461,8 @@ class Subscription(LiveSource):
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self._closed:
             return
+        if self.receiver is not None or self._reading is not None:
+            self._hub.check_here()  # somebody is to be woken
         self._closed = True
         self.refusing = True
         self._live = False
@@ -467,6 +477,7 @@ class Subscription(LiveSource):
     # --- by itself
 
     async def __aenter__(self) -> Self:
+        self.check_unused()
         try:
             await self.join({"headers": []})
         except BaseException:
@@ -506,6 +517,7 @@ class Subscription(LiveSource):
     async def _wait_readable(self) -> None:
         if self.receiver is not None:
             raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
+        self._hub.check_here()
         parking = current_loop().new_parking()
         waiting = WaitingReceive(self, parking)
         self.begin_waiting(waiting)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ("abort_transport", "flush_transport", "is_in_chunks", "owner_of", "reset_on_close", "write_transport_nowait")
+__all__ = (
+    "abort_transport",
+    "close_transport",
+    "flush_transport",
+    "is_in_chunks",
+    "owner_of",
+    "reset_on_close",
+    "write_transport_nowait",
+)
 
 _LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
@@ -41,6 +49,12 @@ def reset_on_close(socket: Any) -> None:
     # the client learns by a RST that its stream was cut off.
     with suppress(AttributeError, OSError):  # not a TCP socket, or closed already
         socket.setsockopt(SOL_SOCKET, SO_LINGER, _LINGER_NONE)
+
+
+def close_transport(transport: Any) -> None:
+    """Close its connection when what it holds is sent. What is written after this is dropped."""
+    if hasattr(transport, "close"):
+        transport.close()
 
 
 async def flush_transport(transport: Any, drain: Callable[[], Awaitable[None]] | None) -> None:

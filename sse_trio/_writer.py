@@ -3,7 +3,8 @@
 # Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
 # Rule 2: it runs detached (_loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
 #         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
-#         is in `outcome`, and its owner is told once.
+#         is in `outcome`, and its owner is told once. Once it is abandoned it sends nothing more: the response may have
+#         returned, and a write that came through after all is its last.
 # Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
 # Rule 4: it is idle exactly while it rests with its head sent, nothing buffered and no `send` in flight;
 #         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
+from ._cancellation import is_asked_for, is_cancellation, stray_cancellation
 from ._loop import DetachedTask, Loop
 from ._send_wrappers import send_past_head
 from ._statistics import STALL_SECONDS
@@ -41,6 +43,10 @@ CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
 
 
+COMMENT = b":\n\n"
+"""A message that no client sees (WHATWG HTML 9.2.6)."""
+
+
 class Outcome(Enum):
     """How the writer ended."""
 
@@ -52,6 +58,11 @@ class Outcome(Enum):
     """`send` raised something else: `error`."""
     ABANDONED = "abandoned"
     """It was told to stop."""
+
+
+class _AbandonedError(Exception):
+    # It was told to stop before this write.
+    pass
 
 
 class WriterOwner(Protocol):
@@ -69,7 +80,9 @@ class Writer:
         "_coder",
         "_connection",
         "_current_time",
+        "_cut_after",
         "_head",
+        "_head_needs_body",
         "_last",
         "_loop",
         "_may_finish",
@@ -86,7 +99,6 @@ class Writer:
         "_task_runs",
         "_try_write",
         "_untaken",
-        "_with_final",
         "called",
         "context",
         "end",
@@ -117,7 +129,9 @@ class Writer:
         self._source = source
         self._send = send
         self._head: Message | None = head
-        self._prefix = "websocket.http.response.body" if head["type"].startswith("websocket") else "http.response.body"
+        denies_websocket = head["type"].startswith("websocket")  # and there both uvicorn and hypercorn keep it back
+        self._prefix = "websocket.http.response.body" if denies_websocket else "http.response.body"
+        self._head_needs_body = denies_websocket or connection.head_needs_body
         self._opening = opening
         self._coder = coder
         self._loop = loop
@@ -137,7 +151,7 @@ class Writer:
         self._untaken = b""  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
-        self._with_final = True
+        self._cut_after: int | None = None
         self._may_finish = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
@@ -162,10 +176,13 @@ class Writer:
         self._pending_ping = chunk
         self.unpark()
 
-    def finish(self, last: bytes = b"", *, with_final: bool = True) -> None:
-        """Write what is buffered to its end, then `last`, then the final frame; and be done."""
+    def finish(self, last: bytes = b"", *, cut_after: int | None = None) -> None:
+        """Write what is buffered to its end, then `last`, then the final frame; and be done.
+
+        With `cut_after` there is no final frame: the connection is ended after so many more messages, or left for 0.
+        """
         self._last = last
-        self._with_final = with_final
+        self._cut_after = cut_after
         self._may_finish = True
         self.unpark()
 
@@ -229,10 +246,20 @@ class Writer:
         self._leave_list()
         try:
             outcome = None if self._abandoned else await self._write_until_rest()
+        except _AbandonedError:
+            outcome = Outcome.ABANDONED
         except CLIENT_GONE:
             outcome = Outcome.GONE
         except Exception as exc:  # noqa: BLE001 -- the response raises it
-            self.error = exc
+            if self._connection.says_gone(exc):
+                outcome = Outcome.GONE
+            else:
+                self.error = exc
+                outcome = Outcome.FAILED
+        except BaseException as exc:
+            if self._abandoned or not is_cancellation(exc) or await is_asked_for(self._loop):
+                raise
+            self.error = stray_cancellation("the server's `send`", exc)
             outcome = Outcome.FAILED
         finally:
             self._task_runs = False
@@ -284,6 +311,8 @@ class Writer:
             self._rest()
             await self._parking.park()
             self._leave_list()
+            if self._abandoned:  # in the pass in which it was called
+                return Outcome.ABANDONED
 
     def _next_body(self) -> bytes:
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
@@ -297,37 +326,53 @@ class Writer:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
-        # hypercorn keeps the head back until there is a body message, if an empty one.
         body = self._opening + self._source.take_batch()
         if not self._source.at_end():
             self._send = send_past_head(self._send)  # else to look would cost more than it saves
         if self._coder is not None:
             body = self._coder.encode(body)
-        self.written_bytes += len(body)
-        self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
-        await self._send_timed(self._body(body))
+        # An empty message only where the server keeps the head back until there is one: in a program that reads the
+        # messages (a middleware, the in-memory server of a test suite) it would pass for the first event.
+        if body or self._head_needs_body:
+            self.written_bytes += len(body)
+            self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
+            await self._send_timed(self._body(body))
 
     async def _write_last(self) -> None:
         # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
         last = self._last
         if self._coder is not None:
-            last = self._coder.finish(last) if self._with_final else self._coder.encode(last)
+            last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(last)
         self.written_bytes += len(last)
         if last and not self._is_written(last):
             await self._send_timed(self._body(last))
-        if self._with_final:
+        if self._cut_after is None:
             self.final_began = True
+            self.idle_since = None
+            self.write_began = self._current_time()
+            await self._connection.before_final()
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
+        elif self._cut_after:
+            await self._cut_off(self._cut_after)
+
+    async def _cut_off(self, after: int) -> None:
+        for _ in range(after):
+            body = COMMENT if self._coder is None else self._coder.encode(COMMENT)
+            await self._send_timed(self._body(body))
+        self.write_began = self._current_time()
+        await self._connection.wait_flushed()
+        self._connection.cut_off()
 
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}
 
     def _is_written(self, body: bytes) -> bool:
         # Offered in any case: the express lane opens when what it has refused was sent.
+        self._check_wanted()
         if self._try_write is None or not self._try_write(body):
             return False
         self.idle_since = now = self._current_time()
@@ -339,7 +384,13 @@ class Writer:
         if self._source.received:
             self.first_event_at = at
 
+    def _check_wanted(self) -> None:
+        # A server that shields its write from cancellation comes back from it as if nothing had happened.
+        if self._abandoned:
+            raise _AbandonedError
+
     async def _send_timed(self, message: Message) -> None:
+        self._check_wanted()
         self.idle_since = None
         self.write_began = began = self._current_time()
         if self.first_event_at is None:

@@ -30,6 +30,8 @@ IDLE_OBJECTS = {
     ("trio", "subscription"): 85,
     ("trio", "producer"): 120,
 }
+if sys.version_info < (3, 11):  # which counts frames, and dicts of instances, that later ones do without
+    IDLE_OBJECTS = {kind: budget * 1.2 for kind, budget in IDLE_OBJECTS.items()}
 SUBSCRIBERS = 100
 PUBLISHED = 20
 
@@ -120,6 +122,8 @@ async def test_an_event_of_a_flood():
 async def test_a_short_stream(anyio_backend_name):
     """A stream of one event is a response, a channel, a scope and a task for its three messages, all made once."""
     budget = {"asyncio": 370, "trio": 650}[anyio_backend_name]
+    if sys.version_info < (3, 11) and anyio_backend_name == "asyncio":
+        budget = 650  # its producer has a nursery: no task counts its cancellations
 
     async def produce(send_channel):
         await send_channel.send("an event")

@@ -10,8 +10,11 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import subprocess
+import sys
+import threading
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import anyio
 import pytest
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def original():
-    """sse-starlette, all of its names in one place."""
+    """sse-starlette, all of its names in one place; its flag is reset when the module's tests are done."""
     reason = "not applicable: sse-starlette 3.7 needs Python 3.11 and starlette 0.49.1"
     handle_exit = uvicorn.Server.handle_exit
     sse = pytest.importorskip("sse_starlette.sse", reason=reason)
@@ -409,6 +412,36 @@ async def test_a_data_sender_goes_with_the_content(library):
     assert log == ["cancelled"]
 
 
+@pytest.mark.parametrize("where", ["content", "data sender"])
+async def test_a_stray_cancellation_is_a_failure(where):
+    """One that nobody asked for, of a future say, is not dropped by the nursery of content and data sender."""
+
+    async def fail():
+        raise anyio.get_cancelled_exc_class()() if anyio_is_asyncio() else await stray()
+
+    async def stray():
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.sleep(1)
+            except anyio.get_cancelled_exc_class() as exc:
+                cancellation = exc
+        return cancellation
+
+    def anyio_is_asyncio():
+        return anyio.get_cancelled_exc_class().__module__.startswith("asyncio")
+
+    async def content():
+        yield "a"
+        await (fail() if where == "content" else anyio.sleep_forever())
+
+    async def send_data():
+        await (anyio.sleep_forever() if where == "content" else fail())
+
+    with pytest.raises(RuntimeError, match="nobody asked for"):
+        await body_of(compat.EventSourceResponse(content(), data_sender_callable=send_data))
+
+
 async def test_a_data_sender_that_fails(library):
     """Its exception is raised bare, and the content is cleaned up."""
     log = []
@@ -639,13 +672,57 @@ async def test_a_group():
 
 
 async def test_app_status_begins_anew():
-    """No shutdown is left over from another event loop, and none can be taken back."""
-    compat.AppStatus.should_exit = False  # what tests do with sse-starlette's
-    compat.AppStatus.enable_automatic_graceful_drain_mode()
+    """No shutdown is left over from another event loop."""
+    assert not compat.AppStatus.should_exit
     compat.AppStatus.handle_exit(15, None)
     assert compat.AppStatus.should_exit
-    with pytest.raises(RuntimeError, match="no way back"):
+
+
+async def test_streams_open_again_after_false():
+    """`should_exit = False`, as in fixtures, lets streams open again; those that were told end all the same."""
+    async with open_test_stream(compat.EventSourceResponse(idle(None, "a")), bridge=False) as first:
+        await first.receive()
+        compat.AppStatus.should_exit = True
         compat.AppStatus.should_exit = False
+        assert not compat.AppStatus.should_exit
+        await first.wait_closed()
+    assert first.close_reason is CloseReason.SHUTDOWN
+    async with open_test_stream(compat.EventSourceResponse(idle(None, "a")), bridge=False) as second:
+        await second.receive()
+        await anyio.sleep(1)
+        assert not second.is_closed
+        compat.AppStatus.should_exit = True
+        await second.wait_closed()
+    assert second.close_reason is CloseReason.SHUTDOWN
+
+
+async def test_streams_open_again_after_an_idle_shutdown():
+    """`should_exit = False` takes a shutdown back that no stream was there to hear of."""
+    compat.AppStatus.should_exit = True
+    await anyio.sleep(1)
+    compat.AppStatus.should_exit = False
+    await anyio.sleep(1)
+    assert await body_of(compat.EventSourceResponse(generate("a"), sep="\n")) == b"data: a\n\n"
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_app_status_in_a_thread_of_ones_own():
+    """Set in any thread, it ends the streams of the loops in which one was opened, and is seen there meanwhile."""
+    seen = []
+
+    def set_and_look():
+        seen.append(compat.AppStatus.should_exit)
+        compat.AppStatus.should_exit = True
+        seen.append(compat.AppStatus.should_exit)
+
+    async with open_test_stream(compat.EventSourceResponse(idle(None, "a")), bridge=False) as stream:
+        await stream.receive()
+        thread = threading.Thread(target=set_and_look)
+        thread.start()
+        thread.join()  # the loop stands still, so that the stream is there
+        await stream.wait_closed()
+    assert stream.close_reason is CloseReason.SHUTDOWN
+    assert seen == [False, True]
 
 
 @pytest.mark.usefixtures("real_clock")
@@ -661,11 +738,136 @@ async def test_app_status_in_a_worker_thread():
 
 
 @pytest.mark.parametrize("anyio_backend", [None])
-def test_app_status_without_an_event_loop(anyio_backend):
-    """Nobody has been told of a shutdown, and there is nobody to be told."""
+def test_fixtures_of_applications(library, anyio_backend, monkeypatch):
+    """What fixtures assign, before a test and after it, where no event loop runs, is taken without an error."""
+    status = library.AppStatus
+    monkeypatch.setattr(status, "should_exit", status.should_exit)
+    monkeypatch.setattr(status, "should_exit_event", object(), raising=False)
+    monkeypatch.setattr(status, "original_handler", None)
+    status.should_exit = False
+    status.should_exit_event = None
+    status.enable_automatic_graceful_drain = True
+    status.enable_automatic_graceful_drain_mode()
+    assert status.enable_automatic_graceful_drain is True
+    status.should_exit = True
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+def test_nothing_is_left_of_a_fixture(anyio_backend):
+    """A flag that was set where no stream can hear of it is not there for a server that starts later."""
+    compat.AppStatus.should_exit = True
     assert not compat.AppStatus.should_exit
-    compat.AppStatus.should_exit = False
-    with pytest.raises(RuntimeError, match=r"group=StreamGroup\(\)"):
-        compat.AppStatus.should_exit = True
+    assert anyio.run(body_of, compat.EventSourceResponse(generate("a"), sep="\n")) == b"data: a\n\n"
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+def test_what_app_status_refuses(anyio_backend):
+    """What would be a setting of the whole process is an error that says what to write instead."""
     with pytest.raises(NotImplementedError, match=r"StreamGroup\(signals=False\)"):
         compat.AppStatus.disable_automatic_graceful_drain()
+    with pytest.raises(NotImplementedError, match=r"StreamGroup\(signals=False\)"):
+        compat.AppStatus.enable_automatic_graceful_drain = False
+    with pytest.raises(NotImplementedError, match="nothing was replaced here"):
+        compat.AppStatus.original_handler = print
+    assert compat.AppStatus.original_handler is compat.AppStatus.should_exit_event is None
+
+
+# --- in the place of sse-starlette
+
+IMPORTS = """
+from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
+from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
+from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
+import importlib.util, sse_starlette, sse_starlette.event, sse_starlette.sse
+assert importlib.util.find_spec("sse_starlette") and importlib.util.find_spec("sse_starlette.sse")
+assert sse_starlette.__version__.startswith("3.")
+assert sse.SendTimeoutError is SendTimeoutError and sse_starlette.EventSourceResponse is EventSourceResponse
+assert set(sse_starlette.__all__) == {"EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"}
+"""
+INSTALL = "import sse_trio.compat\nsse_trio.compat.install()\nsse_trio.compat.install()\n"
+
+
+def run_python(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+@pytest.mark.parametrize("first", ["", INSTALL], ids=["sse_starlette", "sse_trio.compat"])
+def test_imports(first, anyio_backend, request):
+    """After install() every public import of sse-starlette's finds the adapter, and is one of sse-starlette's."""
+    if not first:
+        request.getfixturevalue("original")
+    whose = f"assert EventSourceResponse.__module__.startswith({'sse_trio' if first else 'sse_starlette'!r})"
+    assert run_python(first + IMPORTS + whose) == (0, "")
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+def test_install(anyio_backend, monkeypatch):
+    """It takes the place of a package that was not imported yet, once, and never of one that was."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sse_starlette"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    compat.install()
+    installed = sys.modules["sse_starlette"]
+    assert installed.EventSourceResponse is compat.EventSourceResponse
+    assert installed.sse.AppStatus is sys.modules["sse_starlette.sse"].AppStatus is compat.AppStatus
+    assert installed.event.ensure_bytes is sys.modules["sse_starlette.event"].ensure_bytes is compat.ensure_bytes
+    compat.install()
+    assert sys.modules["sse_starlette"] is installed
+    sys.modules["sse_starlette"] = ModuleType("sse_starlette")
+    with pytest.raises(RuntimeError, match="imported before"):
+        compat.install()
+
+
+@pytest.mark.parametrize("anyio_backend", [None])
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        (INSTALL + "import sse_starlette.nothing", "ModuleNotFoundError"),
+        (INSTALL + "from sse_starlette.sse import _ping", "ImportError"),
+        (
+            "import sys; sys.modules['sse_starlette.event'] = sys\n" + INSTALL,
+            "RuntimeError: sse_starlette was imported before",
+        ),
+    ],
+)
+def test_imports_that_can_not_be_had(program, error, anyio_backend):
+    """A name that the adapter has not, and an install() that comes too late, are errors."""
+    code, stderr = run_python(program)
+    assert (code, error in stderr) == (1, True), stderr
+
+
+# --- HEAD
+
+
+@pytest.mark.parametrize("stalled", ["http.response.start", "http.response.body"])
+async def test_send_timeout_on_head(library, stalled):
+    """The answer to a HEAD is bounded, too."""
+
+    async def send(message):
+        if message["type"] == stalled:
+            await anyio.sleep_forever()
+
+    response = library.EventSourceResponse(generate("a"), send_timeout=2.0)
+    with anyio.fail_after(10), pytest.raises(library.SendTimeoutError):
+        await response({"type": "http", "method": "HEAD", "headers": []}, anyio.sleep_forever, send)
+
+
+async def test_head_in_small_letters(library):
+    """A method in small letters, as some clients in tests have it, is the same."""
+    async with open_test_stream(library.EventSourceResponse(idle()), method="head", bridge=False) as stream:
+        await stream.wait_closed()
+    assert [message.get("more_body") for message in stream.messages] == [None, False]
+
+
+async def test_messages_before_the_first_event(library):
+    """No message but the head comes before the first event: who reads messages takes the first body for it."""
+
+    async def content():
+        await anyio.sleep(1)
+        yield b"data: a\n\n"
+
+    async with open_test_stream(library.EventSourceResponse(content()), bridge=False) as stream:
+        await stream.receive()
+        assert [message.get("body") for message in stream.messages] == [None, b"data: a\n\n"]

@@ -81,6 +81,22 @@ async def headers_of(response, *args, **options):
 # --- what is negotiated
 
 
+async def test_nobody_else_compresses_a_stream():
+    """Without compress= whoever would compress the stream, and hold events back, is told not to; headers= win."""
+    for accept_encoding in (None, "gzip"):
+        headers = await headers_of(EventSourceResponse(produce, "a"), accept_encoding)
+        assert headers["cache-control"] == "no-store, no-transform"
+        headers = await headers_of(EventSourceResponse(produce, "a", compress=ALL), accept_encoding)
+        assert headers["cache-control"] == "no-store"
+        for compress in (None, ALL):
+            options = {"headers": {"x-own": "1"}, "compress": compress}
+            headers = await headers_of(EventSourceResponse(produce, "a", **options), accept_encoding)
+            assert headers["cache-control"] == ("no-store" if compress else "no-store, no-transform")
+            options = {"headers": {"CACHE-CONTROL": "max-age=1"}, "compress": compress}
+            headers = await headers_of(EventSourceResponse(produce, "a", **options), accept_encoding)
+            assert headers["cache-control"] == "max-age=1"
+
+
 @pytest.mark.parametrize(
     ("accept_encoding", "coding"), [("gzip, br, zstd", "zstd"), ("gzip, br", "br"), ("gzip", "gzip")]
 )

@@ -164,6 +164,36 @@ def test_what_the_wire_cant_carry(fields: dict[str, Any], error: type[Exception]
         ServerSentEvent(**fields)
 
 
+LONE = (
+    ("a\ud83d", "a\ufffd"),
+    ("\ude00b\ud83dx", "\ufffdb\ufffdx"),
+    ("\ud83d\ude00", "\U0001f600"),
+    ("é\0\ufeff", "é\0\ufeff"),
+)
+
+
+@pytest.mark.parametrize(("text", "replaced"), LONE)
+def test_what_utf_8_cant_carry_is_replaced(text: str, replaced: str) -> None:
+    """With errors="replace" each field is what it will be when it has been received."""
+    event = ServerSentEvent(text, event=text, id=text.replace("\0", ""), comment=text, errors="replace")
+    assert (event.data, event.event, event.comment) == (replaced, replaced, replaced)
+    assert event.id == replaced.replace("\0", "")
+    assert event.encode().decode().count(replaced) >= 3
+    assert ServerSentEvent.json({text: [text]}, errors="replace").data is not None
+    assert ServerSentEvent(b"a\xff", errors="replace").data == "a\ufffd"
+    assert ServerSentEvent(1.5, errors="replace").data == "1.5"
+
+
+def test_errors_are_strict_or_replaced() -> None:
+    """Nothing else is asked for, and what is not text stays an error."""
+    with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
+        ServerSentEvent("a", errors="ignore")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="event must be a str"):
+        ServerSentEvent("a", event=1, errors="replace")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="errors='replace'"):
+        ServerSentEvent("\ud83d")
+
+
 def test_nul_in_a_type_is_legal() -> None:
     """Only an id may not have a NUL: of other fields WHATWG says nothing like that."""
     assert ServerSentEvent("\0", event="\0").encode() == b"event: \0\ndata: \0\n\n"

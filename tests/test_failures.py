@@ -9,7 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream
 
 from sse_trio import open_event_channel
-from sse_trio._failures import collapse, is_failure, joined, without_own
+from sse_trio._failures import append_context, cancellation_behind, collapse, is_failure, joined, without_own
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -110,3 +110,30 @@ async def test_broken_resources_of_others() -> None:
     with send_stream, pytest.raises(BrokenResourceError) as info:
         send_stream.send_nowait("item")
     assert without_own(info.value, state) is info.value
+
+
+def chained(exc: BaseException, context: BaseException | None) -> BaseException:
+    exc.__context__ = context
+    return exc
+
+
+async def test_cancellation_behind_errors() -> None:
+    """The cancellation in whose handling an error was raised is found, in groups as well, and behind other errors."""
+    cancellation = await cancelled()
+    replaced = chained(BrokenResourceError(), chained(ValueError(), cancellation))
+    assert cancellation_behind(replaced) is cancellation
+    assert cancellation_behind(BaseExceptionGroup("", [BrokenResourceError(), replaced])) is cancellation
+    assert cancellation_behind(BaseExceptionGroup("", [BrokenResourceError()])) is None
+    assert cancellation_behind(chained(BrokenResourceError(), ValueError())) is None
+
+
+def test_appended_context() -> None:
+    """An earlier exception is shown before all others of a chain, once, and no chain becomes a circle."""
+    last, middle, first = ValueError("last"), ValueError("middle"), ValueError("first")
+    append_context(last, middle)
+    append_context(last, first)
+    append_context(last, first)
+    assert (last.__context__, middle.__context__, first.__context__) == (middle, first, None)
+    append_context(first, None)
+    append_context(last, last)
+    assert first.__context__ is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import signal
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -43,6 +45,7 @@ class Member:
         self.number = 0
         self.labels = labels
         self.server_shutdown = server_shutdown
+        self.in_worker = False
         self.tick_entry: Entry | None = None
         self.ended: list[CloseReason] = []
 
@@ -385,6 +388,48 @@ async def test_servers_event_is_watched_no_longer_than_needed() -> None:
         assert waiting == 0
 
 
+class Flag:
+    """A server without an event, and how often it was looked at."""
+
+    def __init__(self) -> None:
+        self.shuts_down = False
+        self.looks = 0
+
+    def is_set(self) -> bool:
+        """Count, and answer."""
+        self.looks += 1
+        return self.shuts_down
+
+
+async def test_server_without_an_event_is_looked_at() -> None:
+    """The streams of a server that has no event hear of its shutdown a tenth of a second later, and no others do."""
+    group, mine, other = StreamGroup(), Flag(), Flag()
+    with member_of(group, mine) as first, member_of(group, other) as second, member_of(group, mine) as third:
+        await anyio.sleep(0.25)
+        assert (mine.looks, other.looks) == (2 + 2, 1 + 2)  # once for each that opens, twice for all of them
+        mine.shuts_down = True
+        await anyio.sleep(0.101)
+        assert first.ended == third.ended == [CloseReason.SHUTDOWN]
+        assert second.ended == []
+        with member_of(group, mine) as late:
+            assert late.ended == [CloseReason.SHUTDOWN]
+    looks = mine.looks, other.looks
+    await anyio.sleep(10)
+    assert (mine.looks, other.looks) == looks
+    assert not group.statistics().shutdown_requested
+
+
+async def test_server_is_looked_at_anew() -> None:
+    """When streams open again after all have gone, their server is looked at again."""
+    group, server = StreamGroup(), Flag()
+    for _ in range(2):
+        server.shuts_down = False
+        with member_of(group, server) as member:
+            server.shuts_down = True
+            await anyio.sleep(0.101)
+            assert member.ended == [CloseReason.SHUTDOWN]
+
+
 # --- event loops
 
 
@@ -547,6 +592,115 @@ async def test_signals_in_another_thread() -> None:
     await anyio.to_thread.run_sync(anyio.run, main)
 
 
+# --- a worker's SIGTERM
+
+
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What this process would have died of, with what was the handler then. SIGTERM is left to its default action."""
+    raised: list[object] = []
+    monkeypatch.setattr(signal, "raise_signal", lambda number: raised.append((number, signal.getsignal(number))))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return raised
+
+
+DIES = [(signal.SIGTERM, signal.SIG_DFL)]
+
+
+@contextmanager
+def worker_member(group: StreamGroup, server_shutdown: Shutdown = None) -> Iterator[Member]:
+    """A stream that is open in this block, in a worker process."""
+    member, run = Member(server_shutdown), group.bound_run()
+    member.in_worker = True
+    run.add(member)
+    try:
+        yield member
+    finally:
+        run.discard(member, CloseReason.SHUTDOWN)
+
+
+async def terminate() -> None:
+    """Have SIGTERM come to this process, and everything happen that it leads to."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    await wait_all_tasks_blocked()
+
+
+async def test_worker_dies_when_its_streams_have_ended(raised: list[object]) -> None:
+    """In a worker SIGTERM ends the streams first, and then the process."""
+    group = StreamGroup()
+    with worker_member(group) as member:
+        await terminate()
+        assert member.ended == [CloseReason.SHUTDOWN]
+        assert raised == []
+    await wait_all_tasks_blocked()
+    assert raised == DIES
+
+
+async def test_worker_that_ends_by_itself_does_not_die(raised: list[object]) -> None:
+    """A worker that hears from its parent, too, if a little later, is left to end in its own way."""
+    group, server_shutdown = StreamGroup(), anyio.Event()
+    with worker_member(group, server_shutdown):
+        await terminate()
+    await anyio.sleep(0.1)
+    server_shutdown.set()
+    await anyio.sleep(10)
+    assert raised == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_worker_that_hears_nothing_more_dies(raised: list[object]) -> None:
+    """A worker that nobody but the signal has told to end dies half a second after its last stream has ended."""
+    group, server_shutdown = StreamGroup(), anyio.Event()
+    with worker_member(group, server_shutdown):
+        await terminate()
+    await anyio.sleep(0.4)
+    with worker_member(group, server_shutdown) as late:
+        assert late.ended == [CloseReason.SHUTDOWN]
+        await anyio.sleep(0.2)
+        assert raised == []  # not while a stream is open
+    await anyio.sleep(0.51)
+    assert raised == DIES
+
+
+async def test_worker_with_several_groups(raised: list[object]) -> None:
+    """A worker dies when the streams of all its groups have ended, whichever came first."""
+    for first_goes_first in (True, False):
+        raised.clear()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        first, second = worker_member(StreamGroup()), worker_member(StreamGroup())
+        members = first.__enter__(), second.__enter__()
+        await terminate()
+        assert [member.ended for member in members] == [[CloseReason.SHUTDOWN]] * 2
+        for group in (first, second) if first_goes_first else (second, first):
+            assert raised == []
+            group.__exit__(None, None, None)
+            await wait_all_tasks_blocked()
+        assert raised == DIES
+
+
+async def test_worker_that_was_not_told(raised: list[object]) -> None:
+    """Without a signal everything is as it was when the streams have gone, and with ``signals=False`` it always is."""
+    with worker_member(StreamGroup()):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with worker_member(StreamGroup(signals=False)):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with member_of(StreamGroup()):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    await wait_all_tasks_blocked()
+    assert raised == []
+
+
+async def test_handler_that_was_set_on_top_of_a_worker_s(raised: list[object]) -> None:
+    """A handler that somebody has set after ours, and that calls it, ends the process once the streams have gone."""
+    with worker_member(StreamGroup()):
+        ours: Any = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, partial(ours))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await wait_all_tasks_blocked()
+    assert raised == DIES
+
+
 # --- what a group says for its streams
 
 
@@ -627,3 +781,20 @@ async def test_empty_means_on_close_too() -> None:
         group.request_shutdown()
         await group.wait_empty()
         assert closed == [CloseReason.SHUTDOWN]
+
+
+async def test_shutdown_that_is_withdrawn() -> None:
+    """A shutdown that was requested and withdrawn, before the group has a loop or after that, is none."""
+    group = StreamGroup()
+    group.request_shutdown()
+    group.withdraw_shutdown()
+    assert not group.shutdown_requested
+    run = group.bound_run()
+    group.withdraw_shutdown()
+    await anyio.wait_all_tasks_blocked()
+    assert not run.shutdown.is_set()
+    group.request_shutdown()
+    await group.wait_shutdown_requested()
+    group.withdraw_shutdown()
+    await anyio.wait_all_tasks_blocked()
+    assert not run.shutdown.is_set()

@@ -337,6 +337,7 @@ TABLE: tuple[Row, ...] = (
             "labels": NONE | {"{}"},
             "group": NONE,
             "compress": NONE | {"[]"},
+            "errors": frozenset(),
         },
         use=serve,
     ),
@@ -387,13 +388,13 @@ TABLE: tuple[Row, ...] = (
     Row(
         "sse_trio.ServerSentEvent",
         ServerSentEvent,
-        {"data": DATA, "event": NONE | LINE, **EVENT_FIELDS},
+        {"data": DATA, "event": NONE | LINE, **EVENT_FIELDS, "errors": frozenset()},
         says=SURROGATES,
     ),
     Row(
         "sse_trio.ServerSentEvent.json",
         lambda value="x", **options: ServerSentEvent.json(value, **options),
-        {"value": JSON | {"b'x'"}, "event": NONE | LINE, "dumps": NONE, **EVENT_FIELDS},
+        {"value": JSON | {"b'x'"}, "event": NONE | LINE, "dumps": NONE, **EVENT_FIELDS, "errors": frozenset()},
         says={"value": "JSON|NaN|surrogate", "comment": "comment|surrogate"},
     ),
     Row("sse_trio.ServerSentEvent.encode", ServerSentEvent("x").encode, {"sep": frozenset()}),
@@ -431,6 +432,7 @@ TABLE: tuple[Row, ...] = (
             "max_buffer_bytes": COUNTS | {"0.5", "1e-9", "inf", "10**400"},
             "overflow": frozenset(),
             "conflate": NONE | CALLABLE,
+            "errors": frozenset(),
         },
         use=send_through,
     ),
@@ -461,6 +463,7 @@ TABLE: tuple[Row, ...] = (
             "wait_head": FLAGS,
             "bridge": FLAGS,
             "close_within": TIMES | {"0"},
+            "state": NONE | {"{}"},
         },
         says={"json": "JSON|json"},
     ),
@@ -471,6 +474,7 @@ TABLE: tuple[Row, ...] = (
         lambda app=coroutine_function, **options: StreamingASGITransport(app, **options),
         {
             "app": ASYNC,
+            "state": NONE | {"{}"},
             "root_path": TEXT,
             "client": frozenset(),
             "max_buffer_bytes": COUNTS,
@@ -520,7 +524,12 @@ TABLE: tuple[Row, ...] = (
     Row(
         "sse_trio.inspector.stream_inspector",
         lambda group=GROUP, **options: stream_inspector(group, **options),
-        {"group": frozenset(), "hub": NONE | CALLABLE, "authorize": NONE | CALLABLE - {"int"} | ASYNC},
+        {
+            "group": frozenset(),
+            "hub": NONE | CALLABLE,
+            "authorize": NONE | CALLABLE - {"int"} | ASYNC,
+            "allowed_hosts": NONE | {"[]", "['x']"},
+        },
     ),
     Row(
         "sse_trio.metrics.EventStreamCollector",
@@ -672,7 +681,18 @@ def key_of(request: Request) -> str:
 NESTED: list[tuple[Callable[[], Any], str]] = [
     *[
         (lambda key=key: publish(key=key), "key")  # type: ignore[misc]
-        for key in [("p",), ("p", 1, 2), (5, 1), ("p", "1"), ("p", True), ("p", -1), ("p", 2**63), ("\ud800", 1), "p1"]
+        for key in [
+            ("p",),
+            ("p", 1, 2),
+            (5, 1),
+            ["p", 1],
+            ("p", "1"),
+            ("p", True),
+            ("p", -1),
+            ("p", 2**63),
+            ("\ud800", 1),
+            "p1",
+        ]
     ],
     *[
         (lambda per=per: StreamGroup(max_streams_per=per), "max_streams_per")  # type: ignore[misc]
@@ -684,7 +704,7 @@ NESTED: list[tuple[Callable[[], Any], str]] = [
     ],
     *[
         (lambda code=code: EventSourceResponse(produce, status_code=code), "status_code")  # type: ignore[misc]
-        for code in ["200", 200.0, 100, 199, 600, 99, True]
+        for code in ["200", 200.0, 100, 199, 204, 205, 304, 600, 99, True]
     ],
     (lambda: EventSourceResponse(produce, labels={"user": 7}), "labels"),  # type: ignore[dict-item]
     (lambda: EventSourceResponse(produce, labels={7: "user"}), "labels"),  # type: ignore[dict-item]
@@ -699,6 +719,9 @@ NESTED: list[tuple[Callable[[], Any], str]] = [
     (lambda: open_stream(headers={"a": 5}), "headers"),
     (lambda: open_stream(headers={"a": "\u20ac"}), "headers"),
     (lambda: open_stream(params=[("a",)]), "params"),
+    (lambda: open_stream(state={5: "hub"}), "state"),
+    (lambda: StreamingASGITransport(coroutine_function, state={5: "hub"}), "state"),  # type: ignore[dict-item]
+    (lambda: stream_inspector(GROUP, allowed_hosts=["a", 5]), "allowed_hosts"),  # type: ignore[list-item]
     (lambda: EventStreamCollector(duration_buckets=(2, 1)), "duration_buckets"),
     (lambda: EventStreamCollector(duration_buckets=(1, True)), "duration_buckets"),
     (lambda: StreamTracer(labels=(1,)), "labels"),  # type: ignore[arg-type]

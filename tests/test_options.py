@@ -33,6 +33,21 @@ def test_time_that_may_not_be_zero(name: str) -> None:
         EventSourceResponse(produce, **{name: 0})
 
 
+@pytest.mark.parametrize("status_code", [204, 205, 304, 101, 199, 600, 0, -200])
+def test_status_without_a_body(status_code: int) -> None:
+    """A status whose answer has no body is refused: no stream can be sent with it."""
+    instead = rf"; to send none write Response\(status_code={status_code}\)" if status_code in (204, 205, 304) else ""
+    with pytest.raises(ValueError, match=rf"^status_code must be .* that has a body; got {status_code}{instead}$"):
+        EventSourceResponse(produce, status_code=status_code)
+
+
+@pytest.mark.parametrize("status_code", ["200", None, 200.0, True])
+def test_what_is_no_status(status_code: Any) -> None:
+    """A status is a number."""
+    with pytest.raises(TypeError, match="^status_code must be an int"):
+        EventSourceResponse(produce, status_code=status_code)
+
+
 @pytest.mark.parametrize("grace", [None, math.inf])
 def test_grace_without_an_end(grace: Any) -> None:
     """A grace has an end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging
@@ -85,7 +86,7 @@ async def test_headers() -> None:
         assert stream.status_code == 200
         assert dict(stream.headers) == {
             "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-store",
+            "cache-control": "no-store, no-transform",
             "x-accel-buffering": "no",
             "x-content-type-options": "nosniff",
         }
@@ -165,6 +166,74 @@ async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> 
         await send_channel.send("event")
 
 
+@pytest.mark.parametrize("ending", ["completed", "disconnected", "failed", "cancelled"])
+async def test_head_request_calls_on_close(ending: str) -> None:
+    """What an endpoint has claimed for its stream is released after a HEAD, too, however that ends."""
+    reasons = []
+
+    async def on_close(reason: CloseReason) -> None:
+        await anyio.sleep(1)
+        reasons.append(reason)
+
+    errors = {"disconnected": OSError(), "failed": LookupError("send")}
+    response = EventSourceResponse(wait, on_close=on_close)
+    with pytest.raises(LookupError) if ending == "failed" else contextlib.nullcontext():
+        async with open_test_stream(response, method="HEAD", wait_head=False) as stream:
+            if ending in errors:
+                stream.fail_send(errors[ending])
+            elif ending == "cancelled":
+                stream.stall()
+                await anyio.sleep(1)
+                stream.cancel()
+            await stream.wait_closed()
+    assert reasons == [CloseReason(ending)]
+
+
+async def test_on_close_of_a_head_request_is_called_though_closing_fails() -> None:
+    """A source whose closing raises doesn't keep what ``on_close`` would release."""
+    reasons = []
+
+    class Source:
+        def __aiter__(self) -> Any:
+            raise NotImplementedError
+
+        async def aclose(self) -> None:
+            raise LookupError("closing")
+
+    async def on_close(reason: CloseReason) -> None:
+        reasons.append(reason)
+
+    with pytest.raises(LookupError):
+        async with open_test_stream(EventSourceResponse(Source(), on_close=on_close), method="HEAD") as stream:
+            await stream.wait_closed()
+    assert reasons == [CloseReason.COMPLETED]
+
+
+# --- what a failure before the head becomes
+
+
+@pytest.mark.parametrize("nested", [0, 1, 2])
+@pytest.mark.parametrize("as_producer", [False, True])
+async def test_http_exception_out_of_nurseries(nested: int, as_producer: bool) -> None:
+    """A lone HTTPException is its status, however many nurseries of the producer's own it comes out of."""
+
+    async def check(depth: int) -> None:
+        if not depth:
+            raise HTTPException(403)
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(check, depth - 1)
+            nursery.start_soon(anyio.sleep_forever)
+
+    async def produce(send_channel: EventSendChannel) -> None:
+        await (anyio.sleep_forever() if as_producer else check(nested))
+
+    async def endpoint(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(produce, producers=[functools.partial(check, nested)] * as_producer)
+
+    async with open_test_stream(Starlette(routes=[Route("/", endpoint)])) as stream:
+        assert stream.status_code == 403
+
+
 # --- one request, or none
 
 
@@ -184,7 +253,7 @@ async def test_response_that_is_never_served() -> None:
     """A response that is thrown away leaves nothing that had to be closed."""
     for source in (wait, "generator"):
         response = EventSourceResponse(generate() if source == "generator" else wait)  # type: ignore[arg-type]
-        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "no-store, no-transform"
         del response
         gc.collect()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from socket import SO_SNDBUF, SOL_SOCKET, socketpair
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socketpair
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
@@ -21,7 +22,13 @@ pytestmark = pytest.mark.anyio
 class FakeSocket:
     def __init__(self) -> None:
         self.options: list[tuple[object, ...]] = []
-        self.closed = False
+        self.closed = self.is_gone = False
+        self.shut: list[int] = []
+
+    def shutdown(self, how: int) -> None:
+        if self.is_gone:
+            raise OSError("not connected")
+        self.shut.append(how)
 
     def setsockopt(self, *option: object) -> None:
         self.options.append(option)
@@ -42,6 +49,9 @@ class FakeTransport:
 
     def abort(self) -> None:
         self.aborted = True
+        self.closed.set()
+
+    def close(self) -> None:
         self.closed.set()
 
     def get_extra_info(self, name: str) -> FakeSocket:
@@ -119,6 +129,8 @@ async def test_callables_that_lead_nowhere() -> None:
     assert connection.abort() is False
     assert connection.shutdown_event() is None
     assert connection.wait_disconnect is None
+    assert connection.in_worker is False
+    await connection.before_final()
 
 
 def wrap(send: Any) -> Any:
@@ -136,6 +148,28 @@ async def test_wrappers_lead_to_the_server() -> None:
     stream = OfHypercorn(send=OfHypercorn(send=plain).method, context=SimpleNamespace(terminated=terminated))
     assert connection_of(plain, wrap(wrap(stream.method))).shutdown_event() is terminated
     assert connection_of(plain, wrap(partial(stream.method))).shutdown_event() is None
+
+
+async def test_servers_that_keep_the_head_back() -> None:
+    """granian and daphne send the head with the first body message, and nothing else is known of them."""
+
+    class OfGranian(Of):
+        __module__ = "granian._granian"
+
+    class OfDaphne(Of):
+        __module__ = "daphne.server"
+
+    daphne = partial(OfDaphne().method, "protocol")
+    for connection in (connection_of(OfGranian().receive, plain), connection_of(plain, daphne)):
+        assert connection.head_needs_body
+        assert connection.is_lost is None
+    for connection in (
+        on_uvicorn(),
+        on_hypercorn(None),
+        connection_of(plain, plain),
+        connection_of(plain, partial(plain)),
+    ):
+        assert not connection.head_needs_body
 
 
 async def test_wrappers_without_an_end() -> None:
@@ -189,6 +223,14 @@ class TestUvicorn:
         assert on_uvicorn(transport=transport, on_response=lambda: None).abort() is False
         assert not transport.aborted
 
+    async def test_cut_off(self) -> None:
+        """The transport is closed, which sends what it holds, and not reset; unless it is the next request's."""
+        for on_response, closed in ((OfUvicorn().method, True), (lambda: None, False)):
+            transport = FakeTransport()
+            on_uvicorn(transport=transport, on_response=on_response).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+        on_uvicorn(transport=object()).cut_off()
+
     async def test_abort_without_a_transport(self) -> None:
         """A uvicorn that is built otherwise cannot be aborted; that is no error."""
         assert on_uvicorn().abort() is False
@@ -212,7 +254,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """It has none within reach; there the chained signal handlers are the notice."""
+        """Where its protocol is out of reach, there is none (test_server_uvicorn_exit.py says where there is)."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -290,10 +332,23 @@ class TestHypercorn:
         """A hypercorn that is built otherwise has none, which is no error."""
         assert on_hypercorn(None, context=context).shutdown_event() is None
 
+    async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is a worker where it is the child of a process of Python's."""
+        assert not on_hypercorn(None).in_worker
+        monkeypatch.setattr("sse_trio._server_hypercorn.parent_process", object)
+        assert on_hypercorn(None).in_worker
+
     async def test_is_lost(self) -> None:
         """The stream's flag is passed on."""
         assert on_hypercorn(None).is_lost is False
         assert on_hypercorn(None, closed=True).is_lost is True
+
+    async def test_socket_that_it_is_closing(self) -> None:
+        """trio's BusyResourceError out of a send means that hypercorn is closing the connection; others don't."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace()))
+        assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
+        assert not connection.says_gone(RuntimeError("on purpose"))
+        assert not UnknownServer().says_gone(trio.BusyResourceError("of something else"))
 
     async def test_abort_on_asyncio(self) -> None:
         """The asyncio worker's transport is aborted."""
@@ -311,6 +366,30 @@ class TestHypercorn:
         assert on_hypercorn(server).abort() is True
         assert socket.closed
         assert len(socket.options) == 1
+
+    async def test_cut_off_on_asyncio(self) -> None:
+        """The asyncio worker's transport is closed; unless it is the next request's."""
+        for current, closed in ((None, True), (object(), False)):
+            transport = FakeTransport()
+            server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+            on_hypercorn(server, protocol={"stream": current}).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_cut_off_on_trio(self, *, tls: bool) -> None:
+        """Nothing more can be written to the trio worker's socket, also from under TLS; what was written is sent."""
+        socket = FakeSocket()
+        stream = SimpleNamespace(socket=socket)
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream))
+        connection.cut_off()
+        assert (socket.shut, socket.closed) == ([SHUT_WR], False)
+        socket.is_gone = True
+        connection.cut_off()
+
+    async def test_cut_off_without_a_connection(self) -> None:
+        """Where there is no way to the connection, nothing is done."""
+        for server in (None, OfHypercorn(stream=SimpleNamespace())):
+            on_hypercorn(server).cut_off()
 
     async def test_abort_on_trio_without_a_socket(self) -> None:
         """A stream that is no socket's cannot be aborted."""
@@ -381,6 +460,15 @@ class TestHypercornH2:
         assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
         assert not h2.transport.aborted
 
+    async def test_cut_off_resets_only_the_stream(self) -> None:
+        """A stream that is cut off is reset, and the connection stays: hypercorn would leave the stream open."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            assert h2.connection().tells_failure is False
+            h2.connection().cut_off()
+        assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
+        assert not h2.transport.aborted
+
     async def test_stalled_connection_is_dropped(self) -> None:
         """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
         async with anyio.create_task_group() as nursery:
@@ -423,6 +511,22 @@ class TestHypercornH2:
             await h2.connection().wait_flushed()
         assert h2.calls == ["drained"]
 
+    @pytest.mark.parametrize("error", [None, KeyError])
+    async def test_before_final(self, error: type[Exception] | None) -> None:
+        """The end of the stream is written when all of it was taken; a stream that is gone already needs none."""
+
+        def end_stream(stream_id: int) -> None:
+            h2.calls.append(("end", stream_id))
+            if error is not None:
+                raise error
+
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["connection"].end_stream = end_stream
+            h2.attributes["stream_buffers"][1].buffer = b"held back"
+            await h2.connection().before_final()
+        assert h2.calls == ["drained", ("end", 1), *([] if error else ["flushed"])]
+
     async def test_the_rest_is_the_connection_s(self) -> None:
         """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
@@ -430,6 +534,7 @@ class TestHypercornH2:
             assert connection.send_is_unbounded
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
+            assert connection.in_worker is False
 
 
 class ChunkedWriter:
@@ -635,4 +740,4 @@ async def test_every_connection_has_the_interface() -> None:
     )
     for connection in (on_uvicorn(), on_hypercorn(None), connection_of(plain, plain)):
         assert names <= set(dir(connection))
-    assert {"is_set", "wait"} <= set(dir(ServerShutdown))
+    assert "is_set" in dir(ServerShutdown)

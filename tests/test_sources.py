@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 
@@ -330,6 +331,117 @@ async def test_closing_that_raises() -> None:
 
     with pytest.raises(LookupError, match="closing"):
         await data_of(EventSourceResponse(Source()))
+
+
+def chain_of(exc: BaseException | None) -> list[BaseException]:
+    """What a traceback shows, the last error first."""
+    chain: list[BaseException] = []
+    while exc is not None:
+        chain.append(exc)
+        exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+    return chain
+
+
+async def closing_fails(*, how: str) -> AsyncIterator[Any]:
+    try:
+        yield "event"
+        yield object()
+    finally:
+        if how == "plainly":
+            raise LookupError("closing")
+        if how == "from None":
+            raise LookupError("closing") from None
+        try:
+            raise KeyError("reason")
+        except KeyError as exc:
+            raise LookupError("closing") from exc
+
+
+@pytest.mark.parametrize("how", ["plainly", "from None", "from another"])
+@pytest.mark.parametrize("beside", [False, True])
+async def test_closing_that_raises_after_an_error(how: str, beside: bool) -> None:
+    """When an iterable fails and its closing, too, both errors are found in what is raised."""
+    producers = [anyio.sleep_forever] * beside
+
+    async def send(message: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    with pytest.raises(LookupError, match="closing") as info:
+        response = EventSourceResponse(closing_fails(how=how), producers=producers)
+        await response({"type": "http", "method": "GET", "headers": []}, anyio.sleep_forever, send)
+    chain = chain_of(info.value)
+    assert [exc for exc in chain if isinstance(exc, TypeError) and "an event must be" in str(exc)]
+    assert any(isinstance(exc, KeyError) for exc in chain) is (how == "from another")
+
+
+async def test_closing_that_raises_the_same_error() -> None:
+    """An error that the closing raises again is itself, and in no circle."""
+
+    class Source:
+        error = LookupError("broken")
+
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> str:
+            raise self.error
+
+        async def aclose(self) -> None:
+            raise self.error
+
+    with pytest.raises(LookupError, match="broken") as info:
+        await data_of(EventSourceResponse(Source()))
+    assert info.value is Source.error
+    assert len(chain_of(info.value)) == 1
+
+
+# --- text that is not ours
+
+
+HALVES = ["plain", "\ud83d", "\ud83d\ude00", "é\ude00x", {"data": "\ud83d", "event": "\ud83d"}]
+
+
+@pytest.mark.parametrize("kind", ["producer", "iterable", "channel"])
+async def test_lone_surrogates_are_replaced(kind: str) -> None:
+    """With errors="replace" text that UTF-8 can't carry ends no stream, and two halves that belong together are one."""
+    send_channel, receive_channel = open_event_channel(errors="replace")
+
+    async def send(send_channel: EventSendChannel, *events: Any) -> None:
+        for number, event in enumerate(events):
+            if number % 2:
+                await send_channel.send(event)
+            else:
+                send_channel.send_nowait(event)
+
+    async def feed() -> None:
+        with send_channel:
+            await send(send_channel, *HALVES)
+
+    response = {
+        "producer": lambda: EventSourceResponse(send, *HALVES, errors="replace"),
+        "iterable": lambda: EventSourceResponse(generate(*HALVES), errors="replace"),
+        "channel": lambda: EventSourceResponse(receive_channel, producers=[feed]),
+    }[kind]()
+    assert await data_of(response) == ["plain", "\ufffd", "\U0001f600", "é\ufffdx", "\ufffd"]
+    send_channel.close()
+    receive_channel.close()
+
+
+async def test_lone_surrogates_are_an_error() -> None:
+    """Without being asked, nothing is replaced, and the error says how to ask."""
+    with pytest.raises(ValueError, match="lone surrogate.*errors='replace'"):
+        await data_of(EventSourceResponse(generate("\ud83d")))
+
+
+def test_errors_that_make_no_sense() -> None:
+    """There are two ways, and a channel of one's own has its own."""
+    with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
+        EventSourceResponse(generate(), errors="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="errors must be .*; got 'ignore'"):
+        open_event_channel(errors="ignore")  # type: ignore[arg-type]
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel, pytest.raises(TypeError, match="errors must be .*; got 'replace'"):
+        EventSourceResponse(receive_channel, errors="replace")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -24,7 +24,15 @@ HEAD: Message = {"type": "http.response.start", "status": 200, "headers": []}
 class Served:
     """A writer, the channel that it writes, and a server and an owner made by hand."""
 
-    def __init__(self, *, head: Message = HEAD, opening: bytes = b"", unbounded: bool = False, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        head: Message = HEAD,
+        opening: bytes = b"",
+        unbounded: bool = False,
+        keeps_head: bool = False,
+        **limits: Any,
+    ) -> None:
         self.send_channel, self.receive_channel = open_event_channel(**limits)
         self.messages: list[Message] = []
         self.sending = 0
@@ -33,8 +41,10 @@ class Served:
         self.open.set()
         self.shield = False
         self.flushed = 0
+        self.before_final_at: int | None = None
         self.done: list[Outcome | None] = []
         self.send_is_unbounded = unbounded
+        self.head_needs_body = keeps_head
         self.try_write: Callable[[bytes], bool] | None = None
         source: Any = self.receive_channel._state
         connection: Any = self
@@ -65,6 +75,15 @@ class Served:
         """Count the flushes."""
         await anyio.lowlevel.checkpoint()
         self.flushed += 1
+
+    async def before_final(self) -> None:
+        """Note what had been sent by then."""
+        await anyio.lowlevel.checkpoint()
+        self.before_final_at = len(self.messages)
+
+    def says_gone(self, error: Exception) -> bool:
+        """Know of no more than ASGI does."""
+        return False
 
     def writer_done(self) -> None:
         """Note how the writer has ended."""
@@ -120,8 +139,21 @@ async def test_head_is_held_back(serve: Serve) -> None:
 
 
 async def test_head_without_an_event(serve: Serve) -> None:
-    """When the head is due, a body message goes with it, if an empty one: hypercorn keeps the head back until then."""
+    """A head that is due goes alone: an empty message would pass for an event with those who count messages."""
     served = serve(opening=b"")
+    served.send_channel.started()
+    await served.settle()
+    assert served.messages == [HEAD]
+    served.send_channel.send_nowait("event")
+    await served.settle()
+    assert served.bodies == [b"data: event\n\n"]
+
+
+@pytest.mark.parametrize("how", ["a server that keeps it back", "a denial"])
+async def test_head_that_the_server_keeps_back(serve: Serve, how: str) -> None:
+    """Where the server keeps the head back until there is a body, an empty message goes with it."""
+    denial: Message = {**HEAD, "type": "websocket.http.response.start"}
+    served = serve(head=denial, opening=b"") if how == "a denial" else serve(opening=b"", keeps_head=True)
     served.send_channel.started()
     await served.settle()
     assert served.bodies == [b""]
@@ -137,7 +169,8 @@ async def test_what_is_there_before_it_starts(serve: Serve, early: str) -> None:
         served.send_channel.started()
     served.writer.start()
     await served.settle()
-    assert served.bodies == {"event": [b"data: event\n\n"], "started": [b""]}[early]
+    assert served.messages[0] == HEAD
+    assert served.bodies == {"event": [b"data: event\n\n"], "started": []}[early]
 
 
 async def test_opening_goes_with_the_first_events(serve: Serve) -> None:
@@ -299,6 +332,7 @@ async def test_finish(serve: Serve, late: bool) -> None:
         {"type": "http.response.body", "body": b"", "more_body": False},
     ]
     assert served.writer.final_began
+    assert served.before_final_at == len(served.messages) - 1
     assert served.flushed == 1
     assert served.done == [Outcome.FINISHED]
     served.writer.abandon()
@@ -320,7 +354,7 @@ async def test_finish_waits_for_the_senders(serve: Serve) -> None:
     served.send_channel.close()
     await served.settle()
     assert served.done == [Outcome.FINISHED]
-    assert served.bodies == [b"", b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b""]
+    assert served.bodies == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b""]
 
 
 async def test_finish_without_the_final_frame(serve: Serve) -> None:
@@ -328,7 +362,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
     served = serve()
     served.send_channel.send_nowait("event")
     served.receive_channel._state.refuse_sends()
-    served.writer.finish(b"data: error\n\n", with_final=False)
+    served.writer.finish(b"data: error\n\n", cut_after=0)
     await served.settle()
     assert served.bodies == [b"data: event\n\n", b"data: error\n\n"]
     assert served.messages[-1]["more_body"]

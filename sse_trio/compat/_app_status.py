@@ -1,62 +1,101 @@
 # AppStatus: sse-starlette's word for "the server goes", and ours, which is a StreamGroup.
 #
-# Rule 1: it holds nothing. In sse-starlette it is a flag of the whole process that every stream polls, and that every
-#         later server in the process finds set. Here it stands for the default group of the running event loop.
+# Rule 1: in sse-starlette it is a flag of the process that every stream polls, and that every later server finds set.
+#         Here it tells the default groups of the event loops in which streams were opened, and keeps hold of none: a
+#         loop that starts later begins anew.
+# Rule 2: what fixtures and signal handlers assign is taken wherever they run, in any thread and without a loop, and
+#         means the same. What can't be meant is an error that says what to write instead.
 
 from __future__ import annotations
 
 from typing import Final, NoReturn, final
+from weakref import ref
 
 from anyio.from_thread import run_sync
 
 from .._group import StreamGroup, current_run
 
-__all__ = ("AppStatus",)
+__all__ = ("AppStatus", "note_default_group")
 
-NOWHERE = (
-    "AppStatus.should_exit = True ends the streams of the running event loop, and none runs in this thread; give the "
-    "responses group=StreamGroup() and call its request_shutdown(), which may be called from any thread"
-)
-NO_WAY_BACK = (
-    "AppStatus.should_exit = False: streams of this event loop were told of a shutdown, and there is no way back; each "
-    "event loop begins anew, so nothing has to be reset between servers or tests"
-)
 NOT_FOR_ALL = (
     "whether streams end at a signal is not a setting of the process here; give the responses "
     "group=StreamGroup(signals=False), and call its request_shutdown() when they are to end"
+)
+NOT_REPLACED = (
+    "AppStatus.original_handler is the method of uvicorn's that sse-starlette replaced, and nothing was replaced here; "
+    "install a signal handler of your own, which is called after ours"
 )
 
 
 @final
 class _AppStatus:
-    """Whether the server shuts down: sse-starlette's flag, as the default :class:`StreamGroup` of the event loop.
+    """Whether the server shuts down: sse-starlette's flag, as the default :class:`StreamGroup` of each event loop.
 
     Nothing has to be set on uvicorn, whose signals are heard of, or reset between tests: each event loop begins anew.
     """
 
-    __slots__ = ()
+    __slots__ = ("_groups",)
+
+    def __init__(self) -> None:
+        # Replaced as a whole, so that a signal handler or another thread never sees a half of it.
+        self._groups: tuple[ref[StreamGroup], ...] = ()
 
     @property
     def should_exit(self) -> bool:
-        """Whether the streams were told to end. Set it to ``True`` to tell them: at once, without polling.
+        """Whether the streams were told to end. ``True`` tells them, at once; ``False`` lets new ones open again.
 
-        Speaks of the streams without a ``group`` of their own, in the running event loop. May be used in it, in a
-        signal handler of its thread, and in a worker thread of anyio's. Elsewhere it is ``False``, and setting it
-        raises :exc:`RuntimeError`, as it does where ``False`` would take a shutdown back.
+        Speaks of the streams without a ``group`` of their own. Setting it is for every event loop of the process in
+        which one of the adapter's was opened, and for the one that runs here. Read in an event loop, in a signal
+        handler of its thread or in a worker thread of anyio's, it is that loop's; elsewhere it is ``True`` while
+        streams that were told are still open.
         """
-        group = _group()
-        return group is not None and group.shutdown_requested
+        here = _group()
+        if here is not None:
+            return here.shutdown_requested
+        return any(group.shutdown_requested and group.statistics().open_streams for group in self._noted())
 
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
-        group = _group()
+        here = _group()
+        if here is not None:
+            self.note(here)
+        for group in self._noted():
+            if value:
+                group.request_shutdown()
+            else:
+                group.withdraw_shutdown()
+
+    @property
+    def should_exit_event(self) -> None:
+        """``None``. Older versions kept an event here, bound to one event loop, which tests had to replace.
+
+        May be set to anything, which does nothing: here no event outlives its loop.
+        """
+        return
+
+    @should_exit_event.setter
+    def should_exit_event(self, value: object) -> None:
+        del value
+
+    @property
+    def enable_automatic_graceful_drain(self) -> bool:
+        """``True``: streams end at a signal. Setting it to ``False`` is :meth:`disable_automatic_graceful_drain`."""
+        return True
+
+    @enable_automatic_graceful_drain.setter
+    def enable_automatic_graceful_drain(self, value: bool) -> None:
         if not value:
-            if group is not None and group.shutdown_requested:
-                raise RuntimeError(NO_WAY_BACK)
-        elif group is None:
-            raise RuntimeError(NOWHERE)
-        else:
-            group.request_shutdown()
+            self.disable_automatic_graceful_drain()
+
+    @property
+    def original_handler(self) -> None:
+        """``None``: nothing of uvicorn's was replaced. May be set to ``None`` only."""
+        return
+
+    @original_handler.setter
+    def original_handler(self, value: object) -> None:
+        if value is not None:
+            raise NotImplementedError(NOT_REPLACED)
 
     def handle_exit(self, *args: object, **kwargs: object) -> None:
         """Set :attr:`should_exit`; calls no handler of uvicorn's, since it has taken the place of none."""
@@ -70,9 +109,23 @@ class _AppStatus:
     def enable_automatic_graceful_drain_mode(self) -> None:
         """Do nothing: it is never off."""
 
+    def note(self, group: StreamGroup) -> None:
+        """Speak of this group from now on, for as long as its event loop keeps it. Internal: responses call it."""
+        noted = self._noted()
+        if group not in noted:
+            self._groups = tuple(ref(each) for each in (*noted, group))
+
+    def _noted(self) -> list[StreamGroup]:
+        return [group for each in self._groups if (group := each()) is not None]
+
 
 AppStatus: Final = _AppStatus()
 """See :class:`_AppStatus`."""
+
+
+def note_default_group() -> None:
+    """Have :data:`AppStatus` speak of the streams of this event loop, too."""
+    AppStatus.note(current_run(None).group)
 
 
 def _group() -> StreamGroup | None:

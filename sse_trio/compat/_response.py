@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, move_on_after
 from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -27,15 +28,17 @@ from .._arguments import (
     check_seconds,
     wrong,
 )
+from .._cancellation import guarded
 from .._channel import EventSendChannel
 from .._errors import SendTimeoutError
 from .._event import check_sep
-from .._failures import collapse
+from .._failures import collapse, raise_again
 from .._group import StreamGroup
 from .._http_arguments import check_background, check_headers, check_media_type, check_status_code
 from .._reason import CloseReason
 from .._response import EventSourceResponse as StreamResponse
 from .._sources import close_source, iterate
+from ._app_status import note_default_group
 from ._event import Chunk, ServerSentEvent, ensure_bytes
 
 if TYPE_CHECKING:
@@ -77,12 +80,13 @@ class EventSourceResponse(Response):
     - It runs on trio as well, and ends at a shutdown on every server that ``sse_trio`` knows, with the final chunk.
     - ``ping`` is seconds of silence. Events make a ping needless.
     - ``content`` runs ahead of its client, by 256 events or 64 KiB, and several events may be in one ASGI message.
-    - ``content`` is closed when the stream ends, however it ends. What its ``aclose()`` raises is raised.
+    - ``content`` is closed when the stream ends, however it ends. What its ``aclose()`` raises is raised. Where it has
+      run ahead into its own ``finally``, it is cancelled there: a ``finally`` that awaits shields itself.
     - ``client_close_handler_callable`` is called when ``content`` has been cancelled and cleaned up, for at most five
       seconds; also where it is ``send`` that finds the client gone, which is no error here.
     - In the grace period of a shutdown, a client that leaves doesn't cut it short: the next item finds it gone.
     - ``Connection`` is left out in HTTP/2 and HTTP/3, which forbid it.
-    - On HEAD, too, ``content`` is never begun; there is no ``send_timeout`` on it.
+    - On HEAD, too, ``content`` is never begun; ``send_timeout`` is for the whole of the answer.
     - :data:`AppStatus` is that of the event loop, not of the process. Nothing of uvicorn is replaced.
     - Private methods (``_ping``, ``_stream_response``, ...) aren't there to be overridden.
     """
@@ -180,11 +184,22 @@ class EventSourceResponse(Response):
             group=self._group,
         )
         response.raw_headers = _legal_headers(self.raw_headers, scope)
-        await response(scope, receive, send)
+        if self._group is None:
+            note_default_group()
+        if scope.get("method", "").upper() == "HEAD":
+            await self._answer_head(response, {**scope, "method": "HEAD"}, receive, send)
+        else:
+            await response(scope, receive, send)
         if self._close_reason is CloseReason.SEND_TIMEOUT and self.send_timeout is not None:
             raise SendTimeoutError(self.send_timeout)
         if self.background is not None:
             await self.background()
+
+    async def _answer_head(self, response: StreamResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        with move_on_after(self.send_timeout) as deadline:
+            await response(scope, receive, send)
+        if deadline.cancelled_caught and self.send_timeout is not None:
+            raise SendTimeoutError(self.send_timeout)
 
     async def _produce(self, send_channel: EventSendChannel) -> None:
         send_channel.started()  # the head waits for no event
@@ -195,13 +210,13 @@ class EventSourceResponse(Response):
         try:
             async with create_task_group() as nursery:
                 if self.data_sender_callable is not None:
-                    nursery.start_soon(self.data_sender_callable)
+                    nursery.start_soon(guarded, "data_sender_callable", self.data_sender_callable)
                 if watches:
                     nursery.start_soon(self._watch_closing, send_channel, nursery.cancel_scope)
-                await self._send_content(send_channel)
+                await guarded("the content", partial(self._send_content, send_channel))
                 nursery.cancel_scope.cancel()
         except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
-            raise collapse(exc) from None
+            raise_again(collapse(exc))
 
     async def _send_content(self, send_channel: EventSendChannel) -> None:
         await iterate(self.body_iterator, send_channel, as_sendable=self._chunk, close=self._close_iterable)

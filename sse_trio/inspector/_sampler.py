@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anyio import Event, current_time
@@ -21,11 +19,10 @@ from .._feed import FeedStatistics
 from .._group import GroupRun, StreamGroup, StreamGroupStatistics
 from .._hub import Hub, HubStatistics
 from .._statistics import StreamStatistics
+from .._visible import shortened
 
-__all__ = ("INTERVAL", "LABELS", "ClosedStream", "Figures", "Sample", "Sampler")
+__all__ = ("INTERVAL", "ClosedStream", "Figures", "HubFigures", "Sample", "Sampler")
 
-LABELS: Mapping[str, str] = MappingProxyType({"sse_trio": "inspector"})
-"""Of the inspector's own streams."""
 INTERVAL = 1.0
 """Seconds."""
 HISTORY = 600
@@ -34,6 +31,8 @@ CLOSED = 50
 """Streams that have ended, of which is remembered how."""
 READ_AT_ONCE = 250
 """Streams: a millisecond and a half."""
+TEXT = 300
+"""Characters of a path that are remembered: the client chooses it, and it may be as long as a server takes."""
 
 
 class Figures(NamedTuple):
@@ -58,9 +57,16 @@ class ClosedStream(NamedTuple):
     stream: StreamStatistics
 
 
+class HubFigures(NamedTuple):
+    """What was read of a hub."""
+
+    hub: HubStatistics
+    feeds: list[FeedStatistics]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """All that was read in one second."""
+    """All that was read of the group in one second, and of the hubs that somebody asked for."""
 
     second: int
     now: float
@@ -68,8 +74,8 @@ class Sample:
     figures: Figures
     group: StreamGroupStatistics
     streams: list[StreamStatistics]
-    hub: HubStatistics | None
-    feeds: list[FeedStatistics]
+    hubs: dict[Hub, HubFigures]
+    """Filled by :meth:`Sampler.read_hub`: each page sees its own hub, another tenant's never."""
 
 
 class Sampler:
@@ -86,13 +92,12 @@ class Sampler:
         group.add_observer(self)
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
-        """Remember a stream that has ended, unless it was of a page that looks on."""
-        if stream.labels == LABELS:
-            return
+        """Remember a stream that has ended."""
+        stream = replace(stream, path=shortened(stream.path, TEXT))
         self._closed_count += 1
         self.closed.append(ClosedStream(self._closed_count, time.time(), stream))
 
-    async def read(self, hub: Hub | None) -> Sample:
+    async def read(self) -> Sample:
         """Return the sample of this second. Cancellation: another one who waits reads it then."""
         self._forget_earlier_loop()
         while (latest := self._latest) is None or latest.second < _this_second():
@@ -101,19 +106,27 @@ class Sampler:
                 continue
             self._reading = Event()
             try:
-                self._latest = await self._read(latest, hub)
+                self._latest = await self._read(latest)
                 self.history.append(self._latest.figures)
             finally:
                 self._reading.set()
                 self._reading = None
         return latest
 
+    def read_hub(self, sample: Sample, hub: Hub | None) -> HubFigures | None:
+        """Return the figures of this hub as of the sample's second, read once for all who look at it."""
+        if hub is None:
+            return None
+        if hub not in sample.hubs:
+            sample.hubs[hub] = HubFigures(hub.statistics(), hub.feeds())
+        return sample.hubs[hub]
+
     def _forget_earlier_loop(self) -> None:
         run = self._group.bound_run()
         if run is not self._run:
             self._run, self._latest, self._reading = run, None, None
 
-    async def _read(self, before: Sample | None, hub: Hub | None) -> Sample:
+    async def _read(self, before: Sample | None) -> Sample:
         second, now = _this_second(), current_time()
         group = self._group.statistics()
         return Sample(
@@ -121,8 +134,7 @@ class Sampler:
             now=now,
             group=group,
             figures=_figures(group, now, before),
-            hub=None if hub is None else hub.statistics(),
-            feeds=[] if hub is None else hub.feeds(),
+            hubs={},
             streams=await self._read_streams(),
         )
 

@@ -16,12 +16,17 @@ from .._event import ServerSentEvent
 from .._feed import FeedStatistics
 from .._hub import HubStatistics
 from .._statistics import STALL_SECONDS, StreamStatistics
-from ._sampler import ClosedStream, Figures, Sample
+from .._visible import shortened, visible
+from ._sampler import ClosedStream, Figures, HubFigures, Sample
 
 __all__ = ("MAX_ROWS", "SORTS", "Selection", "Table", "View", "history_event")
 
 MAX_ROWS = 200
 FEED_ROWS = 25
+MAX_TEXT = 200
+"""Characters of a path, a topic or a label that are shown."""
+MAX_TOPICS = 50
+"""Topics of one choice that are shown."""
 
 Row: TypeAlias = dict[str, object]
 
@@ -91,17 +96,19 @@ class View:
         self._matching: int | None = None
         self._closed_seen = 0
 
-    def events(self, sample: Sample, closed: Iterable[ClosedStream]) -> Iterator[ServerSentEvent]:
+    def events(
+        self, sample: Sample, hub: HubFigures | None, closed: Iterable[ClosedStream]
+    ) -> Iterator[ServerSentEvent]:
         """Yield what is new."""
-        yield ServerSentEvent.json(_totals(sample), event="totals")
+        yield ServerSentEvent.json(_totals(sample, hub), event="totals")
         matching, chosen = self._selection.choose(sample.streams)
         changes = self._streams.changes({str(stream.number): _stream_row(stream, sample.now) for stream in chosen})
         if matching != self._matching:
             changes["matching"] = self._matching = matching
         if changes:
             yield ServerSentEvent.json(changes, event="streams")
-        if sample.hub is not None:
-            feeds = nlargest(FEED_ROWS, sample.feeds, key=lambda feed: (feed.subscribers, feed.events))
+        if hub is not None:
+            feeds = nlargest(FEED_ROWS, hub.feeds, key=lambda feed: (feed.subscribers, feed.events))
             changes = self._feeds.changes({repr(feed.topics): _feed_row(feed) for feed in feeds})
             if changes:
                 yield ServerSentEvent.json(changes, event="feeds")
@@ -142,9 +149,9 @@ def _stalled_for(stream: StreamStatistics) -> int | None:
 
 def _stream_row(stream: StreamStatistics, now: float) -> Row:
     return {
-        "path": stream.path,
-        "labels": {str(name): str(value) for name, value in stream.labels.items()},
-        "topics": stream.topics,
+        "path": _text(stream.path),
+        "labels": _labels(stream),
+        "topics": [_text(topic) for topic in stream.topics[:MAX_TOPICS]],
         "opened": round(now - stream.age, 1),
         "events": stream.written_events,
         "bytes": stream.written_bytes,
@@ -157,9 +164,18 @@ def _stream_row(stream: StreamStatistics, now: float) -> Row:
     }
 
 
+def _labels(stream: StreamStatistics) -> dict[str, str]:
+    return {_text(str(name)): _text(str(value)) for name, value in stream.labels.items()}
+
+
+def _text(text: str) -> str:
+    # Clients choose paths, and what labels and topics are made from.
+    return visible(shortened(text, MAX_TEXT))
+
+
 def _feed_row(feed: FeedStatistics) -> Row:
     return {
-        "topics": feed.topics,
+        "topics": [_text(topic) for topic in feed.topics[:MAX_TOPICS]],
         "subscribers": feed.subscribers,
         "events": feed.events,
         "ringEvents": feed.ring_events,
@@ -173,8 +189,8 @@ def _closed_row(closed: ClosedStream) -> Row:
     return {
         "number": stream.number,
         "at": round(closed.at, 1),
-        "path": stream.path,
-        "labels": {str(name): str(value) for name, value in stream.labels.items()},
+        "path": _text(stream.path),
+        "labels": _labels(stream),
         "reason": None if stream.close_reason is None else stream.close_reason.value,
         "age": round(stream.age, 1),
         "events": stream.written_events,
@@ -182,7 +198,7 @@ def _closed_row(closed: ClosedStream) -> Row:
     }
 
 
-def _totals(sample: Sample) -> Row:
+def _totals(sample: Sample, hub: HubFigures | None) -> Row:
     group = sample.group
     return {
         "now": round(sample.now, 3),
@@ -196,7 +212,7 @@ def _totals(sample: Sample) -> Row:
         "stalls": group.stalls,
         "stalled": group.stalled,
         "shutdown": group.shutdown_requested,
-        "hub": None if sample.hub is None else _hub_figures(sample.hub),
+        "hub": None if hub is None else _hub_figures(hub.hub),
     }
 
 

@@ -4,7 +4,8 @@
 #         number is kept, the newest that was forgotten: a gap may then be reported where there is none, and never none
 #         where there is one.
 # Rule 2: what is gone below a prefix is noted when it goes, since whoever joins must not look at every topic there was.
-#         That is for a few levels: a name of nothing but "/" has as many prefixes as characters.
+#         That is for a few levels, since a name of nothing but "/" has as many prefixes as characters. Of a deeper
+#         prefix the end is that of its first levels: at least as new, so again rather a gap too many.
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from sse_trio._topics import MAX_TOPIC
 
 from ._retention import MAX_FORGOTTEN
 
-__all__ = ("LEVELS", "Ends", "prefixes_of", "size_of_name")
+__all__ = ("LEVELS", "Ends", "noted_prefix", "prefixes_of", "size_of_name")
 
 LEVELS = 8
 """How many levels of a topic are prefixes of which the end is noted."""
@@ -40,10 +41,6 @@ class Ends:
     def of(self, name: str) -> int:
         """The newest sequence that is gone of this name, 0 if none is."""
         return self._ends.get(name, self._floor)
-
-    def below(self, prefix: str) -> int:
-        """The newest sequence that is gone of a name that begins so. Looks at all of them."""
-        return max((end for name, end in self._ends.items() if name.startswith(prefix)), default=self._floor)
 
     def raise_to(self, name: str, end: int) -> None:
         """Note that this sequence is gone."""
@@ -76,3 +73,9 @@ def prefixes_of(topic: str) -> Iterator[str]:
             return
         yield topic[: slash + 1]
         slash = topic.find("/", slash + 1)
+
+
+def noted_prefix(prefix: str) -> str:
+    """The prefix of which the end is noted: itself, or its first levels."""
+    *_, deepest = prefixes_of(prefix)
+    return deepest

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
@@ -70,9 +70,12 @@ class Log:
         start = bisect_right(self._entries, sequence, lo=self._head, key=_SEQUENCE)
         return (self._entries[index] for index in range(start, len(self._entries)))
 
-    def newest_first(self) -> Iterator[Entry]:
-        """All entries, the newest first. Valid until the log is changed."""
-        return (self._entries[index] for index in range(len(self._entries) - 1, self._head - 1, -1))
+    def newest_first(self, before: int | None = None) -> Iterator[Entry]:
+        """The entries older than ``before``, or all, the newest first. Valid until the log is changed."""
+        end = len(self._entries)
+        if before is not None:
+            end = bisect_left(self._entries, before, lo=self._head, key=_SEQUENCE)
+        return (self._entries[index] for index in range(end - 1, self._head - 1, -1))
 
     def keep(self, wanted: Callable[[Entry], bool]) -> None:
         """Drop every entry that is not wanted, wherever it is. O(n)."""

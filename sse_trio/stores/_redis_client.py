@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypedDict, TypeVar, cast, final
-from urllib.parse import urlsplit
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep
 from coredis import Redis
@@ -29,6 +28,7 @@ from coredis.retry import NoRetryPolicy
 from sse_trio._errors import StoreUnavailableError
 
 from ._lifetime import bare_errors
+from ._redis_url import parse_redis_url
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -47,7 +47,10 @@ def is_unavailable(exc: BaseException) -> bool:
     return isinstance(exc, _FAILURES)
 
 
-class _TLS(TypedDict, total=False):
+class _Place(TypedDict, total=False):
+    host: str
+    port: int
+    unix_socket_path: str
     ssl_context: ssl.SSLContext
 
 
@@ -62,29 +65,35 @@ class RedisServer:
     """
 
     def __init__(self, url: str, *, reply_within: float, ssl_context: ssl.SSLContext | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError(f"a URL of {parts.scheme}:// is no Redis; write redis://, rediss:// (TLS) or unix://")
-        if parts.scheme == "rediss" and ssl_context is None and "ssl_" not in parts.query:
-            ssl_context = ssl.create_default_context()  # coredis' own doesn't look at the server's name
-        self.name = f"Redis at {parts.path if parts.scheme == 'unix' else parts.netloc.rpartition('@')[2]}"
+        self._address = parse_redis_url(url)
+        self.name = f"Redis at {self._address.name}"
         self.reply_within = reply_within
-        self._url = url
-        self._tls: _TLS = {} if ssl_context is None else {"ssl_context": ssl_context}
+        self._place = self._find_place(ssl_context)
+
+    def _find_place(self, ssl_context: ssl.SSLContext | None) -> _Place:
+        if ssl_context is not None and not self._address.tls:
+            raise ValueError("ssl_context is for TLS, and url is not; write rediss:// in url")
+        if self._address.path:
+            return {"unix_socket_path": self._address.path}
+        place: _Place = {"host": self._address.host, "port": self._address.port}
+        if self._address.tls:  # with a context of ours: coredis' own doesn't look at the server's name
+            place["ssl_context"] = ssl_context or ssl.create_default_context()
+        return place
 
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
-        client: Redis[bytes] = Redis.from_url(
-            self._url,
-            decode_components=True,
+        client: Redis[bytes] = Redis(
+            **self._place,
+            db=self._address.db,
+            username=self._address.username,
+            password=self._address.password,
             verify_version=False,  # of Valkey and managed services it says nothing
             retry_policy=NoRetryPolicy(),
             max_connections=1,
             pool_timeout=self.reply_within,
             connect_timeout=self.reply_within,
             stream_timeout=self.reply_within + block,
-            **self._tls,
         )
         with bare_errors():
             async with client:

@@ -22,10 +22,12 @@ from ._gaps import Start, asked_for, make_page
 from ._group_commit import Append
 from ._redis_scripts import APPEND, READ
 from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from ._scan import events_of_a_step
 
 __all__ = ("RedisLog",)
 
 _SCAN = 2048  # entries looked at by one script: two or three milliseconds in which the server does nothing else
+_INDEXED = 8192  # entries of indexes that one script merges, for topics that are named: as long
 
 
 @final
@@ -96,7 +98,7 @@ class RedisLog:
         first = await self._read(client, topics, "last", EventId("", 2**53), 0, count)
         answer = first
         newest = list(answer.events)
-        while topics.prefixes and len(newest) < count and answer.last > 0:
+        while len(newest) < count and answer.last > 0:
             answer = await self._read(client, topics, "last", EventId("", answer.last), 0, count - len(newest))
             newest += answer.events
         events = tuple(sorted(newest))
@@ -105,7 +107,10 @@ class RedisLog:
     async def _read(
         self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, told: int, limit: int
     ) -> _Answer:
-        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, told, limit, _SCAN]
+        if not topics.prefixes:
+            limit = min(limit, max(1, _INDEXED // len(topics.exact)))
+        scan = events_of_a_step(_SCAN, topics)
+        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, told, limit, scan]
         args += [len(topics.exact), *topics.exact, *topics.prefixes]
         generation, *rest = await self._run(client, READ, args)
         self._generation = generation.decode()

@@ -1,11 +1,13 @@
 # What runs inside Redis: two Lua scripts, one that appends and one that reads. Each is atomic there.
 #
 # Rule 1: the keys of a hub, all with the hash tag {name}, so that a cluster keeps them on one node:
-#           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor
+#           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
+#                                    cuts ("sequence:time ...", see _cuts.py)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest of theirs that is gone
 #           {name}:G:ended           the same of topics that have no event left
+#           {name}:G:prefixes        sorted set: prefixes of topics, by the newest event that is gone below them
 #           {name}:G:bytes           hash: bytes of payload of each topic
 #           {name}:key:P:N           string: the answer to the append with the key (P, N)
 #           {name}:writer:W          string: the answer to the last group of writer W
@@ -17,8 +19,15 @@
 #         seen (a restart from an old snapshot, a failover to a replica that lagged): a new epoch.
 # Rule 4: a group that arrives again is not appended again; one that arrives late, after its writer gave it up and sent
 #         another, is refused.
+# Rule 5: what a script costs is bounded by what it is asked to look at, never by how many topics there are or were.
+# Rule 6: ages are reckoned as _cuts.py has it, line for line.
+# Rule 7: an older release, at work on the same hub, notes nothing of prefixes. `noted` is the number of events that
+#         were gone when a script of this release last wrote. Where it is another now, all that is gone counts for
+#         every prefix: rather a gap too many.
 
 from __future__ import annotations
+
+from ._ends import LEVELS
 
 __all__ = ("APPEND", "READ")
 
@@ -28,15 +37,18 @@ local meta_key = KEYS[1]
 local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
-local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor')
+local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
+  'noted', 'time', 'cuts')
 local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
-local trimmed, floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0)
+local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
+local noted, time = tonumber(meta[9] or 0), tonumber(meta[10] or 0)
 local function key(name) return root .. generation .. ':' .. name end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
-  seq, count, bytes, trimmed, floor = 0, 0, 0, 0, 0
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time = 0, 0, 0, 0, 0, 0, 0, 0
+  meta = {}
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
 elseif epoch == ARGV[2] and seq < tonumber(ARGV[3]) then
@@ -44,12 +56,16 @@ elseif epoch == ARGV[2] and seq < tonumber(ARGV[3]) then
   redis.call('HSET', meta_key, 'epoch', epoch)
 end
 
+if noted ~= seq - count then prefix_floor = trimmed end
+
 local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('bytes')
-"""
+local prefixes = key('prefixes')
+local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
+""".replace("{levels}", str(LEVELS))
 
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
-# hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 ended topics to remember; then for each
-# append: the name of its key or '', the number of its events, and a topic and a payload for each.
+# hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
+# remember; then for each append: the name of its key or '', the number of its events, a topic and a payload for each.
 # Without a writer there are no appends: what is too old is let go, and nothing is remembered.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events.
 APPEND = (
@@ -69,7 +85,7 @@ if last then
   end
 end
 
-local grown = {}
+local grown, gone = {}, {}
 
 local function begin_topic(topic)
   if not grown[topic] then
@@ -85,7 +101,8 @@ local function add(topic, payload)
   begin_topic(topic)
   seq, count, bytes = seq + 1, count + 1, bytes + #payload
   local id = whole(seq) .. '-0'
-  redis.call('XADD', log, id, 't', topic, 'p', payload, 'm', ARGV[4], 'e', epoch)
+  time = math.max(time, now)
+  redis.call('XADD', log, id, 't', topic, 'p', payload, 'm', string.format('%.6f', time), 'e', epoch)
   redis.call('XADD', key('topic:' .. topic), id, 'i', '')
   redis.call('HINCRBY', sizes, topic, #payload)
 end
@@ -97,12 +114,23 @@ local function end_topic(topic)
   redis.call('DEL', key('topic:' .. topic))
 end
 
+local function note_prefixes(topic, sequence)
+  local slash = string.find(topic, '/', 1, true)
+  for _ = 1, LEVELS do
+    if not slash then return end
+    local prefix = string.sub(topic, 1, slash)
+    gone[prefix] = math.max(gone[prefix] or prefix_floor, sequence)
+    slash = string.find(topic, '/', slash + 1, true)
+  end
+end
+
 local function drop(id, topic, size)
   local index, sequence = key('topic:' .. topic), tonumber(string.match(id, '^%d+'))
   redis.call('XDEL', log, id)
   redis.call('XDEL', index, id)
   redis.call('HINCRBY', sizes, topic, 0 - size)
   redis.call('ZADD', live, whole(sequence), topic)
+  note_prefixes(topic, sequence)
   count, bytes, trimmed = count - 1, bytes - size, math.max(trimmed, sequence)
   if redis.call('XLEN', index) == 0 then end_topic(topic) end
 end
@@ -120,13 +148,49 @@ local function trim_topic(topic)
   end
 end
 
+local function oldest()
+  return unpack(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
+end
+
+local cuts = {}
+for upto, at in string.gmatch(meta[11] or '', '(%d+):(%S+)') do cuts[#cuts + 1] = {tonumber(upto), tonumber(at)} end
+
+local function time_of(sequence, stamp)
+  if stamp > now then
+    for _, cut in ipairs(cuts) do
+      if sequence <= cut[1] then return math.min(stamp, cut[2]) end
+    end
+  end
+  return stamp
+end
+
+local function see_clock()
+  if hub_age < 0 or count == 0 then return end
+  local _, fields = oldest()
+  local latest = math.max(time, tonumber(fields[6]))
+  if latest <= now then
+    cuts = {}
+  elseif latest > now + math.min(1, hub_age / 10) then
+    while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
+    if #cuts > 0 and cuts[#cuts][1] >= seq then return end
+    if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
+    cuts[#cuts + 1] = {seq, now}
+  end
+end
+
 local function trim_hub()
   while count > 0 do
-    local id, fields = unpack(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
-    local too_old = hub_age >= 0 and tonumber(fields[6]) < now - hub_age
+    local id, fields = oldest()
+    local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
     if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
     drop(id, fields[2], #fields[4])
   end
+end
+
+local function written_cuts()
+  local words = {}
+  for _, cut in ipairs(cuts) do words[#words + 1] = whole(cut[1]) .. ':' .. string.format('%.6f', cut[2]) end
+  return table.concat(words, ' ')
 end
 
 local results, at = {}, 14
@@ -148,12 +212,19 @@ while at <= #ARGV do
 end
 
 for topic in pairs(grown) do trim_topic(topic) end
+see_clock()
 trim_hub()
+while cuts[1] and cuts[1][2] < now - hub_age do table.remove(cuts, 1) end  -- their events have just gone
+for prefix, sequence in pairs(gone) do redis.call('ZADD', prefixes, 'GT', whole(sequence), prefix) end
+while redis.call('ZCARD', prefixes) > tonumber(ARGV[13]) do
+  prefix_floor = math.max(prefix_floor, tonumber(redis.call('ZPOPMIN', prefixes)[2]))
+end
 while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
   floor = math.max(floor, tonumber(redis.call('ZPOPMIN', ended)[2]))
 end
 redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
-  'trimmed', whole(trimmed), 'floor', whole(floor))
+  'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
+  'time', string.format('%.6f', time), 'cuts', written_cuts())
 if ARGV[5] ~= '' then
   redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', remember)
 end
@@ -172,43 +243,44 @@ READ = (
 local after_epoch, after, told = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local limit, scan, exact = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
-local wanted, prefixes = {}, {}
+local wanted, asked_prefixes = {}, {}
 for n = 11, 10 + exact do wanted[ARGV[n]] = true end
-for n = 11 + exact, #ARGV do prefixes[#prefixes + 1] = ARGV[n] end
+for n = 11 + exact, #ARGV do asked_prefixes[#asked_prefixes + 1] = ARGV[n] end
 
 local function matches_prefix(topic)
-  for _, prefix in ipairs(prefixes) do
+  for _, prefix in ipairs(asked_prefixes) do
     if string.sub(topic, 1, #prefix) == prefix then return true end
   end
   return false
 end
 
-local function newest_end(set, above)
-  -- The sorted set is by what is asked for, so the first that matches is it.
-  local from, chunk = 0, {}
-  repeat
-    chunk = redis.call('ZREVRANGEBYSCORE', set, '+inf', '(' .. whole(above), 'WITHSCORES', 'LIMIT', from, 256)
-    for n = 1, #chunk, 2 do
-      if matches_prefix(chunk[n]) then return tonumber(chunk[n + 1]) end
-    end
-    from = from + 256
-  until #chunk == 0
-  return above
+local function noted_prefix(prefix)
+  local slash = 0
+  for _ = 1, LEVELS do
+    local deeper = string.find(prefix, '/', slash + 1, true)
+    if not deeper then break end
+    slash = deeper
+  end
+  return string.sub(prefix, 1, slash)
 end
 
-local function end_of_topics(above)
-  if prefixes[1] == '' then return math.max(above, trimmed) end
+local function end_of_topics()
+  if asked_prefixes[1] == '' then return trimmed end
+  local newest = 0
   for topic in pairs(wanted) do
     local score = redis.call('ZSCORE', live, topic) or redis.call('ZSCORE', ended, topic)
-    above = math.max(above, tonumber(score or floor))
+    newest = math.max(newest, tonumber(score or floor))
   end
-  if #prefixes == 0 or trimmed <= above then return above end
-  return math.max(floor, newest_end(ended, newest_end(live, above)))
+  for _, prefix in ipairs(asked_prefixes) do
+    local score = tonumber(redis.call('ZSCORE', prefixes, noted_prefix(prefix)) or 0)
+    newest = math.max(newest, score, prefix_floor)
+  end
+  return newest
 end
 
 local is_known = after_epoch == epoch and after >= 0 and after <= seq
 local known_to = math.max(told, is_known and after or 0)
-local trimmed_to = end_of_topics(known_to)
+local trimmed_to = end_of_topics()
 local missed = after_epoch ~= '' and (not is_known or trimmed_to > known_to)
 if ARGV[4] == 'after' and not is_known then after = 0 end
 
@@ -222,7 +294,7 @@ local function by_index()
     if ARGV[4] == 'after' then
       entries = redis.call('XRANGE', index, whole(after + 1) .. '-0', '+', 'COUNT', limit)
     else
-      entries = redis.call('XREVRANGE', index, '+', '-', 'COUNT', limit)
+      entries = redis.call('XREVRANGE', index, whole(after) .. '-0', '-', 'COUNT', limit)
     end
     for _, entry in ipairs(entries) do ids[#ids + 1] = tonumber(string.match(entry[1], '^%d+')) end
   end
@@ -232,7 +304,11 @@ local function by_index()
     local id = whole(ids[n]) .. '-0'
     found[#found + 1] = redis.call('XRANGE', log, id, id)[1]
   end
-  if ARGV[4] == 'after' and #found == limit then upto = ids[limit] end
+  if ARGV[4] == 'last' then
+    upto = #found == limit and ids[from] - 1 or 0
+  elseif #found == limit then
+    upto = ids[limit]
+  end
 end
 
 local function by_scan()
@@ -263,7 +339,7 @@ local function by_scan()
 end
 
 if limit > 0 then
-  if #prefixes == 0 then by_index() else by_scan() end
+  if #asked_prefixes == 0 then by_index() else by_scan() end
 end
 
 local told_now = trimmed_to > known_to and trimmed_to or told

@@ -8,8 +8,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-__all__ = ("KEY_SECONDS", "MAX_FORGOTTEN", "Retention", "narrowest_age")
+from ._arguments import check_number, check_seconds
+
+__all__ = ("KEY_SECONDS", "MAX_FORGOTTEN", "Retention", "check_retention", "maintenance_interval", "narrowest_age")
+
+_SHORTEST_AGE = 0.01  # seconds
+_MAINTAINED_EVERY = 60.0  # seconds, or a tenth of max_age where that is less
+_MAINTAINED_AT_MOST_EVERY = 0.01  # seconds: a tiny max_age must not keep a store busy
 
 KEY_SECONDS = 600.0
 """How long the key of an append is remembered at least: far longer than anybody retries one publish."""
@@ -22,7 +29,8 @@ class Retention:
     """Limits of what is kept; ``None`` for no limit. The oldest events go first.
 
     Raises:
-        ValueError: a limit that is not positive.
+        TypeError: a limit that is not a number.
+        ValueError: a limit that is not positive, or is beyond any use.
     """
 
     max_events: int | None = None
@@ -33,10 +41,9 @@ class Retention:
     """Bytes of payload; what a store needs beside that is not counted."""
 
     def __post_init__(self) -> None:
-        for name in ("max_events", "max_age", "max_bytes"):
-            limit = getattr(self, name)
-            if limit is not None and limit <= 0:
-                raise ValueError(f"{name}={limit!r} would keep nothing; None is for no limit")
+        check_number("max_events", self.max_events, "events")
+        check_seconds("max_age", self.max_age, least=_SHORTEST_AGE, none="no limit")
+        check_number("max_bytes", self.max_bytes, "bytes")
 
     def exceeded_by(self, events: int, size: int) -> bool:
         """Whether the oldest of ``events`` events of ``size`` bytes in all has to go."""
@@ -47,3 +54,17 @@ class Retention:
 def narrowest_age(hub: Retention, topic: Retention) -> float | None:
     """The age in seconds at which events go, by whichever limit is first."""
     return min((age for age in (hub.max_age, topic.max_age) if age is not None), default=None)
+
+
+def check_retention(per_topic: Retention) -> Retention:
+    """Return the limits of each topic. TypeError for what is none."""
+    if not isinstance(cast("object", per_topic), Retention):
+        raise TypeError(f"per_topic must be a Retention, as Retention(max_events=1000), not {type(per_topic).__name__}")
+    return per_topic
+
+
+def maintenance_interval(max_age: float | None) -> float:
+    """The seconds after which a store looks again for what is too old."""
+    return (
+        _MAINTAINED_EVERY if max_age is None else max(_MAINTAINED_AT_MOST_EVERY, min(_MAINTAINED_EVERY, max_age / 10))
+    )

@@ -6,6 +6,8 @@
 #         which SQLite sees to across processes, makes the order of the ids the order of the commits.
 # Rule 3: what retention has to know (numbers, bytes, where topics are trimmed to) is written in the transaction that
 #         changes it. Whoever reads a snapshot can decide gaps by it exactly.
+# Rule 4: opening a database that has its schema takes no write lock: another program may hold it, for as long as it
+#         likes, and whoever only reads has nothing to wait for.
 
 from __future__ import annotations
 
@@ -16,10 +18,13 @@ from time import monotonic, sleep
 
 from sse_trio._store import new_epoch
 
+from ._sqlite_place import Place, inode_of, make_file
+
 __all__ = ("open_file", "transaction")
 
 _VERSION = 1  # of the schema, in PRAGMA user_version
 _BUSY_SECONDS = 10.0  # for another process' transaction; they take milliseconds
+_TRIES = 3  # to open a file that is replaced meanwhile; a union file system does that when it is first opened
 _PAUSE_SECONDS = 0.005  # until the file is tried again, where SQLite doesn't wait by itself
 
 _SCHEMA = """
@@ -56,21 +61,39 @@ CREATE INDEX keys_by_time ON keys (time);
 """
 
 
-def open_file(path: str) -> sqlite3.Connection:
-    """Open the database, and make it if there is none. Blocks. Raises :exc:`sqlite3.Error`.
+def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, Place]:
+    """Open the database, and make it if there is none. Blocks. Raises :exc:`sqlite3.Error` and :exc:`OSError`.
 
     The connection can be used from any thread, by one at a time.
     """
+    for _ in range(_TRIES):
+        make_file(path, mode)
+        inode = inode_of(path)
+        connection = _connect(path)
+        place = Place(path)
+        if place.is_of(inode):
+            return connection, place
+        connection.close()  # which of the two it has opened nobody knows
+    raise OSError("the file was replaced while it was being opened")
+
+
+def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")  # of what a WAL once grew to
-        _make_schema(connection)
+        if _version_of(connection) != _VERSION:
+            _make_schema(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -90,7 +113,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _make_schema(connection: sqlite3.Connection) -> None:
     with transaction(connection, "IMMEDIATE"):  # of several processes that start at once, one makes it
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = _version_of(connection)
         if version == 0:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)

@@ -18,13 +18,11 @@ import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from anyio import move_on_after, sleep, wait_readable
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from ._sqlite_place import make_directory
 
 __all__ = ("WakeSocket", "Waker")
 
@@ -35,9 +33,9 @@ _logger = logging.getLogger("sse_trio")
 class _Directory:
     """The directory of the sockets, and the address of each."""
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, mode: int) -> None:
         self.path = f"{database}.wake"
-        Path(self.path).mkdir(exist_ok=True)
+        make_directory(self.path, mode)
         self._descriptor = os.open(self.path, os.O_RDONLY) if Path(_DESCRIPTORS).is_dir() else None
 
     def address(self, name: str) -> str:
@@ -52,8 +50,8 @@ class _Directory:
 class Waker:
     """Wakes the followers of a database in all processes."""
 
-    def __init__(self, database: str) -> None:
-        self._directory = _Directory(database)
+    def __init__(self, database: str, mode: int) -> None:
+        self._directory = _Directory(database, mode)
         self._socket = _open_datagram_socket()
 
     def wake_all(self) -> None:
@@ -82,10 +80,11 @@ class Waker:
 
 @final
 class WakeSocket:
-    """Where one follower is woken. A context manager."""
+    """Where one follower is woken."""
 
-    def __init__(self, database: str) -> None:
-        self._directory = _Directory(database)
+    def __init__(self, database: str, mode: int) -> None:
+        self._mode = mode
+        self._directory = _Directory(database, mode)
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._socket = _open_datagram_socket()
         if self._socket is not None:
@@ -94,6 +93,7 @@ class WakeSocket:
     def _bind(self, datagrams: socket.socket) -> None:
         try:
             datagrams.bind(self._directory.address(self._name))
+            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- who may write may wake
         except OSError as exc:
             _logger.warning(
                 "no wake-ups in %s (%s): other processes' events come by polling", self._directory.path, exc
@@ -112,12 +112,8 @@ class WakeSocket:
             while True:  # one look at the file answers all the wake-ups that came before it
                 self._socket.recv(1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the socket, and remove it."""
         if self._socket is not None:
             self._socket.close()
             Path(self._directory.path, self._name).unlink(missing_ok=True)

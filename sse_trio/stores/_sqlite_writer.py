@@ -2,6 +2,7 @@
 #
 # Rule 1: a topic's row, and the hub's, is read once in a transaction, changed in memory, and written once.
 # Rule 2: ids are counted up from AUTOINCREMENT's counter and given explicitly: an insert of many rows tells no ids.
+# Rule 3: what the clock says is looked at once in a transaction, and ages are reckoned as _cuts.py has it.
 
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
+from ._cuts import Cuts
 from ._group_commit import Append
 from ._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from ._sqlite_file import transaction
+from ._sqlite_place import Place
 
 __all__ = ("SQLiteWriter",)
+
+_CUTS = "CREATE TABLE IF NOT EXISTS cuts (upto INTEGER PRIMARY KEY, time REAL NOT NULL)"  # not in older files
 
 _Row = tuple[int, str, float, bytes]
 
@@ -45,38 +50,53 @@ class SQLiteWriter:
 
     Args:
         connection: used by nobody else.
+        place: of the file that it has opened.
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, hub: Retention, topic: Retention, clock: Callable[[], float]
+        self,
+        connection: sqlite3.Connection,
+        place: Place,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
     ) -> None:
         self.connection = connection
+        self._place = place
         self._limits = hub
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        """Keep a group of appends; return the first sequence and the number of each. Raises sqlite3.Error."""
+        """Keep a group of appends; return the first sequence and the number of each.
+
+        Raises sqlite3.Error, and OSError where the file is not in its place any more.
+        """
+        self._place.check()
         with transaction(self.connection, "IMMEDIATE"):
-            work = _Transaction(self.connection, self._clock())
+            work = self._begin()
             results = work.append(group, self._topic_limits)
-            work.finish(self._limits, self._oldest_time())
+            work.finish(self._limits, self._max_age)
+        self._place.check()  # else it would be acknowledged, and be in a file that nobody will open again
         return results
 
     def maintain(self) -> None:
         """Let go of what is too old: events, keys, and the ends of topics that nobody uses any more."""
-        now = self._clock()
+        self._place.check()
         with transaction(self.connection, "IMMEDIATE"):
-            _Transaction(self.connection, now).finish(self._limits, self._oldest_time())
-            self.connection.execute("DELETE FROM keys WHERE time < ?", (now - KEY_SECONDS,))
+            work = self._begin()
+            work.finish(self._limits, self._max_age)
+            work.forget_keys()
             self._forget_topics()
 
-    def _oldest_time(self) -> float:
-        return -math.inf if self._max_age is None else self._clock() - self._max_age
+    def _begin(self) -> _Transaction:
+        self.connection.execute(_CUTS)
+        cuts = Cuts(self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age)
+        return _Transaction(self.connection, self._clock(), cuts)
 
     def _forget_topics(self) -> None:
         ends = "SELECT {} FROM topics WHERE events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET ?"
@@ -90,10 +110,13 @@ class SQLiteWriter:
 class _Transaction:
     """The state of the hub within one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, cuts: Cuts) -> None:
         self._execute = connection.execute
         self._executemany = connection.executemany
         self._now = now
+        self._cuts = cuts
+        self._cuts_before = [*cuts.pairs]
+        self._stamp = max(now, self._time_of_end("DESC"))
         hub = self._execute(
             "SELECT seq, events, bytes, trimmed_to, floor FROM hub JOIN sqlite_sequence ON name = 'events'"
         ).fetchone()
@@ -101,6 +124,11 @@ class _Transaction:
         self._hub = _Totals(*hub[1:4])
         self._floor: int = hub[4]
         self._topics: dict[str, _Totals] = {}
+
+    def _time_of_end(self, direction: str) -> float:
+        query = f"SELECT time FROM events ORDER BY id {direction} LIMIT 1"  # noqa: S608 -- ASC or DESC
+        (time,) = self._execute(query).fetchone() or (-math.inf,)
+        return float(time)
 
     def append(self, group: Sequence[Append], topic_limits: Retention) -> list[tuple[int, int]]:
         """Add the events of a group, and trim the topics that have grown."""
@@ -111,13 +139,25 @@ class _Transaction:
             self._trim_topic(name, topic_limits)
         return results
 
-    def finish(self, limits: Retention, oldest_time: float) -> None:
-        """Trim the hub and what is older than ``oldest_time``, and write down what is left."""
-        self._trim_hub(limits, oldest_time)
+    def finish(self, limits: Retention, max_age: float | None) -> None:
+        """Trim the hub and what is too old, and write down what is left."""
+        # The newest stamp is the latest, except in a file that an earlier release has written to.
+        self._cuts.see(self._now, max(self._time_of_end("ASC"), self._time_of_end("DESC")), self._sequence)
+        self._trim_hub(limits, -math.inf if max_age is None else self._now - max_age)
         rows = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items()]
         self._executemany("REPLACE INTO topics (name, events, bytes, trimmed_to) VALUES (?, ?, ?, ?)", rows)
         totals = (self._hub.events, self._hub.size, self._hub.trimmed_to)
         self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
+        self._cuts.forget(self._now)
+        if self._cuts.pairs != self._cuts_before:
+            self._execute("DELETE FROM cuts")
+            self._executemany("INSERT INTO cuts (upto, time) VALUES (?, ?)", self._cuts.pairs)
+
+    def forget_keys(self) -> None:
+        """Let go of the keys that were used long ago."""
+        old = self._now - KEY_SECONDS
+        self._execute("DELETE FROM keys WHERE time < ?", (old,))
+        self._execute("DELETE FROM keys WHERE time > ? AND first <= ?", (self._now, self._cuts.older_than(old)))
 
     def _append_one(self, append: Append, rows: list[_Row]) -> tuple[int, int]:
         if append.key is not None:
@@ -127,11 +167,11 @@ class _Transaction:
         first = self._sequence + 1
         for topic, payload in append.items:
             self._sequence += 1
-            rows.append((self._sequence, topic, self._now, payload))
+            rows.append((self._sequence, topic, self._stamp, payload))
             self._totals_of(topic).add(len(payload))
             self._hub.add(len(payload))
         if append.key is not None:
-            row = (*append.key, first, len(append.items), self._now)
+            row = (*append.key, first, len(append.items), self._stamp)
             self._execute("INSERT INTO keys (producer, sequence, first, count, time) VALUES (?, ?, ?, ?, ?)", row)
         return first, len(append.items)
 
@@ -144,22 +184,30 @@ class _Transaction:
 
     def _trim_topic(self, name: str, limits: Retention) -> None:
         totals = self._topics[name]
-        if limits.exceeded_by(totals.events, totals.size):
+
+        def has_to_go(_sequence: int, _stamp: float) -> bool:
+            return limits.exceeded_by(totals.events, totals.size)
+
+        if has_to_go(0, 0.0):
             query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
-            last = self._trim(self._execute(query, (name,)), lambda _: limits.exceeded_by(totals.events, totals.size))
+            last = self._trim(self._execute(query, (name,)), has_to_go)
             self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
 
     def _trim_hub(self, limits: Retention, oldest_time: float) -> None:
         hub = self._hub
-        oldest = self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id")
-        last = self._trim(oldest, lambda time: time < oldest_time or limits.exceeded_by(hub.events, hub.size))
+
+        def has_to_go(sequence: int, stamp: float) -> bool:
+            too_old = self._cuts.time_of(sequence, stamp, self._now) < oldest_time
+            return too_old or limits.exceeded_by(hub.events, hub.size)
+
+        last = self._trim(self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id"), has_to_go)
         self._execute("DELETE FROM events WHERE id <= ?", (last,))
 
-    def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[float], bool]) -> int:
+    def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[int, float], bool]) -> int:
         """Count off what has to go, and return the last of it."""
         last = 0
         for sequence, topic, size, time in oldest:
-            if not has_to_go(time):
+            if not has_to_go(sequence, time):
                 break
             self._totals_of(topic).trim(sequence, size)
             self._hub.trim(sequence, size)

@@ -1,6 +1,7 @@
 # The store of one process: nothing outlives it. Also the plainest reading of what every store promises.
 #
-# Rule 1: no task, no lock: each method does its work between two checkpoints, so it is atomic.
+# Rule 1: no task, no lock: each method does its work between two checkpoints, so it is atomic. A search that is long
+#         takes several turns of the loop; between two of them events come and go, and nobody waits for it.
 # Rule 2: a topic is trimmed from its oldest end only. So one number, `trimmed_to`, says what of it is gone, and an
 #         entry of the hub's log is dead exactly when its sequence is not above its topic's number.
 # Rule 3: age is measured on the event loop's clock: nothing here is older than the process.
@@ -8,7 +9,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from heapq import merge
 from itertools import islice
@@ -20,17 +21,18 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if
 from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
 
-from ._arguments import check_items, check_key, check_limit
-from ._ends import LEVELS, Ends, prefixes_of, size_of_name
+from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
+from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
-from ._retention import KEY_SECONDS, Retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, check_retention, narrowest_age
+from ._scan import events_of_a_step
 
 __all__ = ("MemoryStore",)
 
-_SCAN = 4096  # entries looked at for one page of a prefix: about a millisecond of the event loop
+_SCAN = 4096  # entries of a log that are looked at in one turn of the event loop: about a millisecond
 _LEAST_NAME_BYTES = 64 * 1024
 _NAME_BYTES = 64 * 1024 * 1024  # without max_bytes
 _COMPACT_FROM = 1024  # dead entries in the hub's log that aren't worth removing yet
@@ -61,7 +63,7 @@ class MemoryStore(OpenedOnce):
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = per_topic
+        self._topic_limits = check_retention(per_topic)
         self._max_age = narrowest_age(self._limits, per_topic)
         self._epoch = new_epoch()
         self._tip = 0
@@ -136,70 +138,99 @@ class MemoryStore(OpenedOnce):
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
+        check_read(topics, after, limit)
         await checkpoint()
-        return self._read(topics, after, limit)
+        return await self._read(topics, after, limit)
 
-    def _read(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
+    async def _read(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         self._trim((), current_time())
-        tip, trimmed_to = EventId(self._epoch, self._tip), self._end_of(topics)
-        start = start_reading(after, tip, trimmed_to)
-        events, last = self._select(topics, start.sequence, check_limit(limit), to_first=start.missed)
-        return make_page(after, start, events, last, tip, trimmed_to)
+        start = start_reading(after, self._tip_id, self._end_of(topics))
+        events, last = self._select(topics, start.sequence, limit)
+        while start.missed and not events and last != self._tip:  # a gap is said with the first event after it
+            await checkpoint()
+            events, last = self._select(topics, last, limit)
+        return make_page(after, start, events, last, self._tip_id, self._end_of(topics))
 
-    def _select(
-        self, topics: TopicFilter, start: int, limit: int, *, to_first: bool
-    ) -> tuple[tuple[StoredEvent, ...], int]:
+    @property
+    def _tip_id(self) -> EventId:
+        return EventId(self._epoch, self._tip)
+
+    def _select(self, topics: TopicFilter, start: int, limit: int) -> tuple[tuple[StoredEvent, ...], int]:
         """Return events after ``start``, and up to where there are no others."""
-        if not topics.prefixes:
-            logs = [self._topics[name] for name in topics.exact if name in self._topics]
-            events = [entry.event for entry in islice(merge(*(log.after(start) for log in logs)), limit)]
-            return tuple(events), (events[-1].id.sequence if len(events) == limit else self._tip)
-        return self._scan(topics, start, limit, to_first=to_first)
+        if topics.prefixes:
+            return self._scan(topics, start, limit)
+        events = [entry.event for entry in islice(merge(*(log.after(start) for log in self._logs_of(topics))), limit)]
+        return tuple(events), (events[-1].id.sequence if len(events) == limit else self._tip)
 
-    def _scan(
-        self, topics: TopicFilter, start: int, limit: int, *, to_first: bool
-    ) -> tuple[tuple[StoredEvent, ...], int]:
+    def _logs_of(self, topics: TopicFilter) -> list[Log]:
+        return [self._topics[name] for name in topics.exact if name in self._topics]
+
+    def _scan(self, topics: TopicFilter, start: int, limit: int) -> tuple[tuple[StoredEvent, ...], int]:
         events: list[StoredEvent] = []
+        most = events_of_a_step(_SCAN, topics)
         for looked_at, entry in enumerate(self._hub.after(start), 1):
             if topics.matches(entry.event.topic) and self._is_live(entry):
                 events.append(entry.event)
-            if len(events) == limit or (looked_at >= _SCAN and not (to_first and not events)):
+            if len(events) == limit or looked_at == most:
                 return tuple(events), entry.sequence
         return tuple(events), self._tip
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
+        check_read_last(topics, count)
         await checkpoint()
         self._trim((), current_time())
-        tip = EventId(self._epoch, self._tip)
-        newest = [entry.event for entry in islice(self._newest_first(topics), count)]
-        return Page(tuple(reversed(newest)), tip, None, tip, EventId(self._epoch, self._end_of(topics)))
+        tip, trimmed_to = self._tip_id, EventId(self._epoch, self._end_of(topics))
+        newest = await self._find_newest(topics, count)
+        return Page(tuple(reversed(newest)), tip, None, tip, trimmed_to)
 
-    def _newest_first(self, topics: TopicFilter) -> Iterator[Entry]:
+    async def _find_newest(self, topics: TopicFilter, count: int) -> list[StoredEvent]:
         if not topics.prefixes:
-            logs = [self._topics[name] for name in topics.exact if name in self._topics]
-            return merge(*(log.newest_first() for log in logs), reverse=True)
-        wanted = (entry for entry in self._hub.newest_first() if topics.matches(entry.event.topic))
-        return (entry for entry in wanted if self._is_live(entry))
+            logs = self._logs_of(topics)
+            newest = merge(*(log.newest_first() for log in logs), reverse=True)
+            return [entry.event for entry in islice(newest, count)]
+        events: list[StoredEvent] = []
+        before: int | None = self._tip + 1
+        while before is not None and len(events) < count:
+            if before <= self._tip:
+                await checkpoint()
+            before = self._scan_back(topics, before, count, events)
+        return events
+
+    def _scan_back(self, topics: TopicFilter, before: int, count: int, events: list[StoredEvent]) -> int | None:
+        """Add to the ``events`` that are older than ``before``; return where to go on, or None if this was all."""
+        most = events_of_a_step(_SCAN, topics)
+        for looked_at, entry in enumerate(self._hub.newest_first(before), 1):
+            if topics.matches(entry.event.topic) and self._is_live(entry):
+                events.append(entry.event)
+            if len(events) == count or looked_at == most:
+                return entry.sequence
+        return None
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`."""
         self._check_open()
+        check_follow(after)
         await checkpoint()
         yield Follower(self._wait_page, after)
 
     async def _wait_page(self, after: EventId | Page) -> Page:
-        await checkpoint()
         while True:
+            await checkpoint()
             self._check_open()
-            page = self._read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+            page = await self._read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
             if page.events or page.gap:
                 return page
-            if self._appended is None:
-                self._appended = Event()
-            await self._appended.wait()
+            after = page
+            if page.next == page.tip:  # since the last checkpoint, so nothing has come that this would sleep through
+                await self._wait_appended()
+
+    async def _wait_appended(self) -> None:
+        if self._appended is None:
+            self._appended = Event()
+        await self._appended.wait()
 
     def _is_live(self, entry: Entry) -> bool:
         topic = self._topics.get(entry.event.topic)
@@ -217,10 +248,7 @@ class MemoryStore(OpenedOnce):
         return self._ends.of(name) if topic is None else topic.trimmed_to
 
     def _end_of_prefix(self, prefix: str) -> int:
-        if prefix.count("/") <= LEVELS:
-            return self._prefix_ends.of(prefix)
-        of_live = (topic.trimmed_to for name, topic in self._topics.items() if name.startswith(prefix))
-        return max(self._ends.below(prefix), *of_live, 0)
+        return self._prefix_ends.of(noted_prefix(prefix))
 
     def _trim(self, grown: Iterable[str], now: float) -> None:
         for name in grown:

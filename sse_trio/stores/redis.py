@@ -15,27 +15,36 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import final
+from typing import cast, final
 
 from anyio import create_memory_object_stream, sleep
 from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
+from coredis.exceptions import AuthorizationError, ResponseError
 
 from sse_trio._errors import StoreUnavailableError
 from sse_trio._store import EventId, Page
 from sse_trio._topics import TopicFilter
 
-from ._arguments import check_items, check_key, check_limit
+from ._arguments import (
+    check_callable,
+    check_follow,
+    check_items,
+    check_key,
+    check_read,
+    check_read_last,
+    check_seconds,
+)
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
 from ._redis_client import Backoff, RedisServer, RedisWorker, is_unavailable
 from ._redis_log import RedisLog
-from ._retention import Retention, narrowest_age
+from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
 
 __all__ = ("RedisStore",)
 
-_MAINTAINED_EVERY = 60.0  # seconds
+_SHORTEST_WAIT = 0.001  # seconds: Redis counts milliseconds, and takes 0 of them for ever
 
 _logger = logging.getLogger("sse_trio")
 
@@ -61,7 +70,8 @@ class RedisStore(OpenedOnce):
         reply_within: seconds to wait for a connection and for each answer. What takes longer has failed.
         retry_for: seconds for which a failed call is tried again before its caller gets the error.
         ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
-        clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines.
+        clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: one whose
+            clock is ahead lets events go early.
     """
 
     def __init__(
@@ -80,9 +90,13 @@ class RedisStore(OpenedOnce):
     ) -> None:
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._max_age = narrowest_age(limits, per_topic)
+        self._max_age = narrowest_age(limits, check_retention(per_topic))
+        check_seconds("reply_within", reply_within, least=_SHORTEST_WAIT)
+        check_seconds("retry_for", retry_for, least=0)
+        _check_ssl_context(ssl_context)
+        check_callable("clock", clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
-        self._log = RedisLog(name, limits, per_topic, clock)
+        self._log = RedisLog(_check_name(name), limits, per_topic, clock)
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit(self._commit)
@@ -105,9 +119,19 @@ class RedisStore(OpenedOnce):
 
     async def _inspect(self, client: Redis[bytes]) -> None:
         await self._log.read_last(client, ALL_TOPICS, 0)
-        if (await client.info("memory")).get("maxmemory_policy") != "noeviction":
+        try:
+            memory, persistence = await client.info("memory"), await client.info("persistence")
+        except (AuthorizationError, ResponseError) as exc:
+            _logger.warning(
+                "%s does not say how it is configured (%s); see to it that it has maxmemory-policy noeviction, "
+                "appendonly yes",
+                self._server.name,
+                exc,
+            )
+            return
+        if memory.get("maxmemory_policy") != "noeviction":
             _logger.warning("%s may evict a hub's keys; set maxmemory-policy noeviction", self._server.name)
-        if not (await client.info("persistence")).get("aof_enabled"):
+        if not persistence.get("aof_enabled"):
             _logger.warning("%s loses all events at a restart; set appendonly yes", self._server.name)
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
@@ -122,18 +146,20 @@ class RedisStore(OpenedOnce):
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
-        check_limit(limit)
+        check_read(topics, after, limit)
         return await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
+        check_read_last(topics, count)
         return await self._reader.call(lambda client: self._log.read_last(client, topics, count))
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`. It has a connection of its own."""
         self._check_open()
+        check_follow(after)
         send_stream, receive_stream = create_memory_object_stream[Page](0)
         async with send_stream, receive_stream, open_service_group() as task_group:
             task_group.start_soon(self._follow, send_stream, after)
@@ -171,4 +197,31 @@ class RedisStore(OpenedOnce):
                 await self._writer.call(self._log.maintain)
             except StoreUnavailableError as exc:
                 _logger.warning("%s; nothing was trimmed by age", exc)
-            await sleep(min(_MAINTAINED_EVERY, self._max_age / 10))
+            await sleep(maintenance_interval(self._max_age))
+
+
+def _check_name(name: str) -> str:
+    """Return the hub's name. With a brace in it, it could end its own tag, and its keys be those of another hub."""
+    if not isinstance(cast("object", name), str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if not name or "{" in name or "}" in name:
+        raise ValueError(
+            f"name={name[:80]!r} must be a text without {{ and }}, and not empty: keys begin with {{name}}"
+        )
+    return _check_encodable(name)
+
+
+def _check_encodable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name={name[:80]!r} has a lone surrogate, which UTF-8 can't carry") from None
+    return name
+
+
+def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:
+    if ssl_context is not None and not isinstance(cast("object", ssl_context), ssl.SSLContext):
+        raise TypeError(
+            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}; "
+            "ssl.create_default_context() makes one"
+        )

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
@@ -22,21 +21,31 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio._store import EventId, Page
 from sse_trio._topics import TopicFilter
 
-from ._arguments import check_items, check_key, check_limit
-from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
+from ._arguments import (
+    check_callable,
+    check_follow,
+    check_items,
+    check_key,
+    check_read,
+    check_read_last,
+    check_seconds,
+)
+from ._follower import Follower
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
-from ._retention import Retention, narrowest_age
+from ._outage import Outage
+from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
 from ._sqlite_file import open_file
+from ._sqlite_follower import SQLiteFollower
+from ._sqlite_place import check_mode, check_path
 from ._sqlite_reader import SQLiteReader
-from ._sqlite_wake import Waker, WakeSocket
+from ._sqlite_wake import Waker
 from ._sqlite_writer import SQLiteWriter
 
 __all__ = ("SQLiteStore",)
 
-_MAINTAINED_EVERY = 60.0  # seconds, or a tenth of max_age where that is less
+_SHORTEST_POLL = 0.001  # seconds
 
-_logger = logging.getLogger("sse_trio")
 _T = TypeVar("_T")
 
 
@@ -49,7 +58,7 @@ class SQLiteStore(OpenedOnce):
     ``-shm``, SQLite's own, and the directory ``.wake`` with a socket for each follower.
 
     Args:
-        path: of the file; made if there is none.
+        path: of the file; made if there is none. ``":memory:"`` and ``file:`` URIs are refused.
         max_events: of the hub.
         max_age: of an event, in seconds.
         max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 150.
@@ -57,6 +66,13 @@ class SQLiteStore(OpenedOnce):
         poll_interval: seconds after which a follower looks for events if no wake-up has come. They come, except where
             the system has no unix sockets: there it is how late events of other processes can be.
         clock: the time in seconds since 1970, for ``max_age``: it has to be the same after a restart.
+        mode: of the files that are made. 0o600: their owner alone can read events and publish. 0o660 is for processes
+            of several users in one group, whose directory has to be the group's (``chmod g+s``). The directory of the
+            wake-ups has it too, and x for everyone who may read. Files that are there already keep the mode they have.
+
+    While the file, or one of SQLite's two beside it, is deleted, replaced or moved, every call raises
+    :exc:`StoreUnavailableError`: nothing is acknowledged that the next process would not find. The way on is to move
+    the file back, or to restart every process that has it open.
 
     After a restore from a backup the file's ids may be ones that clients have seen with other events: run
     ``UPDATE hub SET epoch = lower(hex(randomblob(4)))`` on it before it is used.
@@ -72,14 +88,19 @@ class SQLiteStore(OpenedOnce):
         per_topic: Retention = Retention(),  # noqa: B008 -- frozen
         poll_interval: float = 0.5,
         clock: Callable[[], float] = time.time,
+        mode: int = 0o600,
     ) -> None:
         super().__init__()
-        self._path = os.path.abspath(path)  # noqa: PTH100 -- no look at the disk, in what may be an event loop
+        self._path = check_path(path)
         self._name = f"the SQLite file {self._path}"
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = per_topic
+        self._topic_limits = check_retention(per_topic)
+        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL)
         self._poll_interval = poll_interval
+        check_callable("clock", clock)
         self._clock = clock
+        self._mode = check_mode(mode)
+        self._outage = Outage()
         self._commits = GroupCommit(self._commit)
         self._epoch = ""
 
@@ -104,10 +125,13 @@ class SQLiteStore(OpenedOnce):
 
     def _open_files(self) -> ExitStack:
         with ExitStack() as files:
-            connection = files.enter_context(closing(open_file(self._path)))
-            self._writer = SQLiteWriter(connection, self._limits, self._topic_limits, self._clock)
-            self._reader = SQLiteReader(files.enter_context(closing(open_file(self._path))))
-            self._waker = files.enter_context(closing(Waker(self._path)))
+            writer, place = open_file(self._path, self._mode)
+            files.enter_context(closing(writer))
+            self._writer = SQLiteWriter(writer, place, self._limits, self._topic_limits, self._clock)
+            reader, place = open_file(self._path, self._mode)
+            files.enter_context(closing(reader))
+            self._reader = SQLiteReader(reader, place)
+            self._waker = files.enter_context(closing(Waker(self._path, self._mode)))
             self._epoch = self._reader.epoch
             return files.pop_all()  # nothing went wrong, so nothing is closed yet
 
@@ -128,54 +152,35 @@ class SQLiteStore(OpenedOnce):
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
-        check_limit(limit)
+        check_read(topics, after, limit)
         return await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
+        check_read_last(topics, count)
         return await self._in_thread(lambda: self._reader.read_last(topics, count), self._read_limiter)
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
         """See :class:`EventStore`. It has a connection, a thread and a socket of its own."""
         self._check_open()
-        limiter = CapacityLimiter(1)
-        reader = await self._in_thread(lambda: SQLiteReader(open_file(self._path)), limiter)
+        check_follow(after)
+        follower = SQLiteFollower(
+            self._path, self._mode, self._in_thread, self._outage, self._check_open, poll_interval=self._poll_interval
+        )
         try:
-            with await self._in_thread(lambda: WakeSocket(self._path), limiter) as wake:
-
-                async def wait_page(after: EventId | Page) -> Page:
-                    return await self._wait_page(reader, limiter, wake, after)
-
-                yield Follower(wait_page, after)
+            yield Follower(follower.wait_page, after)
         finally:
-            with CancelScope(shield=True):
-                await self._in_thread(reader.connection.close, limiter)
-
-    async def _wait_page(
-        self, reader: SQLiteReader, limiter: CapacityLimiter, wake: WakeSocket, after: EventId | Page
-    ) -> Page:
-        while True:
-            self._check_open()
-            try:
-                page = await self._in_thread(lambda: reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE), limiter)
-            except StoreUnavailableError as exc:
-                _logger.warning("%s; trying again", exc)
-                await sleep(self._poll_interval)
-                continue
-            if page.events or page.gap:
-                return page
-            await wake.wait(self._poll_interval)
+            await follower.aclose()
 
     async def _maintain(self) -> None:
-        max_age = narrowest_age(self._limits, self._topic_limits)
-        seconds = _MAINTAINED_EVERY if max_age is None else min(_MAINTAINED_EVERY, max_age / 10)
+        seconds = maintenance_interval(narrowest_age(self._limits, self._topic_limits))
         while True:
             try:
                 await self._in_thread(self._writer.maintain, self._write_limiter)
             except StoreUnavailableError as exc:
-                _logger.warning("%s; nothing was trimmed by age", exc)
+                self._outage.note(exc, "nothing was trimmed by age")
             await sleep(seconds)
 
     async def _in_thread(self, work: Callable[[], _T], limiter: CapacityLimiter) -> _T:

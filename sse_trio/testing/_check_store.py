@@ -60,7 +60,8 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
 
 
 def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Places], Awaitable[None]], ...]:
-    always = (checks.order, checks.durable, checks.idempotent, checks.gap, checks.gap_while_reading, checks.closed)
+    gaps = (checks.gap, checks.gap_while_reading, checks.deep, checks.rare)
+    always = (checks.order, checks.durable, checks.idempotent, *gaps, checks.closed)
     at_once = (races.join, races.follow, races.falling_behind, races.unknown_outcome)
     restart = checks.restart if durable else checks.new_epoch
     return (*always, restart, *at_once, *((races.shared,) if shared else ()))

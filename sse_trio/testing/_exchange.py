@@ -8,11 +8,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+
+from .._arguments import wrong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
@@ -27,7 +30,13 @@ if TYPE_CHECKING:
         def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-__all__ = ("Exchange", "http_scope", "open_task_group")
+__all__ = ("Exchange", "check_state", "http_scope", "open_task_group")
+
+OTHER_TASK = (
+    "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the "
+    "application's; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or have "
+    "anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
+)
 
 
 @asynccontextmanager
@@ -39,10 +48,13 @@ async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
     """
     task_group = anyio.create_task_group()
     await task_group.__aenter__()
+    holder = anyio.get_current_task()
     try:
         yield task_group
     finally:
         task_group.cancel_scope.cancel()
+        if anyio.get_current_task() != holder:
+            raise RuntimeError(OTHER_TASK)
         await task_group.__aexit__(None, None, None)
 
 
@@ -57,8 +69,9 @@ def http_scope(
     server: tuple[str, int | None] = ("testserver", 80),
     client: tuple[str, int] = ("127.0.0.1", 50_000),
     root_path: str = "",
+    state: Mapping[str, object] | None = None,
 ) -> Scope:
-    """The scope of an HTTP request, with what uvicorn and hypercorn put in it."""
+    """The scope of an HTTP request, with what uvicorn and hypercorn put in it, a copy of the lifespan's state too."""
     return {
         "type": "http",
         # 2.3: a send after a disconnect is ignored. From 2.4 on it would raise OSError, which no server does yet.
@@ -74,8 +87,20 @@ def http_scope(
         "client": client,
         "server": server,
         "extensions": {},
-        "state": {},
+        "state": dict(state or {}),
     }
+
+
+def check_state(state: object) -> None:
+    """Raise for what is not the state of a lifespan: request.state has its keys as attributes."""
+    wanted = 'a mapping with str as keys, such as {"hub": hub}, or None'
+    if state is None:
+        return
+    if not isinstance(state, Mapping):
+        raise wrong(TypeError, "state", wanted, state)
+    for key in cast("Mapping[object, object]", state):
+        if not isinstance(key, str):
+            raise wrong(TypeError, "state", wanted, key)
 
 
 class Exchange:
@@ -85,6 +110,7 @@ class Exchange:
         self.scope = scope
         self.messages: list[Message] = []
         self.exception: Exception | None = None
+        self.is_reported = False  # the caller has had the exception
         self.faults: list[str] = []
         self._app = app
         self._body = body.__aiter__()
@@ -98,6 +124,7 @@ class Exchange:
         self._send_exception: Exception | None = None
         self._disconnected = False
         self._aborted = False
+        self._cut_off = False
         self._finished = False
         self._changed = anyio.Event()
 
@@ -121,6 +148,11 @@ class Exchange:
     def abort(self) -> None:
         """What a server does that drops the connection."""
         self._aborted = self._aborted or not self._disconnected
+        self.disconnect()
+
+    def cut_off(self) -> None:
+        """What a server does that ends the connection in the middle of the body."""
+        self._cut_off = True
         self.disconnect()
 
     def cancel(self) -> None:
@@ -148,6 +180,11 @@ class Exchange:
         return bool(self.messages) and _is_final(self.messages[-1])
 
     @property
+    def unreported(self) -> Exception | None:
+        """The exception, if the caller has not had it."""
+        return None if self.is_reported else self.exception
+
+    @property
     def is_disconnected(self) -> bool:
         return self._disconnected
 
@@ -155,6 +192,11 @@ class Exchange:
     def is_aborted(self) -> bool:
         """Whether it was the server that dropped the connection."""
         return self._aborted
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it was the client that ended the connection."""
+        return self._disconnected and not self._aborted and not self._cut_off
 
     @property
     def is_finished(self) -> bool:

@@ -56,6 +56,9 @@ class BridgedServer(PlainServer):
         self._exchange.abort()
         return True
 
+    def cut_off(self) -> None:
+        self._exchange.cut_off()
+
     def shutdown_event(self) -> ServerShutdown | None:
         return self._shutdown
 

@@ -18,7 +18,18 @@ from sse_trio.stores import Retention
 from ._store_model import StoreModel
 from ._store_places import ALL, KEEP_ALL, Places, plain, read_all
 
-__all__ = ("closed", "durable", "gap", "gap_while_reading", "idempotent", "new_epoch", "order", "restart")
+__all__ = (
+    "closed",
+    "deep",
+    "durable",
+    "gap",
+    "gap_while_reading",
+    "idempotent",
+    "new_epoch",
+    "order",
+    "rare",
+    "restart",
+)
 
 
 async def order(places: Places) -> None:
@@ -142,6 +153,38 @@ async def gap_while_reading(places: Places) -> None:
         assert (await store.read(topics, on, limit=1)).gap is None, "gap: one more, though nothing was trimmed"
         await store.append([("a", b"%d" % n) for n in range(5, 9)])
         assert (await store.read(topics, on, limit=1)).gap is not None, "gap: none for what was trimmed between pages"
+
+
+async def deep(places: Places) -> None:
+    """Under a prefix of any depth a gap may be one too many, from eight levels on, and is never one too few."""
+    async with places.open("limited", topic=Retention(max_events=1)) as store:
+        for levels in (1, 8, 9, 40):
+            prefix = f"{levels}/" + "b/" * (levels - 1)
+            ids = await store.append([(f"{prefix}c", b"1"), (f"{prefix}c", b"2"), ("other", b"")])
+            topics = TopicFilter(f"{prefix}*")
+            page = await store.read(topics, EventId(store.epoch, ids[0].sequence - 1))
+            assert page.gap is not None, f"gap: none, although an event {levels} levels deep is gone"
+            assert (await store.read(topics, ids[0])).gap is None, f"gap: one too many, {levels} levels deep"
+            assert plain(page.events) == [(ids[1].sequence, f"{prefix}c", b"2")], f"gap: wrong events in {prefix}"
+
+
+async def rare(places: Places) -> None:
+    """What is rare is found, however much else lies before and after it, and by however many names it is asked for."""
+    others = [(f"other/{n % 100}", b"") for n in range(10_000)]
+    async with places.open() as store:
+        await store.append(others)
+        ids = await store.append([(f"r/{n}", b"%d" % n) for n in range(100)])
+        await store.append(others)
+        for topics in (TopicFilter("r/*"), TopicFilter("r/*", "x"), TopicFilter(*(f"r/{n}" for n in range(100)))):
+            page = await store.read(topics, EventId("other", 1))
+            assert page.gap is not None, f"gap: none for an id of another history: {topics}"
+            assert page.gap.oldest == ids[0], f"gap: oldest={page.gap.oldest} is not the first event: {topics}"
+            events, _ = await read_all(store, topics, ids[97])
+            assert [event.id for event in events] == ids[98:], f"order: not the last two of a hundred: {topics}"
+            newest = (await store.read_last(topics, 3)).events
+            assert [event.id for event in newest] == ids[97:], f"order: not the last three of a hundred: {topics}"
+        nothing = TopicFilter("no/*", *(f"nobody/{n}" for n in range(100)))
+        assert (await store.read_last(nothing, 3)).events == (), "order: events of topics that there are not"
 
 
 async def closed(places: Places) -> None:

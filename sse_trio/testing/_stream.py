@@ -28,7 +28,8 @@ from .._arguments import (
     wrong,
 )
 from .._decoder import EventDecoder
-from ._exchange import Exchange, http_scope, open_task_group
+from .._failures import append_context
+from ._exchange import Exchange, check_state, http_scope, open_task_group
 from ._server import BridgedServer, PlainServer
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ async def open_test_stream(
     params: Mapping[str, object] | Sequence[tuple[str, object]] | None = None,
     json: object = _MISSING,
     content: bytes | str = b"",
+    state: Mapping[str, object] | None = None,
     wait_head: bool = True,
     bridge: bool = True,
     close_within: float = 10.0,
@@ -92,6 +94,7 @@ async def open_test_stream(
         params: query parameters, added to those in ``path``.
         json: sent as the body, with its content type. Give this or ``content``.
         content: the body of the request.
+        state: what the application's lifespan has yielded, for ``request.state``: see docs/testing.md.
         wait_head: wait for the status and the headers first. Without, nothing has run when the block begins.
         bridge: whether the stream finds what ``ServerBridge`` offers on uvicorn and hypercorn, or a server of which
             nothing is known.
@@ -100,7 +103,9 @@ async def open_test_stream(
 
     Raises:
         AssertionError: the application broke the ASGI specification, or did not return in time.
-        Exception: what the application raised, if it was not raised by a method of the stream before.
+        Exception: what the application raised, if it was not raised by a method of the stream before. If the block has
+            raised, too (an assertion about the status, say), that comes before it in the traceback, as its context.
+        RuntimeError: the block was left in another task than the one that entered it.
     """
     check_coroutine_function("app", app, "an ASGI application, or a response")
     for name, text in (("path", path), ("method", method)):
@@ -108,6 +113,7 @@ async def open_test_stream(
     for name, flag in (("wait_head", wait_head), ("bridge", bridge)):
         check_flag(name, flag)
     check_seconds("close_within", close_within, zero=True, none="")
+    check_state(state)
     if not isinstance(content, bytes):
         check_text("content", content, "bytes or a str")
     body = _dump(json) if json is not _MISSING else content
@@ -117,16 +123,27 @@ async def open_test_stream(
         own_headers.append(("content-type", "application/json"))
     names = {name.lower() for name, _ in given}
     all_headers = [*(own for own in own_headers if own[0] not in names), *given]
-    scope = _scope(method, path, all_headers, _pairs("params", params))
+    scope = _scope(method, path, all_headers, _pairs("params", params), state)
     exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
-    async with open_task_group() as task_group:
-        task_group.start_soon(exchange.run)
-        if wait_head:
-            await stream.wait_head()
-        yield stream
-        await exchange.close(close_within)
-    stream._check()  # noqa: SLF001 -- the same file
+    try:
+        async with open_task_group() as task_group:
+            task_group.start_soon(exchange.run)
+            try:
+                if wait_head:
+                    await stream.wait_head()
+                yield stream
+            except Exception:
+                await exchange.close(close_within)  # not cancelled: its own exception may be on its way
+                raise
+            await exchange.close(close_within)
+    except Exception as error:
+        cause = exchange.unreported
+        if cause is None or cause is error:
+            raise
+        append_context(error, cause.__context__)  # which Python replaces by the test's, here
+        raise cause  # noqa: B904 -- the other way round: it is what made the test fail
+    _check(exchange)
 
 
 @final
@@ -140,7 +157,6 @@ class TestStream:
         self._server = server
         self._decoder = EventDecoder()
         self._events: deque[ReceivedEvent] = deque()
-        self._is_reported = False
 
     # What arrived
 
@@ -278,22 +294,26 @@ class TestStream:
     async def _next_chunk(self) -> bytes:
         try:
             return await self._exchange.next_chunk()
-        except anyio.BrokenResourceError:
-            self._raise_exception()
-            if self._exchange.is_disconnected and not self._exchange.is_aborted:
-                raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives") from None
-            raise
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+            ended = exc
+        # Not in the handler, which would take its own context from it. Also after a whole response: a framework that
+        # answers an exception with a 500 goes on to raise it.
+        self._raise_exception()
+        if isinstance(ended, anyio.BrokenResourceError) and self._exchange.is_left:
+            raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives")
+        raise ended
 
     def _raise_exception(self) -> None:
         if self._exchange.exception is not None:
-            self._is_reported = True
+            self._exchange.is_reported = True
             raise self._exchange.exception
 
-    def _check(self) -> None:
-        if self._exchange.faults:
-            raise AssertionError("; ".join(self._exchange.faults)) from self._exchange.exception
-        if not self._is_reported:
-            self._raise_exception()
+
+def _check(exchange: Exchange) -> None:
+    if exchange.faults:
+        raise AssertionError("; ".join(exchange.faults)) from exchange.exception
+    if exchange.unreported is not None:
+        raise exchange.unreported
 
 
 def _dump(value: object) -> str:
@@ -355,7 +375,13 @@ def _pair(parameter: str, item: object) -> tuple[str, Any]:
     return pair[0], pair[1]
 
 
-def _scope(method: str, path: str, headers: list[tuple[str, str]], params: list[tuple[str, object]]) -> Scope:
+def _scope(
+    method: str,
+    path: str,
+    headers: list[tuple[str, str]],
+    params: list[tuple[str, object]],
+    state: Mapping[str, object] | None,
+) -> Scope:
     raw_path, _, query = path.partition("?")
     return http_scope(
         method,
@@ -363,4 +389,5 @@ def _scope(method: str, path: str, headers: list[tuple[str, str]], params: list[
         raw_path=raw_path.encode(),
         query_string="&".join(filter(None, [query, urlencode(params, doseq=True)])).encode(),
         headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        state=state,
     )

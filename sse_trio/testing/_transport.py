@@ -16,11 +16,11 @@ import anyio
 import httpx
 
 from .._arguments import check_coroutine_function, check_count, check_seconds, check_text, wrong
-from ._exchange import Exchange, http_scope, open_task_group
+from ._exchange import Exchange, check_state, http_scope, open_task_group
 
 if TYPE_CHECKING:
     import sys
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Generator, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -58,6 +58,7 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
 
     Args:
         app: the ASGI application. Its lifespan is not run.
+        state: what its lifespan has yielded, for ``request.state``; each request is given a copy, as by a server.
         root_path: the path that the application is mounted at.
         client: host and port of the client, for the scope.
         max_buffer_bytes: how much of a body may be unread before ``send`` blocks, like a network's buffers.
@@ -69,6 +70,7 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         self,
         app: ASGIApp,
         *,
+        state: Mapping[str, object] | None = None,
         root_path: str = "",
         client: tuple[str, int] = ("127.0.0.1", 50_000),
         max_buffer_bytes: int = 65_536,
@@ -78,10 +80,12 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         check_text("root_path", root_path)
         check_count("max_buffer_bytes", max_buffer_bytes)
         check_seconds("close_within", close_within, zero=True, none="")
+        check_state(state)
         address = cast("object", client)
         if not (isinstance(address, (tuple, list)) and [*map(type, client)] == [str, int]):
             raise wrong(TypeError, "client", "a host and a port, such as ('127.0.0.1', 50_000)", client)
         self._app = app
+        self._state = state
         self._root_path = root_path
         self._client = client
         self._max_buffer_bytes = max_buffer_bytes
@@ -136,6 +140,7 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
             server=(url.host, url.port),
             client=self._client,
             root_path=self._root_path,
+            state=self._state,
         )
         assert isinstance(request.stream, httpx.AsyncByteStream)
         exchange = Exchange(self._app, scope, request.stream, max_unread_bytes=self._max_buffer_bytes)

@@ -142,12 +142,14 @@ async def test_without_reconnecting_everything_is_an_error(serve, stream, answer
         ({"retry_after": "120"}, 120),
         ({"retry_after": "Sun, 06 Nov 1994 08:50:07 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 30),
         ({"retry_after": "soon"}, 1),
+        ({"retry_after": "0"}, 1),
+        ({"retry_after": "Sun, 06 Nov 1994 08:49:07 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 1),
         ({}, 1),
     ],
 )
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 async def test_retry_after(serve, stream, status, headers, seconds):
-    """A server that is overloaded is asked again, when it says."""
+    """A server that is overloaded is asked again when it says, and never sooner than otherwise."""
     server = serve(stream(status=status, **headers), stream("data: x\n\n"), stream(status=204))
     async with server.client() as client, open_event_source("/", client=client, retry=1) as source:
         assert await collect(source) == ["x"]
@@ -164,6 +166,32 @@ async def test_backoff_grows_and_an_event_resets_it(serve, stream, answer):
     bounds = [1.2, 2, 4, 8, 16, 20, 20, 20, 1.2, 2]
     assert all(1 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
     assert sum(waits[:8]) > 16
+
+
+async def test_a_server_that_asks_for_no_wait_is_not_flooded(serve, stream):
+    """`retry: 0` with an event each time, and `Retry-After: 0`, are ten connections a second at the most."""
+    for answer in (stream("retry: 0\ndata: x\n\n"), stream("retry: 0\n"), stream(status=503, retry_after="0")):
+        server = serve(answer)
+        with anyio.move_on_after(20):
+            async with server.client() as client, open_event_source("/", client=client, retry=0) as source:
+                await collect(source)
+        assert 3 < len(server.requests) <= 200
+
+
+async def test_quiet_connections_that_last_are_not_backed_off_from(serve, stream):
+    """A stream that gives pings only, and is made again every quarter of an hour, is away for seconds each time."""
+    server = serve(*[stream(*[15, ":\n"] * 60)] * 10, stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client, idle_timeout=30) as source:
+        assert await collect(source) == []
+    assert max(server.waits) <= 900 + 3 * 1.2
+
+
+async def test_connections_that_last_and_give_nothing_are_backed_off_from(serve, stream):
+    """A connection without a byte is a failed one, however long it was there."""
+    server = serve(*[stream(100)] * 10, stream(status=204))
+    async with server.client() as client, open_event_source("/", client=client, max_retry=600) as source:
+        assert await collect(source) == []
+    assert max(server.waits) > 200
 
 
 async def test_idle_timeout_counts_for_the_head_too(serve, stream):
@@ -300,20 +328,20 @@ async def test_on_state_change_sees_each_attempt(serve, stream, answer):
     log = []
 
     def note(source):
-        wait = round(max(0.0, source.connect_at - anyio.current_time()))
+        wait = round(max(0.0, source.connect_at - anyio.current_time()) / 1.1, -3)
         log.append((source.state, source.attempt, wait, source.error, source.last_event_id))
 
     with pytest.raises(EventSourceError) as info:
         async with (
             server.client() as client,
-            open_event_source("/", client=client, retry=10, max_retry=10, on_state_change=note) as source,
+            open_event_source("/", client=client, retry=1000, max_retry=10, on_state_change=note) as source,
         ):
             await collect(source)
     assert log == [
         (CONNECTING, 1, 0, None, ""),
         (OPEN, 1, 0, None, ""),
-        (CONNECTING, 2, 10, None, "1"),
-        (CONNECTING, 3, 10, error, "1"),
+        (CONNECTING, 2, 1000, None, "1"),
+        (CONNECTING, 3, 1000, error, "1"),
         (CLOSED, 3, 0, info.value, "1"),
     ]
 
@@ -329,6 +357,20 @@ async def test_what_on_state_change_raises_comes_out(serve, stream):
     with pytest.raises(LookupError):
         async with server.client() as client, open_event_source("/", client=client, on_state_change=fail):
             pytest.fail("opened")
+
+
+async def test_what_on_state_change_raises_at_the_end_leaves_nothing_open(serve, stream):
+    """If it raises as the block is left, the connection is closed all the same."""
+    server = serve(stream("data: x\n\n", 100))
+
+    def fail(source):
+        if source.state is CLOSED:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        async with server.client() as client, open_event_source("/", client=client, on_state_change=fail) as source:
+            await anext(source)
+    assert server.open_bodies == 0
 
 
 async def test_losing_a_connection_is_logged(serve, stream, answer, caplog):
@@ -542,26 +584,6 @@ async def test_a_body_that_goes_on_after_it_is_closed_is_left_alone():
 
 
 # --- Arguments
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"retry": -1},
-        {"max_retry": -1},
-        {"retry": float("nan")},
-        {"idle_timeout": 0},
-        {"idle_timeout": -1},
-        {"last_event_id": "1\n"},
-        {"last_event_id": "\r"},
-        {"last_event_id": "1\0"},
-    ],
-)
-async def test_senseless_arguments(options):
-    """A negative time, an idle time of nothing, and an id that no stream can have are the caller's mistakes."""
-    with pytest.raises(ValueError, match=next(iter(options))):
-        async with open_event_source("http://test/", **options):
-            pytest.fail("opened")
 
 
 async def test_the_callers_headers_win(serve, stream):

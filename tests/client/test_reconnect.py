@@ -51,6 +51,11 @@ def waits(backoff, count):
     return [backoff.next_wait() for _ in range(count)]
 
 
+def fail(backoff, count):
+    waits(backoff, count)
+    return backoff
+
+
 def test_backoff_is_exponential_with_full_jitter():
     """The first wait is the reconnection time, and each further one up to twice as long, until max_retry."""
     assert waits(Backoff(3.0, 60.0, lowest), 8) == [3.0] * 8
@@ -60,33 +65,72 @@ def test_backoff_is_exponential_with_full_jitter():
 def test_backoff_is_random():
     """Clients that lost the same server at the same moment don't come back at the same moment."""
     backoff = Backoff(1.0, 60.0, random.Random(0).uniform)
-    seen = [wait for _ in range(100) for wait in waits(backoff, 3) if backoff.reset() is None]
+    seen = [wait for _ in range(100) for wait in waits(backoff, 3) if backoff.received(events=True) is None]
     assert len(set(seen)) == 300
     assert min(seen) >= 1.0
     assert max(seen) <= 4.0
 
 
 def test_backoff_starts_again_after_an_event():
-    """reset() brings back the reconnection time itself."""
-    backoff = Backoff(3.0, 60.0, highest)
-    waits(backoff, 5)
-    backoff.reset()
+    """An event brings back the reconnection time itself; bytes without one don't."""
+    backoff = fail(Backoff(3.0, 60.0, highest), 3)
+    backoff.received(events=False)
+    assert waits(backoff, 1) == [24]
+    backoff.received(events=True)
     assert waits(backoff, 2) == pytest.approx([3.6, 6])
 
 
-def test_backoff_follows_the_servers_reconnection_time():
-    """A reconnection time that the server set counts from the next wait on, up to max_retry."""
+@pytest.mark.parametrize(
+    ("seconds", "gives_bytes", "is_healthy"),
+    [(900, True, True), (10, True, True), (9.9, True, False), (900, False, False)],
+)
+def test_a_quiet_connection_is_healthy(seconds, gives_bytes, is_healthy):
+    """A connection that lasted and gave any byte ends the back-off; one that was short, or gave nothing, failed."""
+    backoff = fail(Backoff(3.0, 60.0, highest), 3)
+    backoff.opened(100.0)
+    if gives_bytes:
+        backoff.received(events=False)
+    backoff.ended(100.0 + seconds)
+    assert waits(backoff, 2) == pytest.approx([3.6, 6] if is_healthy else [24, 48])
+
+
+def test_bytes_count_for_their_own_connection():
+    """A connection that gave nothing isn't healthy because an earlier one was."""
+    backoff = fail(Backoff(3.0, 60.0, highest), 2)
+    backoff.opened(0)
+    backoff.received(events=False)
+    backoff.ended(1)
+    backoff.opened(1)
+    backoff.ended(1000)
+    assert waits(backoff, 1) == [12]
+
+
+def test_the_servers_reconnection_time_is_followed():
+    """What the server asks for counts from the next wait on, above max_retry too, with jitter, and up to 6 hours."""
     backoff = Backoff(3.0, 60.0, highest)
-    backoff.retry = 0.5
+    backoff.ask(500)
     assert waits(backoff, 3) == pytest.approx([0.6, 1, 2])
-    backoff.retry = 1e15
-    assert waits(backoff, 2) == [60, 60]
+    backoff.ask(300_000)
+    assert waits(backoff, 3) == pytest.approx([360] * 3)
+    assert waits(Backoff(300, 60.0, lowest), 3) == [300] * 3
+    backoff.ask(10**18 - 1)
+    assert waits(backoff, 2) == pytest.approx([21_600 * 1.2] * 2)
+
+
+def test_a_herd_that_was_told_the_same_time_is_spread():
+    """Two hundred clients with the same `retry` above max_retry don't come back in the same second."""
+    waits_of_all = [Backoff(250.0, 60.0, random.Random(n).uniform).next_wait() for n in range(200)]
+    assert len({round(wait) for wait in waits_of_all}) > 40
 
 
 def test_a_reconnection_time_of_zero():
-    """Zero is followed once, and is no reason to hammer a server that gives no events."""
-    assert waits(Backoff(0.0, 60.0, highest), 4) == pytest.approx([0, 0.2, 0.4, 0.8])
-    assert waits(Backoff(0.0, 0.0, highest), 3) == [0, 0, 0]
+    """Zero is a tenth of a second, with an event each time too, and no reason to hammer a server that fails."""
+    assert waits(Backoff(0.0, 60.0, highest), 4) == pytest.approx([0.12, 0.2, 0.4, 0.8])
+    backoff = Backoff(0.0, 0.0, lowest)
+    for _ in range(3):
+        backoff.ask(0)
+        backoff.received(events=True)
+        assert backoff.next_wait() == 0.1
 
 
 def test_backoff_for_ever():
@@ -96,13 +140,16 @@ def test_backoff_for_ever():
     assert max(waits(Backoff(1.0, float("inf"), highest), 5000)) == 1024
 
 
-def test_retry_after_wins():
-    """Retry-After replaces the computed wait, is bounded by six hours, and counts as a failure like any other."""
+def test_retry_after_is_a_floor():
+    """Retry-After makes a wait longer and never shorter, with jitter, up to 6 hours, and counts as a failure."""
+    for retry_after in (0.0, 1.0):
+        assert Backoff(3.0, 60.0, lowest).next_wait(retry_after) == 3
+        assert fail(Backoff(3.0, 60.0, highest), 3).next_wait(retry_after) == 24
+    assert Backoff(3.0, 60.0, lowest).next_wait(120.0) == 120
     backoff = Backoff(3.0, 60.0, highest)
-    assert backoff.next_wait(120.0) == 120
-    assert backoff.next_wait(0.0) == 0
-    assert backoff.next_wait(1e9) == 21_600
-    assert backoff.next_wait() == 24
+    assert backoff.next_wait(120.0) == pytest.approx(144)
+    assert backoff.next_wait(1e9) == pytest.approx(21_600 * 1.2)
+    assert backoff.next_wait() == 12
 
 
 NOW = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -118,12 +165,12 @@ NOW = "Sun, 06 Nov 1994 08:49:37 GMT"
         ("Sunday, 06-Nov-94 08:50:07 GMT", 30),
         ("Sun Nov  6 08:50:07 1994", 30),
         ("Sun, 06 Nov 1994 08:49:07 GMT", 0),
-        *((garbage, None) for garbage in ("", "-1", "1.5", "soon", "\u0661", "Sun, 99 Nov 1994 08:50:07 GMT")),
-        ("Sun, 06 Nov 1994 08:50:07 +" + "9" * 20, None),
+        *((garbage, 0) for garbage in ("", "-1", "1.5", "soon", "\u0661", "Sun, 99 Nov 1994 08:50:07 GMT")),
+        ("Sun, 06 Nov 1994 08:50:07 +" + "9" * 20, 0),
     ],
 )
 def test_retry_after_seconds(value, seconds):
-    """Seconds and all three forms of an HTTP date are read, a date against the server's own clock."""
+    """Seconds and all three forms of an HTTP date are read, a date against the server's clock; the rest is no wait."""
     assert retry_after_seconds(value, NOW) == seconds
 
 

@@ -148,7 +148,7 @@ R = CloseReason
 
 ENDINGS = (
     Ending("completes", ("1", 1, "2"), nothing, "head 1 2 final", R.COMPLETED),
-    Ending("completes without an event", (1,), nothing, "head - final", R.COMPLETED),
+    Ending("completes without an event", (1,), nothing, "head final", R.COMPLETED),
     Ending("disconnect while waiting", ("1", ...), disconnect, "head 1", R.DISCONNECTED),
     Ending(
         "disconnect while blocked in send", FLOOD, disconnect_while_blocked, "head 1", R.DISCONNECTED,

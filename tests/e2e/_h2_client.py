@@ -1,4 +1,5 @@
-# An HTTP/2 client over TLS in which the test decides which streams may go on: flow control is what is tested.
+# An HTTP/2 client, over TLS or with prior knowledge. The test decides which streams may go on, for flow control is what
+# is tested.
 #
 # Rule 1: the connection's own window is opened wide at once, so that a stream is stalled by its own window only.
 # Rule 2: a stream's window is opened again for what has come, unless the stream is in `stalled`.
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
-from h2.exceptions import StreamClosedError
+from h2.exceptions import ProtocolError
 
 from ._client import WAIT
 
@@ -32,15 +33,13 @@ WIDE = 2**30  # bytes
 class H2Client:
     """One HTTP/2 connection to a server on this machine."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None, *, receive_buffer: int | None = None) -> None:
         plain = socket.socket()
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.settimeout(WAIT)
         plain.connect(("127.0.0.1", port))
-        context.set_alpn_protocols(["h2"])
-        self.socket = context.wrap_socket(plain, server_hostname="localhost")
-        assert self.socket.selected_alpn_protocol() == "h2"
+        self.socket = plain if context is None else _wrap(plain, context)
         self.connection = H2Connection(H2Configuration(header_encoding="utf-8"))
         self.connection.initiate_connection()
         self.connection.increment_flow_control_window(WIDE)
@@ -91,12 +90,16 @@ class H2Client:
 
     def pump(self) -> None:
         """Receive once."""
-        data = self.socket.recv(65_536)
+        try:
+            data = self.socket.recv(65_536)
+        except (ConnectionResetError, ssl.SSLError):  # it closed the connection with something of ours unread
+            data = b""
         if not data:
             raise EOFError("the server closed the connection")
         for event in self.connection.receive_data(data):
             self._handle(event)
-        self.flush()
+        with suppress(OSError):  # the server has closed it; there may be more to read
+            self.flush()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, ResponseReceived):
@@ -104,9 +107,16 @@ class H2Client:
         elif isinstance(event, DataReceived):
             self.body[event.stream_id] += event.data
             if event.flow_controlled_length and event.stream_id not in self.stalled:
-                with suppress(StreamClosedError):  # the end of the stream has come with its last data
+                with suppress(ProtocolError):  # the end of the stream, or of all, has come with its last data
                     self.connection.increment_flow_control_window(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             self.ended.add(event.stream_id)
         elif isinstance(event, StreamReset):
             self.reset[event.stream_id] = int(event.error_code)
+
+
+def _wrap(plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    context.set_alpn_protocols(["h2"])
+    wrapped = context.wrap_socket(plain, server_hostname="localhost")
+    assert wrapped.selected_alpn_protocol() == "h2"
+    return wrapped

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -213,3 +214,14 @@ def serve_command(command: list[str], folder: Path, *, bridge: str = "plain", **
         yield server
     finally:
         server.stop()
+
+
+def wait_accepting(port: int) -> None:
+    """Connect until somebody accepts; the only poll here, for there is no event."""
+    until = time.monotonic() + START_WITHIN
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < until, "nobody listens"
+        time.sleep(0.02)

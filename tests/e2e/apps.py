@@ -47,6 +47,15 @@ async def idle(send_channel: EventSendChannel, name: str) -> None:
         await clean_up(name)
 
 
+async def silent(send_channel: EventSendChannel, name: str) -> None:
+    """Have the head sent, and send no event."""
+    try:
+        send_channel.started()
+        await anyio.sleep_forever()
+    finally:
+        await clean_up(name)
+
+
 async def flood(send_channel: EventSendChannel, name: str) -> None:
     """Send as fast as the client takes it, and say once since when it has taken nothing for a while."""
     try:
@@ -131,7 +140,7 @@ async def stream(request: Request) -> Response:
         send_timeout=float(query.get("send_timeout", 30)),
         max_lifetime=float(query.get("max_lifetime", "inf")),
         on_close=partial(closed, name),
-        farewell=ServerSentEvent(event="bye", data="farewell"),
+        farewell=None if "no_farewell" in query else ServerSentEvent(event="bye", data="farewell"),
     )
 
 
@@ -148,7 +157,9 @@ async def deny(websocket: WebSocket) -> None:
     await websocket.send_denial_response(EventSourceResponse(count, "denied", on_close=partial(closed, "denied")))
 
 
-PRODUCERS = {producer.__name__: producer for producer in (ticks, idle, flood, hold, count, fail, missing, crash, echo)}
+PRODUCERS = {
+    producer.__name__: producer for producer in (ticks, idle, silent, flood, hold, count, fail, missing, crash, echo)
+}
 
 streams = [Route("/{producer}", stream, methods=["GET", "HEAD", "POST"])]
 starlette = Starlette(

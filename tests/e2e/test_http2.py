@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,18 @@ def test_stalled_stream_is_reset(server: Server, tls: ssl.SSLContext) -> None:
         assert open_streams(client, "/count?name=h2-after", 1)
 
 
+@pytest.mark.parametrize("path", ["/fail", "/wrapped/fail"])
+def test_failure_after_events(server: Server, tls: ssl.SSLContext, path: str) -> None:
+    """What was sent before a failure arrives, then the stream is reset, and the connection's others go on."""
+    with H2Client(server.port, tls) as client:
+        others = open_streams(client, "/ticks?name=beside-a-failure-{n}", 3)
+        failing = client.get(f"{path}?name={path}")
+        client.pump_until(lambda: failing in client.ended or failing in client.reset, "the end of the stream")
+        assert client.body[failing].count(b"data: ") == 5
+        assert failing in client.reset
+        go_on(client, others, 3)
+
+
 def test_stalled_connection_is_dropped(server: Server, tls: ssl.SSLContext) -> None:
     """If the client reads nothing at all there is no way to send a reset, and the connection is dropped."""
     names = ("h2-deaf-1", "h2-deaf-2")
@@ -125,3 +138,19 @@ def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path:
         assert server.wait_gone(12) - asked < 3
         names = [f"h2-{producer}-{n}" for producer, count in (("ticks", 20), ("idle", 19)) for n in range(count)]
         server.wait_reports("cleaned", [*names, "h2-held", "h2-deaf"])
+
+
+def test_every_stream_ends(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path: Path) -> None:
+    """At SIGTERM each stream of a connection ends with END_STREAM before it is closed, the last one as well."""
+    connections = {"polite": ("", 15), "curt": ("&no_farewell", 15), "alone": ("&no_farewell", 1)}
+    with serve(setup, tmp_path, *options) as server, ExitStack() as clients:
+        opened = {}
+        for name, (farewell, count) in connections.items():
+            client = clients.enter_context(H2Client(server.port, tls))
+            paths = [f"/{producer}?name={name}-{producer}-{{n}}{farewell}" for producer in ("ticks", "idle")]
+            opened[client] = {stream for path in paths for stream in open_streams(client, path, count)}
+        server.terminate()
+        for client, streams in opened.items():
+            client.pump_to_eof()
+            assert client.ended == streams
+        server.wait_gone(12)

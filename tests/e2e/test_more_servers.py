@@ -9,7 +9,6 @@ import re
 import shlex
 import socket
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import pytest
 
 from ._client import SMALL, Client
 from ._proxies import blocks
-from ._servers import NOTHING, START_WITHIN, Server, serve_command
+from ._servers import NOTHING, START_WITHIN, Server, serve_command, wait_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,17 +58,6 @@ def run(server: str, folder: Path) -> Iterator[Server]:
             yield running
 
 
-def wait_accepting(port: int) -> None:
-    """Connect until somebody accepts; the only poll here, for there is no event."""
-    until = time.monotonic() + START_WITHIN
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < until, "nobody listens"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module", params=SERVERS)
 def name(request: pytest.FixtureRequest) -> str:
     pytest.importorskip({"gunicorn": "uvicorn_worker"}.get(request.param, request.param))
@@ -87,6 +75,12 @@ def test_first_event(server: Server) -> None:
     with Client(server.port) as client:
         client.get("/idle?name=first")
         client.read_until(b"data: open\n\n")
+
+
+def test_head_without_an_event(server: Server) -> None:
+    """A head that is due arrives before there is an event."""
+    with Client(server.port) as client:
+        assert client.get("/silent?name=silent").status == 200
 
 
 @pytest.mark.parametrize("way", [Client.close, Client.reset])

@@ -44,6 +44,13 @@ class TestOneStream:
                 assert client.read_to_end() == b"id: 0\ndata: 0\n\nid: 1\ndata: 1\n\nid: 2\ndata: 2\n\n"
                 assert server.wait_report("closed", name).more == {"reason": "completed"}
 
+    @pytest.mark.parametrize("path", ["/silent", "/wrapped/silent"])
+    def test_head_without_an_event(self, server: Server, path: str) -> None:
+        """A head that is due arrives before there is an event."""
+        with Client(server.port) as client:
+            assert client.get(f"{path}?name={path}").status == 200
+        server.wait_report("cleaned", path)
+
     @pytest.mark.parametrize("path", ["/ticks", "/idle", "/wrapped/ticks", "/wrapped/idle"])
     @pytest.mark.parametrize("way", [Client.close, Client.reset, Client.close_sending_half])
     def test_disconnect(self, server: Server, path: str, way: Callable[[Client], None]) -> None:
@@ -78,15 +85,16 @@ class TestOneStream:
             assert head.status == status
             assert head.headers["content-type"].startswith("text/plain")
 
-    def test_failure_after_events(self, server: Server) -> None:
+    @pytest.mark.parametrize("path", ["/fail", "/wrapped/fail"])
+    def test_failure_after_events(self, server: Server, path: str) -> None:
         """What was sent before a failure arrives, and the missing final chunk tells that it was one."""
         with Client(server.port) as client:
-            client.get("/fail?name=fail")
+            client.get(f"{path}?name={path}")
             body = client.read_until(b"data: 4\n\n")
             assert body.count(b"data: ") == 5
             with pytest.raises(EOFError):
                 client.read_to_end()
-        assert server.wait_report("closed", "fail").more == {"reason": "failed"}
+        assert server.wait_report("closed", path).more == {"reason": "failed"}
 
     @pytest.mark.parametrize("path", ["/echo", "/wrapped/echo"])
     def test_posted_body(self, server: Server, path: str) -> None:

@@ -215,6 +215,15 @@ def shared_redis(redis_binary, tmp_path_factory):
     server.kill()
 
 
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory):
+    """The same of Valkey."""
+    server = RedisServer(binary_of("valkey"), tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
 class Streams:
     """Stands for anyio's create_memory_object_stream, and keeps what it has made."""
 

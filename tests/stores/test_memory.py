@@ -97,14 +97,19 @@ async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
         assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
 
 
+DEEP = "b/" * 8  # as many levels as are noted
+
+
 async def test_the_end_of_a_prefix_is_exact():
-    """Whatever went first, a limit of a topic's or the hub's, and however deep: the newest event that is gone."""
+    """Whatever went first, a limit of a topic's or the hub's, it is the newest event that is gone.
+
+    Deeper than eight levels it is that of the first eight: a gap may be one too many and is never one too few.
+    """
     chance = random.Random(1)
     names = ["a", "a/", "a//", "a/b", "a/b/c", "ab/c", "b/" * 12, "b/" * 12 + "c", "b/" * 10 + "d"]
-    filters = [
-        TopicFilter(f"{prefix}*") for prefix in ("a/", "a//", "a/b/", "ab/", "b/", "b/" * 8, "b/" * 10, "b/" * 12)
-    ]
-    filters += [TopicFilter("a/b/*", "b/*", "a"), TopicFilter("none/*"), TopicFilter("b/" * 13 + "*")]
+    prefixes = ["a/", "a//", "a/b/", "ab/", "b/", DEEP, "b/" * 10, "b/" * 12]
+    filters = [(TopicFilter(f"{prefix}*"), TopicFilter(f"{prefix[:16]}*")) for prefix in prefixes]
+    filters += [(topics, topics) for topics in (TopicFilter("a/b/*", "b/*", "a"), TopicFilter("none/*"))]
     async with MemoryStore(max_events=8, per_topic=Retention(max_events=3)) as store:
         topic_of = {}
         for _ in range(300):
@@ -113,29 +118,77 @@ async def test_the_end_of_a_prefix_is_exact():
             topic_of[id_.sequence] = topic
             kept = {event.id.sequence for event in (await store.read_last(ALL, 100)).events}
             gone = {sequence: topic for sequence, topic in topic_of.items() if sequence not in kept}
-            for topics in filters:
-                newest = max((sequence for sequence, topic in gone.items() if topics.matches(topic)), default=0)
+            for topics, reckoned in filters:
+                newest = max((sequence for sequence, topic in gone.items() if reckoned.matches(topic)), default=0)
                 page = await store.read(topics, EventId(store.epoch, 0))
                 assert (page.trimmed_to.sequence, page.gap is not None) == (newest, newest > 0)
 
 
-async def test_joining_a_prefix_looks_at_no_topic():
-    """Of however many topics, live or gone: the event loop would stand still for each that joins."""
-    looked_at = []
+class Looked(str):
+    """A topic that notes when it is compared with a prefix."""
 
-    class Topic(str):
-        __slots__ = ()
+    __slots__ = ()
+    at = 0  # how often, since it was last asked
 
-        def startswith(self, *args):
-            looked_at.append(self)
-            return super().startswith(*args)
+    def startswith(self, *args):
+        type(self).at += 1
+        return super().startswith(*args)
 
+    @classmethod
+    def take(cls):
+        at, cls.at = cls.at, 0
+        return at
+
+
+@pytest.mark.parametrize("prefix", ["user/", "user/" * 12])
+async def test_joining_a_prefix_looks_at_no_topic(prefix):
+    """Of however many topics, live or gone, and however deep: the event loop would stand still for each that joins."""
     async with MemoryStore(max_events=100) as store:
-        [*_, last] = await store.append([(Topic(f"user/{n}"), b"") for n in range(1000)])
-        assert (await store.read(TopicFilter("user/*"), last)).gap is None
-        assert looked_at == []
-        assert (await store.read(TopicFilter("user/*"), EventId(store.epoch, 0))).gap is not None
-        assert len(looked_at) == 100  # the events that it is sent
+        [*_, last] = await store.append([(Looked(f"{prefix}{n}"), b"") for n in range(1000)])
+        Looked.take()
+        assert (await store.read(TopicFilter(f"{prefix}*"), last)).gap is None
+        assert Looked.take() == 0
+        assert (await store.read(TopicFilter(f"{prefix}*"), EventId(store.epoch, 0))).gap is not None
+        assert Looked.take() == 100  # the events that it is sent
+
+
+@pytest.mark.parametrize("prefixes", [1, 100])
+async def test_a_long_search_leaves_the_loop_to_others(prefixes):
+    """Whatever is asked for, one turn of the loop looks at a bounded number of events, the fewer the more prefixes."""
+    most = memory._SCAN // (1 + prefixes // 16)
+    topics = TopicFilter(*(f"{n}/*" for n in range(prefixes)))
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(Looked.take())
+            await anyio.lowlevel.checkpoint()
+
+    async with MemoryStore(max_events=None) as store, anyio.create_task_group() as group:
+        await store.append([(Looked("other"), b"")] * 20_000)
+        [rare] = await store.append([("0/rare", b"")])
+        await store.append([(Looked("other"), b"")] * 20_000)
+        group.start_soon(others)
+        Looked.take()
+        assert (await store.read(topics, EventId("foreign", 1))).gap.oldest == rare
+        assert [event.id for event in (await store.read_last(topics, 2)).events] == [rare]
+        group.cancel_scope.cancel()
+    assert max(turns) <= 2 * most  # trio may let two turns of the one pass before the next of the other
+    assert sum(turns) >= 40_000
+
+
+async def test_a_follower_passes_over_what_is_gone():
+    """A long run of events that their topics have lost is no end of what there is to deliver."""
+    async with MemoryStore(max_events=None, per_topic=Retention(max_events=1)) as store:
+        for n in range(9000):
+            store.append_nowait([(f"quiet/{n}", b"")])
+        for _ in range(9500):  # more than two pages look at
+            [last] = store.append_nowait([("busy", b"")])
+        async with store.follow(EventId(store.epoch, 8990)) as pages:
+            seen = []
+            while last not in seen:
+                seen += [event.id for event in (await anext(pages)).events]
+        assert len(seen) == 11
 
 
 async def test_a_key_is_remembered_for_ten_minutes():
@@ -187,7 +240,7 @@ async def test_two_followers_are_both_woken():
 @pytest.mark.parametrize("limit", ["max_events", "max_age", "max_bytes"])
 def test_limits_are_positive(limit):
     """A store that keeps nothing is no store; None is for no limit."""
-    with pytest.raises(ValueError, match=f"{limit}=0 would keep nothing"):
+    with pytest.raises(ValueError, match=f"{limit}=0 must be from .* or None for no limit"):
         Retention(**{limit: 0})
     with pytest.raises(ValueError, match=f"{limit}=-1"):
         MemoryStore(**{limit: -1})

@@ -146,7 +146,7 @@ async def test_what_cannot_be_opened_fails_the_start(tmp_path, bad):
     with pytest.raises(StoreUnavailableError, match=f"the SQLite file {path} is not available") as caught:
         async with SQLiteStore(path):
             pass
-    assert isinstance(caught.value.__cause__, sqlite3.Error)
+    assert isinstance(caught.value.__cause__, (sqlite3.Error, FileNotFoundError))
 
 
 @pytest.fixture
@@ -286,8 +286,8 @@ async def test_wake_ups_reach_long_paths(tmp_path):
     """A database may be where a socket's path would be too long."""
     folder = tmp_path / ("x" * 100) / ("y" * 100)
     folder.mkdir(parents=True)
-    with WakeSocket(str(folder / "hub.db")) as wake:
-        waker = Waker(str(folder / "hub.db"))
+    with contextlib.closing(WakeSocket(str(folder / "hub.db"), 0o600)) as wake:
+        waker = Waker(str(folder / "hub.db"), 0o600)
         waker.wake_all()
         with anyio.fail_after(5):
             await wake.wait(60)
@@ -296,8 +296,8 @@ async def test_wake_ups_reach_long_paths(tmp_path):
 
 async def test_a_full_buffer_stops_nobody(tmp_path):
     """Wake-ups that nobody takes are dropped; one is as good as a thousand."""
-    with WakeSocket(str(tmp_path / "hub.db")) as wake:
-        waker = Waker(str(tmp_path / "hub.db"))
+    with contextlib.closing(WakeSocket(str(tmp_path / "hub.db"), 0o600)) as wake:
+        waker = Waker(str(tmp_path / "hub.db"), 0o600)
         for _ in range(2000):
             waker.wake_all()
         with anyio.fail_after(5):
@@ -310,8 +310,8 @@ async def test_a_full_buffer_stops_nobody(tmp_path):
 
 async def test_sockets_of_the_dead_are_removed(tmp_path):
     """A socket whose process was killed is removed by who tries to wake it."""
-    waker = Waker(str(tmp_path / "hub.db"))
-    with WakeSocket(str(tmp_path / "hub.db")):
+    waker = Waker(str(tmp_path / "hub.db"), 0o600)
+    with contextlib.closing(WakeSocket(str(tmp_path / "hub.db"), 0o600)):
         (living,) = waker_folder(tmp_path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             dead.bind(str(tmp_path / "hub.db.wake" / "dead.sock"))
@@ -328,7 +328,7 @@ async def test_nothing_but_sockets_is_removed(tmp_path):
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "precious.txt").write_text("kept")
     (tmp_path / "hub.db.wake").symlink_to(tmp_path / "else")
-    waker = Waker(str(tmp_path / "hub.db"))
+    waker = Waker(str(tmp_path / "hub.db"), 0o600)
     waker.wake_all()
     waker.close()
     assert (tmp_path / "else" / "precious.txt").read_text() == "kept"

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from sse_trio._connection import ServerConnection
@@ -375,13 +382,97 @@ async def test_exception_that_the_test_did_not_wait_for() -> None:
 
 
 async def test_exception_of_the_test_stays_bare() -> None:
-    """What the block raises comes out as it is, and the application is cancelled."""
+    """What the block raises comes out as it is, when the application has heard of the disconnect and cleaned up."""
     app = Endless()
     with pytest.raises(KeyError):
         async with open_test_stream(app) as stream:
             await stream.receive()
             raise KeyError
-    assert app.steps == ["cleaned up"]
+    assert app.steps == ["disconnect", "cleaned up"]
+
+
+async def crash(request: Request) -> Response:
+    try:
+        raise KeyError("first")
+    except KeyError:
+        raise LookupError("the database is down")  # noqa: B904
+
+
+async def through(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    return response
+
+
+async def check_status(stream: TestStream) -> None:
+    assert stream.status_code == 200, "the test's own"
+
+
+async def receive_one(stream: TestStream) -> None:
+    await stream.receive()
+
+
+async def wait(stream: TestStream) -> None:
+    await stream.wait_closed()
+
+
+async def nothing(stream: TestStream) -> None: ...
+
+
+@pytest.mark.parametrize("middleware", [[], [Middleware(BaseHTTPMiddleware, dispatch=through)]])
+@pytest.mark.parametrize("test", [check_status, receive_one, receive_all, wait, nothing])
+async def test_exception_that_was_answered(middleware: list[Middleware], test: Any) -> None:
+    """An exception that a framework answers with a 500, and raises, is what the test sees, whatever the test does."""
+    app = Starlette(routes=[Route("/", crash)], middleware=middleware)
+    with pytest.raises(LookupError, match="the database is down") as caught:
+        async with open_test_stream(app) as stream:
+            await test(stream)
+    shown, error = [], caught.value.__context__
+    while error is not None:
+        shown.append(type(error))
+        error = error.__context__
+    assert (KeyError in shown) or middleware, "which has made a group of it, and that the context"
+    assert (AssertionError in shown) is (test is check_status)
+
+
+async def test_exception_that_was_reported() -> None:
+    """An exception that the test has had and dealt with is not raised in the place of the test's own."""
+    with pytest.raises(KeyError, match="the test's own"):
+        async with open_test_stream(fails_later) as stream:
+            with pytest.raises(LookupError):
+                await receive_all(stream)
+            raise KeyError("the test's own")
+
+
+async def test_state_of_the_lifespan() -> None:
+    """Each request has what the lifespan yielded, in a copy of its own."""
+
+    async def endpoint(request: Request) -> Response:
+        text = request.state.name
+        request.state.name = "changed"
+        return PlainTextResponse(text)
+
+    app = Starlette(routes=[Route("/", endpoint)], lifespan=lambda _: yielding({"name": "hub"}))
+    async with app.router.lifespan_context(app) as state:
+        for _ in range(2):
+            async with open_test_stream(app, state=state) as stream:
+                await stream.wait_closed()
+            assert stream.body == b"hub"
+
+
+@asynccontextmanager
+async def yielding(value: Any) -> AsyncIterator[Any]:
+    yield value
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_leaving_it_in_another_task(anyio_backend: str) -> None:
+    """Left in another task, as by pytest-asyncio's fixtures, it says so, and what to write; no task is left running."""
+    app = Endless()
+    manager = open_test_stream(app)
+    await asyncio.create_task(manager.__aenter__())
+    with pytest.raises(RuntimeError, match="pytest-asyncio leaves an async fixture in another"):
+        await asyncio.create_task(manager.__aexit__(None, None, None))
+    assert app.steps == ["disconnect", "cleaned up"]
 
 
 async def test_end_without_a_head() -> None:

@@ -158,6 +158,33 @@ async def test_exception_of_the_caller_stays_bare() -> None:
     assert app.steps == ["cancelled", "cleaned up"]
 
 
+async def test_exception_that_was_answered() -> None:
+    """An exception that a framework answers with a 500, and raises, is what the caller sees, whatever it does."""
+
+    async def endpoint(request: Request) -> Response:
+        raise LookupError("the database is down")
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    async with open_client(app) as client:
+        with pytest.raises(LookupError, match="the database is down"):
+            await client.get("/")
+        with pytest.raises(LookupError, match="the database is down"):
+            async with client.stream("GET", "/") as response:
+                assert response.status_code == 200, "the test's own"
+
+
+async def test_state_of_the_lifespan() -> None:
+    """Each request has what the lifespan yielded, in a copy of its own."""
+
+    async def endpoint(request: Request) -> Response:
+        text = request.state.name
+        request.state.name = "changed"
+        return PlainTextResponse(text)
+
+    async with open_client(Starlette(routes=[Route("/", endpoint)]), state={"name": "hub"}) as client:
+        assert [(await client.get("/")).text for _ in range(2)] == ["hub", "hub"]
+
+
 async def test_exception_before_the_head_surfaces_at_the_caller() -> None:
     """An application that fails before its head fails the request with its own exception."""
 

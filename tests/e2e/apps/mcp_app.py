@@ -1,20 +1,17 @@
 # A server of the Model Context Protocol, by its own package `mcp`, whose one import of sse-starlette is replaced.
 #
-# It is replaced by what stands for the package's module when `mcp` is imported: `from sse_starlette import
-# EventSourceResponse` in mcp/server/sse.py and mcp/server/streamable_http.py finds ours. Nothing of `mcp` is changed.
+# `sse_trio.compat.install()` replaces it: `from sse_starlette import EventSourceResponse` in mcp/server/sse.py and
+# mcp/server/streamable_http.py finds ours. Nothing of `mcp` is changed.
 # `/sse` is its SSE transport, `/mcp` its streamable HTTP.
 
 from __future__ import annotations
-
-import sys
 
 import anyio
 from _report import report
 
 import sse_trio.compat
 
-assert "sse_starlette" not in sys.modules
-sys.modules["sse_starlette"] = sse_trio.compat
+sse_trio.compat.install()
 
 import mcp.server.sse  # noqa: E402
 import mcp.server.streamable_http  # noqa: E402
@@ -22,7 +19,6 @@ from mcp.server.mcpserver import Context, MCPServer  # noqa: E402
 
 for module in (mcp.server.sse, mcp.server.streamable_http):
     assert module.EventSourceResponse is sse_trio.compat.EventSourceResponse
-assert not [name for name in sys.modules if name.startswith("sse_starlette.")]
 
 server = MCPServer("counter")
 

@@ -1,0 +1,77 @@
+# install(): `import sse_starlette`, in packages that can't be changed, finds the adapter.
+#
+# Rule 1: it says what sse-starlette 3.7's modules say, and no more. A name that they have and the adapter has not is an
+#         error where it is imported.
+# Rule 2: it comes first or not at all. Whoever has imported sse-starlette before keeps what that gave him, and half of
+#         a program on each would be worse than an error.
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Final
+
+from . import _event, _response
+from ._app_status import AppStatus
+
+__all__ = ("VERSION", "install")
+
+VERSION: Final = "3.7.0"
+"""The version of sse-starlette whose names and bytes these are."""
+
+NAME = "sse_starlette"
+TOO_LATE = (
+    "sse_starlette was imported before sse_trio.compat.install() could take its place; call install() first, at the "
+    "top of the module that starts your application"
+)
+
+
+def install() -> None:
+    """Have every later ``import sse_starlette`` in this process find this adapter.
+
+    For packages that import sse-starlette themselves. Call it once, before they are imported; again does no harm.
+    These imports then work, with ``sse_starlette`` installed or not::
+
+        from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
+        from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
+        from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
+
+    ``__version__`` is that of the sse-starlette that the adapter follows, ``"3.7.0"``.
+
+    Raises:
+        RuntimeError: ``sse_starlette`` was imported before.
+    """
+    present = sys.modules.get(NAME)
+    if present is not None and getattr(present, "EventSourceResponse", None) is _response.EventSourceResponse:
+        return
+    if any(name.partition(".")[0] == NAME for name in sys.modules):
+        raise RuntimeError(TOO_LATE)
+    for module in _modules():
+        sys.modules[module.__name__] = module
+
+
+def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
+    events = {name: getattr(_event, name) for name in ("JSONServerSentEvent", "ServerSentEvent")}
+    event = _module(f"{NAME}.event", ensure_bytes=_event.ensure_bytes, **events)
+    sse = _module(
+        f"{NAME}.sse",
+        AppStatus=AppStatus,
+        EventSourceResponse=_response.EventSourceResponse,
+        SendTimeoutError=_response.SendTimeoutError,
+        ServerSentEvent=_event.ServerSentEvent,
+        ensure_bytes=_event.ensure_bytes,
+    )
+    package = _module(NAME, EventSourceResponse=_response.EventSourceResponse, **events)
+    exported = ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]  # sse-starlette's
+    vars(package).update(__all__=exported, __version__=VERSION, event=event, sse=sse)
+    return package, event, sse
+
+
+def _module(name: str, **names: object) -> ModuleType:
+    module = ModuleType(name, "sse_trio.compat, in the place of sse-starlette's module.")
+    module.__spec__ = ModuleSpec(name, None, origin="sse_trio.compat.install()", is_package=name == NAME)
+    if module.__spec__.submodule_search_locations is not None:
+        module.__path__ = module.__spec__.submodule_search_locations  # empty: there is no other submodule to be found
+    vars(module).update(names)
+    return module

@@ -1,0 +1,102 @@
+# The URL of a Redis server, taken apart by us. No I/O.
+#
+# Rule 1: what isn't understood is refused, never handed on: a parameter of the driver's could turn off the check of the
+#         server's name, and a piece of an unescaped password could end up as a host name.
+# Rule 2: no message quotes any part of the URL: it may be a part of the password.
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast, final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+__all__ = ("RedisAddress", "parse_redis_url")
+
+_FORM = (
+    "write redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path[?db=0], "
+    "with user and password percent-encoded: urllib.parse.quote(password, safe='')"
+)
+_PORT = 6379
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """Where a server is, and who we are there."""
+
+    host: str
+    port: int
+    path: str
+    """Of a unix socket; empty where there is a host."""
+    tls: bool
+    db: int
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What may be shown: neither user nor password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.path or f"{host}:{self.port}"
+
+
+def parse_redis_url(url: str) -> RedisAddress:
+    """Return the address that a URL names.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        ValueError: it is not such a URL. The message quotes nothing of it.
+    """
+    if not isinstance(cast("object", url), str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}; {_FORM}")
+    if not url.isprintable() or " " in url:  # which urlsplit would drop without a word
+        raise ValueError(f"url has blanks or characters that can't be printed; {_FORM}")
+    parts = _split(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"url is not that of a Redis server; {_FORM}")
+    if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "#" in url:
+        raise ValueError(f"url has a / ? or # that is not percent-encoded before its @, or a fragment; {_FORM}")
+    return _address(parts)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # what is no number shows when it is asked for
+    except ValueError:
+        pass
+    else:
+        return parts
+    raise ValueError(f"url has a host or a port that can't be read; {_FORM}")  # not the cause's text, which quotes
+
+
+def _address(parts: SplitResult) -> RedisAddress:
+    is_unix = parts.scheme == "unix"
+    if is_unix and (parts.hostname or len(parts.path) < 2):
+        raise ValueError(f"url names no path of a unix socket; {_FORM}")
+    return RedisAddress(
+        host="" if is_unix else unquote(parts.hostname or "localhost"),
+        port=_PORT if parts.port is None else parts.port,
+        path=unquote(parts.path) if is_unix else "",
+        tls=parts.scheme == "rediss",
+        db=_database(parts, is_unix=is_unix),
+        username=_decoded(parts.username),
+        password=_decoded(parts.password),
+    )
+
+
+def _decoded(text: str | None) -> str | None:
+    return unquote(text) if text else None
+
+
+def _database(parts: SplitResult, *, is_unix: bool) -> int:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    number = "" if is_unix else parts.path.strip("/")
+    number = options.pop("db", number) or "0"
+    if options:
+        raise ValueError(
+            f"url has options other than db; give the others as arguments, ssl_context= for what TLS needs; {_FORM}"
+        )
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise ValueError(f"url has a database that is not a number; {_FORM}")
+    return int(number)
