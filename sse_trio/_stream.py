@@ -290,8 +290,11 @@ class Stream:
     def _hear_disconnect(self) -> None:
         if not self._writer.final_began:
             self.end(CloseReason.DISCONNECTED)
-        elif self._writer.outcome is None:
-            # Servers say this of a response that is complete, some of them before the `send` that completes it returns.
+        elif self._writer.outcome is None and not self._writer.final_sent and self._connection.is_lost is None:
+            # Servers also say this of every response that is complete, some of them before the `send` that completes it
+            # returns. So it counts only where `send` is still stuck a little later, and only on a server that is not
+            # known: the `send` of others ends with its client, and a client that merely takes nothing has to be dropped
+            # (C11), not forgotten.
             self._gone_at = self._run.loop.current_time() + ABANDON_SECONDS
             self._run.ticker.schedule(self, self._gone_at)
 
@@ -505,7 +508,8 @@ class Stream:
             self._source.refuse_sends()
         if self._gone_at <= now:
             self._gone_at = math.inf
-            self.end(CloseReason.DISCONNECTED)
+            if not self._writer.final_sent:
+                self.end(CloseReason.DISCONNECTED)
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)
