@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, cast
@@ -157,8 +157,8 @@ def check_labels(value: object) -> None:
 def check_key(key: object) -> None:
     """Raise for what is not the key of a publish."""
     wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
-    pair = members_of(key) if isinstance(key, tuple) else ()  # what a store looks up
-    if len(pair) != 2:
+    pair = members_of(key)
+    if len(pair) != 2 or not isinstance(key, Hashable):  # a store looks it up
         raise wrong(TypeError, "key", wanted, key)
     check_text("the producer of key", pair[0])
     check_count("the number of key", pair[1], least=0)

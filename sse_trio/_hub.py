@@ -156,11 +156,11 @@ class Hub:
         self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
-        self.check_here()
         items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in _checked_pairs(events)]
         return await self._publish(items, key)
 
     async def _publish(self, items: list[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
+        self.check_here()
         if key is not None:
             check_key(key)
         if not isinstance(self._store, _LocalStore):
