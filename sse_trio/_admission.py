@@ -4,20 +4,26 @@
 #         storm is when it is asked most.
 # Rule 2: a refusal changes nothing but a counter and the time that the next one is told. It takes no token and no key.
 # Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
-# Rule 4: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
+#         The rate bounds the tables of those that have had a share of it, or were told their turn (_fair_share.py).
+# Rule 4: one client, as the key function knows it, can't use up the rate of all others, nor make them wait: while the
+#         bucket is less than half full each gets its part of the rate and no more (_fair_share.py); and asking again
+#         before its turn makes no queue longer. Without a key function nobody can be told from anybody else.
+# Rule 5: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from inspect import iscoroutine, iscoroutinefunction
 from random import randint, uniform
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeAlias
 
+from ._arguments import check_count, check_function, members_of, wrong
+from ._fair_share import FairShare
 from ._reason import RefusalReason
 from ._refusal import StreamRefusedError
+from ._returned import returned_key
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,6 +34,9 @@ KeyFunction: TypeAlias = "Callable[[Request], Hashable]"
 
 LONGEST_WAIT = 50.0
 """Seconds; with the fifth that is added, a minute. Those who never come again must not make others wait for ever."""
+
+LEAST_RATE, LARGEST_RATE = 1e-6, 1e9
+"""Streams a second: one in eleven days, and more than there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +51,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.max_streams is not None:
-            _check_count("max_streams", self.max_streams)
+            check_count("max_streams", self.max_streams, none=", or None for no limit")
         if self.max_streams_per is not None:
             _check_per(self.max_streams_per)
         if self.accept_rate is not None:
@@ -56,11 +65,12 @@ class Limits:
 class Admission:
     """The limits of a group at work in one event loop."""
 
-    __slots__ = ("_limits", "_rate", "keys", "refused")
+    __slots__ = ("_limits", "_rate", "_shares", "keys", "refused")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._rate = None if limits.accept_rate is None else AcceptRate(limits.accept_rate)
+        self._shares = None if limits.accept_rate is None else FairShare(limits.accept_rate)
         self.keys: Counter[Hashable] = Counter()
         """How many streams are open, by key."""
         self.refused: Counter[RefusalReason] = Counter()
@@ -76,18 +86,41 @@ class Admission:
         if limits.max_streams is not None and open_streams >= limits.max_streams:
             raise self._refused(RefusalReason.MAX_STREAMS)
         if rate is not None and not rate.has_token(now):
-            raise self._refused(RefusalReason.ACCEPT_RATE, rate.next_turn(now))
+            raise self._refused(RefusalReason.ACCEPT_RATE, self._turn(rate, now, make_request))
         key = None if limits.max_streams_per is None else self._key(limits.max_streams_per, make_request)
         if rate is not None:
-            rate.take_token()
+            self._take_token(rate, key, now)
         return None if key is None else Place(self.keys, key)
 
     def _key(self, per: tuple[KeyFunction, int], make_request: Callable[[], Request]) -> Hashable:
         key_function, most = per
-        key = _checked_key(key_function(make_request()))
+        key = _key_of(key_function, make_request())
         if key is not None and self.keys[key] >= most:
             raise self._refused(RefusalReason.MAX_STREAMS_PER)
         return key
+
+    def _take_token(self, rate: AcceptRate, key: Hashable, now: float) -> None:
+        shares = self._shares
+        if key is not None and shares is not None:
+            wait = shares.wait_of(key, now) if rate.is_scarce() else 0.0
+            if wait > 0:
+                raise self._refused(RefusalReason.ACCEPT_RATE, wait)
+            shares.take(key, now)
+        rate.take_token()
+
+    def _turn(self, rate: AcceptRate, now: float, make_request: Callable[[], Request]) -> float:
+        # While the queue is short nobody is asked who that is: in a storm that is most of what a refusal costs.
+        per, shares = self._limits.max_streams_per, self._shares
+        if per is None or shares is None or rate.queue(now) <= self._limits.retry_within:
+            return rate.next_turn(now)
+        key = _key_of(per[0], make_request())
+        told = None if key is None else shares.turn_of(key, now)
+        if told is not None:
+            return told
+        wait = rate.next_turn(now)
+        if key is not None and wait < LONGEST_WAIT:
+            shares.tell(key, now + wait)
+        return wait
 
     def _refused(self, reason: RefusalReason, wait: float | None = None) -> StreamRefusedError:
         self.refused[reason] += 1
@@ -134,9 +167,17 @@ class AcceptRate:
         self._filled_at = now
         return self._tokens >= 1
 
+    def is_scarce(self) -> bool:
+        """Whether less than half of the bucket would be left without one more."""
+        return self._tokens - 1 < self._most / 2
+
     def take_token(self) -> None:
         """Take one that was there."""
         self._tokens -= 1
+
+    def queue(self, now: float) -> float:
+        """Return the seconds until the turn of the one that was refused last."""
+        return max(self._turns_until - now, 0.0)
 
     def next_turn(self, now: float) -> float:
         """Return the seconds until the turn of one more that was refused."""
@@ -144,54 +185,23 @@ class AcceptRate:
         return self._turns_until - now
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"{name} must be a number of streams or None, not {value!r}"
-        raise TypeError(msg)
-    if value < 1:
-        msg = f"{name}={value} must be 1 or more streams, or None for no limit"
-        raise ValueError(msg)
-
-
 def _check_per(value: object) -> None:
-    pair = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
-    if len(pair) != 2 or not callable(pair[0]):
-        msg = f"max_streams_per must be a pair of a key function and a number, as (user_of, 5), not {value!r}"
-        raise TypeError(msg)
-    if iscoroutinefunction(pair[0]):
-        msg = (
-            "the key function of max_streams_per must be a plain function, not a coroutine function: have a "
-            "middleware find out who it is, and look at request.user, request.state or request.session"
-        )
-        raise TypeError(msg)
-    _check_count("the number of max_streams_per", pair[1])
+    pair = members_of(value)
+    if len(pair) != 2:
+        raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", value)
+    # To find out who it is may take time: that is for a middleware, and request.user, request.state or .session say it.
+    check_function("the key function of max_streams_per", pair[0], "a plain function of the request")
+    check_count("the number of max_streams_per", pair[1])
 
 
 def _check_rate(value: object) -> None:
+    wanted = f"a positive number of streams per second, from {LEAST_RATE} to {LARGEST_RATE}, or None for no limit"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"accept_rate must be a number of streams per second or None, not {value!r}"
-        raise TypeError(msg)
-    if not 0 < value < math.inf:
-        msg = f"accept_rate={value} must be more than 0 streams per second, or None for no limit"
-        raise ValueError(msg)
+        raise wrong(TypeError, "accept_rate", wanted, value)
+    if not LEAST_RATE <= value <= LARGEST_RATE:
+        raise wrong(ValueError, "accept_rate", wanted, value)
 
 
-def _checked_key(key: object) -> Hashable:
-    if iscoroutine(key):
-        key.close()
-    elif not isinstance(key, Awaitable) and _is_hashable(key):
-        return key
-    msg = (
-        f"the key function of max_streams_per returned {key!r}, which can't be a key: return who it is, as a str, an "
-        "int or a tuple, or None for who has no limit"
-    )
-    raise TypeError(msg)
-
-
-def _is_hashable(key: object) -> TypeGuard[Hashable]:
-    # A tuple says that it is, whatever is in it.
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
+def _key_of(key_function: KeyFunction, request: Request) -> Hashable:
+    wanted = "return who it is, as a str, an int or a tuple, or None for who has no limit"
+    return returned_key("the key function of max_streams_per", key_function(request), wanted)

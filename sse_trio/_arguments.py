@@ -1,64 +1,235 @@
-# The words for an argument that makes no sense: what is wrong with it, and what would be right.
+# The checks of arguments, and the words for those that make no sense.
+#
+# Rule 1: a mistake is an error of the call that makes it: TypeError for what is of the wrong kind, ValueError for what
+#         is of the right kind and out of range. Nothing is remembered before everything is checked.
+# Rule 2: every message has one form: "`name` must be ...; got ...". It says what to write.
+# Rule 3: True is not a number, nan is not a time, and what is merely true is not a yes.
+# Rule 4: a function that is called and not awaited must not be a coroutine function: a coroutine counts as true. What
+#         is awaited must not be a plain function. Both are refused where that can be known without calling them.
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, TypeVar, cast
 
-from ._event import ServerSentEvent
+__all__ = (
+    "LEAST_INTERVAL",
+    "check_any_function",
+    "check_coroutine_function",
+    "check_count",
+    "check_flag",
+    "check_function",
+    "check_grace",
+    "check_instance",
+    "check_interval",
+    "check_key",
+    "check_labels",
+    "check_seconds",
+    "check_text",
+    "innermost",
+    "is_series",
+    "members_of",
+    "shown",
+    "wrong",
+)
 
-__all__ = ("check_farewell", "check_function", "check_grace", "check_seconds", "check_status_code", "returned_event")
+E = TypeVar("E", TypeError, ValueError)
 
-_WITHOUT_BODY = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
+LONGEST_SHOWN = 80
+"""Characters of a value that an error shows: it may come from the network."""
+LARGEST_TIME = 10**15
+"""Seconds: an int beyond the range of float would fail where the deadline is computed."""
+LARGEST_COUNT = 2**63 - 1
+LEAST_INTERVAL = 0.001
+"""Seconds. A stream that has to be looked at more often than that would keep the loop busy."""
+
+_ASYNCHRONOUS = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
+_LATER = _ASYNCHRONOUS | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
 
-def check_seconds(name: str, value: object, *, zero: bool) -> None:
-    """Raise TypeError or ValueError for what is no positive number of seconds; ``zero`` says whether 0 is one."""
+def wrong(error: type[E], name: str, wanted: str, got: object) -> E:
+    """Return the error for an argument, in the one form that they have."""
+    return error(f"{name} must be {wanted}; got {shown(got)}")
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: on one line, bounded, whatever its ``repr`` does."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 -- a user's __repr__, or an int of more digits than Python prints
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def members_of(value: object) -> tuple[object, ...]:
+    """Return what is in a tuple or a list; nothing for anything else."""
+    return tuple(cast("Sequence[object]", value)) if isinstance(value, (tuple, list)) else ()
+
+
+def is_series(value: object) -> bool:
+    """Whether it is an iterable of things, and no text, and no mapping, which are iterables of something else."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+# --- numbers
+
+
+def check_seconds(name: str, value: object, *, zero: bool, none: str = ", or None") -> None:
+    """Raise for what is not a positive number of seconds.
+
+    Args:
+        name: of the parameter.
+        value: what was given.
+        zero: whether 0 is allowed.
+        none: the end of the sentence, which says what ``None`` means; empty where it is not allowed.
+    """
     if type(value) is float and value > 0:
         return  # a default nearly always, and asked three times for each stream
+    wanted = f"a number of seconds, 0 or more{none}" if zero else f"a positive number of seconds{none}"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds or None, not {value!r}"
-        raise TypeError(msg)
-    if not (value > 0 or (zero and value == 0)):
-        least = "0 or more" if zero else "more than 0"
-        msg = f"{name}={value} must be {least} seconds, or None for none"
-        raise ValueError(msg)
+        raise wrong(TypeError, name, wanted, value)
+    if not (value > 0 or (zero and value == 0)) or LARGEST_TIME < value < math.inf:
+        raise wrong(ValueError, name, wanted, value)
 
 
 def check_grace(name: str, value: object) -> None:
-    """Raise for what is no time that a producer can be given."""
+    """Raise for what is not a time that a producer can be given."""
     if value is None or value == math.inf:
-        msg = f"{name}={value} must be a number of seconds; a producer that never ends would hold the server"
+        msg = f"{name} must be seconds, 0 or more: a producer that never ends would hold the server; got {value}"
         raise ValueError(msg)
-    check_seconds(name, value, zero=True)
+    check_seconds(name, value, zero=True, none="")
 
 
-def check_status_code(value: object) -> None:
-    """Raise TypeError or ValueError for what is no status of a response with a body."""
+def check_interval(name: str, value: object, *, zero: bool, none: str = ", or None") -> None:
+    """Raise for what is not a time after which a stream is looked at, again and again. As :func:`check_seconds`."""
+    check_seconds(name, value, zero=zero, none=none)
+    if 0 < cast("float", value) < LEAST_INTERVAL:
+        raise wrong(ValueError, name, f"{LEAST_INTERVAL} seconds or more{none}", value)
+
+
+def check_count(name: str, value: object, *, least: int = 1, most: int = LARGEST_COUNT, none: str = "") -> None:
+    """Raise for what is not an int from ``least`` to ``most``; ``none`` as in :func:`check_seconds`."""
+    limits = f"{least} or more" if most == LARGEST_COUNT else f"from {least} to {most}"
     if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"status_code must be an int, not {value!r}"
-        raise TypeError(msg)
-    if not 200 <= value <= 599 or value in _WITHOUT_BODY:
-        msg = f"status_code={value} has no stream as its body; to send no body write Response(status_code={int(value)})"
-        raise ValueError(msg)
+        raise wrong(TypeError, name, f"an int, {limits}{none}", value)
+    if not least <= value <= most:
+        raise wrong(ValueError, name, f"an int, {limits}{none}", value)
 
 
-def check_function(name: str, value: object) -> None:
-    """Raise TypeError for what can't be called."""
+# --- other values
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise for what is neither True nor False."""
+    if value is not True and value is not False:
+        raise wrong(TypeError, name, "True or False", value)
+
+
+def check_text(name: str, value: object, wanted: str = "a str") -> None:
+    """Raise for what is not a str that UTF-8 can carry."""
+    if not isinstance(value, str):
+        raise wrong(TypeError, name, wanted, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise wrong(ValueError, name, f"{wanted} without lone surrogates", value) from None
+
+
+def check_instance(name: str, value: object, kind: type, wanted: str) -> None:
+    """Raise for what is not of this class."""
+    if not isinstance(value, kind):
+        raise wrong(TypeError, name, wanted, value)
+
+
+def check_labels(value: object) -> None:
+    """Raise for what is not a mapping of str to str."""
+    if not isinstance(value, Mapping):
+        raise wrong(TypeError, "labels", 'a mapping of names to values, such as {"user": "ann"}, or None', value)
+    for name, label in cast("Mapping[object, object]", value).items():
+        if not isinstance(name, str) or not isinstance(label, str):
+            raise wrong(TypeError, "labels", "a mapping of str to str", {name: label})
+
+
+def check_key(key: object) -> None:
+    """Raise for what is not the key of a publish."""
+    wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
+    pair = members_of(key)
+    if len(pair) != 2 or not isinstance(key, Hashable):  # a store looks it up
+        raise wrong(TypeError, "key", wanted, key)
+    check_text("the producer of key", pair[0])
+    check_count("the number of key", pair[1], least=0)
+
+
+# --- functions
+
+
+def check_function(name: str, value: object, wanted: str = "a function") -> None:
+    """Raise TypeError for what can't be called, and for what would have to be awaited."""
     if not callable(value):
-        msg = f"{name} must be a function, not {value!r}; give the function itself, not its result"
+        _close_coroutine(value)
+        msg = f"{name} must be {wanted}; got {shown(value)}; give the function itself, not its result"
+        raise TypeError(msg)
+    if _has_flags(value, _LATER):
+        msg = (
+            f"{name} must be {wanted} that returns its result at once, because it is not awaited; "
+            f"got {shown(value)}; write `def`, not `async def`, and no `yield`"
+        )
         raise TypeError(msg)
 
 
-def returned_event(name: str, event: object) -> ServerSentEvent:
-    """Return what a function of the user's has returned; TypeError if that is no event."""
-    if not isinstance(event, ServerSentEvent):
-        msg = f"{name} must return a ServerSentEvent, not {event!r}"
-        raise TypeError(msg)
-    return event
+def check_any_function(name: str, value: object, wanted: str) -> None:
+    """Raise TypeError for what is not a function, of either kind: a class and a generator function return something."""
+    if isinstance(value, type) or not callable(value) or _has_flags(value, _LATER & ~_ASYNCHRONOUS):
+        _close_coroutine(value)
+        raise wrong(TypeError, name, wanted, value)
 
 
-def check_farewell(value: object) -> None:
-    """Raise TypeError for what is neither an event nor a function."""
-    if not isinstance(value, ServerSentEvent) and not callable(value):
-        msg = f"farewell must be a ServerSentEvent, or a function that returns one, not {value!r}"
+def check_coroutine_function(name: str, value: object, wanted: str = "a function that is awaited") -> None:
+    """Raise TypeError for what can't be called, and for what is certain to return nothing that can be awaited.
+
+    A lambda, an object with ``__call__`` or the wrapper of a coroutine function may well return an awaitable.
+    """
+    if not callable(value):
+        _close_coroutine(value)
+        msg = f"{name} must be {wanted}; got {shown(value)}; give the function itself, not its result"
         raise TypeError(msg)
+    if _is_synchronous(value):
+        raise wrong(TypeError, name, f"{wanted}; write `async def`", value)
+
+
+def innermost(function: object) -> Any:
+    """Return the function inside of partials."""
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    return function
+
+
+def _has_flags(function: object, flags: int) -> bool:
+    function = innermost(function)
+    if not isinstance(function, (FunctionType, MethodType, BuiltinFunctionType, type)):
+        if inspect.iscoroutinefunction(function):  # marked as one, as mocks are
+            return True
+        function = getattr(type(function), "__call__", None)  # noqa: B004 -- the function itself is what we look into
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & flags)
+
+
+def _is_synchronous(function: object) -> bool:
+    function = innermost(function)
+    if isinstance(function, BuiltinFunctionType):
+        return True
+    if isinstance(function, type):
+        return not hasattr(function, "__await__")
+    if not isinstance(function, (FunctionType, MethodType)) or function.__name__ == "<lambda>":
+        return False
+    return not (_has_flags(function, _ASYNCHRONOUS) or inspect.iscoroutinefunction(inspect.unwrap(function)))
+
+
+def _close_coroutine(value: object) -> None:
+    # It was made for nothing, and would say so when it is collected.
+    if inspect.iscoroutine(value):
+        value.close()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ._arguments import check_coroutine_function, check_flag
 from ._express import ExpressLane, LastChunk
 from ._servers import EXTENSION, connection_of
 
@@ -52,6 +53,8 @@ class ServerBridge:
     __slots__ = ("_app", "_express", "_last_chunk")
 
     def __init__(self, app: ASGIApp, *, express: bool = False) -> None:
+        check_coroutine_function("app", app, "an ASGI application")
+        check_flag("express", express)
         self._app = app
         self._express = express
         self._last_chunk = LastChunk()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeAlias
 
 from ._event import ServerSentEvent, as_event
+from ._returned import returned_key
 
 __all__ = ("Buffer", "ConflatingBuffer", "FifoBuffer", "Held", "encode_held", "size_of")
 
@@ -134,7 +135,7 @@ class ConflatingBuffer:
 
     def key_of(self, event: Held, /) -> Hashable:
         """Return what the user's function says."""
-        return self._conflate(as_event(event))
+        return returned_key("conflate", self._conflate(as_event(event)), "return a str, say, or None for none")
 
     def size_at(self, key: Hashable, /) -> int | None:
         """Return the size of the event that has this key."""

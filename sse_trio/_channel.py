@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, final
 from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.lowlevel import checkpoint
 
+from ._arguments import check_function, wrong
 from ._buffer import ConflatingBuffer, FifoBuffer, Held, size_of
 from ._channel_state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
 from ._event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
@@ -88,10 +89,10 @@ def open_event_channel(
         ValueError, TypeError: an argument that makes no sense; the message says what does.
     """
     check_limits(max_buffer_size, max_buffer_bytes, overflow)
-    if conflate is not None and not callable(conflate):
-        msg = f"conflate must be a function of an event that returns its key, not {conflate!r}"
-        raise TypeError(msg)
-    check_errors(errors)
+    if conflate is not None:
+        check_function("conflate", conflate, "a function of an event that returns its key")
+    if errors != "strict":
+        check_errors(errors)
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     state.errors = errors
@@ -100,18 +101,31 @@ def open_event_channel(
 
 def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str = "wait") -> None:
     """Raise TypeError or ValueError for limits that make no sense."""
-    if max_buffer_size != math.inf and not isinstance(max_buffer_size, int):
-        msg = f"max_buffer_size={max_buffer_size!r} must be an int or math.inf: a number of events"
-        raise TypeError(msg)
-    if max_buffer_size < 0 or (math.isinf(max_buffer_size) and math.isinf(max_buffer_bytes)):
-        msg = f"max_buffer_size={max_buffer_size} must be 0 or more, and finite where max_buffer_bytes is not"
-        raise ValueError(msg)
-    if not max_buffer_bytes > 0:
-        msg = f"max_buffer_bytes={max_buffer_bytes} must be more than 0; one event that is larger still passes"
-        raise ValueError(msg)
+    if max_buffer_size == math.inf:
+        if max_buffer_bytes == math.inf:
+            raise wrong(ValueError, "max_buffer_size", "finite where max_buffer_bytes is math.inf", max_buffer_size)
+    elif type(max_buffer_size) is not int or max_buffer_size < 0:
+        _check_size(max_buffer_size)
+    if type(max_buffer_bytes) is not int or max_buffer_bytes < 1:
+        _check_bytes(max_buffer_bytes)
     if overflow not in OVERFLOWS:
-        msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, OVERFLOWS))}"
-        raise ValueError(msg)
+        raise wrong(ValueError, "overflow", f"one of {', '.join(map(repr, OVERFLOWS))}", overflow)
+
+
+def _check_size(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(TypeError, "max_buffer_size", "an int or math.inf, 0 or more events", value)
+    if value < 0:
+        raise wrong(ValueError, "max_buffer_size", "0 or more events, or math.inf", value)
+
+
+def _check_bytes(value: object) -> None:
+    # A float was always taken, of a computation say. One event that is larger than the limit still passes.
+    wanted = "more than 0 bytes, or math.inf"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise wrong(TypeError, "max_buffer_bytes", wanted, value)
+    if not value > 0:
+        raise wrong(ValueError, "max_buffer_bytes", wanted, value)
 
 
 class _End:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast, get_args
 
+from ._arguments import shown
+
 __all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_shared_compressor")
 
 Coding: TypeAlias = Literal["zstd", "br", "gzip"]
@@ -132,11 +134,11 @@ def check_codings(codings: object) -> None:
     if isinstance(codings, str) or not isinstance(codings, Sequence):
         raise TypeError(
             'compress must be a sequence of codings, in order of preference: ("gzip",), or None for no compression, '
-            f"not {codings!r}"
+            f"not {shown(codings)}"
         )
     for coding in cast("Sequence[object]", codings):
         if coding not in CODINGS:
-            raise ValueError(f"compress has {coding!r}; the codings are {', '.join(map(repr, CODINGS))}")
+            raise ValueError(f"compress has {shown(coding)}; the codings are {', '.join(map(repr, CODINGS))}")
         _check_library(coding)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, cast
 
+from ._arguments import check_function, shown, wrong
 from ._json import dumps_compact
 
 __all__ = (
@@ -121,7 +122,7 @@ class ServerSentEvent:
             TypeError: a type that is not known.
             ValueError: NaN or an infinity, for which JSON has no form.
         """
-        text = dumps_compact(value) if dumps is None else dumps(value)
+        text = dumps_compact(value) if dumps is None else _dump(dumps, value)
         return cls(text, event=event, id=id, retry=retry, comment=comment, errors=errors)
 
     # The wire form is derived, so copies and pickles carry the fields alone and are validated again.
@@ -151,16 +152,24 @@ def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
     if isinstance(event, (str, int)) and not isinstance(event, bool):
         return ServerSentEvent(event, errors=errors)
     msg = (
-        f"send() takes a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
-        f"{type(event).__name__}; for an object as JSON write send(ServerSentEvent.json(value))"
+        f"an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
+        f"{type(event).__name__}; for an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
+
+
+def _dump(dumps: Callable[[object], str | bytes], value: object) -> str | bytes:
+    check_function("dumps", dumps, "a function that returns a str or UTF-8 bytes")
+    text = dumps(value)
+    if not isinstance(cast("object", text), (str, bytes)):
+        raise TypeError(f"dumps must return a str or UTF-8 bytes; it returned {shown(text)}")
+    return text
 
 
 def check_sep(sep: str) -> str:
     """Return ``sep`` when it is one of the three line ends; ValueError otherwise."""
     if sep not in LINE_ENDS:
-        msg = rf"sep={sep!r} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
+        msg = rf"sep={shown(sep)} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
         raise ValueError(msg)
     return sep
 
@@ -169,18 +178,17 @@ _FIELDS = frozenset(("data", "event", "id", "retry", "comment"))
 
 
 def check_errors(errors: object) -> None:
-    """Raise ValueError for what is no way to treat text that UTF-8 can't carry."""
-    if errors not in {"strict", "replace"}:
-        msg = f"errors={errors!r} must be 'strict' or 'replace'"
-        raise ValueError(msg)
+    """Raise ValueError for what is not a way to treat text that UTF-8 can't carry."""
+    if errors not in ("strict", "replace"):  # a tuple: what no set can hold may be asked about
+        raise wrong(ValueError, "errors", "'strict' or 'replace'", errors)
 
 
 def _event_of_mapping(fields: Mapping[str, object], errors: TextErrors) -> ServerSentEvent:
     if not fields.keys() <= _FIELDS:
-        unknown = ", ".join(sorted(repr(name) for name in fields.keys() - _FIELDS))
+        unknown = shown([*sorted(map(str, fields.keys() - _FIELDS))])[1:-1]
         msg = (
             f"{unknown} is no field of an event (they are comment, data, event, id, retry); to send a mapping "
-            "as JSON write send(ServerSentEvent.json(value))"
+            "as JSON write ServerSentEvent.json(value)"
         )
         raise TypeError(msg)
     return ServerSentEvent(**fields, errors=errors)  # type: ignore[arg-type]  # __init__ checks the values
@@ -208,12 +216,20 @@ def _data_as_text(data: object) -> str:
     if isinstance(data, float):
         return float.__repr__(data)
     if isinstance(data, int) and not isinstance(data, bool):
-        return int.__repr__(data)
+        return _digits_of(data)
     msg = (
         f"data must be str, int, float or UTF-8 bytes, not {type(data).__name__}; "
         "for an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
+
+
+def _digits_of(data: int) -> str:
+    try:
+        return int.__repr__(data)
+    except ValueError:
+        msg = "data must be an int that Python can print; this one has too many digits (sys.set_int_max_str_digits)"
+        raise ValueError(msg) from None
 
 
 def _encode_fields(
@@ -267,10 +283,10 @@ def _not_text(name: str, value: object) -> TypeError:
 
 def _milliseconds(retry: int) -> int:
     if not isinstance(cast("object", retry), int) or isinstance(retry, bool):
-        msg = f"retry must be an int of milliseconds, not {retry!r}; write retry=3000 for three seconds"
+        msg = f"retry must be an int of milliseconds; got {shown(retry)}; write retry=3000 for three seconds"
         raise TypeError(msg)
     if retry < 0:
-        msg = f"retry={retry} is negative; it is a time in milliseconds"
+        msg = f"retry={shown(retry)} is negative; it is a time in milliseconds"
         raise ValueError(msg)
     if retry >= 10**_RETRY_DIGITS:
         msg = f"retry has more than {_RETRY_DIGITS} digits, and clients ignore such a time; it is in milliseconds"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar, cast, final, overload
 
+from ._arguments import check_instance, check_text
 from ._decoder import ReceivedEvent
 from ._errors import InvalidEventError, UnknownEventError
 from ._event import ServerSentEvent
 from ._payload import Payload, name_of, open_payload
 
-__all__ = ("EventType", "decode_payload")
+__all__ = ("EventType", "check_received", "decode_payload")
 
 T = TypeVar("T")
 
@@ -96,6 +97,7 @@ class EventType(Generic[T]):
             UnknownEventError: it is another event, by its name.
             ImportError: neither pydantic nor msgspec is installed.
         """
+        check_received(event)
         if event.event != self.name:
             raise UnknownEventError(event, (self.name,))
         return cast("T", decode_payload(self._payload, event))
@@ -109,7 +111,13 @@ def decode_payload(payload: Payload, event: ReceivedEvent) -> object:
         raise InvalidEventError(event, name_of(payload.declared), payload.reason(exc)) from exc
 
 
+def check_received(event: object) -> None:
+    """Raise TypeError for what no client has received."""
+    check_instance("event", event, ReceivedEvent, "a ReceivedEvent, as a client gets it")
+
+
 def _check_name(name: str) -> str:
+    check_text("name", name)
     if not name:
         raise ValueError("an event can't have the name '': a client would receive it as 'message'")
     ServerSentEvent(event=name)  # its errors say what the wire can't carry

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType, UnionType
 from typing import Any, ForwardRef, Generic, TypeVar, Union, cast, get_args, get_origin, overload
 
+from ._arguments import check_instance, check_text
 from ._decoder import ReceivedEvent
 from ._errors import UnknownEventError
-from ._event_type import EventType, decode_payload
+from ._event_type import EventType, check_received, decode_payload
 from ._openapi import Version, make_components, make_responses
 from ._payload import is_class, name_of
 
@@ -64,6 +65,7 @@ class EventTypes(Generic[T]):
     @overload
     def __init__(self: EventTypes[Any], types: Mapping[str, object], /) -> None: ...
     def __init__(self, types: Mapping[str, Any] = MappingProxyType({}), /) -> None:
+        check_instance("types", types, Mapping, "a mapping of names to types, such as {'tick': Tick}")
         declared = list(_declared_in(type(self)))
         declared += [EventType(type_, name=name) for name, type_ in types.items()]
         if not declared:
@@ -118,6 +120,7 @@ class EventTypes(Generic[T]):
             UnknownEventError: no event of this name is declared. ``if event.event in events`` says so before.
             ImportError: neither pydantic nor msgspec is installed.
         """
+        check_received(event)
         payload = self._payloads.get(event.event)
         if payload is None:
             raise UnknownEventError(event, tuple(self._types))
@@ -160,6 +163,7 @@ class EventTypes(Generic[T]):
 
     def _component(self, name: str | None) -> str:
         if name is not None:
+            check_text("name", name)
             return name
         if type(self) is not EventTypes:
             return type(self).__name__

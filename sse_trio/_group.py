@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,11 +23,12 @@ from anyio import Event
 from anyio.lowlevel import RunVar, checkpoint
 
 from ._admission import Admission, KeyFunction, Limits, Place
-from ._arguments import check_farewell, check_grace, check_seconds
+from ._arguments import check_count, check_flag, check_function, check_grace, check_seconds, check_text, wrong
 from ._connection import ServerShutdown
 from ._event import ServerSentEvent
 from ._loop import DetachedTask, Loop, current_loop
 from ._reason import CloseReason, RefusalReason
+from ._returned import check_farewell, returned_bool
 from ._shutdown_watch import ShutdownWatch, is_shut_down_within
 from ._signals import SignalChain
 from ._statistics import StreamObserver, StreamStatistics, StreamTotals
@@ -45,6 +45,9 @@ ENDS_WITHIN = 0.5
 """Seconds within which a worker that its parent has ended hears of that from the parent, too."""
 REFUSED_WITHIN = 10.0
 """Seconds over which those who are refused are spread, where the group spreads no reconnects."""
+
+LONGEST_RECONNECT = 86_400.0 * 365
+"""Seconds: beyond that no client would come back."""
 
 Farewell = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
@@ -234,6 +237,9 @@ class StreamGroup:
             ended.
         name: for statistics.
 
+    Raises:
+        TypeError, ValueError: an argument that makes no sense.
+
     Whoever is refused is told a random ``Retry-After``: of the seconds of ``reconnect_within``, or 10, where nobody
     knows when a stream will end. A stream holds its place from before its producer is started until all of it is over.
     """
@@ -266,11 +272,13 @@ class StreamGroup:
         check_grace("shutdown_grace", shutdown_grace)
         if reconnect_within is not None:
             check_seconds("reconnect_within", reconnect_within, zero=False)
-            if reconnect_within == math.inf:
-                msg = "reconnect_within=inf must be a number of seconds: clients would never come back"
-                raise ValueError(msg)
+            if reconnect_within > LONGEST_RECONNECT:
+                wanted = f"a positive number of seconds, {LONGEST_RECONNECT:.0f} at most, or None"
+                raise wrong(ValueError, "reconnect_within", wanted, reconnect_within)
         if farewell is not None:
             check_farewell(farewell)
+        check_flag("signals", signals)
+        check_text("name", name)
         limits = Limits(
             max_streams=max_streams,
             max_streams_per=max_streams_per,
@@ -323,15 +331,22 @@ class StreamGroup:
         """Kick streams: end them with ``CloseReason.KICKED``.
 
         Args:
-            predicate: called with the ``labels`` of each stream; those for which it is true are ended. Default: all.
+            predicate: called with the ``labels`` of each stream; ``True`` ends it, ``False`` doesn't. Default: all.
 
         Returns:
             How many streams that were. With ``grace`` they may still be open, and end later.
 
+        Raises:
+            TypeError: ``predicate`` is a coroutine function, or returned neither ``True`` nor ``False``. No stream is
+                ended then.
+
         A checkpoint. Cancellation: after it the streams are ended all the same.
         """
         run = self.bound_run()
-        chosen = [stream for stream in run.streams if predicate is None or predicate(stream.labels)]
+        chosen = [*run.streams]
+        if predicate is not None:
+            check_function("predicate", predicate, "a function of a stream's labels")
+            chosen = [stream for stream in chosen if returned_bool("predicate", predicate(stream.labels))]
         for stream in chosen:
             stream.end(CloseReason.KICKED)
         await checkpoint()
@@ -348,6 +363,7 @@ class StreamGroup:
 
         A checkpoint. Cancellation: after it the stream is ended all the same.
         """
+        check_count("number", number, least=0)
         chosen = [stream for stream in self.bound_run().streams if stream.number == number]
         for stream in chosen:
             stream.end(CloseReason.KICKED)
@@ -386,6 +402,9 @@ class StreamGroup:
 
     def add_observer(self, observer: StreamObserver) -> None:
         """Have the observer told of every stream that ends from now on, for as long as the group lives."""
+        if isinstance(observer, type) or not callable(getattr(observer, "stream_closed", None)):
+            raise wrong(TypeError, "observer", "an object with a method stream_closed(stream)", observer)
+        check_function("observer.stream_closed", observer.stream_closed, "a method")
         self._observers += (observer,)
 
     @property

@@ -20,14 +20,15 @@ from anyio import ClosedResourceError, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from ._arguments import check_count, check_function, check_key, check_text, is_series, members_of, wrong
 from ._errors import StoreUnavailableError
 from ._event import Sendable, as_event
 from ._failures import collapse
 from ._feed import Feed, FeedStatistics
 from ._loop import check_here, current_loop
 from ._store import EventId, EventStore, Page, StoredEvent, pack_event
-from ._subscription import HUB_OVERFLOWS, Filter, HubOverflow, Subscription
-from ._topics import TopicFilter, check_topic
+from ._subscription import HUB_OVERFLOWS, MAX_REPLAY, Filter, HubOverflow, Subscription
+from ._topics import TopicFilter, check_topic, is_below
 
 __all__ = ("Hub", "HubStatistics", "open_hub")
 
@@ -42,8 +43,6 @@ loop that had been all the hub's."""
 MAX_REST_SECONDS = 0.1
 MAX_CALL_SECONDS = 0.0001
 """What a call may have taken, at most: what others did in the time of a round is not the hub's."""
-MAX_REPLAY = 1000
-"""Events that a subscriber without an id may be sent first: they are read, and held, at once."""
 SLICE_EVENTS = 256
 SLICE_SECONDS = 0.001
 RETRY_SECONDS = 0.25
@@ -151,14 +150,19 @@ class Hub:
             ClosedResourceError: the hub was left. The caller's fault.
             RuntimeError: it was called in another event loop than the hub's. The caller's fault.
         """
-        return (await self.publish_many([(topic, event)], key=key))[0]
+        return (await self._publish([(check_topic(topic), pack_event(as_event(event)))], key))[0]
 
     async def publish_many(
         self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Else as :meth:`publish`."""
+        items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in _checked_pairs(events)]
+        return await self._publish(items, key)
+
+    async def _publish(self, items: list[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
         self.check_here()
-        items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in events]
+        if key is not None:
+            check_key(key)
         if not isinstance(self._store, _LocalStore):
             ids = await self._store.append(items, key=key)
             self._published += len(ids)
@@ -186,23 +190,25 @@ class Hub:
             after: the client's last event id, of ``last_event_id(request)``. Everything newer is sent. An event
                 ``gap`` comes first if some of that is gone, with ``{"after": ..., "oldest": ...}`` as its data.
             replay: for a client without an ``after``, how many of the latest events it is sent first, 1000 at most.
+                With a ``filter``, of those that it lets through among the latest 1000.
             overflow: what happens to a subscriber that falls behind the ring. ``"resume"``: it goes on from the
                 store, and misses nothing that is kept. ``"drop_oldest"``: it misses what the ring let go of.
                 ``"close"``: its stream ends (``CloseReason.KICKED``), and the client reconnects by itself.
-            filter: called with topic and event, for each subscriber and event; false leaves it out.
+            filter: called with topic and event, for each subscriber and event; ``False`` leaves the event out. What
+                it raises, and a result that is neither ``True`` nor ``False``, ends this subscription alone.
 
         Raises:
             ValueError, TypeError: an argument that makes no sense.
         """
         if overflow not in HUB_OVERFLOWS:
-            msg = f"overflow={overflow!r} must be one of {', '.join(map(repr, HUB_OVERFLOWS))}"
-            raise ValueError(msg)
-        if replay is not None and (not isinstance(cast("object", replay), int) or not 0 <= replay <= MAX_REPLAY):
-            msg = f"replay={replay!r} must be a number of events, from 0 to {MAX_REPLAY}"
-            raise ValueError(msg)
+            raise wrong(ValueError, "overflow", f"one of {', '.join(map(repr, HUB_OVERFLOWS))}", overflow)
+        if replay is not None and (type(replay) is not int or not 0 <= replay <= MAX_REPLAY):
+            raise wrong(ValueError, "replay", f"a number of events, from 0 to {MAX_REPLAY}, or None", replay)
         if after is not None and not isinstance(cast("object", after), str):
-            msg = f"after={after!r} must be an id's text: last_event_id(request), or str(id) of what publish() returned"
-            raise TypeError(msg)
+            wanted = "the text of an id: last_event_id(request), or str(id) of what publish() returned"
+            raise wrong(TypeError, "after", wanted, after)
+        if filter is not None:
+            check_function("filter", filter, "a function of topic and event")
         after = after or None  # an empty last event id is none (WHATWG HTML section 9.2.2)
         return Subscription(self, TopicFilter(*topics), after=after, replay=replay or 0, overflow=overflow, keep=filter)
 
@@ -304,7 +310,7 @@ class Hub:
 
     def _hand_on(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
-            feeds = [feed for prefixes, feed in self._prefixed if event.topic.startswith(prefixes)]
+            feeds = [feed for prefixes, feed in self._prefixed if is_below(event.topic, prefixes)]
             feeds += self._exact.get(event.topic, ())
             if feeds:
                 chunk = event.encode()
@@ -383,6 +389,25 @@ class Hub:
             subscription.refuse_sends()
 
 
+def _checked_pairs(events: object) -> Iterable[tuple[str, Sendable]]:
+    wanted = 'an iterable of (topic, event) pairs, such as [("news", "hello")]'
+    if not is_series(events):
+        raise wrong(TypeError, "events", wanted, events)
+    for pair in cast("Iterable[object]", events):
+        if len(members_of(pair)) != 2:
+            raise wrong(TypeError, "events", wanted, pair)
+        yield cast("tuple[str, Sendable]", pair)
+
+
+def _check_store(store: object) -> None:
+    methods = ("__aenter__", "__aexit__", "append", "read", "read_last", "follow")
+    if isinstance(store, type) or not all(hasattr(store, method) for method in methods):
+        wanted = (
+            "an event store, such as MemoryStore(), SQLiteStore(path) or RedisStore(url), or None for MemoryStore()"
+        )
+        raise wrong(TypeError, "store", wanted, store)
+
+
 @asynccontextmanager
 async def open_hub(
     store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
@@ -400,11 +425,16 @@ async def open_hub(
 
     Raises:
         StoreUnavailableError: the store is down at the start.
+        ValueError, TypeError: an argument that makes no sense.
     """
+    check_text("name", name)
+    check_count("max_ring_events", max_ring_events)
+    check_count("max_ring_bytes", max_ring_bytes)
     if store is None:
         from .stores.memory import MemoryStore  # noqa: PLC0415 -- not every application has a hub, or SQLite
 
         store = MemoryStore()
+    _check_store(store)
     error: BaseException | None = None
     try:
         async with store as opened, create_task_group() as nursery:

@@ -23,6 +23,9 @@ def dumps_compact(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_to_jsonable)
     except ValueError as exc:
+        if "digits" in str(exc):
+            msg = "an int in the JSON has more digits than Python prints (sys.set_int_max_str_digits); send it as a str"
+            raise ValueError(msg) from None
         if "Out of range" not in str(exc):
             raise
         msg = f"{exc}: JSON has no NaN and no infinity; send None or a string, or pass dumps= to decide yourself"

@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from ._arguments import shown, wrong
+from ._http_arguments import headers_of
+
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
@@ -73,9 +76,9 @@ def preferred_media_type(connection: HTTPConnection, *media_types: str) -> str |
         raise ValueError(msg)
     for media_type in media_types:
         if not isinstance(cast("object", media_type), str):
-            msg = f"a media type is a str, not {type(media_type).__name__}; of a list give each one: *media_types"
-            raise TypeError(msg)
-    accept = ", ".join(connection.headers.getlist("accept"))
+            wanted = "one str for each, such as 'application/json'; of a list give each one: *media_types"
+            raise wrong(TypeError, "media_types", wanted, media_type)
+    accept = ", ".join(headers_of(connection).getlist("accept"))
     qualities = [quality_of(accept, media_type) for media_type in media_types]
     best = max(qualities)
     return media_types[qualities.index(best)] if best > 0 else None
@@ -89,7 +92,7 @@ def quality_of(accept: str, media_type: str) -> float:
     """
     offered = _read_range(media_type)
     if offered is None or "*" in (offered.type, offered.subtype):
-        msg = f"{media_type!r} is no media type; one is, for example, 'application/json'"
+        msg = f"{shown(media_type)} is no media type; one is, for example, 'application/json'"
         raise ValueError(msg)
     ranges = [each for each in map(_read_range, _split(accept, ",")) if each is not None]
     if not ranges:

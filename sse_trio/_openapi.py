@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
+from ._arguments import wrong
 from ._payload import Payload
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def make_responses(payloads: Mapping[str, Payload], name: str, version: Version)
 
 
 def _check(name: str, version: str) -> None:
-    if version not in {"3.1", "3.2"}:
-        raise ValueError(f"version must be '3.1' or '3.2', of OpenAPI, not {version!r}")
+    if version not in ("3.1", "3.2"):
+        raise wrong(ValueError, "version", "'3.1' or '3.2', of OpenAPI", version)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"{name!r} can't be the name of a component: letters, digits, '_' and '-' only")
 

@@ -13,8 +13,11 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeGuard, get_args
+from functools import partial
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Literal, NoReturn, TypeGuard, cast, get_args
 
+from ._arguments import shown, wrong
 from ._json import dumps_compact
 
 __all__ = ("Library", "Payload", "is_class", "name_of", "open_payload")
@@ -42,7 +45,12 @@ class Payload:
 
 def name_of(type_: object) -> str:
     """Return a type's name as one would write it."""
-    return type_.__name__ if is_class(type_) else inspect.formatannotation(type_)
+    if is_class(type_):
+        return type_.__name__
+    try:
+        return inspect.formatannotation(type_)
+    except Exception:  # noqa: BLE001 -- its __repr__ is anybody's
+        return shown(type_)
 
 
 def is_class(type_: object) -> TypeGuard[type]:
@@ -59,6 +67,9 @@ def open_payload(type_: object) -> Payload:
     """
     if isinstance(type_, str):
         raise TypeError(f"{type_!r} is the name of a type, and would have to be the type itself: without the quotes")
+    if isinstance(type_, (int, float, bytes, list, dict, FunctionType, BuiltinFunctionType, partial)):
+        wanted = "a type, such as a pydantic model, a dataclass or list[int]"
+        raise wrong(TypeError, "type", wanted, cast("object", type_))
     errors: list[Exception] = []
     for opener in (_of_msgspec,) if _mentions_struct(type_) else (_of_pydantic, _of_msgspec):
         try:

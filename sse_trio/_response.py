@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from anyio import get_cancelled_exc_class
@@ -15,14 +14,14 @@ from starlette.responses import Response
 
 from ._accept_encoding import choose_coding, forbids_transform
 from ._admission import Place
-from ._arguments import check_status_code
 from ._channel import EventReceiveChannel, EventSendChannel, check_limits
 from ._coder import Coder, ConnectionCoder
 from ._codings import SHARED_CODINGS, Coding
 from ._event import Sendable, ServerSentEvent, TextErrors
 from ._group import StreamGroup
+from ._http_arguments import check_background, check_headers, check_status_code, headers_of
 from ._middleware import count_base_middlewares
-from ._options import Farewell, StreamOptions
+from ._options import NO_LABELS, Farewell, StreamOptions
 from ._reason import CloseReason
 from ._shared_coder import new_shared_coder
 from ._sources import (
@@ -54,7 +53,6 @@ RAW_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
 # nosniff: `data: ...` is a labelled statement of JavaScript, so without it a stream that others write into would be a
 # script of this origin, which a policy of script-src 'self' lets run (Fetch standard, "X-Content-Type-Options").
 # no-transform: what compresses on the way, Express' `compression` or a CDN, waits for more to compress and holds events
@@ -148,8 +146,8 @@ class EventSourceResponse(Response):
         errors: TextErrors = "strict",
     ) -> None:
         check_source(source, args)
-        producers = tuple(producers)
-        check_producers(producers, source)
+        if producers != ():
+            producers = check_producers(producers, source)
         self._options = StreamOptions(
             ping=ping,
             ping_message_factory=ping_message_factory,
@@ -167,6 +165,10 @@ class EventSourceResponse(Response):
             compress=() if compress is None else compress,
         )
         check_limits(max_buffer_size, max_buffer_bytes)
+        if status_code != 200 or type(status_code) is not int:
+            check_status_code(status_code)
+        if background is not None:
+            check_background(background)
         if errors != "strict":
             check_source_errors(errors, source)
         self._source = source
@@ -174,12 +176,11 @@ class EventSourceResponse(Response):
         self._open: Callable[[], OpenSource] | None = partial(
             open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
         )
-        if status_code != 200 or type(status_code) is not int:
-            check_status_code(status_code)
         self.status_code = status_code
         self.background = background
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
         if headers is not None:
+            check_headers(headers)
             defaults = {name.decode(): value.decode() for name, value in self._default_headers()[:-1]}
             self.init_headers({**defaults, **{name.lower(): value for name, value in headers.items()}})
 
@@ -308,7 +309,7 @@ def last_event_id(connection: HTTPConnection) -> str | None:
     Looks at the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then at the query parameters
     ``lastEventId`` and ``last_event_id``, for clients that can't set headers. ``None`` for a first connection.
     """
-    header = connection.headers.get("last-event-id")
+    header = headers_of(connection).get("last-event-id")
     if header is not None:
         return header.encode("latin-1").decode(errors="replace")
     query = connection.query_params

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, cast
 
 from anyio import move_on_after
 
+from ._arguments import check_coroutine_function, innermost, is_series, wrong
 from ._channel import EventReceiveChannel, EventSendChannel, open_event_channel
 from ._event import Sendable, TextErrors, check_errors
 from ._stream_source import LiveSource
@@ -33,8 +34,6 @@ __all__ = (
     "open_source",
 )
 
-_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-
 CLOSE_SECONDS = 5.0
 """How long an async iterable may take to close."""
 
@@ -46,17 +45,17 @@ OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Produ
 
 def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for what can't be a source, with what to write instead."""
-    if isinstance(source, FunctionType) and not source.__code__.co_flags & _GENERATORS:
+    if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
         return  # what nearly every source is, told by the cheapest of all these questions
     if isinstance(source, (AsyncIterable, LiveSource)):
         if args:
             name = type(cast("object", source)).__name__
             msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
             raise TypeError(msg)
-    elif inspect.isasyncgenfunction(_innermost(source)):
+    elif inspect.isasyncgenfunction(innermost(source)):
         msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
         raise TypeError(msg)
-    elif inspect.isgeneratorfunction(_innermost(source)) or (not callable(source) and isinstance(source, Iterable)):
+    elif inspect.isgeneratorfunction(innermost(source)) or (not callable(source) and isinstance(source, Iterable)):
         msg = (
             "the source is a synchronous iterable, which would block the event loop; iterate it in a worker thread "
             "that sends from there: examples/threads.py shows how"
@@ -66,9 +65,8 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         source.close()
         msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
         raise TypeError(msg)
-    elif not callable(source):
-        msg = f"the source must be a coroutine function, a receive channel or an async iterable, not {source!r}"
-        raise TypeError(msg)
+    else:
+        check_coroutine_function("the source", source, "a coroutine function, a receive channel or an async iterable")
 
 
 def check_source_errors(errors: object, source: object) -> None:
@@ -76,25 +74,24 @@ def check_source_errors(errors: object, source: object) -> None:
     check_errors(errors)
     if isinstance(source, (EventReceiveChannel, LiveSource)):
         msg = (
-            f"errors={errors!r} has no meaning for a {type(source).__name__}: the text was sent on a channel of its own"
+            f"errors must be 'strict' with a source of type {type(source).__name__}, whose text was sent on its own "
+            f"channel; got {errors!r}; write open_event_channel(errors={errors!r})"
         )
         raise TypeError(msg)
 
 
-def check_producers(producers: Sequence[object], source: object) -> None:
-    """Raise TypeError for what can't be a producer, or not beside this source."""
-    if producers and isinstance(source, LiveSource):
+def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
+    """Return the producers. TypeError for what can't be one, or not beside this source."""
+    wanted = "coroutine functions without arguments: write producers=[partial(produce, send_channel)]"
+    if not is_series(producers):
+        raise wrong(TypeError, "producers", f"a sequence of {wanted}", producers)
+    checked = tuple(cast("Iterable[Producer]", producers))
+    if checked and isinstance(source, LiveSource):
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
         raise TypeError(msg)
-    for producer in producers:
-        if not callable(producer):
-            if inspect.iscoroutine(producer):
-                producer.close()
-            msg = (
-                f"producers must be functions without arguments, not {type(producer).__name__}: write "
-                "producers=[partial(produce, send_channel)]"
-            )
-            raise TypeError(msg)
+    for producer in checked:
+        check_coroutine_function("producers", producer, wanted)
+    return checked
 
 
 def open_source(
@@ -176,9 +173,3 @@ def _put_after(exc: BaseException, handled: BaseException | None) -> None:
     chain[-1].__context__ = handled
     for each in chain:
         each.__suppress_context__ = each.__cause__ is not None  # "from None" was not meant for the first error
-
-
-def _innermost(function: object) -> Any:
-    while isinstance(function, partial):
-        function = function.func
-    return cast("Any", function)

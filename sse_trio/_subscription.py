@@ -19,6 +19,7 @@ from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStre
 from ._channel_state import WaitingReceive
 from ._event import ServerSentEvent
 from ._feed import Feed
+from ._filtering import EventFilter, Filter
 from ._loop import Loop, current_loop
 from ._store import EventId, Gap, Page, StoredEvent
 from ._stream_source import Backlog, LiveSource
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
     from ._channel_state import Receiver
     from ._reason import CloseReason
 
-__all__ = ("HUB_OVERFLOWS", "Filter", "HubOverflow", "SubscribedHub", "Subscription", "SubscriptionStatistics")
+__all__ = (
+    "HUB_OVERFLOWS",
+    "MAX_REPLAY",
+    "Filter",
+    "HubOverflow",
+    "SubscribedHub",
+    "Subscription",
+    "SubscriptionStatistics",
+)
 
 HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
 HUB_OVERFLOWS: tuple[HubOverflow, ...] = get_args(HubOverflow)
-Filter: TypeAlias = Callable[[str, ServerSentEvent], bool]
 
+MAX_REPLAY = 1000
+"""Events that a subscriber without an id may be sent first, and that its filter may look at for that: they are read,
+and held, at once."""
 GAP_HEADER = b"event-stream-gap"
 
 
@@ -142,7 +153,7 @@ class Subscription(LiveSource):
         self._after = after
         self._replay = replay
         self._overflow: HubOverflow = overflow
-        self._filter = keep
+        self._filter: EventFilter | None = None if keep is None else EventFilter(keep)
         self._feed: Feed | None = None
         self.cursor: int = 0
         self._skip_to = -1
@@ -182,7 +193,7 @@ class Subscription(LiveSource):
         if self._after is not None:
             page = await self._hub.read(self._topics, EventId.parse(self._after))
         elif self._replay:
-            page = await self._hub.read_last(self._topics, self._replay)
+            page = await self._read_latest(self._replay)
         else:
             self._tell_place(feed.last)
             self._go_live(feed.last)
@@ -193,6 +204,20 @@ class Subscription(LiveSource):
             self._tell_place(page.next)
         if not self._take_page(page) and not self.refusing:
             self._hub.start_reading(self, page)
+        elif self._filter is not None and page.events and self._after is None:
+            self._tell_place(page.next)  # what the filter left out after the last of them is behind the client too
+
+    async def _read_latest(self, wanted: int) -> Page:
+        # The latest that the filter lets through, if they are among the latest that may be read at once.
+        count = wanted
+        while True:
+            page = await self._hub.read_last(self._topics, count)
+            if self._filter is None:
+                return page
+            events = await self._filter.select_in_slices(page.events)
+            if len(events) >= wanted or len(page.events) < count or count == MAX_REPLAY:
+                return page._replace(events=tuple(events[-wanted:]))
+            count = min(4 * count, MAX_REPLAY)
 
     def _tell_place(self, last: EventId) -> None:
         # A client that is cut off before its first event has to come back with an id, or it misses what was published
@@ -350,7 +375,21 @@ class Subscription(LiveSource):
 
     def _take_wanted(self) -> Sequence[StoredEvent | ServerSentEvent]:
         taken = self._take_unfiltered()
-        return taken if self._filter is None else [event for event in taken if self._wants(event)]
+        return taken if self._filter is None else self._select(self._filter, taken)
+
+    def _select(
+        self, event_filter: EventFilter, taken: Sequence[StoredEvent | ServerSentEvent]
+    ) -> Sequence[StoredEvent | ServerSentEvent]:
+        try:
+            selected = event_filter.select(taken)
+        except BaseException:
+            self._pending = [*taken, *self._pending]  # nothing was taken; and a stream that fails takes nothing more
+            raise
+        if self._loop is not None:
+            position = event_filter.position_to_tell(self._loop.current_time())
+            if position is not None:
+                selected.append(ServerSentEvent(id=str(position)))
+        return selected
 
     def _take_unfiltered(self) -> Sequence[StoredEvent | ServerSentEvent]:
         if self._pending:
@@ -364,10 +403,6 @@ class Subscription(LiveSource):
         cursor, self.cursor = self.cursor, feed.end
         self._last = feed.last
         return [*feed.events(cursor)]
-
-    def _wants(self, event: StoredEvent | ServerSentEvent) -> bool:
-        assert self._filter is not None
-        return isinstance(event, ServerSentEvent) or self._filter(event.topic, event.event)
 
     def _place(self, feed: Feed) -> bool:
         # Put the cursor where there is an event to take; False when there is none, or not here.

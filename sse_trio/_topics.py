@@ -5,12 +5,24 @@
 #         `prices/*` matches `prices/eur/usd`; it matches neither `prices` nor `pricesheet`.
 # Rule 3: patterns are parsed once, when a filter is made. Hub and stores get the same object, so that what a
 #         subscriber is sent live and what it is sent from history can't differ.
+# Rule 4: a client may have chosen the patterns. Their number and length are bounded, and everything here takes a time
+#         that is linear in them, but for sorting: of two sorted prefixes, the one that covers the other stands before
+#         it, with nothing in between that it doesn't cover.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from typing import cast, final
 
-__all__ = ("TopicFilter", "check_topic")
+from ._arguments import shown, wrong
+
+__all__ = ("MAX_PATTERNS", "MAX_TOPIC", "TopicFilter", "check_topic", "is_below")
+
+MAX_TOPIC = 1024
+"""Characters of a topic: stores remember topics that have ended, and a URL fits."""
+MAX_PATTERNS = 1000
+"""Topics and patterns of one subscriber: each of them may cost a store one search."""
 
 
 def check_topic(topic: str) -> str:
@@ -18,17 +30,25 @@ def check_topic(topic: str) -> str:
 
     Raises:
         TypeError: it is no ``str``.
-        ValueError: it is empty, has a ``*``, or has a lone surrogate, which UTF-8 can't carry.
+        ValueError: it is empty, has a ``*``, has more than 1024 characters, or has a lone surrogate, which UTF-8
+            can't carry.
     """
-    if not isinstance(cast("object", topic), str):
-        raise TypeError(f"a topic must be a str, not {type(topic).__name__}")
+    _check_text(topic)
     if not topic or "*" in topic:
-        raise ValueError(f"{topic[:80]!r} is no topic to publish to: a topic is not empty, and * is for subscribers")
+        raise ValueError(f"{shown(topic)} is no topic to publish to: a topic is not empty, and * is for subscribers")
     try:
         topic.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"topic {topic[:80]!r} has a lone surrogate, which UTF-8 can't carry") from None
+        raise ValueError(f"topic {shown(topic)} has a lone surrogate, which UTF-8 can't carry") from None
     return topic
+
+
+def _check_text(topic: str) -> None:
+    if not isinstance(cast("object", topic), str):
+        raise wrong(TypeError, "a topic", "a str", topic)
+    if len(topic) > MAX_TOPIC:
+        msg = f"a topic must have {MAX_TOPIC} characters at most; {shown(topic)} has {len(topic)}"
+        raise ValueError(msg)
 
 
 @final
@@ -36,11 +56,11 @@ class TopicFilter:
     """What a subscriber asked for: exact topics, and prefixes that end in ``*``.
 
     Args:
-        patterns: at least one topic, ``prefix/*`` or ``*``. Order and doubles don't matter.
+        patterns: at least one topic, ``prefix/*`` or ``*``, and 1000 at most. Order and doubles don't matter.
 
     Raises:
         TypeError: a pattern is no ``str``.
-        ValueError: no pattern, an illegal topic, or a ``*`` that isn't the last level of its pattern.
+        ValueError: no pattern or too many, an illegal topic, or a ``*`` that isn't the last level of its pattern.
     """
 
     __slots__ = ("exact", "prefixes")
@@ -53,15 +73,18 @@ class TopicFilter:
     def __init__(self, *patterns: str) -> None:
         if not patterns:
             raise ValueError('no topic was given; write "*" for all topics')
-        prefixes = {_prefix(pattern) for pattern in patterns if "*" in _text(pattern)}
-        widest = {prefix for prefix in prefixes if not any(_is_below(prefix, other) for other in prefixes)}
-        self.prefixes = tuple(sorted(widest))
+        if len(patterns) > MAX_PATTERNS:
+            msg = f"topics must be {MAX_PATTERNS} at most; got {len(patterns)}: write a common prefix, as in 'prices/*'"
+            raise ValueError(msg)
+        for pattern in patterns:
+            _check_text(pattern)
+        self.prefixes = _widest({_prefix(pattern) for pattern in patterns if "*" in pattern})
         exact = {check_topic(pattern) for pattern in patterns if "*" not in pattern}
-        self.exact = frozenset(topic for topic in exact if not topic.startswith(self.prefixes))
+        self.exact = frozenset(topic for topic in exact if not is_below(topic, self.prefixes))
 
     def matches(self, topic: str) -> bool:
         """Whether an event of ``topic`` is one that was asked for."""
-        return topic in self.exact or topic.startswith(self.prefixes)
+        return topic in self.exact or is_below(topic, self.prefixes)
 
     @property
     def matches_all(self) -> bool:
@@ -85,20 +108,24 @@ class TopicFilter:
         return f"TopicFilter({', '.join(map(repr, self.patterns))})"
 
 
-def _text(pattern: str) -> str:
-    if not isinstance(cast("object", pattern), str):
-        raise TypeError(f"a topic must be a str, not {type(pattern).__name__}")
-    return pattern
+def is_below(topic: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a topic begins with one of the prefixes of a filter."""
+    before = bisect_right(prefixes, topic)  # none of them is a prefix of another, so only that one can be the topic's
+    return before > 0 and topic.startswith(prefixes[before - 1])
+
+
+def _widest(prefixes: Iterable[str]) -> tuple[str, ...]:
+    widest: list[str] = []
+    for prefix in sorted(prefixes):
+        if not widest or not prefix.startswith(widest[-1]):
+            widest.append(prefix)
+    return tuple(widest)
 
 
 def _prefix(pattern: str) -> str:
     prefix = pattern[:-1]
     if prefix:
         if not prefix.endswith("/") or "*" in prefix or pattern[-1] != "*":
-            raise ValueError(f"{pattern[:80]!r} is no pattern: * is the last level, as in 'prices/*', or stands alone")
+            raise ValueError(f"{shown(pattern)} is no pattern: * is the last level, as in 'prices/*', or stands alone")
         check_topic(prefix)
     return prefix
-
-
-def _is_below(prefix: str, other: str) -> bool:
-    return prefix != other and prefix.startswith(other)

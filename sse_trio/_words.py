@@ -9,9 +9,9 @@ from random import randrange
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ._arguments import returned_event
 from ._event import LINE_ENDS, ServerSentEvent
 from ._reason import CloseReason
+from ._returned import returned_event
 
 if TYPE_CHECKING:
     from ._group import StreamGroup

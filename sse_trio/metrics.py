@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import final
+from itertools import pairwise
+from typing import cast, final
 
 from prometheus_client import Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from ._arguments import check_instance, members_of, wrong
 from ._group import StreamGroup
 from ._hub import Hub
 from ._reason import CloseReason, RefusalReason
@@ -48,7 +50,7 @@ class EventStreamCollector:
         duration_buckets: seconds, of the histogram of how long streams lived.
 
     Raises:
-        ValueError: two groups have the same name.
+        TypeError, ValueError: an argument that makes no sense; two groups have the same name.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class EventStreamCollector:
         first_event_buckets: Sequence[float] = FIRST_EVENT_BUCKETS,
         duration_buckets: Sequence[float] = DURATION_BUCKETS,
     ) -> None:
+        _check_buckets("first_event_buckets", first_event_buckets)
+        _check_buckets("duration_buckets", duration_buckets)
         self._groups: tuple[StreamGroup, ...] = ()
         self._hubs: tuple[Hub, ...] = ()
         self._first_event = Histogram(
@@ -78,17 +82,20 @@ class EventStreamCollector:
 
     def add_group(self, group: StreamGroup) -> None:
         """Collect from this group too, from now on. ValueError: one of this name is there."""
+        check_instance("group", group, StreamGroup, "a StreamGroup")
         _check_name("group", group.name, [each.name for each in self._groups])
         self._groups += (group,)
         group.add_observer(_Times(self._first_event.labels(group.name), self._duration.labels(group.name)))
 
     def add_hub(self, hub: Hub) -> None:
         """Collect from this hub too, from now on. ValueError: one of this name is there."""
+        check_instance("hub", hub, Hub, "a Hub, as open_hub() gives it")
         _check_name("hub", hub.name, [each.name for each in self._hubs])
         self._hubs += (hub,)
 
     def discard_hub(self, hub: Hub) -> None:
         """Collect from this hub no more: it was closed, and one of its name may be opened again."""
+        check_instance("hub", hub, Hub, "a Hub, as open_hub() gives it")
         self._hubs = tuple(each for each in self._hubs if each is not hub)
 
     def collect(self) -> Iterator[Metric]:
@@ -184,6 +191,15 @@ class _Families:
         family = CounterMetricFamily(f"sse_trio_{name}", documentation, labels=[self._label, *labels])
         self._families.append(family)
         return family
+
+
+def _check_buckets(name: str, buckets: object) -> None:
+    wanted = "a sequence of seconds that go up, such as (0.1, 1, 10)"
+    bounds = members_of(buckets)
+    if not bounds or not all(type(bound) in (int, float) for bound in bounds):
+        raise wrong(TypeError, name, wanted, buckets)
+    if not all(low < high for low, high in pairwise(cast("Sequence[float]", bounds))):
+        raise wrong(ValueError, name, wanted, buckets)
 
 
 def _check_name(kind: str, name: str, taken: list[str]) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import final
+from typing import cast, final
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_tracer
 
+from ._arguments import check_instance, check_text, wrong
 from ._reason import CloseReason
 from ._statistics import StreamStatistics
 
@@ -37,14 +38,24 @@ class StreamTracer:
         tracer: makes the spans; by default that of the global provider, as of now.
         labels: which of a stream's labels become attributes, ``sse_trio.label.<name>``. Default: none, for labels may
             say who the client is.
+
+    Raises:
+        TypeError, ValueError: an argument that makes no sense.
     """
 
     def __init__(self, tracer: Tracer | None = None, *, labels: tuple[str, ...] = ()) -> None:
+        if tracer is not None and (isinstance(tracer, type) or not hasattr(tracer, "start_span")):
+            raise wrong(TypeError, "tracer", "a Tracer of OpenTelemetry, or None for the global one", tracer)
+        if not isinstance(cast("object", labels), (tuple, list, set, frozenset)):
+            raise wrong(TypeError, "labels", 'names of labels, such as ("tenant",)', labels)
+        for label in labels:
+            check_text("labels", label, 'names of labels, such as ("tenant",)')
         self._tracer = get_tracer("sse_trio") if tracer is None else tracer
-        self._labels = labels
+        self._labels = tuple(labels)
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
         """Make the span of a stream that has ended."""
+        check_instance("stream", stream, StreamStatistics, "the StreamStatistics of a stream that has ended")
         end = time.time_ns()
         start = end - _nanoseconds(stream.age)
         attributes = dict(self._attributes(stream))

@@ -6,7 +6,7 @@ import gc
 import warnings
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -505,6 +505,66 @@ def test_turns_of_a_storm() -> None:
     assert turns == pytest.approx([n / 100 for n in range(1, 2001)])
     assert rate.next_turn(1015.0) == pytest.approx(5.01)  # the queue goes on while nobody comes
     assert rate.next_turn(2000.0) == pytest.approx(0.01)
+
+
+def storm(admission: Admission, seconds: float, key: str = "attacker", every: float = 0.001) -> list[float]:
+    """Have one client open and close streams as fast as it can, and another come now and then; return its waits."""
+    waits: list[float] = []
+    for step in range(round(seconds / every)):
+        now = 1000 + step * every
+        for name in (key, "ann") if step % 100 == 50 else (key,):
+            try:
+                place = admission.enter(0, now, lambda name=name: name)  # type: ignore[misc]
+            except StreamRefusedError as exc:
+                waits += [exc.retry_after] if name == "ann" else []
+            else:
+                assert place is not None
+                place.leave()
+                waits += [0] if name == "ann" else []
+    return waits
+
+
+def limited(rate: float) -> Admission:
+    """A group that is limited by rate and by key, where the key is the request."""
+    group = StreamGroup(max_streams_per=(lambda request: request, 5), accept_rate=rate)
+    assert group._limits is not None
+    return Admission(group._limits)
+
+
+@pytest.mark.parametrize("rate", [25, 100, 1000])
+def test_one_client_does_not_use_up_the_rate(rate: float) -> None:
+    """Who opens a thousand streams a second, and closes each at once, takes nobody else's turn."""
+    admission = limited(rate)
+    assert set(storm(admission, 20)) == {0}
+    assert not admission.keys
+
+
+def test_asking_again_makes_no_queue_longer() -> None:
+    """While a crowd waits for its turn, the refused requests of one client don't raise what others are told."""
+    admission = limited(10)
+    for n in range(150):  # a crowd, each once: it has the tokens, and a queue of fourteen seconds
+        with suppress(StreamRefusedError):
+            admission.enter(0, 1000.0, lambda n=n: f"crowd {n}")  # type: ignore[misc]
+    for _ in range(5000):
+        with pytest.raises(StreamRefusedError):
+            admission.enter(0, 1000.0, lambda: "attacker")  # type: ignore[arg-type, return-value]
+    with pytest.raises(StreamRefusedError) as caught:
+        admission.enter(0, 1000.0, lambda: "ann")  # type: ignore[arg-type, return-value]
+    assert caught.value.retry_after <= 18
+    assert admission.refused[RATE] == 5141
+
+
+def test_a_client_without_a_key_has_no_share() -> None:
+    """The key None is for who has no limit: it is refused only where there is no token, and queues like anybody."""
+    admission = limited(10)
+    for _ in range(10):
+        assert admission.enter(0, 1000.0, lambda: None) is None  # type: ignore[arg-type, return-value]
+    times = []
+    for _ in range(300):
+        with pytest.raises(StreamRefusedError) as caught:
+            admission.enter(0, 1000.0, lambda: None)  # type: ignore[arg-type, return-value]
+        times.append(caught.value.retry_after)
+    assert times[-1] > 20
 
 
 def test_turns_have_an_end() -> None:

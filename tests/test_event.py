@@ -186,7 +186,7 @@ def test_what_utf_8_cant_carry_is_replaced(text: str, replaced: str) -> None:
 
 def test_errors_are_strict_or_replaced() -> None:
     """Nothing else is asked for, and what is not text stays an error."""
-    with pytest.raises(ValueError, match="errors='ignore' must be 'strict' or 'replace'"):
+    with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
         ServerSentEvent("a", errors="ignore")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="event must be a str"):
         ServerSentEvent("a", event=1, errors="replace")  # type: ignore[arg-type]

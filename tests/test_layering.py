@@ -27,6 +27,7 @@ PACKAGE = Path(SPEC.origin).parent
 # From the bottom to the top. A folder (`stores`) stands for every module in it; its modules may import one another as
 # long as they make no circle, which test_no_module_is_part_of_a_circle looks at for the whole package.
 LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"_arguments"}),
     frozenset(
         {
             "_errors",
@@ -35,8 +36,6 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_line_ends",
             "_oversize",
             "_visible",
-            "_topics",
-            "_negotiation",
             "_connection",
             "_loop_trio",
             "_loop_asyncio",
@@ -60,14 +59,19 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_coder",
             "_shared_coder",
             "_decompression",
+            "_http_arguments",
+            "_fair_share",
+            "_topics",
         }
     ),
-    frozenset({"_hangup"}),
+    frozenset({"_hangup", "_returned"}),
     frozenset({"_server_uvicorn", "_server_hypercorn", "_server_hypercorn_h2"}),
-    frozenset({"_arguments", "_buffer", "_cancellation", "_openapi", "_store", "_stream_source"}),
+    frozenset({"_buffer", "_cancellation", "_negotiation", "_openapi", "_store", "_stream_source"}),
     frozenset({"_channel_state", "_event_type"}),
     frozenset({"_channel", "_event_types"}),
-    frozenset({"_feed", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources", "_admission"}),
+    frozenset(
+        {"_feed", "_filtering", "_writer", "_ticker", "_signals", "_servers", "_failures", "_sources", "_admission"}
+    ),
     frozenset({"_shutdown_watch"}),
     frozenset({"_group", "_bridge", "_subscription"}),
     frozenset({"_options"}),
@@ -92,6 +96,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK)
     - {
         "_arguments",
+        "_http_arguments",
+        "_fair_share",
+        "_returned",
         "_errors",
         "_reason",
         "_json",

@@ -255,5 +255,5 @@ def test_a_name_that_is_none_or_taken(describe: str) -> None:
         getattr(events, describe)(name="a b", version="3.2")
     with pytest.raises(ValueError, match=rf"type named 'Quote'.*{describe}\(.*'QuoteEvents'"):
         getattr(events, describe)(name="Quote", version="3.2")
-    with pytest.raises(ValueError, match="version must be '3.1' or '3.2', of OpenAPI, not '3.0'"):
+    with pytest.raises(ValueError, match="version must be '3.1' or '3.2', of OpenAPI; got '3.0'"):
         getattr(events, describe)(version="3.0")

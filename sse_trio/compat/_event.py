@@ -10,6 +10,7 @@ import re
 from typing import Any, cast
 
 from .. import _event
+from .._arguments import check_text, shown
 from .._json import dumps_compact
 
 __all__ = ("Chunk", "JSONServerSentEvent", "ServerSentEvent", "ensure_bytes")
@@ -56,6 +57,7 @@ class ServerSentEvent:
             TypeError: an ``id`` or ``event`` that is no ``str``, a ``retry`` that is no ``int``.
             ValueError: a lone surrogate, which UTF-8 can't carry.
         """
+        check_text("sep", self._sep)
         lines: list[str] = []
         if self.comment is not None:
             lines += [f": {line}" for line in LINE_END.split(str(self.comment))]
@@ -132,6 +134,6 @@ def _without_line_ends(name: str, text: object) -> str:
 
 def _milliseconds(retry: object) -> int:
     if not isinstance(retry, int):
-        msg = f"retry must be an int of milliseconds, not {retry!r}; write retry=3000 for three seconds"
+        msg = f"retry must be an int of milliseconds, not {shown(retry)}; write retry=3000 for three seconds"
         raise TypeError(msg)
     return retry

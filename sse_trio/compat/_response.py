@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
 from functools import partial
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from anyio import CancelScope, Event, create_task_group, move_on_after
@@ -18,13 +19,22 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
 from .. import _event
-from .._arguments import check_grace, check_seconds
+from .._arguments import (
+    check_coroutine_function,
+    check_function,
+    check_grace,
+    check_instance,
+    check_interval,
+    check_seconds,
+    wrong,
+)
 from .._cancellation import guarded
 from .._channel import EventSendChannel
 from .._errors import SendTimeoutError
 from .._event import check_sep
 from .._failures import collapse, raise_again
 from .._group import StreamGroup
+from .._http_arguments import check_background, check_headers, check_media_type, check_status_code
 from .._reason import CloseReason
 from .._response import EventSourceResponse as StreamResponse
 from .._sources import close_source, iterate
@@ -104,6 +114,10 @@ class EventSourceResponse(Response):
         *,
         group: StreamGroup | None = None,
     ) -> None:
+        _check_content(content)
+        _check_http(status_code, headers, media_type, background)
+        _check_functions(ping_message_factory, data_sender_callable, client_close_handler_callable)
+        _check_shutdown(shutdown_event, group)
         self.sep: str = self.DEFAULT_SEPARATOR if sep is None else check_sep(sep)
         if isinstance(content, AsyncIterable):
             self.body_iterator: AsyncIterable[Any] = content
@@ -115,7 +129,7 @@ class EventSourceResponse(Response):
         self.background = background
         self.data_sender_callable = data_sender_callable
         if send_timeout is not None:
-            check_seconds("send_timeout", send_timeout, zero=False)
+            check_interval("send_timeout", send_timeout, zero=False, none=", or None for no limit")
         self.send_timeout = send_timeout
         self.init_headers(_with_defaults(headers))
         self.ping_interval = self.DEFAULT_PING_INTERVAL if ping is None else ping
@@ -142,7 +156,7 @@ class EventSourceResponse(Response):
 
     @ping_interval.setter
     def ping_interval(self, value: float) -> None:
-        check_seconds("ping", value, zero=True)
+        check_interval("ping", value, zero=True, none=", 0 to disable pings")
         self._ping_interval = value
 
     def enable_compression(self, force: bool = False) -> NoReturn:  # noqa: FBT001, FBT002 -- sse-starlette's signature
@@ -237,6 +251,39 @@ class EventSourceResponse(Response):
         self._close_reason = reason
         if reason is CloseReason.DISCONNECTED and self.client_close_handler_callable is not None:
             await self.client_close_handler_callable({"type": "http.disconnect"})
+
+
+def _check_content(content: object) -> None:
+    if not isinstance(content, (AsyncIterable, Iterable)):
+        if iscoroutine(content):
+            content.close()
+        raise wrong(TypeError, "content", "an async iterable or an iterable: call the generator function", content)
+
+
+def _check_http(status_code: object, headers: object, media_type: object, background: object) -> None:
+    check_status_code(status_code)
+    if headers is not None:
+        check_headers(headers)
+    if media_type is not None:
+        check_media_type(media_type)
+    if background is not None:
+        check_background(background)
+
+
+def _check_shutdown(event: object, group: object) -> None:
+    if event is not None and (isinstance(event, type) or not hasattr(event, "set")):
+        raise wrong(TypeError, "shutdown_event", "an anyio.Event, or None", event)
+    if group is not None:
+        check_instance("group", group, StreamGroup, "a StreamGroup, or None for the default one")
+
+
+def _check_functions(factory: object, data_sender: object, close_handler: object) -> None:
+    if factory is not None:
+        check_function("ping_message_factory", factory)
+    if data_sender is not None:
+        check_coroutine_function("data_sender_callable", data_sender)
+    if close_handler is not None:
+        check_coroutine_function("client_close_handler_callable", close_handler)
 
 
 def _with_defaults(headers: Mapping[str, str] | None) -> MutableHeaders:

@@ -29,6 +29,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
+from .._arguments import check_any_function, check_function, check_instance
 from .._channel import EventSendChannel
 from .._event import ServerSentEvent
 from .._group import StreamGroup
@@ -93,10 +94,13 @@ def stream_inspector(
     While no page is open, nothing is read.
 
     Raises:
-        TypeError: ``authorize`` is not a function, or ``allowed_hosts`` is not a list of names.
+        TypeError, ValueError: an argument that makes no sense.
     """
-    if authorize is not None and not callable(authorize):
-        raise TypeError(f"authorize must be a function of the request, not {type(authorize).__name__}")
+    check_instance("group", group, StreamGroup, "a StreamGroup, whose streams are shown")
+    if hub is not None and not isinstance(hub, Hub):
+        check_function("hub", hub, "a Hub, a function of the request that returns one, or None")
+    if authorize is not None:
+        check_any_function("authorize", authorize, "a function of the request, or None to refuse everyone")
     check_hosts(allowed_hosts)
     inspector = _Inspector(group, hub)
     routes = [

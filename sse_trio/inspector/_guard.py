@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.websockets import WebSocketClose
 
+from .._arguments import wrong
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,6 +37,7 @@ REFUSES_HOST = (
     "Forbidden: the inspector is not served under this host name. Give stream_inspector() the names that it is served "
     'under: allowed_hosts=["streams.example.org"].'
 )
+_HOSTS = 'a list of host names, such as ["streams.example.org"], or None'
 
 
 class Guard:
@@ -73,12 +76,14 @@ class Guard:
 
 
 def check_hosts(hosts: object) -> None:
-    """Raise TypeError for what is not a list of host names."""
+    """Raise for what is not a list of host names, or None."""
     if hosts is None:
         return
-    is_list = isinstance(hosts, Sequence) and not isinstance(hosts, str)
-    if not is_list or not all(isinstance(host, str) for host in cast("Sequence[object]", hosts)):
-        raise TypeError(f"allowed_hosts must be a list of host names, or None; got {hosts!r}")
+    if not isinstance(hosts, Sequence) or isinstance(hosts, (str, bytes)):
+        raise wrong(TypeError, "allowed_hosts", _HOSTS, hosts)
+    for host in cast("Sequence[object]", hosts):
+        if not isinstance(host, str):
+            raise wrong(TypeError, "allowed_hosts", _HOSTS, host)
 
 
 def check_same_origin(request: Request, *, default: str, why: str) -> None:

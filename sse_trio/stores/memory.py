@@ -22,7 +22,7 @@ from sse_trio._store import EventId, Page, StoredEvent, new_epoch
 from sse_trio._topics import TopicFilter
 
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
-from ._ends import Ends, noted_prefix, prefixes_of
+from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._lifetime import OpenedOnce
@@ -33,6 +33,8 @@ from ._scan import events_of_a_step
 __all__ = ("MemoryStore",)
 
 _SCAN = 4096  # entries of a log that are looked at in one turn of the event loop: about a millisecond
+_LEAST_NAME_BYTES = 64 * 1024
+_NAME_BYTES = 64 * 1024 * 1024  # without max_bytes
 _COMPACT_FROM = 1024  # dead entries in the hub's log that aren't worth removing yet
 
 
@@ -43,7 +45,9 @@ class MemoryStore(OpenedOnce):
     Args:
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 450.
+        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 450. The names of
+            topics may take as much again, and so may those of topics that have ended, of which 100,000 are remembered;
+            64 KiB at least.
         per_topic: the limits of each topic.
 
     ``append`` is atomic under cancellation: it has happened, or it raised and has not.
@@ -68,8 +72,10 @@ class MemoryStore(OpenedOnce):
         self._live_size = 0
         self._trimmed_to = 0  # the newest event of the hub that is gone
         self._topics: dict[str, Log] = {}  # those with events
-        self._ends = Ends()  # of those without
-        self._prefix_ends = Ends()
+        self._max_name_bytes = max(_LEAST_NAME_BYTES, max_bytes or _NAME_BYTES)
+        self._name_bytes = 0  # of those with events
+        self._ends = Ends(self._max_name_bytes)  # of those without
+        self._prefix_ends = Ends(self._max_name_bytes)
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
         self._appended: Event | None = None
 
@@ -123,6 +129,7 @@ class MemoryStore(OpenedOnce):
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Log(self._ends.pop(name))
+            self._name_bytes += size_of_name(name)
         topic.append(entry)
         self._hub.append(entry)
         self._live += 1
@@ -248,13 +255,16 @@ class MemoryStore(OpenedOnce):
             log = self._topics[name]
             while self._topic_limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
-        while self._limits.exceeded_by(self._live, self._live_size):
+        while self._limits.exceeded_by(self._live, self._live_size) or self._names_take_too_much():
             self._drop_oldest()
         if self._max_age is not None:
             while self._hub and self._hub.oldest.time < now - self._max_age:
                 self._drop_oldest()
         if len(self._hub) > 2 * self._live + _COMPACT_FROM:
             self._hub.keep(self._is_live)
+
+    def _names_take_too_much(self) -> bool:
+        return self._name_bytes > self._max_name_bytes and self._live > 1
 
     def _drop_oldest(self) -> None:
         if self._is_live(self._hub.oldest):
@@ -271,4 +281,5 @@ class MemoryStore(OpenedOnce):
             self._prefix_ends.raise_to(prefix, entry.sequence)
         if not log:
             del self._topics[name]
+            self._name_bytes -= size_of_name(name)
             self._ends.raise_to(name, log.trimmed_to)

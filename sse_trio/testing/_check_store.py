@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import fail_after
 
+from .._arguments import check_flag, check_function
 from . import _store_checks as checks
 from . import _store_races as races
 from ._store_places import MakeStore, Places
@@ -30,6 +31,9 @@ async def check_event_store(make_store: MakeStore, *, durable: bool = True, shar
     Raises:
         AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.
     """
+    check_function("make_store", make_store, "a function that makes a store for a place")
+    check_flag("durable", durable)
+    check_flag("shared", shared)
     for check in _checks(durable=durable, shared=shared):
         await _run(check, make_store)
 

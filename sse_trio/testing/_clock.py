@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from .._arguments import members_of, wrong
 from .._errors import SSEError
 
 if TYPE_CHECKING:
@@ -208,14 +209,24 @@ def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dic
     Raises:
         ValueError: the backend can't have virtual time. uvloop is one: it has no place where time could be put in.
     """
-    name, options = (backend, {}) if isinstance(backend, str) else backend
+    name, options = _name_and_options(backend)
     if options.get("use_uvloop"):
         raise ValueError("uvloop keeps its own time; ask for virtual time on plain asyncio or on trio")
     if name == "asyncio":
         return name, {**options, "loop_factory": _LoopFactory()}
     if name == "trio":
         return name, {**options, **_trio_options(options)}
-    raise ValueError(f"no virtual time for backend {name!r}; use 'asyncio' or 'trio'")
+    raise wrong(ValueError, "backend", "'asyncio' or 'trio', which can have virtual time", name)
+
+
+def _name_and_options(backend: object) -> tuple[str, dict[str, Any]]:
+    if isinstance(backend, str):
+        return backend, {}
+    pair = members_of(backend)
+    if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], dict):
+        wanted = "'asyncio' or 'trio', or such a name with anyio's options for it"
+        raise wrong(TypeError, "backend", wanted, backend)
+    return pair[0], cast("dict[str, Any]", pair[1])
 
 
 class _LoopFactory:

@@ -8,14 +8,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from .._arguments import wrong
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping
+    from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
     from typing import Protocol
 
     from anyio.abc import TaskGroup
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
         def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-__all__ = ("Exchange", "http_scope", "open_task_group")
+__all__ = ("Exchange", "check_state", "http_scope", "open_task_group")
 
 OTHER_TASK = (
     "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the "
@@ -86,6 +89,18 @@ def http_scope(
         "extensions": {},
         "state": dict(state or {}),
     }
+
+
+def check_state(state: object) -> None:
+    """Raise for what is not the state of a lifespan: request.state has its keys as attributes."""
+    wanted = 'a mapping with str as keys, such as {"hub": hub}, or None'
+    if state is None:
+        return
+    if not isinstance(state, Mapping):
+        raise wrong(TypeError, "state", wanted, state)
+    for key in cast("Mapping[object, object]", state):
+        if not isinstance(key, str):
+            raise wrong(TypeError, "state", wanted, key)
 
 
 class Exchange:

@@ -9,6 +9,8 @@ from sse_trio._store import EventId, EventStore, Gap, StoredEvent
 from sse_trio._topics import TopicFilter
 from sse_trio.stores import Retention
 
+from .._arguments import shown
+
 __all__ = ("ALL", "KEEP_ALL", "MakeStore", "Places", "plain", "read_all")
 
 ALL: Final = TopicFilter("*")
@@ -36,7 +38,10 @@ class Places:
 
     def open(self, place: str = "0", hub: Retention = KEEP_ALL, topic: Retention = KEEP_ALL) -> EventStore:
         """Return a store on one of the check's places."""
-        return self._make_store(f"{self._name}-{place}", hub, topic)
+        store = self._make_store(f"{self._name}-{place}", hub, topic)
+        if not hasattr(store, "__aenter__"):
+            raise TypeError(f"make_store must return an event store; it returned {shown(store)}")
+        return store
 
 
 async def read_all(

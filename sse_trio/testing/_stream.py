@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import json as json_module
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 from urllib.parse import unquote, urlencode
 
 import anyio
 from starlette.datastructures import Headers
 
+from .._arguments import (
+    check_coroutine_function,
+    check_flag,
+    check_instance,
+    check_seconds,
+    check_text,
+    is_series,
+    members_of,
+    wrong,
+)
 from .._decoder import EventDecoder
 from .._failures import append_context
-from ._exchange import Exchange, http_scope, open_task_group
+from ._exchange import Exchange, check_state, http_scope, open_task_group
 from ._server import BridgedServer, PlainServer
 
 if TYPE_CHECKING:
@@ -97,14 +107,23 @@ async def open_test_stream(
             raised, too (an assertion about the status, say), that comes before it in the traceback, as its context.
         RuntimeError: the block was left in another task than the one that entered it.
     """
-    body = json_module.dumps(json) if json is not _MISSING else content
-    given = _pairs(headers)
+    check_coroutine_function("app", app, "an ASGI application, or a response")
+    for name, text in (("path", path), ("method", method)):
+        check_text(name, text)
+    for name, flag in (("wait_head", wait_head), ("bridge", bridge)):
+        check_flag(name, flag)
+    check_seconds("close_within", close_within, zero=True, none="")
+    check_state(state)
+    if not isinstance(content, bytes):
+        check_text("content", content, "bytes or a str")
+    body = _dump(json) if json is not _MISSING else content
+    given = _header_pairs(headers)
     own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
     if json is not _MISSING:
         own_headers.append(("content-type", "application/json"))
     names = {name.lower() for name, _ in given}
     all_headers = [*(own for own in own_headers if own[0] not in names), *given]
-    scope = _scope(method, path, all_headers, _pairs(params), state)
+    scope = _scope(method, path, all_headers, _pairs("params", params), state)
     exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
     try:
@@ -240,6 +259,7 @@ class TestStream:
         Args:
             shield: the server shields the wait from cancellation, as hypercorn's trio worker does.
         """
+        check_flag("shield", shield)
         self._exchange.stall(shield=shield)
 
     def resume(self) -> None:
@@ -248,6 +268,7 @@ class TestStream:
 
     def fail_send(self, exc: Exception) -> None:
         """Have every ``send`` raise this from now on, one that waits included."""
+        check_instance("exc", exc, Exception, "an exception, such as OSError()")
         self._exchange.fail_send(exc)
 
     def request_shutdown(self) -> None:
@@ -295,6 +316,13 @@ def _check(exchange: Exchange) -> None:
         raise exchange.unreported
 
 
+def _dump(value: object) -> str:
+    try:
+        return json_module.dumps(value)
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"json must be a value that has a JSON form; {exc}") from exc
+
+
 class _Chunks:
     """The body of a request that is there at once."""
 
@@ -310,8 +338,41 @@ class _Chunks:
         return self._chunks.pop()
 
 
-def _pairs(items: Mapping[str, Any] | Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
-    return list(items.items() if isinstance(items, Mapping) else items or ())
+_PAIRS = "a mapping, or a sequence of (name, value) pairs"
+
+
+def _header_pairs(headers: object) -> list[tuple[str, str]]:
+    # Whatever a hostile client can send is taken, as long as it is text.
+    pairs = _pairs("headers", headers)
+    for name, value in pairs:
+        if not isinstance(value, str) or not f"{name}{value}".isascii():
+            _check_latin1(name, value)
+    return pairs
+
+
+def _check_latin1(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise wrong(TypeError, "headers", f"{_PAIRS}, both str", (name, value))
+    try:
+        f"{name}{value}".encode("latin-1")
+    except UnicodeEncodeError:
+        raise wrong(ValueError, "headers", "bytes of HTTP as text, in latin-1", (name, value)) from None
+
+
+def _pairs(parameter: str, given: object) -> list[tuple[str, Any]]:
+    items: object = [*cast("Mapping[object, object]", given).items()] if isinstance(given, Mapping) else given
+    if items is None:
+        return []
+    if not is_series(items):
+        raise wrong(TypeError, parameter, _PAIRS, items)
+    return [_pair(parameter, item) for item in cast("Iterable[object]", items)]
+
+
+def _pair(parameter: str, item: object) -> tuple[str, Any]:
+    pair = members_of(item)
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise wrong(TypeError, parameter, _PAIRS, item)
+    return pair[0], pair[1]
 
 
 def _scope(

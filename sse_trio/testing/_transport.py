@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import httpx
 
-from ._exchange import Exchange, http_scope, open_task_group
+from .._arguments import check_coroutine_function, check_count, check_seconds, check_text, wrong
+from ._exchange import Exchange, check_state, http_scope, open_task_group
 
 if TYPE_CHECKING:
     import sys
@@ -75,6 +76,14 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         max_buffer_bytes: int = 65_536,
         close_within: float = 10.0,
     ) -> None:
+        check_coroutine_function("app", app, "an ASGI application")
+        check_text("root_path", root_path)
+        check_count("max_buffer_bytes", max_buffer_bytes)
+        check_seconds("close_within", close_within, zero=True, none="")
+        check_state(state)
+        address = cast("object", client)
+        if not (isinstance(address, (tuple, list)) and [*map(type, client)] == [str, int]):
+            raise wrong(TypeError, "client", "a host and a port, such as ('127.0.0.1', 50_000)", client)
         self._app = app
         self._state = state
         self._root_path = root_path

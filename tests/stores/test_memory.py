@@ -270,3 +270,36 @@ async def test_a_key_is_a_name_and_a_number(key):
         with pytest.raises((TypeError, ValueError)):
             await store.append([("a", b"")], key=key)
         assert (await store.read_last(ALL, 0)).tip.sequence == 0
+
+
+def held_names(store):
+    """The bytes of the names that a store holds: of topics with events, of those that have ended, and of prefixes."""
+    names = [*store._topics], [*store._ends._ends], [*store._prefix_ends._ends]
+    return [sum(map(_ends.size_of_name, each)) for each in names]
+
+
+@pytest.mark.parametrize("name", ["r{}" + "x" * 1000, "{}" + "é" * 1000, "a/{}/" + "y" * 500 + "/" + "z" * 400])
+async def test_names_of_topics_are_counted(name):
+    """However many long names there are, of topics with events and without, they take no more than max_bytes each."""
+    limit = 100_000
+    async with MemoryStore(max_bytes=limit) as store:
+        for n in range(500):
+            await store.append([(name.format(n), b"x")])
+            counted = [store._name_bytes, store._ends._size, store._prefix_ends._size]
+            assert counted == held_names(store)
+            assert max(counted) <= limit
+        page = await store.read(TopicFilter("*"), None, limit=1000)
+        assert len(page.events) == pytest.approx(limit / _ends.size_of_name(name.format(100)), abs=2)
+        (newest,) = await store.append([(name.format("last"), b"x")])
+        assert (await store.read_last(TopicFilter("*"), 1)).events[0].id == newest
+        forgotten = await store.read(TopicFilter(name.format(0)), EventId(store.epoch, 1))
+        assert forgotten.gap is not None  # rather one too many than none
+
+
+async def test_short_names_are_not_forgotten_for_a_small_limit():
+    """With a small max_bytes the ends of topics are remembered all the same: 64 KiB of names are."""
+    async with MemoryStore(max_bytes=10) as store:
+        (first,) = await store.append([("first", b"x" * 10)])
+        for n in range(1000):
+            await store.append([(str(n), b"x" * 10)])
+        assert (await store.read(TopicFilter("first"), first)).gap is None
