@@ -83,14 +83,14 @@ def memory_kib():
 
 
 async def run_case(coding, how, subscribers):
-    import sse_trio._response
+    import sse_trio._streams.response
     from sse_trio import EventSourceResponse, ServerSentEvent, open_hub
-    from sse_trio._codings import check_codings
+    from sse_trio._compression.codings import check_codings
 
     check_codings(["zstd", "br", "gzip"])  # imports all of them, so that each case has the same in memory
 
     if how == "own":
-        sse_trio._response.SHARED_CODINGS = ()  # as a producer's stream is compressed
+        sse_trio._streams.response.SHARED_CODINGS = ()  # as a producer's stream is compressed
     ticker, gone = Ticker(), anyio.Event()
     clients = [Client(coding, gone) for _ in range(subscribers)]
     compress = () if coding is None else (coding,)

@@ -18,7 +18,7 @@ import httpx2._sse
 import httpx_sse._decoders
 import ld_eventsource.reader
 
-from sse_trio._decoder import EventDecoder
+from sse_trio._wire.decoder import EventDecoder
 
 MIB = 2**20
 

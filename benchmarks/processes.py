@@ -31,8 +31,8 @@ import anyio
 from redis_load import redis_server
 
 from sse_trio import EventSourceResponse, ServerSentEvent, open_hub
-from sse_trio._store import pack_event
 from sse_trio.stores import SQLiteStore
+from sse_trio.stores._protocol import pack_event
 
 EVENT = ServerSentEvent("x" * 100)
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": [], "asgi": {"spec_version": "2.4"}}

@@ -23,13 +23,10 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 
 import typing
 
-from ._bridge import ServerBridge as ServerBridge
-from ._channel import EventChannelStatistics as EventChannelStatistics
-from ._channel import EventReceiveChannel as EventReceiveChannel
-from ._channel import EventSendChannel as EventSendChannel
-from ._channel import open_event_channel as open_event_channel
-from ._decoder import EventDecoder as EventDecoder
-from ._decoder import ReceivedEvent as ReceivedEvent
+from ._channels.ends import EventChannelStatistics as EventChannelStatistics
+from ._channels.ends import EventReceiveChannel as EventReceiveChannel
+from ._channels.ends import EventSendChannel as EventSendChannel
+from ._channels.ends import open_event_channel as open_event_channel
 from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
 from ._errors import InvalidEventError as InvalidEventError
@@ -37,26 +34,29 @@ from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
 from ._errors import UnknownEventError as UnknownEventError
-from ._event import ServerSentEvent as ServerSentEvent
-from ._event_type import EventType as EventType
-from ._event_types import EventTypes as EventTypes
-from ._feed import FeedStatistics as FeedStatistics
-from ._group import StreamGroup as StreamGroup
-from ._group import StreamGroupStatistics as StreamGroupStatistics
-from ._hub import Hub as Hub
-from ._hub import HubStatistics as HubStatistics
-from ._hub import open_hub as open_hub
-from ._negotiation import accepts_event_stream as accepts_event_stream
-from ._negotiation import preferred_media_type as preferred_media_type
-from ._reason import CloseReason as CloseReason
-from ._reason import RefusalReason as RefusalReason
+from ._groups.group import StreamGroup as StreamGroup
+from ._groups.group import StreamGroupStatistics as StreamGroupStatistics
+from ._groups.statistics import StreamObserver as StreamObserver
+from ._groups.statistics import StreamStatistics as StreamStatistics
+from ._hubs.feed import FeedStatistics as FeedStatistics
+from ._hubs.hub import Hub as Hub
+from ._hubs.hub import HubStatistics as HubStatistics
+from ._hubs.hub import open_hub as open_hub
+from ._hubs.subscription import Subscription as Subscription
+from ._hubs.subscription import SubscriptionStatistics as SubscriptionStatistics
+from ._reasons import CloseReason as CloseReason
+from ._reasons import RefusalReason as RefusalReason
 from ._refusal import StreamRefusedError as StreamRefusedError
-from ._response import EventSourceResponse as EventSourceResponse
-from ._response import last_event_id as last_event_id
-from ._statistics import StreamObserver as StreamObserver
-from ._statistics import StreamStatistics as StreamStatistics
-from ._subscription import Subscription as Subscription
-from ._subscription import SubscriptionStatistics as SubscriptionStatistics
+from ._requests import accepts_event_stream as accepts_event_stream
+from ._requests import preferred_media_type as preferred_media_type
+from ._servers.bridge import ServerBridge as ServerBridge
+from ._streams.response import EventSourceResponse as EventSourceResponse
+from ._streams.response import last_event_id as last_event_id
+from ._typed.event_type import EventType as EventType
+from ._typed.event_types import EventTypes as EventTypes
+from ._wire.decoder import EventDecoder as EventDecoder
+from ._wire.decoder import ReceivedEvent as ReceivedEvent
+from ._wire.event import ServerSentEvent as ServerSentEvent
 
 __all__ = (
     "CloseReason",

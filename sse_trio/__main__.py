@@ -1,4 +1,4 @@
-# python -m sse_trio: the way into _cli.py, which needs packages that not every installation has.
+# python -m sse_trio: the way into _cli/__init__.py, which needs packages that not every installation has.
 #
 # Rule 1: this file imports nothing that may be missing, and says in one line what to install.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._decoder import ReceivedEvent
+    from ._wire.decoder import ReceivedEvent
 
 __all__ = (
     "EventSourceError",

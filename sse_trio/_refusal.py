@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 
 from ._errors import SSEError
-from ._reason import RefusalReason
+from ._reasons import RefusalReason
 
 __all__ = ("StreamRefusedError",)
 

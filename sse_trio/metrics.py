@@ -16,11 +16,11 @@ from typing import cast, final
 from prometheus_client import Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from ._arguments import check_instance, members_of, wrong
-from ._group import StreamGroup
-from ._hub import Hub
-from ._reason import CloseReason, RefusalReason
-from ._statistics import StreamStatistics
+from ._arguments.checks import check_instance, members_of, wrong
+from ._groups.group import StreamGroup
+from ._groups.statistics import StreamStatistics
+from ._hubs.hub import Hub
+from ._reasons import CloseReason, RefusalReason
 
 __all__ = ("EventStreamCollector",)
 

@@ -14,9 +14,9 @@ from typing import cast, final
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_tracer
 
-from ._arguments import check_instance, check_text, wrong
-from ._reason import CloseReason
-from ._statistics import StreamStatistics
+from ._arguments.checks import check_instance, check_text, wrong
+from ._groups.statistics import StreamStatistics
+from ._reasons import CloseReason
 
 __all__ = ("StreamTracer",)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sse_trio._decoder import EventDecoder
+from sse_trio._wire.decoder import EventDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

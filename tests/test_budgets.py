@@ -19,8 +19,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import EventSourceResponse, StreamGroup, open_hub
-from sse_trio._connection import UnknownServer
-from sse_trio._express import ExpressLane
+from sse_trio._servers.connection import UnknownServer
+from sse_trio._servers.express import ExpressLane
 
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 

@@ -549,7 +549,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.testing\.VirtualTimeError": "made by the package",
     r"sse_trio\.compat\.SendTimeoutError": "made by the package",
     r"sse_trio\.(CloseReason|RefusalReason)": "an enum",
-    r"sse_trio\.(EventDecoder|ReceivedEvent)(\.\w+)?": "the client's: tests/test_decoder.py",
+    r"sse_trio\.(EventDecoder|ReceivedEvent)(\.\w+)?": "the client's: tests/wire/test_decoder.py",
     r"sse_trio\.Event(Send|Receive)Channel": "has no public constructor, and says so",
     r"sse_trio\.Hub(\.(enter|leave|read|read_last|read_patiently|start_reading))?": "made by open_hub()",
     r"sse_trio\.Subscription(\.\w+)?": "made by subscribe(); what a stream asks of its source",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sse_trio import EventSourceResponse, ServerSentEvent, open_hub
-from sse_trio._decoder import EventDecoder
+from sse_trio._wire.decoder import EventDecoder
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from weakref import ref
 
 from anyio.from_thread import run_sync
 
-from .._group import StreamGroup, current_run
+from .._groups.group import StreamGroup, current_run
 
 __all__ = ("AppStatus", "note_default_group")
 

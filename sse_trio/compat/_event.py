@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from .. import _event
-from .._arguments import check_text, shown
-from .._json import dumps_compact
+from .._arguments.checks import check_text, shown
+from .._wire import event as _event
+from .._wire.json import dumps_compact
 
 __all__ = ("Chunk", "JSONServerSentEvent", "ServerSentEvent", "ensure_bytes")
 

@@ -18,8 +18,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from .. import _event
-from .._arguments import (
+from .._arguments.checks import (
     check_coroutine_function,
     check_function,
     check_grace,
@@ -28,16 +27,17 @@ from .._arguments import (
     check_seconds,
     wrong,
 )
-from .._cancellation import guarded
-from .._channel import EventSendChannel
+from .._arguments.http import check_background, check_headers, check_media_type, check_status_code
+from .._channels.ends import EventSendChannel
 from .._errors import SendTimeoutError
-from .._event import check_sep
 from .._failures import collapse, raise_again
-from .._group import StreamGroup
-from .._http_arguments import check_background, check_headers, check_media_type, check_status_code
-from .._reason import CloseReason
-from .._response import EventSourceResponse as StreamResponse
-from .._sources import close_source, iterate
+from .._groups.group import StreamGroup
+from .._loops.cancellation import guarded
+from .._reasons import CloseReason
+from .._streams.response import EventSourceResponse as StreamResponse
+from .._streams.sources import close_source, iterate
+from .._wire import event as _event
+from .._wire.event import check_sep
 from ._app_status import note_default_group
 from ._event import Chunk, ServerSentEvent, ensure_bytes
 

@@ -29,12 +29,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
-from .._arguments import check_any_function, check_function, check_instance
-from .._channel import EventSendChannel
-from .._event import ServerSentEvent
-from .._group import StreamGroup
-from .._hub import Hub
-from .._response import EventSourceResponse
+from .._arguments.checks import check_any_function, check_function, check_instance
+from .._channels.ends import EventSendChannel
+from .._groups.group import StreamGroup
+from .._hubs.hub import Hub
+from .._streams.response import EventSourceResponse
+from .._wire.event import ServerSentEvent
 from ._guard import Authorize, Guard, check_hosts, check_same_origin
 from ._sampler import INTERVAL, Sampler
 from ._view import MAX_ROWS, SORTS, Selection, View, history_event

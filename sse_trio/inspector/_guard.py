@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.websockets import WebSocketClose
 
-from .._arguments import wrong
+from .._arguments.checks import wrong
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

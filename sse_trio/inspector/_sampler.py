@@ -15,11 +15,11 @@ from typing import NamedTuple
 from anyio import Event, current_time
 from anyio.lowlevel import checkpoint
 
-from .._feed import FeedStatistics
-from .._group import GroupRun, StreamGroup, StreamGroupStatistics
-from .._hub import Hub, HubStatistics
-from .._statistics import StreamStatistics
-from .._visible import shortened
+from .._groups.group import GroupRun, StreamGroup, StreamGroupStatistics
+from .._groups.statistics import StreamStatistics
+from .._hubs.feed import FeedStatistics
+from .._hubs.hub import Hub, HubStatistics
+from .._wire.visible import shortened
 
 __all__ = ("INTERVAL", "ClosedStream", "Figures", "HubFigures", "Sample", "Sampler")
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from heapq import nlargest, nsmallest
 from typing import Any, Final, TypeAlias
 
-from .._event import ServerSentEvent
-from .._feed import FeedStatistics
-from .._hub import HubStatistics
-from .._statistics import STALL_SECONDS, StreamStatistics
-from .._visible import shortened, visible
+from .._groups.statistics import STALL_SECONDS, StreamStatistics
+from .._hubs.feed import FeedStatistics
+from .._hubs.hub import HubStatistics
+from .._wire.event import ServerSentEvent
+from .._wire.visible import shortened, visible
 from ._sampler import ClosedStream, Figures, HubFigures, Sample
 
 __all__ = ("MAX_ROWS", "SORTS", "Selection", "Table", "View", "history_event")

@@ -5,28 +5,27 @@
 
 from __future__ import annotations
 
-from sse_trio._store import (
+from ._protocol import (
     EventId as EventId,
 )
-from sse_trio._store import (
+from ._protocol import (
     EventStore as EventStore,
 )
-from sse_trio._store import (
+from ._protocol import (
     Gap as Gap,
 )
-from sse_trio._store import (
+from ._protocol import (
     Page as Page,
 )
-from sse_trio._store import (
+from ._protocol import (
     StoredEvent as StoredEvent,
 )
-from sse_trio._store import (
+from ._protocol import (
     new_epoch as new_epoch,
 )
-from sse_trio._topics import TopicFilter as TopicFilter
-from sse_trio._topics import check_topic as check_topic
-
 from ._retention import Retention as Retention
+from ._topics import TopicFilter as TopicFilter
+from ._topics import check_topic as check_topic
 from .memory import MemoryStore as MemoryStore
 from .sqlite import SQLiteStore as SQLiteStore
 

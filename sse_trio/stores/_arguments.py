@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter, check_topic
+from ._protocol import EventId, Page
+from ._topics import TopicFilter, check_topic
 
 __all__ = (
     "check_callable",

@@ -13,9 +13,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import final
 
-from sse_trio._topics import MAX_TOPIC
-
 from ._retention import MAX_FORGOTTEN
+from ._topics import MAX_TOPIC
 
 __all__ = ("LEVELS", "Ends", "noted_prefix", "prefixes_of", "size_of_name")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import final
 
-from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter
+from ._protocol import EventId, Page
+from ._topics import TopicFilter
 
 __all__ = ("ALL_TOPICS", "FOLLOWED_AT_ONCE", "Follower")
 

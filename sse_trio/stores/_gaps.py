@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sse_trio._store import EventId, Gap, Page, StoredEvent
+from ._protocol import EventId, Gap, Page, StoredEvent
 
 __all__ = ("Start", "asked_for", "make_page", "start_reading")
 

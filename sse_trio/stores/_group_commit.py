@@ -11,8 +11,8 @@ from typing import final
 
 from anyio import ClosedResourceError, Event
 
-from sse_trio._errors import StoreUnavailableError
-from sse_trio._store import EventId
+from .._errors import StoreUnavailableError
+from ._protocol import EventId
 
 __all__ = ("Append", "GroupCommit")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from anyio import ClosedResourceError, create_task_group
 from anyio.abc import TaskGroup
 
-from sse_trio._failures import collapse
+from .._failures import collapse
 
 if TYPE_CHECKING:
     from typing_extensions import Self

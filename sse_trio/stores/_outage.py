@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import final
 
-from sse_trio._errors import StoreUnavailableError
+from .._errors import StoreUnavailableError
 
 __all__ = ("Outage",)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sse_trio._topics import TopicFilter
+from ._topics import TopicFilter
 
 __all__ = ("events_of_a_step",)
 

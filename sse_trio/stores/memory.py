@@ -18,17 +18,16 @@ from typing import final
 from anyio import Event, current_time
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from sse_trio._store import EventId, Page, StoredEvent, new_epoch
-from sse_trio._topics import TopicFilter
-
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
+from ._protocol import EventId, Page, StoredEvent, new_epoch
 from ._retention import KEY_SECONDS, Retention, check_retention, narrowest_age
 from ._scan import events_of_a_step
+from ._topics import TopicFilter
 
 __all__ = ("MemoryStore",)
 

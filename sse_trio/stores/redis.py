@@ -22,10 +22,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
 
-from sse_trio._errors import StoreUnavailableError
-from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter
-
+from .._errors import StoreUnavailableError
 from ._arguments import (
     check_callable,
     check_follow,
@@ -38,9 +35,11 @@ from ._arguments import (
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
-from ._redis_client import Backoff, RedisServer, RedisWorker, is_unavailable
-from ._redis_log import RedisLog
+from ._protocol import EventId, Page
+from ._redis.client import Backoff, RedisServer, RedisWorker, is_unavailable
+from ._redis.log import RedisLog
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
+from ._topics import TopicFilter
 
 __all__ = ("RedisStore",)
 

@@ -17,10 +17,7 @@ from typing import TypeVar, final
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
-from sse_trio._errors import StoreUnavailableError
-from sse_trio._store import EventId, Page
-from sse_trio._topics import TopicFilter
-
+from .._errors import StoreUnavailableError
 from ._arguments import (
     check_callable,
     check_follow,
@@ -34,13 +31,15 @@ from ._follower import Follower
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
+from ._protocol import EventId, Page
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
-from ._sqlite_file import open_file
-from ._sqlite_follower import SQLiteFollower
-from ._sqlite_place import check_mode, check_path
-from ._sqlite_reader import SQLiteReader
-from ._sqlite_wake import Waker
-from ._sqlite_writer import SQLiteWriter
+from ._sqlite.file import open_file
+from ._sqlite.follower import SQLiteFollower
+from ._sqlite.place import check_mode, check_path
+from ._sqlite.reader import SQLiteReader
+from ._sqlite.wake import Waker
+from ._sqlite.writer import SQLiteWriter
+from ._topics import TopicFilter
 
 __all__ = ("SQLiteStore",)
 

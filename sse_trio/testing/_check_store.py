@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import fail_after
 
-from .._arguments import check_flag, check_function
+from .._arguments.checks import check_flag, check_function
 from . import _store_checks as checks
 from . import _store_races as races
 from ._store_places import MakeStore, Places

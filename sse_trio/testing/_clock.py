@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from .._arguments import members_of, wrong
+from .._arguments.checks import members_of, wrong
 from .._errors import SSEError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from .._arguments import wrong
+from .._arguments.checks import wrong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._connection import UnknownServer
-from .._servers import EXTENSION
+from .._servers.connection import UnknownServer
+from .._servers.discovery import EXTENSION
 
 if TYPE_CHECKING:
-    from .._connection import ServerShutdown
-    from .._reason import CloseReason
+    from .._reasons import CloseReason
+    from .._servers.connection import ServerShutdown
     from ._exchange import Exchange
 
 __all__ = ("BridgedServer", "PlainServer")

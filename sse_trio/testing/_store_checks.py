@@ -11,10 +11,9 @@ from typing import Final, cast
 
 from anyio import ClosedResourceError, create_task_group
 
-from sse_trio._store import EventId, EventStore, StoredEvent
-from sse_trio._topics import TopicFilter
-from sse_trio.stores import Retention
-
+from ..stores import Retention
+from ..stores._protocol import EventId, EventStore, StoredEvent
+from ..stores._topics import TopicFilter
 from ._store_model import StoreModel
 from ._store_places import ALL, KEEP_ALL, Places, plain, read_all
 

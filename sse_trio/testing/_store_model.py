@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sse_trio._store import EventId
-from sse_trio._topics import TopicFilter
-from sse_trio.stores import Retention
+from ..stores import Retention
+from ..stores._protocol import EventId
+from ..stores._topics import TopicFilter
 
 __all__ = ("Expected", "StoreModel")
 

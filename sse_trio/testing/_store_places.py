@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from sse_trio._store import EventId, EventStore, Gap, StoredEvent
-from sse_trio._topics import TopicFilter
-from sse_trio.stores import Retention
-
-from .._arguments import shown
+from .._arguments.checks import shown
+from ..stores import Retention
+from ..stores._protocol import EventId, EventStore, Gap, StoredEvent
+from ..stores._topics import TopicFilter
 
 __all__ = ("ALL", "KEEP_ALL", "MakeStore", "Places", "plain", "read_all")
 

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 
 from anyio import create_task_group, move_on_after
 
-from sse_trio._store import EventId, EventStore, Page
-from sse_trio.stores import Retention
-
+from ..stores import Retention
+from ..stores._protocol import EventId, EventStore, Page
 from ._store_places import ALL, Places, read_all
 
 __all__ = ("falling_behind", "follow", "join", "shared", "unknown_outcome")

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlencode
 import anyio
 from starlette.datastructures import Headers
 
-from .._arguments import (
+from .._arguments.checks import (
     check_coroutine_function,
     check_flag,
     check_instance,
@@ -27,8 +27,8 @@ from .._arguments import (
     members_of,
     wrong,
 )
-from .._decoder import EventDecoder
 from .._failures import append_context
+from .._wire.decoder import EventDecoder
 from ._exchange import Exchange, check_state, http_scope, open_task_group
 from ._server import BridgedServer, PlainServer
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Scope
 
-    from .._decoder import ReceivedEvent
-    from .._reason import CloseReason
+    from .._reasons import CloseReason
+    from .._wire.decoder import ReceivedEvent
 
     if sys.version_info >= (3, 11):
         from typing import Self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import httpx
 
-from .._arguments import check_coroutine_function, check_count, check_seconds, check_text, wrong
+from .._arguments.checks import check_coroutine_function, check_count, check_seconds, check_text, wrong
 from ._exchange import Exchange, check_state, http_scope, open_task_group
 
 if TYPE_CHECKING:

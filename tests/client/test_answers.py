@@ -9,12 +9,11 @@ import brotli
 import httpx
 import pytest
 
-from sse_trio import _body
-from sse_trio._answer import is_final_for_proxy
-from sse_trio._codings import ZSTD_MODULE
+from sse_trio._compression.codings import ZSTD_MODULE
 from sse_trio._errors import EventTooLargeError
-from sse_trio._reconnect import RETRY_STATUSES
-from sse_trio.client import EventSourceError, open_event_source
+from sse_trio.client import EventSourceError, _body, open_event_source
+from sse_trio.client._answer import is_final_for_proxy
+from sse_trio.client._reconnect import RETRY_STATUSES
 
 zstd = pytest.importorskip(ZSTD_MODULE)
 pytestmark = pytest.mark.anyio

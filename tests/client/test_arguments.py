@@ -259,9 +259,9 @@ async def test_every_value_of_a_header_is_sent(serve, stream):
 
 async def test_a_request_shows_no_secret():
     """Its repr(), which a traceback with local variables shows, has neither the URL nor a header."""
-    from sse_trio._caller_headers import CallerHeaders
-    from sse_trio._http2 import Http2Watch
-    from sse_trio._request import StreamRequest
+    from sse_trio.client._caller_headers import CallerHeaders
+    from sse_trio.client._http2 import Http2Watch
+    from sse_trio.client._request import StreamRequest
 
     async with httpx.AsyncClient() as client:
         request = StreamRequest(

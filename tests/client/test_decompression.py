@@ -9,9 +9,9 @@ import brotli
 import pytest
 import zstandard
 
-from sse_trio import _decompression
-from sse_trio._codings import ZSTD_MODULE
-from sse_trio._decompression import LIMIT, DecompressionError, codings_of, open_decompressor
+from sse_trio._compression.codings import ZSTD_MODULE
+from sse_trio.client import _decompression
+from sse_trio.client._decompression import LIMIT, DecompressionError, codings_of, open_decompressor
 
 zstd = pytest.importorskip(ZSTD_MODULE)
 TEXT = b"".join(b"data: %d \xe2\x80\xa6\n\n" % n for n in range(2000))

@@ -264,7 +264,7 @@ async def test_a_compressed_stream(serve, stream):
 @pytest.mark.parametrize("size", [1, 3, 1000])
 async def test_frames_of_zstd(serve, stream, size):
     """Frame after frame, as a hub's shared zstd comes, is decoded wherever the network or we cut it, each at once."""
-    from sse_trio._shared_coder import new_shared_coder
+    from sse_trio._compression.shared import new_shared_coder
 
     class Nowhere:
         feed = None

@@ -9,7 +9,7 @@ import anyio
 import brotli
 import pytest
 
-from sse_trio._codings import ZSTD_MODULE
+from sse_trio._compression.codings import ZSTD_MODULE
 from sse_trio.client import EventSourceError, open_event_source
 
 zstd = pytest.importorskip(ZSTD_MODULE)

@@ -8,9 +8,9 @@ import anyio
 import httpx
 import pytest
 
-from sse_trio._body import close
-from sse_trio._http2 import Http2Watch
 from sse_trio.client import open_event_source
+from sse_trio.client._body import close
+from sse_trio.client._http2 import Http2Watch
 
 pytestmark = pytest.mark.anyio
 

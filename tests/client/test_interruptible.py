@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sse_trio._interruptible import Interruptible
+from sse_trio.client._interruptible import Interruptible
 
 pytestmark = pytest.mark.anyio
 

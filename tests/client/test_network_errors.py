@@ -7,8 +7,8 @@ import ssl
 import httpx
 import pytest
 
-from sse_trio._network_errors import explain, is_certificate_error
 from sse_trio.client import EventSourceError, open_event_source
+from sse_trio.client._network_errors import explain, is_certificate_error
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,8 @@ import anyio
 import httpx
 import pytest
 
-from sse_trio._lasting import LastingStep
 from sse_trio.client import ConnectionState, EventSourceError, open_event_source
+from sse_trio.client._lasting import LastingStep
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sse_trio._reconnect import RETRY_STATUSES, Backoff, Verdict, judge, retry_after_seconds
+from sse_trio.client._reconnect import RETRY_STATUSES, Backoff, Verdict, judge, retry_after_seconds
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import trio
 from starlette.types import Message, Receive, Scope, Send
 
 from sse_trio import EventSendChannel, EventSourceResponse, StreamGroup, open_event_channel
-from sse_trio._express import ExpressLane
+from sse_trio._servers.express import ExpressLane
 from sse_trio.testing import TestStream, open_test_stream, virtual_backend, wait_all_tasks_blocked
 from sse_trio.testing._exchange import Exchange
 

@@ -18,7 +18,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, ServerSentEvent
-from sse_trio._servers import find_connection
+from sse_trio._servers.discovery import find_connection
 
 if TYPE_CHECKING:
     from starlette.middleware.base import RequestResponseEndpoint

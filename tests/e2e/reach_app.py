@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import anyio
 from _report import report
 
-from sse_trio._servers import find_connection
+from sse_trio._servers.discovery import find_connection
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-    from sse_trio._connection import ServerConnection
+    from sse_trio._servers.connection import ServerConnection
 
 __all__ = ("reach_app",)
 

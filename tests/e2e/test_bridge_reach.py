@@ -1,4 +1,4 @@
-# For each server installed: what `_servers.py` says it reaches in there is there, and does what it says.
+# For each server installed: what `_servers/discovery.py` says it reaches in there is there, and does what it says.
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ async def test_http2(h2_server, tls):
 
 # --- Our streams in clients of others, and a stream of others in ours
 
-# On trio, httpx and what builds on it leave generators behind that trio warns of (sse_trio/_request.py, rule 4).
+# On trio, httpx and what builds on it leave generators behind that trio warns of (sse_trio/client/_request.py, rule 4).
 not_ours = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 WORDS = ["One", " two\n", " \u2026"]
 

@@ -8,7 +8,8 @@ import secrets
 
 import pytest
 
-from sse_trio.stores import EventId, SQLiteStore, TopicFilter, _sqlite_reader
+from sse_trio.stores import EventId, SQLiteStore, TopicFilter
+from sse_trio.stores._sqlite import reader as _sqlite_reader
 from sse_trio.testing._store_places import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
@@ -62,7 +63,7 @@ async def test_topics_that_have_ended_cost_redis_nothing(shared_redis, topics):
 async def test_many_topics_are_merged_a_part_at_a_time(shared_redis, monkeypatch):
     """However many topics are named, a script takes a bounded number of entries of their indexes, and none is lost."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
-    monkeypatch.setattr("sse_trio.stores._redis_log._INDEXED", 8)
+    monkeypatch.setattr("sse_trio.stores._redis.log._INDEXED", 8)
     topics = TopicFilter("a", "b", "c")
     async with redis.RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
         ids = await store.append([("abcd"[n % 4], b"") for n in range(40)])

@@ -9,8 +9,8 @@ import secrets
 
 import pytest
 
-from sse_trio._store import EventId
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
+from sse_trio.stores._protocol import EventId
 from sse_trio.testing._store_places import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]

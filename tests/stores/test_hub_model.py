@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sse_trio import ServerSentEvent, open_hub
-from sse_trio._decoder import EventDecoder
+from sse_trio._wire.decoder import EventDecoder
 from sse_trio.stores import EventId, MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.testing._store_model import StoreModel
 

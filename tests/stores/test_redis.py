@@ -208,7 +208,7 @@ async def test_maintenance_survives_errors(make_redis, name, caplog):
 
 async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeypatch):
     """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
-    monkeypatch.setattr("sse_trio.stores._redis_log.MAX_FORGOTTEN", 10)
+    monkeypatch.setattr("sse_trio.stores._redis.log.MAX_FORGOTTEN", 10)
     async with RedisStore(shared_redis.url, name=name, max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
         for topic, after, missed in (
@@ -228,7 +228,7 @@ async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeyp
 
 async def test_a_script_looks_at_a_bounded_number_of_events(shared_redis, name, monkeypatch):
     """Reading a prefix among many other events is spread over scripts, and nothing is lost between them."""
-    monkeypatch.setattr("sse_trio.stores._redis_log._SCAN", 7)
+    monkeypatch.setattr("sse_trio.stores._redis.log._SCAN", 7)
     async with RedisStore(shared_redis.url, name=name) as store:
         await store.append([(f"{'pq'[n % 2]}/{n % 20}", b"%d" % n) for n in range(100)])
         for topics in (TopicFilter("p/*"), TopicFilter("p/*", "r/*", "x")):
@@ -318,7 +318,7 @@ async def test_a_mistake_of_one_caller_is_not_the_others(shared_redis, name, mon
 
 async def test_a_group_of_failures_is_a_failure():
     """Errors of the network that come several at once are errors of the network."""
-    from sse_trio.stores._redis_client import is_unavailable
+    from sse_trio.stores._redis.client import is_unavailable
 
     with pytest.RaisesGroup(ConnectionError, TimeoutError, check=is_unavailable):
         await fail_with(ConnectionError(), TimeoutError())

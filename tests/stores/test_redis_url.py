@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from sse_trio.stores._redis_url import parse_redis_url
+from sse_trio.stores._redis.url import parse_redis_url
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 RedisStore = redis.RedisStore

@@ -10,16 +10,12 @@ import anyio
 import pytest
 
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.stores import (
-    EventId,
-    SQLiteStore,
-    TopicFilter,
-    _sqlite_file,
-    _sqlite_reader,
-    _sqlite_wake,
-    _sqlite_writer,
-)
-from sse_trio.stores._sqlite_wake import Waker, WakeSocket
+from sse_trio.stores import EventId, SQLiteStore, TopicFilter
+from sse_trio.stores._sqlite import file as _sqlite_file
+from sse_trio.stores._sqlite import reader as _sqlite_reader
+from sse_trio.stores._sqlite import wake as _sqlite_wake
+from sse_trio.stores._sqlite import writer as _sqlite_writer
+from sse_trio.stores._sqlite.wake import Waker, WakeSocket
 from sse_trio.testing._check_store import check_event_store
 from sse_trio.testing._store_places import ALL, read_all
 

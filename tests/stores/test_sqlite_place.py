@@ -13,7 +13,9 @@ import pytest
 
 from sse_trio import open_hub
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.stores import EventId, SQLiteStore, _sqlite_file, _sqlite_place
+from sse_trio.stores import EventId, SQLiteStore
+from sse_trio.stores._sqlite import file as _sqlite_file
+from sse_trio.stores._sqlite import place as _sqlite_place
 from sse_trio.testing._store_places import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
@@ -90,7 +92,7 @@ async def test_a_file_that_goes_while_it_is_written_to_is_noticed(path, monkeypa
     async with SQLiteStore(path) as store:
         await store.append([("a", b"1")])
         store._writer.maintain()  # that of the start is over: it is done by one thread at a time
-        monkeypatch.setattr("sse_trio.stores._sqlite_writer.transaction", lose_it)
+        monkeypatch.setattr("sse_trio.stores._sqlite.writer.transaction", lose_it)
         with pytest.raises(StoreUnavailableError, match="deleted, replaced or moved"):
             await store.append([("a", b"2")])
 
@@ -203,7 +205,7 @@ async def test_a_follower_opens_its_files_when_it_can(path, caplog, monkeypatch)
         return opened(*args)
 
     async with SQLiteStore(path, poll_interval=0.01) as store:
-        monkeypatch.setattr("sse_trio.stores._sqlite_follower.open_file", fail)
+        monkeypatch.setattr("sse_trio.stores._sqlite.follower.open_file", fail)
         (id_,) = await store.append([("a", b"")])
         async with store.follow(EventId(store.epoch, 0)) as pages:
             assert [event.id for event in (await anext(pages)).events] == [id_]

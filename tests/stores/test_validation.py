@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sse_trio._store import EventId
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
+from sse_trio.stores._protocol import EventId
 from sse_trio.testing._store_places import ALL
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")

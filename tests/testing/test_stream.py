@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from sse_trio._connection import ServerConnection
-from sse_trio._reason import CloseReason
+from sse_trio._reasons import CloseReason
+from sse_trio._servers.connection import ServerConnection
 from sse_trio.testing import TestStream, open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sse_trio._codings import Coding
+    from sse_trio._compression.codings import Coding
 
 PING = 0.1  # seconds, so that many tests see some
 

@@ -1,0 +1,224 @@
+# The commands of python -m sse_trio: tail and decode. Needs typer and httpx, the extra `cli`.
+#
+# Rule 1: main() takes arguments and returns an exit code. It never ends the process and shows no traceback for what
+#         is not a bug of ours.
+# Rule 2: an argument that makes no sense is told before anything is done, in the command line's words and in one line:
+#         hence no rich_markup_mode, whose boxes break lines.
+# Rule 3: Ctrl+C, and a reader of the output that has had enough, are ways to end and no errors.
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Annotated
+
+import anyio
+import httpx
+import typer
+
+from .._errors import EventTooLargeError, SSEError
+from .._wire.decoder import EventDecoder, ReceivedEvent
+from ..client import ConnectionState, EventSource, open_event_source
+from . import output as _output
+from .output import Screen
+
+__all__ = ("main",)
+
+FAILED = 1
+WRONG_ARGUMENTS = 2
+INTERRUPTED = 128 + signal.SIGINT
+_EXPECTED = (SSEError, httpx.InvalidURL, BrokenPipeError)
+_CHUNK = 65_536
+# RFC 9110, 5.1 and 5.5; what is not ASCII, httpx doesn't take.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+# What Python makes of bytes in the arguments that are none.
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
+_NOT_IN_IDS = re.compile("[\r\n\0\ud800-\udfff]")  # WHATWG HTML 9.2.6
+
+_HELP = (
+    "Look at streams of server-sent events.\n\n"
+    "Exit codes: 0, the stream ended, or whoever read the output has had enough; "
+    f"{FAILED}, it was refused, it broke and --no-reconnect was given, or an event was too large; "
+    f"{WRONG_ARGUMENTS}, wrong arguments; 3, a package is missing; {INTERRUPTED}, Ctrl+C."
+)
+
+
+def _check_url(url: str) -> str:
+    if _NO_UTF_8.search(url):
+        raise typer.BadParameter("the URL has bytes that are not UTF-8; percent-encode them")
+    return url
+
+
+def _check_last_event_id(event_id: str) -> str:
+    if _NOT_IN_IDS.search(event_id):
+        raise typer.BadParameter(f"{event_id[:80]!r} has a line break, a NUL or what is no UTF-8, so no stream gave it")
+    return event_id
+
+
+def _check_idle_timeout(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise typer.BadParameter(
+            f"{seconds:g} must be more than 0 seconds, and finite; leave the option out to wait for ever"
+        )
+    return seconds
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for each event, on a line of its own.")]
+AsWire = Annotated[bool, typer.Option("--raw", help="Each event as it travels: its fields and a blank line.")]
+MaxEventSize = Annotated[int, typer.Option(min=1, metavar="BYTES", help="The most bytes that an event may have.")]
+_DEFAULT_SIZE = 1_048_576
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    # What the client would log, the screen shows.
+    logging.getLogger("sse_trio.client").addHandler(logging.NullHandler())
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True, help=_HELP
+    )
+    app.command()(tail)
+    app.command()(decode)
+    code: object = 0
+    try:
+        app(args=list(argv), prog_name="python -m sse_trio")
+    except SystemExit as exc:
+        code = exc.code
+    return code if isinstance(code, int) else FAILED
+
+
+def tail(
+    url: Annotated[str, typer.Argument(callback=_check_url, help="Where the stream is.", show_default=False)],
+    *,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Sent along; may be repeated.")
+    ] = None,
+    last_event_id: Annotated[
+        str, typer.Option(callback=_check_last_event_id, metavar="ID", help="Go on after this event.")
+    ] = "",
+    no_reconnect: Annotated[bool, typer.Option("--no-reconnect", help="End when the stream ends or breaks.")] = False,
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(
+            callback=_check_idle_timeout, metavar="SECONDS", help="Connect again when nothing comes for so long."
+        ),
+    ] = None,
+    max_event_size: MaxEventSize = _DEFAULT_SIZE,
+    as_json: AsJson = False,
+    as_wire: AsWire = False,
+) -> None:
+    """Show the events of a stream as they come, and connect again when it breaks."""
+    screen, headers = _screen(as_json=as_json, as_wire=as_wire), _headers(header or ())
+
+    async def follow() -> int:
+        try:
+            async with open_event_source(
+                url,
+                headers=headers,
+                last_event_id=last_event_id,
+                reconnect=not no_reconnect,
+                idle_timeout=idle_timeout,
+                max_event_size=max_event_size,
+                on_state_change=lambda source: screen.status(_describe(source)),
+            ) as source:
+                async for event in source:
+                    screen.event(event)
+        except _EXPECTED as exc:
+            return _report(screen, exc)
+        return 0
+
+    raise typer.Exit(anyio.run(_until_interrupted, follow, backend="trio"))
+
+
+def decode(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="A file, or - for stdin.", show_default=False)],
+    *,
+    max_event_size: MaxEventSize = _DEFAULT_SIZE,
+    as_json: AsJson = False,
+    as_wire: AsWire = False,
+) -> None:
+    """Show the events in a stream's bytes, kept in a file or coming from another program."""
+    screen = _screen(as_json=as_json, as_wire=as_wire)
+    decoder = EventDecoder(max_event_size=max_event_size)
+    try:
+        # read1: what another program writes is shown when it comes.
+        while chunk := file.read1(_CHUNK):
+            for event in _feed(decoder, chunk):
+                screen.event(event)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except _EXPECTED as exc:
+        raise typer.Exit(_report(screen, exc)) from None
+
+
+def _feed(decoder: EventDecoder, chunk: bytes) -> Iterator[ReceivedEvent]:
+    """The events of a chunk, and then the error, if it has one."""
+    try:
+        yield from decoder.feed(chunk)
+    except EventTooLargeError as exc:
+        yield from exc.events
+        raise
+
+
+def _screen(*, as_json: bool, as_wire: bool) -> Screen:
+    if as_json and as_wire:
+        raise typer.BadParameter("--json and --raw are two ways to show an event; choose one")
+    if as_json:
+        return Screen(_output.as_json)
+    return Screen(_output.as_wire if as_wire else partial(_output.as_text, style=_output.style_for(sys.stdout)))
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not (colon and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            # Without the value: it may be a password, and this may be the log of a job.
+            which = f"the one of {name!r}" if colon else "one without a colon"
+            raise typer.BadParameter(f"{which} is not a header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
+        headers[name] = value
+    return headers
+
+
+def _describe(source: EventSource) -> str:
+    """The status line of an event source."""
+    if source.state is ConnectionState.OPEN:
+        return f"open, connection {source.attempt}"
+    wait = source.connect_at - anyio.current_time()
+    if source.state is ConnectionState.CONNECTING and wait <= 0:
+        return "connecting"
+    if source.state is ConnectionState.CONNECTING:
+        return f"{source.error or 'the stream ended'}; connecting again in {wait:.1f} s"
+    return ""
+
+
+async def _until_interrupted(follow: Callable[[], Awaitable[int]]) -> int:
+    """Return what ``follow()`` does, unless Ctrl+C cancels it: a KeyboardInterrupt could come anywhere."""
+    code = INTERRUPTED
+
+    async def cancel_on_sigint() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel_on_sigint)
+        code = await follow()
+        tasks.cancel_scope.cancel()
+    return code
+
+
+def _report(screen: Screen, exc: Exception) -> int:
+    """Say what went wrong, and return the exit code."""
+    if not isinstance(exc, BrokenPipeError):
+        screen.error(str(exc))
+        return WRONG_ARGUMENTS if isinstance(exc, httpx.InvalidURL) else FAILED
+    # Else Python would complain at its end that it can't flush stdout (its documentation on SIGPIPE says so).
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,129 @@
+# asyncio's side of _loops/loop.py. Imported only where asyncio runs already.
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import weakref
+from asyncio import Task, get_running_loop
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from .loop import CountingTask, DetachedTask, Parking
+
+__all__ = ("AsyncioLoop",)
+
+
+class AsyncioParking:
+    """A parking made of one bare future per wait."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] | None = None
+
+    async def park(self) -> None:
+        """Wait for unpark()."""
+        self._future = future = asyncio.get_running_loop().create_future()
+        try:
+            await future
+        except asyncio.CancelledError as exc:
+            if future.cancelled() or not future.done():
+                raise
+            _cancel_again(exc)
+        finally:
+            self._future = None
+
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._future is not None and not self._future.done()
+
+    def unpark(self) -> None:
+        """Let the parked task go on."""
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+def _cancel_again(exc: asyncio.CancelledError) -> None:
+    # A native Task.cancel() came after unpark() in the same pass of the loop (anyio's own cancellation waits for
+    # the next one). The unpark counts, and asyncio's one-shot cancellation must not be lost: it is put back, to
+    # be raised at the task's next await, and the count of Task.cancelling() is left as it was.
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    if sys.version_info >= (3, 11):
+        task.uncancel()
+    task.cancel(*exc.args[:1])
+
+
+class AsyncioLoop:
+    """The five things, of asyncio and uvloop."""
+
+    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks", "tells_cancellations")
+
+    def __init__(self) -> None:
+        self.keeps_resting_tasks = False
+        self.tells_cancellations = sys.version_info >= (3, 11)
+        self._loop = weakref.ref(asyncio.get_running_loop())
+        self._current_time: Callable[[], Callable[[], float] | None] = lambda: None
+        self._detached: set[asyncio.Task[None]] = set()
+
+    @property
+    def current_time(self) -> Callable[[], float]:
+        """The loop's clock."""
+        current_time = self._current_time()
+        if current_time is None:
+            # One for all: a bound method for each writer is one more thing that the processor's cache has lost when
+            # that writer is called. Kept by those who use it, since it keeps the event loop.
+            current_time = asyncio.get_running_loop().time
+            self._current_time = weakref.ref(current_time)
+        return current_time
+
+    def counting_task(self) -> CountingTask | None:
+        """Return the running task, which counts from Python 3.11 on."""
+        if sys.version_info < (3, 11):
+            return None
+        else:  # noqa: RET505 -- for type checkers
+            return asyncio.current_task()
+
+    def new_parking(self) -> Parking:
+        """Return a new parking."""
+        return AsyncioParking()
+
+    def spawn_detached(
+        self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
+    ) -> DetachedTask:
+        """Start a task that its caller holds."""
+        # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
+        loop = get_running_loop()
+        if sys.version_info < (3, 11):
+            # A task makes a copy of the context that it is made in; here only a context of its own can be given.
+            context = contextvars.copy_context() if context is None else context
+            return context.run(Task, async_fn(), loop=loop)  # type: ignore[arg-type,return-value]
+        else:  # noqa: RET505 -- for type checkers
+            return Task(async_fn(), loop=loop, context=context)  # type: ignore[arg-type,return-value]
+
+    def cancel_detached(self, task: DetachedTask) -> None:
+        """Cancel it, and hold it until it has ended: asyncio itself keeps weak references only."""
+        native = cast("asyncio.Task[None]", task)
+        if not native.done():
+            self._detached.add(native)
+            native.add_done_callback(self._detached.discard)
+            native.cancel()
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this event loop."""
+        try:
+            return get_running_loop() is self._loop()
+        except RuntimeError:
+            return False
+
+    def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
+        """Have fn() called by the loop."""
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(fn)
+            except RuntimeError:  # closed between the question and the call
+                pass

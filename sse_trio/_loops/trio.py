@@ -1,0 +1,126 @@
+# trio's side of _loops/loop.py. Imported only where trio runs already.
+
+from __future__ import annotations
+
+import contextvars
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import (
+    Abort,
+    RaiseCancelT,
+    Task,
+    current_clock,
+    current_task,
+    current_trio_token,
+    reschedule,
+    spawn_system_task,
+    wait_task_rescheduled,
+)
+
+if TYPE_CHECKING:
+    from .loop import CountingTask, DetachedTask, Parking
+
+__all__ = ("TrioLoop",)
+
+
+class TrioParking:
+    """A parking made of trio's own wait and reschedule."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+
+    async def park(self) -> None:
+        """Wait for unpark()."""
+        self._task = current_task()
+        await wait_task_rescheduled(self._abort)
+
+    def is_parked(self) -> bool:
+        """Whether an unpark() would find somebody."""
+        return self._task is not None
+
+    def unpark(self) -> None:
+        """Let the parked task go on."""
+        if self._task is not None:
+            reschedule(self._task)
+            self._task = None
+
+    def _abort(self, raise_cancel: RaiseCancelT) -> Abort:
+        del raise_cancel
+        self._task = None
+        return Abort.SUCCEEDED
+
+
+class TrioDetachedTask:
+    """A system task in a cancel scope of its own."""
+
+    __slots__ = ("_async_fn", "_cancel_scope")
+
+    def __init__(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        self._async_fn = async_fn
+        self._cancel_scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Be the task."""
+        with self._cancel_scope:
+            await self._async_fn()
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        self._cancel_scope.cancel()
+
+
+class TrioLoop:
+    """The five things, of trio."""
+
+    __slots__ = ("_token", "keeps_resting_tasks", "tells_cancellations")
+
+    def __init__(self) -> None:
+        self.keeps_resting_tasks = True
+        self.tells_cancellations = True  # each is a scope's
+        self._token = weakref.ref(current_trio_token())
+
+    @property
+    def current_time(self) -> Callable[[], float]:
+        """The loop's clock."""
+        return current_clock().current_time  # trio.current_time() looks for the run at each call
+
+    def counting_task(self) -> CountingTask | None:
+        """None: there is no cancellation but a scope's."""
+        return None
+
+    def new_parking(self) -> Parking:
+        """Return a new parking."""
+        return TrioParking()
+
+    def spawn_detached(
+        self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
+    ) -> DetachedTask:
+        """Start a system task."""
+        task = TrioDetachedTask(async_fn)
+        spawn_system_task(task.run, context=contextvars.copy_context() if context is None else context)
+        return task
+
+    def cancel_detached(self, task: DetachedTask) -> None:
+        """Cancel it; trio itself holds it."""
+        task.cancel()
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this run of trio's."""
+        try:
+            return current_trio_token() is self._token()
+        except RuntimeError:
+            return False
+
+    def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
+        """Have fn() called by the loop."""
+        token = self._token()
+        if token is not None:
+            try:
+                token.run_sync_soon(fn)
+            except trio.RunFinishedError:
+                pass

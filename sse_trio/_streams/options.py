@@ -1,0 +1,97 @@
+# The options of a response, checked when it is made, so that a mistake is an error at the line that makes it.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias, cast
+
+from anyio import move_on_after
+
+from .._arguments.checks import (
+    check_coroutine_function,
+    check_function,
+    check_grace,
+    check_interval,
+    check_labels,
+    check_seconds,
+    wrong,
+)
+from .._compression.codings import Coding, check_codings
+from .._groups.group import StreamGroup
+from .._reasons import CloseReason
+from .._wire.event import ServerSentEvent, check_sep
+from .._wire.returned import check_farewell
+
+__all__ = ("NO_LABELS", "Farewell", "StreamOptions")
+
+CLOSE_SECONDS = 5.0
+"""How long `on_close` may take."""
+
+Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class StreamOptions:
+    """What EventSourceResponse was told about the stream; the meaning of each is documented there."""
+
+    ping: float | None
+    ping_message_factory: Callable[[], ServerSentEvent] | None
+    send_timeout: float | None
+    commit_within: float | None
+    grace: float
+    max_lifetime: float | None
+    retry: int | None
+    farewell: Farewell | None
+    on_error: Callable[[Exception], ServerSentEvent | None] | None
+    on_close: Callable[[CloseReason], Awaitable[object]] | None
+    sep: str
+    labels: Mapping[str, str]
+    group: StreamGroup | None
+    compress: Sequence[Coding]
+
+    def __post_init__(self) -> None:
+        # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
+        self._check_times()
+        self._check_functions()
+        if self.sep != "\n":
+            check_sep(self.sep)
+        if self.retry is not None:
+            ServerSentEvent(retry=self.retry)  # it has the rules and the words
+        if self.labels is not NO_LABELS:
+            check_labels(self.labels)
+        if self.compress != ():
+            check_codings(self.compress)
+        if self.group is not None and not isinstance(cast("object", self.group), StreamGroup):
+            raise wrong(TypeError, "group", "a StreamGroup, or None for the default one", self.group)
+
+    def _check_times(self) -> None:
+        if self.ping is not None:
+            check_interval("ping", self.ping, zero=True, none=", or None to disable pings")
+        if self.send_timeout is not None:
+            check_interval("send_timeout", self.send_timeout, zero=False, none=", or None for no limit")
+        if self.commit_within is not None:
+            check_seconds("commit_within", self.commit_within, zero=True, none=", or None to wait for an event")
+        if self.max_lifetime is not None:
+            check_seconds("max_lifetime", self.max_lifetime, zero=False, none=", or None for no limit")
+        if self.grace != 0.0 or self.grace is False:
+            check_grace("grace", self.grace)
+
+    def _check_functions(self) -> None:
+        if self.farewell is not None:
+            check_farewell(self.farewell)
+        if self.ping_message_factory is not None:
+            check_function("ping_message_factory", self.ping_message_factory)
+        if self.on_error is not None:
+            check_function("on_error", self.on_error)
+        if self.on_close is not None:
+            check_coroutine_function("on_close", self.on_close)
+
+    async def call_on_close(self, reason: CloseReason) -> None:
+        """Await ``on_close`` if there is one: shielded, and bounded."""
+        if self.on_close is not None:
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self.on_close(reason)

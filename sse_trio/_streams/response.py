@@ -1,0 +1,316 @@
+# EventSourceResponse: a stream as a Starlette response. Options and headers here, the stream itself in _streams/stream.py.
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyio import get_cancelled_exc_class
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .._arguments.http import check_background, check_headers, check_status_code, headers_of
+from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits
+from .._channels.source import LiveSource
+from .._compression.accept_encoding import choose_coding, forbids_transform
+from .._compression.coder import Coder, ConnectionCoder
+from .._compression.codings import SHARED_CODINGS, Coding
+from .._compression.shared import new_shared_coder
+from .._groups.admission import Place
+from .._groups.group import StreamGroup
+from .._reasons import CloseReason
+from .._servers.middleware import count_base_middlewares
+from .._wire.event import Sendable, ServerSentEvent, TextErrors
+from .options import NO_LABELS, Farewell, StreamOptions
+from .sources import (
+    OpenSource,
+    Producer,
+    check_producers,
+    check_source,
+    check_source_errors,
+    close_source,
+    open_source,
+)
+from .stream import Stream
+from .writer import CLIENT_GONE
+
+if TYPE_CHECKING:
+    from starlette.background import BackgroundTask
+    from starlette.requests import HTTPConnection
+    from starlette.types import Message, Receive, Scope, Send
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")  # what a producer takes beside its channel
+
+__all__ = ("EventSourceResponse", "last_event_id")
+
+RAW_HEADERS = (
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
+# nosniff: `data: ...` is a labelled statement of JavaScript, so without it a stream that others write into would be a
+# script of this origin, which a policy of script-src 'self' lets run (Fetch standard, "X-Content-Type-Options").
+# no-transform: what compresses on the way, Express' `compression` or a CDN, waits for more to compress and holds events
+# back; with this it leaves them as they are (RFC 9110 section 7.7). It would forbid our own compression, too.
+COMPRESSED_RAW_HEADERS = ((b"cache-control", b"no-store"), *RAW_HEADERS[1:])
+
+
+class EventSourceResponse(Response):
+    """A stream of server-sent events.
+
+    The response owns the nursery in which the producers run. Whatever ends the stream (the producers are done, the
+    client leaves, the server shuts down, a write times out), they are cancelled and have cleaned up when the
+    response is done.
+
+    Args:
+        source: a coroutine function, called as ``source(send_channel, *args)`` in the response's nursery, with a
+            channel that is closed when it returns; or a receive channel (of :func:`open_event_channel`, an anyio
+            object stream, a trio memory channel); or an async iterable, which is closed in the task that iterates it.
+        producers: coroutine functions without arguments that run in the same nursery, for a source that is a channel.
+        status_code, headers, background: as for any Starlette response. ``background`` runs after every ending but a
+            failure. ``Cache-Control: no-store, no-transform`` (without the latter where ``compress`` is given),
+            ``X-Accel-Buffering: no`` and ``X-Content-Type-Options: nosniff`` are set unless ``headers`` says else. A
+            status that has no body, 204 say, is an error.
+        ping: seconds of silence after which a ping is sent, ``None`` or ``0`` for never.
+        ping_message_factory: returns the event to be sent as a ping; by default it is the comment ``: ping``.
+        send_timeout: seconds that one write may take before the client counts as stalled, ``None`` for any time.
+        commit_within: the status and headers are sent with the first event, at ``send_channel.started()``, or after
+            so many seconds; until then a producer's exception is raised out of the response with nothing sent.
+            ``None`` never sends them for the sake of time.
+        grace: seconds that producers are given to end by themselves at a disconnect, shutdown, lifetime or kick.
+        max_lifetime: seconds after which the stream is ended, at a random point of the last fifth.
+        retry: milliseconds, sent at the start: the client's reconnection time.
+        farewell: the last event at a shutdown, lifetime, kick or cancellation; or a function that is called with
+            the :class:`CloseReason` and returns it, or ``None``.
+        on_error: called with the exception of a producer that failed after the start; returns a last event, or
+            ``None``. By default nothing internal is sent.
+        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds; after HEAD, too.
+        sep: the line end on the wire.
+        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
+            slice of a flood fits in it, see :meth:`EventSendChannel.send`.
+        labels: what ``StreamGroup.close()`` chooses by.
+        group: the :class:`StreamGroup`; by default one for the event-loop run.
+        compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference; ``None`` for no
+            compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not
+            where ``Cache-Control`` says ``no-transform``, here or in the request. Takes memory for each stream:
+            docs/compression.md, which says as well when not to use it.
+        errors: for the text that a producer sends or an async iterable yields, as in :class:`ServerSentEvent`: with
+            ``"strict"`` a lone surrogate is an error, ``"replace"`` puts U+FFFD in its place. Where the source is a
+            receive channel, give it to :func:`open_event_channel`.
+
+    Raises:
+        TypeError, ValueError: an option that makes no sense, when the response is made.
+        ImportError: a coding whose library is not installed, likewise. ``sse-trio[compress]`` has them.
+
+    A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
+    exceptions, a single one bare and several as a group; :exc:`StreamRefusedError`, where the group has a limit, with
+    nothing sent and nothing started; :exc:`SendTimeoutError`, where a stalled client could not be dropped otherwise;
+    cancellation, after a bounded farewell. A client that goes away is no error.
+    """
+
+    media_type: str | None = "text/event-stream"
+
+    def __init__(
+        self,
+        source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
+        | EventReceiveChannel
+        | LiveSource
+        | AsyncIterable[Sendable],
+        /,
+        *args: Unpack[Ts],
+        producers: Sequence[Producer] = (),
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+        ping: float | None = 15.0,
+        ping_message_factory: Callable[[], ServerSentEvent] | None = None,
+        send_timeout: float | None = 30.0,
+        commit_within: float | None = 0.5,
+        grace: float = 0.0,
+        max_lifetime: float | None = None,
+        retry: int | None = None,
+        farewell: Farewell | None = None,
+        on_error: Callable[[Exception], ServerSentEvent | None] | None = None,
+        on_close: Callable[[CloseReason], Awaitable[object]] | None = None,
+        sep: str = "\n",
+        max_buffer_size: float = 256,
+        max_buffer_bytes: float = 65_536,
+        labels: Mapping[str, str] | None = None,
+        group: StreamGroup | None = None,
+        compress: Sequence[Coding] | None = None,
+        errors: TextErrors = "strict",
+    ) -> None:
+        check_source(source, args)
+        if producers != ():
+            producers = check_producers(producers, source)
+        self._options = StreamOptions(
+            ping=ping,
+            ping_message_factory=ping_message_factory,
+            send_timeout=send_timeout,
+            commit_within=commit_within,
+            grace=grace,
+            max_lifetime=max_lifetime,
+            retry=retry,
+            farewell=farewell,
+            on_error=on_error,
+            on_close=on_close,
+            sep=sep,
+            labels=NO_LABELS if labels is None else labels,
+            group=group,
+            compress=() if compress is None else compress,
+        )
+        check_limits(max_buffer_size, max_buffer_bytes)
+        if status_code != 200 or type(status_code) is not int:
+            check_status_code(status_code)
+        if background is not None:
+            check_background(background)
+        if errors != "strict":
+            check_source_errors(errors, source)
+        self._source = source
+        # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
+        self._open: Callable[[], OpenSource] | None = partial(
+            open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
+        )
+        self.status_code = status_code
+        self.background = background
+        self._raw_headers: list[tuple[bytes, bytes]] | None = None
+        if headers is not None:
+            check_headers(headers)
+            defaults = {name.decode(): value.decode() for name, value in self._default_headers()[:-1]}
+            self.init_headers({**defaults, **{name.lower(): value for name, value in headers.items()}})
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers, as Starlette keeps them. Made when somebody asks: hardly anybody does, and streams live long."""
+        if self._raw_headers is None:
+            self._raw_headers = [*self._default_headers()]  # what init_headers() would make of them
+        return self._raw_headers
+
+    @raw_headers.setter
+    def raw_headers(self, raw_headers: list[tuple[bytes, bytes]]) -> None:
+        self._raw_headers = raw_headers
+
+    def _default_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return COMPRESSED_RAW_HEADERS if self._options.compress else RAW_HEADERS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream, as ASGI says."""
+        if self._open is None:
+            msg = "an EventSourceResponse serves one request; make a new one for each"
+            raise RuntimeError(msg)
+        if isinstance(self._source, LiveSource):
+            self._source.check_unused()
+        open_once, self._open = self._open, None
+        head = self._head(scope)
+        coding = self._negotiate(scope, head) if self._options.compress else None
+        group, place = self._options.group, None
+        if scope.get("method") == "HEAD":
+            await self._answer_head(head, send)
+        else:
+            if group is not None and group._limits is not None:  # noqa: SLF001
+                place = await self._enter(group, scope)
+            try:
+                end, producers = open_once()
+                source = end._state if isinstance(end, EventReceiveChannel) else end  # noqa: SLF001 -- two parts of one thing
+                coder = None if coding is None else self._coder(coding, end)
+                try:
+                    stream = Stream(self._options, source, end, scope, receive, send, head, coder)
+                    del open_once, head  # the producers are in it, of which the stream lets go; and streams live long
+                    await stream.serve(producers)
+                    if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
+                        await self._answer_middleware(scope, receive, send)
+                finally:
+                    end.close()
+                    if producers:  # none has run, the one that closes the source neither
+                        await close_source(self._source)
+            finally:
+                if place is not None:
+                    place.leave()
+        if self.background is not None:
+            await self.background()
+
+    async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
+        # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
+        try:
+            return group.bound_run().enter(partial(_request_of, scope))
+        except BaseException:
+            await self._close_unserved()
+            raise
+
+    async def _close_unserved(self) -> None:
+        if isinstance(self._source, (EventReceiveChannel, LiveSource)):
+            self._source.close()
+        await close_source(self._source)
+
+    def _head(self, scope: Scope) -> Message:
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        return {
+            "type": f"{prefix}http.response.start",
+            "status": self.status_code,
+            "headers": [*self._default_headers()] if self._raw_headers is None else self._raw_headers,
+        }
+
+    def _negotiate(self, scope: Scope, head: Message) -> Coding | None:
+        # The fields of the answer to HEAD are those of the answer to GET (RFC 9110 section 9.3.2).
+        headers, request = MutableHeaders(raw=head["headers"]), Headers(scope=scope)
+        if "content-encoding" in headers or forbids_transform(headers.getlist("cache-control")):
+            return None
+        headers.add_vary_header("Accept-Encoding")
+        if forbids_transform(request.getlist("cache-control")):
+            return None
+        coding = choose_coding(request.getlist("accept-encoding"), self._options.compress)
+        if coding is not None:
+            headers["content-encoding"] = coding
+        return coding
+
+    def _coder(self, coding: Coding, end: EventReceiveChannel | LiveSource) -> Coder:
+        if coding in SHARED_CODINGS and isinstance(end, LiveSource) and end.is_shared(self._options.sep):
+            return new_shared_coder(coding, end)
+        return ConnectionCoder(coding)
+
+    async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The client has left and reads nothing of this. A GZipMiddleware in between keeps a head until there is a body.
+        if count_base_middlewares(receive):
+            with suppress(*CLIENT_GONE):
+                await send(self._head(scope))
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+    async def _answer_head(self, head: Message, send: Send) -> None:
+        reason = CloseReason.FAILED
+        try:
+            await send(head)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            reason = CloseReason.COMPLETED
+        except CLIENT_GONE:
+            reason = CloseReason.DISCONNECTED
+        except get_cancelled_exc_class():
+            reason = CloseReason.CANCELLED
+            raise
+        finally:
+            try:
+                await self._close_unserved()
+            finally:
+                await self._options.call_on_close(reason)
+
+
+def _request_of(scope: Scope) -> Request:
+    # What denies a WebSocket (ASGI's denial response) answers its handshake, which is a GET.
+    return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
+
+
+def last_event_id(connection: HTTPConnection) -> str | None:
+    """Return the id that a reconnecting client received last: the stream goes on after it.
+
+    Looks at the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then at the query parameters
+    ``lastEventId`` and ``last_event_id``, for clients that can't set headers. ``None`` for a first connection.
+    """
+    header = headers_of(connection).get("last-event-id")
+    if header is not None:
+        return header.encode("latin-1").decode(errors="replace")
+    query = connection.query_params
+    return query.get("lastEventId", query.get("last_event_id"))

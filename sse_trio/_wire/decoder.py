@@ -1,0 +1,342 @@
+# EventDecoder: the bytes of an event stream in, its events out. No I/O, no clock, no anyio.
+#
+# Rule 1: every parsing decision of WHATWG HTML 9.2.6 is made in this file and in no other.
+# Rule 2: what comes out does not depend on how the bytes were cut into chunks, the error included.
+# Rule 3: time is linear in the bytes, whatever the chunking: what has been looked at isn't looked at again when more
+#         arrives, and what is held is only ever appended to, or joined when it has grown by a fixed share.
+# Rule 4: what is held between two calls is bounded by ``max_event_size``.
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._errors import EventTooLargeError
+from .line_ends import PlainLineEnds, has_long_lines
+from .oversize import OversizeEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ("EventDecoder", "ReceivedEvent")
+
+# The most bytes that are decoded in one go, so that a feed() of 100 MB needs no second 100 MB.
+_WINDOW = 262_144
+# What an unfinished event's lines may weigh as objects: about this many bytes each, whatever their length.
+_STR_SIZE = 64
+_MANY_LINES = 1024
+# The standard sets no bound on a retry. Chromium too leaves the time as it was when the number is too long for 64 bits,
+# and int() would raise at 4300 digits.
+_RETRY_DIGITS = 18
+
+
+# A tuple, because making one is a large part of what decoding costs, and a frozen dataclass takes far longer to make.
+class ReceivedEvent(NamedTuple):
+    """One event as an ``EventSource`` would dispatch it (WHATWG HTML 9.2.6). Immutable."""
+
+    event: str = "message"
+    """The event's type; ``"message"`` where the server named none."""
+    data: str = ""
+    """The values of its ``data`` lines, joined by ``"\\n"``."""
+    id: str = ""
+    """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
+
+    def json(self) -> Any:
+        """Return ``json.loads(data)``.
+
+        Raises:
+            ValueError: the data isn't JSON (:exc:`json.JSONDecodeError`), or is nested deeper, or has a longer number,
+                than Python takes. The server's fault.
+        """
+        try:
+            return json.loads(self.data)
+        except RecursionError:
+            raise ValueError("the data is JSON that is nested too deep") from None
+
+
+def _check(max_event_size: object, last_event_id: object, skip_too_large: object) -> None:
+    if not isinstance(max_event_size, int) or isinstance(max_event_size, bool):
+        raise TypeError(f"max_event_size must be an int, a number of bytes, not {max_event_size!r}")
+    if max_event_size < 1:
+        raise ValueError("max_event_size must be at least 1 byte; it is the most that one event may take")
+    if not isinstance(last_event_id, str):
+        raise TypeError(f'last_event_id must be a str, "" for none, not {last_event_id!r}')
+    if not isinstance(skip_too_large, bool):
+        raise TypeError(f"skip_too_large must be True or False, not {skip_too_large!r}")
+
+
+# The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.
+_new_event: Callable[[type[ReceivedEvent], tuple[str, str, str]], ReceivedEvent]
+_new_event = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+class EventDecoder:
+    """Decodes one event stream, WHATWG HTML 9.2.6 to the letter.
+
+    Handled: a leading byte order mark; CR, LF and CRLF, also when a chunk ends between CR and LF; invalid UTF-8
+    (replaced by U+FFFD). An event is dispatched at the first byte of its blank line's end, so a CR doesn't wait for
+    a LF. An event that the end of the stream cuts off is never dispatched. A connection's bytes need a decoder of
+    their own: make a new one for each. (Where you want what the end has cut off all the same: :meth:`flush`.)
+
+    Args:
+        max_event_size: the most bytes that one event may take: its lines without comments, each line end counted as
+            one byte, and the line that hasn't ended yet, whatever that is.
+        last_event_id: the last event id of an earlier connection, which holds until this stream sets another.
+        skip_too_large: drop an event that is larger and go on after it, instead of raising. Its ``id`` and ``retry``
+            count, so a reconnection doesn't meet it again.
+
+    Raises:
+        TypeError: ``max_event_size`` is not an int, ``last_event_id`` not a str, or ``skip_too_large`` not a bool.
+        ValueError: ```max_event_size``` is less than 1.
+    """
+
+    __slots__ = (
+        "_data",
+        "_event",
+        "_id",
+        "_last_event_id",
+        "_line_ends",
+        "_max_event_size",
+        "_more_data",
+        "_oversize",
+        "_retry",
+        "_size",
+        "_skip_too_large",
+        "_skipped",
+        "_tail",
+        "_too_large",
+        "_window",
+    )
+
+    def __init__(
+        self, *, max_event_size: int = 1_048_576, last_event_id: str = "", skip_too_large: bool = False
+    ) -> None:
+        _check(max_event_size, last_event_id, skip_too_large)
+        self._max_event_size = max_event_size
+        # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
+        self._window = min(_WINDOW, max_event_size // 2 or 1)
+        self._too_large = False
+        self._skip_too_large = skip_too_large
+        # The event that is being dropped, if there is one.
+        self._oversize: OversizeEvent | None = None
+        self._skipped = 0
+        self._line_ends = PlainLineEnds()
+        # The line that hasn't ended. A bytearray grows in place, so a long line in small chunks stays linear.
+        self._tail = bytearray()
+        # The event that hasn't ended: its bytes without _tail, and its fields. The first data line is apart because
+        # most events have no other.
+        self._size = 0
+        self._event = ""
+        self._data: str | None = None
+        self._more_data: list[str] = []
+        self._id = last_event_id
+        self._last_event_id = last_event_id
+        self._retry: int | None = None
+
+    @property
+    def last_event_id(self) -> str:
+        """What a reconnection sends as ``Last-Event-ID``: committed at each blank line, with data or without."""
+        return self._last_event_id
+
+    @property
+    def retry(self) -> int | None:
+        """The reconnection time the stream last asked for, in milliseconds; ``None`` if it hasn't.
+
+        Holds from the end of the ``retry`` line, without waiting for a blank line. A value of more than 18 digits is
+        ignored.
+        """
+        return self._retry
+
+    @property
+    def skipped(self) -> int:
+        """How many events have been dropped because of their size."""
+        return self._skipped
+
+    def feed(self, data: bytes) -> list[ReceivedEvent]:
+        """Take the next bytes of the stream, in whatever chunks they come.
+
+        Returns:
+            The events that ended in them, oldest first; often none.
+
+        Raises:
+            EventTooLargeError: an event is larger than ```max_event_size```; the server's fault. The events that ended
+                before it in this call are in the error's ``events``, and ``last_event_id`` is as the last of them
+                left it; a reconnection that goes on from there meets the event again, one that goes on from the
+                error's ``event_id`` doesn't. The decoder has dropped what it held and is of no further use: every
+                later call raises the same error, with no events. Not with ``skip_too_large``.
+        """
+        events: list[ReceivedEvent] = []
+        if self._too_large:
+            raise self._error(events)
+        if b"\r" in data or self._line_ends.is_pending:
+            data = self._line_ends.feed(data)
+        for start in range(0, len(data), self._window):
+            window = data[start : start + self._window]
+            if self._size + len(self._tail) + len(window) <= self._max_event_size:
+                self._take(window, events)
+            else:
+                self._take_line_by_line(window, events)
+        return events
+
+    def flush(self) -> list[ReceivedEvent]:
+        """Take the end of the stream for the end of its last event, and return that event if there is one.
+
+        Not what the standard says: it has an event dropped that no blank line ends, because a connection that breaks
+        looks the same. For streams whose server is known to leave the last blank line out. Call it once, at the end.
+
+        Raises:
+            EventTooLargeError: as feed() has done before.
+        """
+        events: list[ReceivedEvent] = []
+        if self._too_large:
+            raise self._error(events)
+        while self._oversize is not None:
+            self._skip(b"\n")
+        # The end of a line that may be under way, and the blank line.
+        for end in (b"\n", b"\n") if self._tail else (b"\n",):
+            self._take(end, events)
+        return events
+
+    def _take_line_by_line(self, window: bytes, events: list[ReceivedEvent]) -> None:
+        """Take a window in which some event may be too large: the limit is exact, and the same for any chunking."""
+        for line in window.splitlines(keepends=True):
+            is_blank = line == b"\n" and not self._tail
+            fits = is_blank or self._size + len(self._tail) + len(line) <= self._max_event_size
+            if fits and self._oversize is None:
+                self._take(line, events)
+            elif self._skip_too_large:
+                self._skip(line)
+            else:
+                self._too_large = True
+                self._tail, self._data, self._more_data = bytearray(), None, []
+                raise self._error(events)
+
+    def _skip(self, line: bytes) -> None:
+        """Take a line of an event that is dropped, or the next part of one: only its id and retry count."""
+        if self._oversize is None:
+            self._oversize = OversizeEvent(self._tail, self._max_event_size)
+            self._tail, self._data, self._more_data, self._event = bytearray(), None, [], ""
+            self._size = self._max_event_size  # so that feed() brings each line here
+        field = self._oversize.take(line)
+        if field:
+            name, _, value = field.partition(":")
+            self._process_field(name, value.removeprefix(" "))
+        if self._oversize.is_done:
+            self._oversize, self._size = None, 0
+            self._skipped += 1
+            self._last_event_id = self._id
+
+    def _error(self, events: list[ReceivedEvent]) -> EventTooLargeError:
+        return EventTooLargeError(self._max_event_size, events, None if self._id == self._last_event_id else self._id)
+
+    def _take(self, window: bytes, events: list[ReceivedEvent]) -> None:
+        """Interpret the lines that end in `window` and keep the rest. The caller has checked the limit."""
+        cut = window.rfind(b"\n") + 1
+        if not cut:
+            self._tail += window
+            return
+        if not self._tail:
+            lines: bytes | bytearray = window[:cut]
+        else:
+            lines, self._tail = self._tail, bytearray()
+            lines += memoryview(window)[:cut]
+        if cut < len(window):
+            self._tail += memoryview(window)[cut:]
+        # Short lines are cheapest decoded all in one call, long ones each by itself with fewer copies.
+        if has_long_lines(lines):
+            self._interpret_long(lines, events)
+        else:
+            self._interpret_short(lines, events)
+        self._size = 0 if lines.endswith(b"\n\n") else _size_after(lines, self._size)
+        # Many short lines are large as objects. Joining them when they outweigh what is joined keeps that linear.
+        many = len(self._more_data)
+        if many > _MANY_LINES and many * _STR_SIZE > len(self._data or ""):
+            self._join_data()
+
+    def _interpret_short(self, lines: bytes | bytearray, events: list[ReceivedEvent]) -> None:
+        # A LF ends any UTF-8 sequence, so decoding many lines at once replaces what decoding each would.
+        text = str(lines, "utf-8", "replace")
+        # Many streams have a single data line in each event. A run of those comes apart without a loop over lines.
+        if not self._size and text.startswith("data: ") and text.endswith("\n\n"):
+            values = text[6:-2].split("\n\ndata: ")
+            if text.count("\n") == 2 * len(values):
+                new, event_id = _new_event, self._id
+                events += [new(ReceivedEvent, ("message", value, event_id)) for value in values]
+                return
+        self._interpret(text.split("\n")[:-1], events)
+
+    def _interpret(self, lines: Iterable[str], events: list[ReceivedEvent]) -> None:
+        """Process complete lines. The hot loop: what small events are made of is done right here."""
+        append, new = events.append, _new_event
+        for line in lines:
+            if line:
+                # Most servers put a space after the colon. Then this is right at once, and so it is for a name alone.
+                name, _, value = line.partition(": ")
+                if name == "data":
+                    if self._data is None:
+                        self._data = value
+                    else:
+                        self._more_data.append(value)
+                elif name == "event":
+                    self._event = value
+                elif name == "id" and "\0" not in value:
+                    self._id = value
+                else:
+                    name, _, value = line.partition(":")
+                    self._process_field(name, value.removeprefix(" "))
+            else:
+                self._last_event_id = self._id
+                if self._data is not None:
+                    if self._more_data:
+                        self._join_data()
+                    append(new(ReceivedEvent, (self._event or "message", self._data, self._id)))
+                    self._data = None
+                self._event = ""
+
+    def _interpret_long(self, lines: bytes | bytearray, events: list[ReceivedEvent]) -> None:
+        """As `_interpret`, but a long value is copied once only, when it is decoded."""
+        view = memoryview(lines)
+        start = 0
+        while start < len(lines):
+            end = lines.index(b"\n", start)
+            colon = lines.find(b":", start, end)
+            if colon < 0:
+                self._interpret((str(view[start:end], "utf-8", "replace"),), events)
+            else:
+                name = str(view[start:colon], "utf-8", "replace")
+                value = colon + 2 if lines.startswith(b" ", colon + 1) else colon + 1
+                self._process_field(name, str(view[value:end], "utf-8", "replace"))
+            start = end + 1
+
+    def _join_data(self) -> None:
+        self._data = "\n".join((self._data or "", *self._more_data))
+        self._more_data = []
+
+    def _process_field(self, name: str, value: str) -> None:
+        """The field rules of 9.2.6. A comment is a field without a name; what isn't known is ignored."""
+        if name == "data":
+            if self._data is None:
+                self._data = value
+            else:
+                self._more_data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id":
+            if "\0" not in value:
+                self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            digits = value.lstrip("0") or "0"
+            if len(digits) <= _RETRY_DIGITS:
+                self._retry = int(digits)
+
+
+def _size_after(lines: bytes | bytearray, size: int) -> int:
+    """The size of the unfinished event after `lines`, where it was `size` before them."""
+    blank = lines.rfind(b"\n\n")
+    if blank >= 0:
+        lines, size = lines[blank + 2 :], 0
+    elif lines.startswith(b"\n"):
+        lines, size = lines[1:], 0
+    if lines.startswith(b":") or b"\n:" in lines:
+        return size + sum(len(line) + 1 for line in lines.splitlines() if not line.startswith(b":"))
+    return size + len(lines)

@@ -1,0 +1,190 @@
+# The body of an HTTP answer: read piece by piece, decompressed, and closed. What is made of it: events, or an error.
+#
+# Rule 1: between two checkpoints a bounded amount of work is done, whatever the server sends: many tiny chunks, or a
+#         few that decompress to gigabytes. A piece that had not to be waited for counts as work.
+# Rule 2: a body that ends before its compressed data does was cut off, whichever coding it has.
+# Rule 3: closing is not interrupted by a cancellation, and is bounded in time.
+# Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+from anyio.lowlevel import checkpoint
+
+from .._wire.decoder import EventDecoder, ReceivedEvent
+from ._decompression import LIMIT, DecompressionError, Decompressor, codings_of, open_decompressor
+from ._http2 import close_unknown
+
+__all__ = ("Body", "OpenStream", "close", "codings_of_response", "why_undecodable")
+
+# Bytes between two checkpoints, and what a piece counts for beside its bytes: going through httpx's layers takes about
+# as long as decoding this many.
+_SLICE = LIMIT
+_PIECE_COST = 2048
+# TLS may want to say goodbye; a dead peer must not hold us.
+_CLOSE_SECONDS = 5.0
+# More chunks than a closed connection can have left in its buffer, and those dropped between two checkpoints. A
+# transport that goes on for ever is left alone.
+_BUFFERED_CHUNKS = 10_000
+_DROPPED_AT_ONCE = 50
+
+
+class Body:
+    """The body of a response, in pieces of about 64 KiB at most; decompressed unless it is to be ``raw``."""
+
+    def __init__(self, response: httpx.Response, *, raw: bool = False) -> None:
+        self._response = response
+        self._chunks = response.aiter_raw()
+        self._coding = "" if raw else "".join(codings_of_response(response))
+        self._decompressor: Decompressor | None = open_decompressor(self._coding) if self._coding else None
+        self._text = memoryview(b"")
+        self._work = 0
+        self._is_closed = False
+
+    async def read(self) -> bytes:
+        """Wait for bytes if there are none, and return some of them decompressed; b"" if that is nothing yet.
+
+        A cancellation point always, and a checkpoint at least once for each 64 KiB. Cancellation, or any other
+        exception: the connection is closed.
+
+        Raises:
+            EndOfStream: the server ended the response.
+            ClosedResourceError: the body is closed already.
+            httpx.HTTPError: the connection broke, or what it brings can't be decompressed.
+        """
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        try:
+            await self._pace()
+            if not self._text:
+                self._text = memoryview(await self._next_text())
+        except StopAsyncIteration:
+            raise self._end() from None
+        except ssl.SSLError as exc:  # gets past httpx on asyncio
+            await self.aclose()
+            raise httpx.ReadError(str(exc)) from exc
+        except BaseException:
+            await self.aclose()
+            raise
+        piece, self._text = self._text[:LIMIT], self._text[LIMIT:]
+        self._work += len(piece) + _PIECE_COST
+        return bytes(piece)
+
+    async def aclose(self) -> None:
+        """Close the connection. Not interrupted by a cancellation."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._text = memoryview(b"")
+            await close(self._response, self._chunks)
+
+    async def _pace(self) -> None:
+        if self._work >= _SLICE:
+            self._work = 0
+            await checkpoint()
+
+    async def _next_text(self) -> bytes:
+        decompressor = self._decompressor
+        if decompressor is None:
+            return await anext(self._chunks)
+        try:
+            text = decompressor.read()
+            if text is None:
+                decompressor.feed(await anext(self._chunks))
+                text = decompressor.read()
+        except DecompressionError as exc:
+            raise httpx.DecodingError(str(exc), request=self._response.request) from exc
+        return text or b""
+
+    def _end(self) -> Exception:
+        if self._decompressor is None or self._decompressor.is_whole:
+            return anyio.EndOfStream()
+        return httpx.RemoteProtocolError(
+            f"the body ended in the middle of its {self._coding} data", request=self._response.request
+        )
+
+
+class OpenStream:
+    """A response that is an event stream, being decoded."""
+
+    def __init__(self, response: httpx.Response, decoder: EventDecoder) -> None:
+        self.decoder = decoder
+        self._body = Body(response)
+
+    async def receive(self) -> list[ReceivedEvent]:
+        """Wait for bytes, and return the events that ended in them; often none.
+
+        Cancellation, or any other exception: the connection is closed.
+
+        Raises:
+            EndOfStream: the server ended the response.
+            ClosedResourceError: the connection is closed already.
+            httpx.HTTPError: the connection broke.
+            EventTooLargeError: the decoder's.
+        """
+        data = await self._body.read()
+        try:
+            return self.decoder.feed(data)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection. Not interrupted by a cancellation."""
+        await self._body.aclose()
+
+
+async def close(response: httpx.Response, chunks: AsyncIterator[bytes] | None = None) -> None:
+    """Close a response and with it its connection. Not interrupted by a cancellation, and bounded in time.
+
+    ``chunks`` is the iterator over its body, if there is one.
+    """
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        was_open = not response.is_closed
+        await response.aclose()
+        if was_open:
+            await close_unknown(response)
+        if chunks is not None:
+            await _exhaust(chunks)
+
+
+async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
+    """End the iteration over the body of a closed response.
+
+    httpx and httpcore nest six async generators and close none but the outermost. All end only if the innermost
+    does, which it does when it is asked to read on: the connection is closed and we are cancelled.
+    """
+    for _ in range(_BUFFERED_CHUNKS // _DROPPED_AT_ONCE):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                for _ in range(_DROPPED_AT_ONCE):
+                    await anext(chunks)
+            except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError, ssl.SSLError):
+                return  # StreamError: nothing had been read yet
+        if scope.cancelled_caught:
+            return
+        await checkpoint()
+
+
+def why_undecodable(response: httpx.Response) -> str:
+    """Return why the body of an answer can't be decompressed, as the rest of a sentence; "" if it can."""
+    codings = codings_of_response(response)
+    if len(codings) > 1:
+        return "that was compressed more than once, so that a few bytes could be gigabytes"
+    try:
+        for coding in codings:
+            open_decompressor(coding)
+    except LookupError:
+        return f"whose content-encoding {codings[0]!r} can't be decoded; it can be gzip, deflate, br or zstd"
+    except ImportError as exc:
+        return f"whose content-encoding {codings[0]!r} needs {exc.name}; install sse-trio[compress]"
+    return ""
+
+
+def codings_of_response(response: httpx.Response) -> list[str]:
+    """Return how its body was compressed, in order."""
+    return codings_of(response.headers.get_list("content-encoding", split_commas=True))

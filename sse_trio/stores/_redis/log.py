@@ -1,0 +1,164 @@
+# A hub's keys in Redis: what the scripts are sent and what their answers mean. Knows no connection and no retry.
+#
+# Rule 1: whoever calls brings the client, and is the only one to use it meanwhile.
+# Rule 2: every answer names the epoch and the newest id. The newest seen is sent along with every call, so that the
+#         server is found out when it has lost events that this process knows of.
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha1
+from typing import cast, final
+
+from coredis import Redis
+from coredis.exceptions import NoScriptError
+
+from .._follower import FOLLOWED_AT_ONCE
+from .._gaps import Start, asked_for, make_page
+from .._group_commit import Append
+from .._protocol import EventId, Page, StoredEvent, new_epoch
+from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from .._scan import events_of_a_step
+from .._topics import TopicFilter
+from .scripts import APPEND, READ
+
+__all__ = ("RedisLog",)
+
+_SCAN = 2048  # entries looked at by one script: two or three milliseconds in which the server does nothing else
+_INDEXED = 8192  # entries of indexes that one script merges, for topics that are named: as long
+
+
+@final
+class RedisLog:
+    """The log of one hub.
+
+    Args:
+        name: of the hub; all its keys begin with it, in braces.
+        hub: limits of the whole.
+        topic: limits of each topic.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, name: str, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
+        self._root = f"{{{name}}}:"
+        self._clock = clock
+        self._writer = secrets.token_hex(8)
+        self._generation = ""
+        self._seen = EventId("", 0)
+        limits = (hub.max_events, hub.max_bytes, narrowest_age(hub, topic), topic.max_events, topic.max_bytes)
+        self._limits = [-1 if limit is None else limit for limit in limits]
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the newest answer."""
+        return self._seen.epoch
+
+    async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[list[EventId]]:
+        """Keep a group of appends. Sent again with the same number, which grows with every group, it is kept once."""
+        args: list[str | bytes | float] = []
+        for append in group:
+            args += ["" if append.key is None else f"{append.key[0]}:{append.key[1]}", len(append.items)]
+            for topic, payload in append.items:
+                args += [topic, payload]
+        results = await self._append(client, self._writer, number, args)
+        epoch = self._seen.epoch
+        return [
+            [EventId(epoch, int(first) + n) for n in range(int(count))]
+            for first, count in zip(results[::2], results[1::2], strict=True)
+        ]
+
+    async def maintain(self, client: Redis[bytes]) -> None:
+        """Let go of what is too old."""
+        await self._append(client, "", 0, [])
+
+    async def _append(
+        self, client: Redis[bytes], writer: str, number: int, args: Iterable[str | bytes | float]
+    ) -> list[bytes]:
+        head: list[str | bytes | float] = [self._clock(), writer, number, round(KEY_SECONDS)]
+        epoch, sequence, *results = await self._run(client, APPEND, [*head, *self._limits, MAX_FORGOTTEN, *args])
+        self._saw(EventId(epoch.decode(), int(sequence)))
+        return results
+
+    async def read(self, client: Redis[bytes], topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
+        """See :meth:`EventStore.read`."""
+        id_, told = asked_for(after)
+        start: Start | None = None
+        while True:
+            asked = id_ if id_ is not None else EventId("", -1)
+            answer = await self._read(client, topics, "after", asked, told, limit)
+            start = start or Start(asked.sequence, answer.missed)  # a later look at the same gap knows of it
+            if answer.events or answer.last == answer.tip.sequence or not start.missed:
+                return make_page(after, start, answer.events, answer.last, answer.tip, answer.trimmed_to)
+            id_, told = EventId(answer.tip.epoch, answer.last), answer.trimmed_to
+
+    async def read_last(self, client: Redis[bytes], topics: TopicFilter, count: int) -> Page:
+        """See :meth:`EventStore.read_last`."""
+        first = await self._read(client, topics, "last", EventId("", 2**53), 0, count)
+        answer = first
+        newest = list(answer.events)
+        while len(newest) < count and answer.last > 0:
+            answer = await self._read(client, topics, "last", EventId("", answer.last), 0, count - len(newest))
+            newest += answer.events
+        events = tuple(sorted(newest))
+        return Page(events, first.tip, None, first.tip, EventId(first.tip.epoch, first.trimmed_to))
+
+    async def _read(
+        self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, told: int, limit: int
+    ) -> _Answer:
+        if not topics.prefixes:
+            limit = min(limit, max(1, _INDEXED // len(topics.exact)))
+        scan = events_of_a_step(_SCAN, topics)
+        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, told, limit, scan]
+        args += [len(topics.exact), *topics.exact, *topics.prefixes]
+        generation, *rest = await self._run(client, READ, args)
+        self._generation = generation.decode()
+        answer = _Answer(rest)
+        self._saw(answer.tip)
+        return answer
+
+    async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
+        """Wait for events of the hub. None if there were none, or if the script has to look at what there was."""
+        id_, told = asked_for(after)
+        assert id_ is not None
+        log = f"{self._root}{self._generation}:log"
+        found = await client.xread({log: f"{id_.sequence}-0"}, count=FOLLOWED_AT_ONCE, block=round(seconds * 1000))
+        events: list[StoredEvent] = []
+        for entry in next(iter(found.values())) if found else ():
+            sequence = int(cast("bytes", entry.identifier).partition(b"-")[0])
+            topic, payload, _, epoch = cast("Iterable[bytes]", entry.field_values.values())
+            if sequence != id_.sequence + len(events) + 1 or epoch.decode() != id_.epoch:
+                break  # a hole, or another history: only a script sees what it means
+            events.append(StoredEvent(EventId(id_.epoch, sequence), topic.decode(), payload))
+        if not events:
+            return None
+        self._saw(events[-1].id)
+        return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, told))
+
+    async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
+        known = (new_epoch(), self._seen.epoch, self._seen.sequence)
+        keys, values = [f"{self._root}meta"], [*known, *args]
+        try:
+            answer = await client.evalsha(sha1(script.encode()).hexdigest(), keys, values)  # noqa: S324 -- Redis' name
+        except NoScriptError:  # the server is new, or has forgotten
+            answer = await client.eval(script, keys, values)
+        return cast("list[bytes]", answer)
+
+    def _saw(self, id_: EventId) -> None:
+        if id_.epoch != self._seen.epoch or id_.sequence > self._seen.sequence:
+            self._seen = id_
+
+
+class _Answer:
+    """What the script READ answers, without the generation."""
+
+    def __init__(self, answer: list[bytes]) -> None:
+        epoch = answer[0].decode()
+        self.tip = EventId(epoch, int(answer[1]))
+        self.trimmed_to = int(answer[2])
+        self.missed = bool(int(answer[3]))
+        self.last = int(answer[4])
+        found = zip(answer[5::3], answer[6::3], answer[7::3], strict=True)
+        self.events = tuple(
+            [StoredEvent(EventId(epoch, int(sequence)), topic.decode(), payload) for sequence, topic, payload in found]
+        )

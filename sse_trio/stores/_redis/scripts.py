@@ -1,0 +1,354 @@
+# What runs inside Redis: two Lua scripts, one that appends and one that reads. Each is atomic there.
+#
+# Rule 1: the keys of a hub, all with the hash tag {name}, so that a cluster keeps them on one node:
+#           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
+#                                    cuts ("sequence:time ...", see _cuts.py)
+#           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
+#           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
+#           {name}:G:live            sorted set: topics that have events, by the newest of theirs that is gone
+#           {name}:G:ended           the same of topics that have no event left
+#           {name}:G:prefixes        sorted set: prefixes of topics, by the newest event that is gone below them
+#           {name}:G:bytes           hash: bytes of payload of each topic
+#           {name}:key:P:N           string: the answer to the append with the key (P, N)
+#           {name}:writer:W          string: the answer to the last group of writer W
+#         The payload is kept once, in the log. G is the generation: its keys were all made by one history.
+# Rule 2: the sequence is a counter of ours, not Redis' clock, so in the log the events are numbered without holes,
+#         save where one was trimmed. A reader that sees no hole has missed nothing, and needs to ask nobody.
+# Rule 3: history that was lost is noticed at the next script. No meta, or another number of events in the log than it
+#         says (evicted, deleted by hand): a new generation and a new epoch. A sequence below one that a process has
+#         seen (a restart from an old snapshot, a failover to a replica that lagged): a new epoch.
+# Rule 4: a group that arrives again is not appended again; one that arrives late, after its writer gave it up and sent
+#         another, is refused.
+# Rule 5: what a script costs is bounded by what it is asked to look at, never by how many topics there are or were.
+# Rule 6: ages are reckoned as _cuts.py has it, line for line.
+# Rule 7: an older release, at work on the same hub, notes nothing of prefixes. `noted` is the number of events that
+#         were gone when a script of this release last wrote. Where it is another now, all that is gone counts for
+#         every prefix: rather a gap too many.
+
+from __future__ import annotations
+
+from .._ends import LEVELS
+
+__all__ = ("APPEND", "READ")
+
+# ARGV of both: 1 a name for a new epoch, 2 and 3 the newest id that this process has seen.
+_STATE = """
+local meta_key = KEYS[1]
+local root = string.sub(meta_key, 1, -5)  -- without "meta"
+local function whole(number) return string.format('%.0f', number) end
+
+local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
+  'noted', 'time', 'cuts')
+local generation, epoch = meta[1], meta[2]
+local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
+local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
+local noted, time = tonumber(meta[9] or 0), tonumber(meta[10] or 0)
+local function key(name) return root .. generation .. ':' .. name end
+
+if not generation or redis.call('XLEN', key('log')) ~= count then
+  generation, epoch = ARGV[1], ARGV[1]
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time = 0, 0, 0, 0, 0, 0, 0, 0
+  meta = {}
+  redis.call('DEL', meta_key)
+  redis.call('HSET', meta_key, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
+elseif epoch == ARGV[2] and seq < tonumber(ARGV[3]) then
+  epoch = ARGV[1]
+  redis.call('HSET', meta_key, 'epoch', epoch)
+end
+
+if noted ~= seq - count then prefix_floor = trimmed end
+
+local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('bytes')
+local prefixes = key('prefixes')
+local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
+""".replace("{levels}", str(LEVELS))
+
+# ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
+# hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
+# remember; then for each append: the name of its key or '', the number of its events, a topic and a payload for each.
+# Without a writer there are no appends: what is too old is let go, and nothing is remembered.
+# Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events.
+APPEND = (
+    _STATE
+    + """
+local now, remember = tonumber(ARGV[4]), ARGV[7]
+local writer_key, group = root .. 'writer:' .. ARGV[5], tonumber(ARGV[6])
+local hub_events, hub_bytes, hub_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local topic_events, topic_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
+
+local last = ARGV[5] ~= '' and redis.call('GET', writer_key)
+if last then
+  local answer = cjson.decode(last)
+  if answer.group > group then return redis.error_reply('STALE this group was given up by its writer') end
+  if answer.group == group and answer.epoch == epoch then
+    return {epoch, whole(seq), unpack(answer.results)}
+  end
+end
+
+local grown, gone = {}, {}
+
+local function begin_topic(topic)
+  if not grown[topic] then
+    grown[topic] = true
+    if not redis.call('ZSCORE', live, topic) then
+      redis.call('ZADD', live, redis.call('ZSCORE', ended, topic) or whole(floor), topic)
+      redis.call('ZREM', ended, topic)
+    end
+  end
+end
+
+local function add(topic, payload)
+  begin_topic(topic)
+  seq, count, bytes = seq + 1, count + 1, bytes + #payload
+  local id = whole(seq) .. '-0'
+  time = math.max(time, now)
+  redis.call('XADD', log, id, 't', topic, 'p', payload, 'm', string.format('%.6f', time), 'e', epoch)
+  redis.call('XADD', key('topic:' .. topic), id, 'i', '')
+  redis.call('HINCRBY', sizes, topic, #payload)
+end
+
+local function end_topic(topic)
+  redis.call('ZADD', ended, redis.call('ZSCORE', live, topic), topic)
+  redis.call('ZREM', live, topic)
+  redis.call('HDEL', sizes, topic)
+  redis.call('DEL', key('topic:' .. topic))
+end
+
+local function note_prefixes(topic, sequence)
+  local slash = string.find(topic, '/', 1, true)
+  for _ = 1, LEVELS do
+    if not slash then return end
+    local prefix = string.sub(topic, 1, slash)
+    gone[prefix] = math.max(gone[prefix] or prefix_floor, sequence)
+    slash = string.find(topic, '/', slash + 1, true)
+  end
+end
+
+local function drop(id, topic, size)
+  local index, sequence = key('topic:' .. topic), tonumber(string.match(id, '^%d+'))
+  redis.call('XDEL', log, id)
+  redis.call('XDEL', index, id)
+  redis.call('HINCRBY', sizes, topic, 0 - size)
+  redis.call('ZADD', live, whole(sequence), topic)
+  note_prefixes(topic, sequence)
+  count, bytes, trimmed = count - 1, bytes - size, math.max(trimmed, sequence)
+  if redis.call('XLEN', index) == 0 then end_topic(topic) end
+end
+
+local function exceeded(events, size, max_events, max_bytes)
+  return (max_events >= 0 and events > max_events) or (max_bytes >= 0 and size > max_bytes and events > 1)
+end
+
+local function trim_topic(topic)
+  local index = key('topic:' .. topic)
+  local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
+  while exceeded(redis.call('XLEN', index), size(), topic_events, topic_bytes) do
+    local id = redis.call('XRANGE', index, '-', '+', 'COUNT', 1)[1][1]
+    drop(id, topic, #redis.call('XRANGE', log, id, id)[1][2][4])
+  end
+end
+
+local function oldest()
+  return unpack(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
+end
+
+local cuts = {}
+for upto, at in string.gmatch(meta[11] or '', '(%d+):(%S+)') do cuts[#cuts + 1] = {tonumber(upto), tonumber(at)} end
+
+local function time_of(sequence, stamp)
+  if stamp > now then
+    for _, cut in ipairs(cuts) do
+      if sequence <= cut[1] then return math.min(stamp, cut[2]) end
+    end
+  end
+  return stamp
+end
+
+local function see_clock()
+  if hub_age < 0 or count == 0 then return end
+  local _, fields = oldest()
+  local latest = math.max(time, tonumber(fields[6]))
+  if latest <= now then
+    cuts = {}
+  elseif latest > now + math.min(1, hub_age / 10) then
+    while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
+    if #cuts > 0 and cuts[#cuts][1] >= seq then return end
+    if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
+    cuts[#cuts + 1] = {seq, now}
+  end
+end
+
+local function trim_hub()
+  while count > 0 do
+    local id, fields = oldest()
+    local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
+    if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
+    drop(id, fields[2], #fields[4])
+  end
+end
+
+local function written_cuts()
+  local words = {}
+  for _, cut in ipairs(cuts) do words[#words + 1] = whole(cut[1]) .. ':' .. string.format('%.6f', cut[2]) end
+  return table.concat(words, ' ')
+end
+
+local results, at = {}, 14
+while at <= #ARGV do
+  local name, events = ARGV[at], tonumber(ARGV[at + 1])
+  local known = name ~= '' and redis.call('GET', root .. 'key:' .. name)
+  local key_epoch, key_first, key_events = string.match(known or '', '^(%S+) (%d+) (%d+)$')
+  if key_epoch == epoch then
+    results[#results + 1], results[#results + 2] = key_first, key_events
+  else
+    results[#results + 1], results[#results + 2] = whole(seq + 1), whole(events)
+    if name ~= '' then
+      local answer = epoch .. ' ' .. whole(seq + 1) .. ' ' .. whole(events)
+      redis.call('SET', root .. 'key:' .. name, answer, 'EX', remember)
+    end
+    for n = 0, events - 1 do add(ARGV[at + 2 + 2 * n], ARGV[at + 3 + 2 * n]) end
+  end
+  at = at + 2 + 2 * events
+end
+
+for topic in pairs(grown) do trim_topic(topic) end
+see_clock()
+trim_hub()
+while cuts[1] and cuts[1][2] < now - hub_age do table.remove(cuts, 1) end  -- their events have just gone
+for prefix, sequence in pairs(gone) do redis.call('ZADD', prefixes, 'GT', whole(sequence), prefix) end
+while redis.call('ZCARD', prefixes) > tonumber(ARGV[13]) do
+  prefix_floor = math.max(prefix_floor, tonumber(redis.call('ZPOPMIN', prefixes)[2]))
+end
+while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
+  floor = math.max(floor, tonumber(redis.call('ZPOPMIN', ended)[2]))
+end
+redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
+  'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
+  'time', string.format('%.6f', time), 'cuts', written_cuts())
+if ARGV[5] ~= '' then
+  redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', remember)
+end
+return {epoch, whole(seq), unpack(results)}
+"""
+)
+
+# ARGV: 4 'after' or 'last', 5 and 6 the id to read after ('' and -1 for none), or '' and the sequence to read back
+# from, 7 the sequence up to which the asker knows of gaps, 8 the number of events, 9 the number of entries to look at,
+# 10 the number of exact topics, then these, then prefixes.
+# Answer: generation, epoch, sequence, trimmed_to, 1 if events were missed, up to where these are all, then for each
+# event its sequence, topic and payload.
+READ = (
+    _STATE
+    + """
+local after_epoch, after, told = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local limit, scan, exact = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+
+local wanted, asked_prefixes = {}, {}
+for n = 11, 10 + exact do wanted[ARGV[n]] = true end
+for n = 11 + exact, #ARGV do asked_prefixes[#asked_prefixes + 1] = ARGV[n] end
+
+local function matches_prefix(topic)
+  for _, prefix in ipairs(asked_prefixes) do
+    if string.sub(topic, 1, #prefix) == prefix then return true end
+  end
+  return false
+end
+
+local function noted_prefix(prefix)
+  local slash = 0
+  for _ = 1, LEVELS do
+    local deeper = string.find(prefix, '/', slash + 1, true)
+    if not deeper then break end
+    slash = deeper
+  end
+  return string.sub(prefix, 1, slash)
+end
+
+local function end_of_topics()
+  if asked_prefixes[1] == '' then return trimmed end
+  local newest = 0
+  for topic in pairs(wanted) do
+    local score = redis.call('ZSCORE', live, topic) or redis.call('ZSCORE', ended, topic)
+    newest = math.max(newest, tonumber(score or floor))
+  end
+  for _, prefix in ipairs(asked_prefixes) do
+    local score = tonumber(redis.call('ZSCORE', prefixes, noted_prefix(prefix)) or 0)
+    newest = math.max(newest, score, prefix_floor)
+  end
+  return newest
+end
+
+local is_known = after_epoch == epoch and after >= 0 and after <= seq
+local known_to = math.max(told, is_known and after or 0)
+local trimmed_to = end_of_topics()
+local missed = after_epoch ~= '' and (not is_known or trimmed_to > known_to)
+if ARGV[4] == 'after' and not is_known then after = 0 end
+
+local found, upto = {}, seq
+
+local function by_index()
+  local ids = {}
+  for topic in pairs(wanted) do
+    local index = key('topic:' .. topic)
+    local entries
+    if ARGV[4] == 'after' then
+      entries = redis.call('XRANGE', index, whole(after + 1) .. '-0', '+', 'COUNT', limit)
+    else
+      entries = redis.call('XREVRANGE', index, whole(after) .. '-0', '-', 'COUNT', limit)
+    end
+    for _, entry in ipairs(entries) do ids[#ids + 1] = tonumber(string.match(entry[1], '^%d+')) end
+  end
+  table.sort(ids)
+  local from = ARGV[4] == 'after' and 1 or math.max(1, #ids - limit + 1)
+  for n = from, math.min(#ids, from + limit - 1) do
+    local id = whole(ids[n]) .. '-0'
+    found[#found + 1] = redis.call('XRANGE', log, id, id)[1]
+  end
+  if ARGV[4] == 'last' then
+    upto = #found == limit and ids[from] - 1 or 0
+  elseif #found == limit then
+    upto = ids[limit]
+  end
+end
+
+local function by_scan()
+  -- The newest first where the last are asked for. `upto` is then from where on these are all.
+  local forward, looked_at = ARGV[4] == 'after', 0
+  local step = forward and 1 or -1
+  while true do
+    local entries
+    if forward then
+      entries = redis.call('XRANGE', log, whole(after + 1) .. '-0', '+', 'COUNT', 256)
+    else
+      entries = after > 0 and redis.call('XREVRANGE', log, whole(after) .. '-0', '-', 'COUNT', 256) or {}
+    end
+    if #entries == 0 then
+      upto = forward and seq or 0
+      return
+    end
+    for _, entry in ipairs(entries) do
+      after, looked_at = tonumber(string.match(entry[1], '^%d+')), looked_at + 1
+      if wanted[entry[2][2]] or matches_prefix(entry[2][2]) then found[#found + 1] = entry end
+      if #found == limit or looked_at == scan then
+        upto = forward and after or after - 1
+        return
+      end
+    end
+    if not forward then after = after - 1 end
+  end
+end
+
+if limit > 0 then
+  if #asked_prefixes == 0 then by_index() else by_scan() end
+end
+
+local told_now = trimmed_to > known_to and trimmed_to or told
+local answer = {generation, epoch, whole(seq), whole(told_now), missed and 1 or 0, whole(upto)}
+for _, entry in ipairs(found) do
+  answer[#answer + 1] = string.match(entry[1], '^%d+')
+  answer[#answer + 1] = entry[2][2]
+  answer[#answer + 1] = entry[2][4]
+end
+return answer
+"""
+)

@@ -1,0 +1,134 @@
+# Where the database is: its path, who may read it, and whether the file there is still the one that was opened.
+#
+# Rule 1: what users wrote is in the file, so it is made for its owner alone (0600, the directory of wake-ups 0700);
+#         SQLite gives its own two files the same mode. A file that is there already keeps the mode it has.
+# Rule 2: SQLite goes on with files that were deleted, replaced or moved, as long as it has them open: what is committed
+#         then is gone with the process, and no other process sees it. So each answer is preceded by a look at the
+#         names, and a commit is followed by one: an append is acknowledged only if its file is still in its place.
+# Rule 3: nothing here opens the file: closing it would take away the locks that SQLite has on it in this process.
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from contextlib import suppress
+from typing import cast, final
+
+from .._arguments import shown
+
+__all__ = ("Place", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
+
+_logger = logging.getLogger("sse_trio")
+_Inode = tuple[int, int]  # with its device
+
+
+def check_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a database, without a look at the disk.
+
+    Raises:
+        TypeError: it is not a path.
+        ValueError: it is what SQLite, but not this store, takes for a database.
+    """
+    if not isinstance(cast("object", path), (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a pathlib.Path, not {type(path).__name__}")
+    text = os.fsdecode(path)
+    if text.startswith(":memory:"):
+        raise ValueError("path=':memory:' is not a file; write MemoryStore() to keep events in memory")
+    if text.startswith("file:"):
+        raise ValueError(f"path={text[:80]!r} is a URI; write the path of the file itself")
+    if not text or "\0" in text:
+        raise ValueError(f"path={text[:80]!r} must be the path of a file, without NUL characters")
+    return os.path.abspath(text)  # noqa: PTH100 -- Path.resolve() would look at the disk, in what may be an event loop
+
+
+def check_mode(mode: int) -> int:
+    """Return the mode of a file that is made. Its owner must be able to read and write it."""
+    if not isinstance(cast("object", mode), int) or isinstance(mode, bool):
+        raise TypeError(f"mode must be an int, as 0o600 or 0o660, not {type(mode).__name__}")
+    if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
+        raise ValueError(f"mode={shown(mode)} must have permissions only, and those of the owner: write 0o600 or 0o660")
+    return mode
+
+
+def make_file(path: str, mode: int) -> None:
+    """Make an empty file, unless there is one. Blocks. Raises OSError."""
+    try:
+        _make_new_file(path, mode)
+    except FileExistsError:
+        _warn_of_others(path, mode)
+    else:
+        _widen(path, mode)
+
+
+def _make_new_file(path: str, mode: int) -> None:
+    if hasattr(os, "mknod"):
+        try:
+            os.mknod(path, mode | stat.S_IFREG)
+        except FileExistsError:
+            raise
+        except OSError:
+            pass  # macOS lets only root do it; what else is wrong shows below
+        else:
+            return
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode))  # SQLite can hardly have locks on a file so new
+
+
+def make_directory(path: str, mode: int) -> None:
+    """Make a directory for those who may use files of ``mode``, unless there is one. Blocks. Raises OSError."""
+    mode |= (mode & 0o444) >> 2
+    with suppress(FileExistsError):
+        os.mkdir(path, mode)  # noqa: PTH102 -- beside its fellows here
+        _widen(path, mode)
+
+
+def _widen(path: str, mode: int) -> None:
+    if mode & 0o077:  # the umask may have taken away what was asked for
+        os.chmod(path, mode)  # noqa: PTH101
+
+
+def _warn_of_others(path: str, mode: int) -> None:
+    found = os.stat(path).st_mode  # noqa: PTH116
+    others = found & 0o066 & ~mode
+    if os.name == "posix" and stat.S_ISREG(found) and others:
+        _logger.warning(
+            "%s is open to other users (its mode is %03o): chmod %03o it, its -wal and its -shm, or give mode=0o%03o",
+            path,
+            found & 0o777,
+            mode,
+            found & 0o777,
+        )
+
+
+@final
+class Place:
+    """The names of a database that is open, and which files they name. Made when SQLite has opened all three."""
+
+    __slots__ = ("_inodes", "_names")
+
+    def __init__(self, path: str) -> None:
+        beside = os.path.realpath(path)  # SQLite puts its own files beside the file that a link leads to
+        self._names = {"the file": path, "its -wal": f"{beside}-wal", "its -shm": f"{beside}-shm"}
+        self._inodes = [inode_of(name) for name in self._names.values()]
+
+    def is_of(self, inode: _Inode | None) -> bool:
+        """Whether the database is this file."""
+        return self._inodes[0] == inode
+
+    def check(self) -> None:
+        """Raise OSError where other files, or none, have the names of those that were opened. Blocks."""
+        for (what, name), inode in zip(self._names.items(), self._inodes, strict=True):
+            if inode_of(name) != inode:
+                raise OSError(
+                    f"{what} was deleted, replaced or moved while it was open: move it back, or restart every process "
+                    "that has it open; they go on with what is there then"
+                )
+
+
+def inode_of(path: str) -> _Inode | None:
+    """Return which file has this name, or None if none has. Blocks."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- some microseconds of each group of appends
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino

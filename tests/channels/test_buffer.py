@@ -1,0 +1,124 @@
+"""The buffers of a channel: their order, their bytes, and what they count."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from sse_trio import ServerSentEvent
+from sse_trio._channels.buffer import Buffer, ConflatingBuffer, FifoBuffer, Held, encode_held, size_of
+
+SEPS = pytest.mark.parametrize("sep", ["\n", "\r\n", "\r"])
+
+PLAIN: list[Held] = ["", "one", "two"]
+EVENTS: list[Held] = [ServerSentEvent("drei\nZeilen"), ServerSentEvent("Grüße", id="1")]
+
+
+def put(buffer: Buffer, event: Held, sep: str = "\n") -> bool:
+    """Put as a channel does."""
+    return buffer.put(event, size_of(event, sep), buffer.key_of(event))
+
+
+def data_of(event: Held) -> str | None:
+    """The data of what is held."""
+    return event if isinstance(event, str) else event.data
+
+
+def make_conflating() -> Buffer:
+    """A conflating buffer in which nothing conflates."""
+    return ConflatingBuffer(lambda _: None)
+
+
+BOTH = pytest.mark.parametrize("make", [FifoBuffer, make_conflating])
+
+
+@SEPS
+@pytest.mark.parametrize("event", [*PLAIN, *EVENTS])
+def test_size_is_that_of_the_bytes(event: Held, sep: str) -> None:
+    """The size of what is held is known without encoding it, and right."""
+    wire = encode_held(event, sep)
+    assert size_of(event, sep) == len(wire)
+    assert wire == ServerSentEvent(event).encode(sep) if isinstance(event, str) else event.encode(sep)
+
+
+@BOTH
+@SEPS
+@pytest.mark.parametrize("events", [PLAIN, EVENTS, [*PLAIN, *EVENTS], EVENTS[:1], PLAIN[:1]])
+def test_drain_gives_the_bytes_of_all(make: Callable[[], Buffer], events: list[Held], sep: str) -> None:
+    """Whatever is held, plain or not, is drained as its bytes one after the other, and then there is nothing."""
+    buffer = make()
+    for event in events:
+        assert not put(buffer, event, sep)
+    assert buffer.size == sum(size_of(event, sep) for event in events)
+    assert buffer.drain(sep) == b"".join(encode_held(event, sep) for event in events)
+    assert (len(buffer), buffer.size) == (0, 0)
+
+
+@BOTH
+def test_pop_gives_the_oldest(make: Callable[[], Buffer]) -> None:
+    """Events are popped in the order in which they were put, also when some were popped or drained before."""
+    buffer = make()
+    rng, put_in, taken_out = random.Random(1), [], []
+    for n in range(300):
+        put(buffer, str(n))
+        put_in.append(str(n))
+        while len(buffer) and rng.random() < 0.5:
+            taken_out.append(buffer.pop("\n"))
+        if len(buffer) and rng.random() < 0.05:
+            lines = buffer.drain("\n").decode().splitlines()
+            taken_out += [line.removeprefix("data: ") for line in lines if line]
+        assert buffer.size == sum(size_of(data, "\n") for data in put_in[len(taken_out) :])
+    assert taken_out == put_in[: len(taken_out)]
+    assert len(taken_out) > 200
+
+
+@BOTH
+def test_pop_of_nothing(make: Callable[[], Buffer]) -> None:
+    """There is no event in an empty buffer."""
+    with pytest.raises(IndexError):
+        make().pop("\n")
+
+
+@BOTH
+def test_measure(make: Callable[[], Buffer]) -> None:
+    """With another line end the size is that of the bytes with it."""
+    buffer = make()
+    for event in [*PLAIN, *EVENTS]:
+        put(buffer, event)
+    buffer.measure("\r\n")
+    assert buffer.size == sum(size_of(event, "\r\n") for event in [*PLAIN, *EVENTS])
+    while len(buffer):
+        buffer.pop("\r\n")
+    assert buffer.size == 0
+
+
+def test_conflating_by_key() -> None:
+    """The event with the same key is replaced where it stands, and the size is that of what is there."""
+    buffer = ConflatingBuffer(lambda event: event.event)
+    assert buffer.size_at("a") is None
+    assert not put(buffer, ServerSentEvent("1", event="a"))
+    assert not put(buffer, ServerSentEvent("1", event="b"))
+    assert put(buffer, ServerSentEvent("12345", event="a"))
+    assert buffer.size_at("a") == len(b"event: a\ndata: 12345\n\n")
+    assert buffer.size == len(b"event: a\ndata: 12345\n\nevent: b\ndata: 1\n\n")
+    assert [data_of(buffer.pop("\n")), data_of(buffer.pop("\n"))] == ["12345", "1"]
+    assert buffer.size == 0
+
+
+def test_key_none_is_nobodys() -> None:
+    """Events without a key never conflate, not even with each other."""
+    buffer = make_conflating()
+    assert not put(buffer, "same")
+    assert not put(buffer, "same")
+    assert buffer.size_at(None) is None
+    assert len(buffer) == 2
+
+
+def test_plain_queue_has_no_keys() -> None:
+    """In a plain queue nothing has a key."""
+    buffer = FifoBuffer()
+    put(buffer, "event")
+    assert buffer.key_of("event") is None
+    assert buffer.size_at("event") is None

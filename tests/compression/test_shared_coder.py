@@ -1,0 +1,261 @@
+"""Compressed once for all: what each of many subscribers can decode of it, whatever happens to each."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from sse_trio import ServerSentEvent
+from sse_trio._compression.codings import SHARED_CODINGS
+from sse_trio._compression.shared import CHAIN_BYTES, KEPT_BYTES, KEPT_LINKS, Chain, new_shared_coder
+from sse_trio._hubs.feed import Feed
+from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
+from sse_trio.stores._topics import TopicFilter
+
+from ..wire._decoders import DECODERS
+
+PING = b": ping\n\n"
+
+pytestmark = pytest.mark.parametrize("coding", SHARED_CODINGS)
+
+
+class Topic:
+    """A feed, as a hub has it."""
+
+    def __init__(self):
+        self.feed = Feed(TopicFilter("*"), EventId("e", 0), max_events=64, max_bytes=1 << 20)
+        self.random = random.Random(7)
+
+    def publish(self, size=0, noise=0):
+        """Add an event as a ticker has them; with so many digits that no coding makes much smaller."""
+        price = self.random.uniform(90, 110)
+        data = f'{{"symbol":"ACME","price":{price:.2f},"volume":{self.random.randrange(10_000)}}}' + "x" * size
+        data += self.random.randbytes(noise // 2).hex()
+        stored = StoredEvent(EventId("e", self.feed.end + 1), "a", pack_event(ServerSentEvent(data, event="tick")))
+        self.feed.append(stored, stored.encode())
+
+
+class Reader:
+    """A subscriber at its cursor, with its coder and its client's decoder."""
+
+    def __init__(self, topic, coding):
+        self.topic = topic
+        self.feed = topic.feed
+        self.cursor = self.feed.end
+        self.coder = new_shared_coder(coding, self)
+        self.decoder = DECODERS[coding]()
+        self.pieces = []
+
+    def take(self):
+        """Take what there is, and decode it."""
+        if self.cursor < self.feed.end:
+            body = self.feed.join(max(self.cursor, self.feed.oldest_cursor()))
+            self.cursor = self.feed.end
+            self.send(body)
+
+    def send(self, body):
+        """Have something written."""
+        piece = self.coder.encode(body)
+        assert self.decoder.decode(piece) == body
+        self.pieces.append(piece)
+
+    def end(self):
+        """End well."""
+        assert self.decoder.decode(self.coder.finish(PING)) == PING
+        assert self.decoder.is_whole
+
+
+@pytest.fixture
+def topic():
+    return Topic()
+
+
+class Crowd:
+    """Subscribers to whom anything happens."""
+
+    def __init__(self, topic, coding, seed):
+        self.topic = topic
+        self.coding = coding
+        self.random = random.Random(seed)
+        self.readers = []
+        self.join()
+
+    def one(self):
+        return self.random.choice(self.readers)
+
+    def publish(self):
+        for _ in range(self.random.choice([1, 1, 1, 5])):
+            self.topic.publish(self.random.choice([0, 0, 0, 3000]))
+
+    def all_take(self):
+        for reader in self.readers:
+            reader.take()
+
+    def one_takes(self):
+        self.one().take()
+
+    def ping(self):
+        self.one().send(PING)
+
+    def history(self):
+        self.one().send(b"id: 1\ndata: old\n\n" * self.random.randrange(1, 50))
+
+    def join(self):
+        self.readers += [Reader(self.topic, self.coding) for _ in range(3)]
+
+    def leave(self):
+        if self.readers[1:]:
+            self.readers.pop().end()
+
+    def reset(self):
+        self.topic.feed.reset(EventId("e", self.topic.feed.end + 1))
+        for reader in self.readers:
+            reader.cursor = self.topic.feed.end
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_each_decodes_what_it_was_sent(topic, coding, seed):
+    """Any order of joining, lagging, pings, history, leaving and resets: each piece is decodable when it has come."""
+    crowd = Crowd(topic, coding, seed)
+    often = [crowd.publish, crowd.all_take, crowd.one_takes] * 9
+    for step in crowd.random.choices([*often, crowd.ping, crowd.history, crowd.join, crowd.leave, crowd.reset], k=400):
+        step()
+    for reader in crowd.readers:
+        reader.end()
+
+
+def test_it_is_compressed_once(topic, coding):
+    """Subscribers who are at the same place are sent the same object; each but its first piece."""
+    readers = [Reader(topic, coding) for _ in range(5)]
+    for _ in range(20):
+        topic.publish()
+        for reader in readers:
+            reader.take()
+    for n in range(1, 20):
+        assert len({id(reader.pieces[n]) for reader in readers}) == 1
+
+
+def test_what_came_before_makes_it_small(topic, coding):
+    """The events of a ticker take less than half of their bytes; compressed by themselves, nearly all of them."""
+    reader = Reader(topic, coding)
+    text = 0
+    for _ in range(1000):
+        topic.publish()
+        text += len(topic.feed.join(topic.feed.end - 1))
+        reader.take()
+    assert sum(map(len, reader.pieces)) < 0.45 * text
+    lone = Chain(coding)
+    assert len(lone.alone(topic.feed.batch)) > 0.8 * len(topic.feed.batch)
+
+
+def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
+    """One who is new is sent events by themselves first, and what the others are sent after 16 KiB at the latest."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    sent = 0
+
+    def publish():
+        nonlocal sent
+        topic.publish()
+        sent += len(topic.feed.join(topic.feed.end - 1))
+        for reader in readers:
+            reader.take()
+
+    publish()
+    readers.append(Reader(topic, coding))
+    publish()
+    assert readers[-1].pieces[-1] != readers[0].pieces[-1]
+    while sent < CHAIN_BYTES:
+        publish()
+    publish()
+    publish()
+    assert readers[-1].pieces[-1] is readers[0].pieces[-1]
+
+
+def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
+    """A ping takes its client out of the chain; where it took most of them, they are in it again an event later."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    firsts = []
+    for n in range(4):
+        if n == 1:
+            for reader in readers:
+                reader.send(PING)
+        topic.publish()
+        for reader in readers:
+            reader.take()
+        firsts.append(topic.feed.chains[coding]._links[-1].is_first)
+        assert len({reader.pieces[-1] for reader in readers}) == 1
+    assert firsts == [True, False, True, False]
+
+
+def test_who_is_a_few_batches_behind_stays_in_the_chain(topic, coding):
+    """One that takes at once what others took one by one, or the other way round, is sent the same links."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    for n in range(60):
+        topic.publish()
+        readers[n % 2].take()
+        if n % 7 == 0:
+            readers[2].take()
+    for reader in readers:
+        reader.take()
+    sizes = [sum(map(len, reader.pieces)) for reader in readers]
+    assert max(sizes) < min(sizes) + 10
+
+
+def test_who_is_far_behind_does_not_hold_up_the_others(topic, coding):
+    """What is further back than the links that are kept is made for the one who needs it."""
+    fast, slow = Reader(topic, coding), Reader(topic, coding)
+    topic.publish()
+    slow.take()
+    for _ in range(KEPT_LINKS + 1):
+        fast.take()
+        topic.publish()
+    fast.take()
+    topic.publish()
+    links = [*topic.feed.chains[coding]._links]
+    assert len(links) == KEPT_LINKS
+    slow.take()
+    assert topic.feed.chains[coding]._links == links
+    assert slow.pieces[-1].endswith(topic.feed.chains[coding].alone(topic.feed.batch))
+    topic.publish()
+    fast.take()
+    assert not topic.feed.chains[coding]._links[-1].is_first
+
+
+def test_large_events_are_not_kept_for_long(topic, coding):
+    """However large events are, what is kept of them is bounded in bytes; who is a little behind reads on."""
+    readers = [Reader(topic, coding) for _ in range(3)]
+    for n in range(2 * KEPT_LINKS):
+        topic.publish(noise=20_000)
+        readers[n % 2].take()
+        if n % 11 == 0:
+            readers[2].take()
+        kept = sum(len(link.piece) for link in topic.feed.chains[coding]._links)
+        assert KEPT_BYTES // 2 < kept <= KEPT_BYTES or n < 10
+    topic.publish(noise=2 * KEPT_BYTES + 10_000)
+    for reader in readers:
+        reader.take()
+    assert len(topic.feed.chains[coding]._links) == 1
+    for reader in readers:
+        topic.publish()
+        reader.take()
+        reader.end()
+
+
+def test_an_event_that_nobody_took_in_this_coding(topic, coding):
+    """A chain that has not seen all of the feed begins anew."""
+    reader = Reader(topic, coding)
+    for n in range(3):
+        topic.publish()
+        if n == 1:
+            reader.cursor = topic.feed.end
+        reader.take()
+    assert [link.is_first for link in topic.feed.chains[coding]._links] == [True]
+
+
+def test_a_stream_of_nothing_is_whole(topic, coding):
+    """A stream that ends before anything was written in it ends as its coding says."""
+    reader = Reader(topic, coding)
+    assert reader.coder.encode(b"") == b""
+    assert reader.decoder.decode(reader.coder.finish(b"")) == b""
+    assert reader.decoder.is_whole

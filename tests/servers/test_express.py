@@ -1,0 +1,484 @@
+# The express lane: when it is open, what becomes of a chunk that was cut short, and that nothing tells it from a send.
+
+from __future__ import annotations
+
+import math
+import random
+from functools import partial
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
+from sse_trio._servers.express import ExpressLane, LastChunk
+
+from ._fake_connection import FakeConnection
+
+pytestmark = pytest.mark.anyio
+
+SCRIPTS = 1667  # of each source and loop; six of these are 10,000
+PING = b": ping\n\n"
+HEAD = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+def body_of(data: bytes, *, more: bool = True):
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def scope_of(connection):
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [],
+        "extensions": {"sse_trio": {"connection": connection}},
+    }
+
+
+async def send_offered(connection, data, send=None):
+    """Send a body as the writer does: offered first."""
+    assert connection.try_write(data) is False
+    await (send or connection.send)(body_of(data))
+
+
+# --- when it is open
+
+
+async def test_it_opens_when_an_offered_body_was_sent():
+    """Before the head, and before a first body went the whole way, everything has to be sent."""
+    connection = FakeConnection()
+    assert connection.try_write(b"x") is False
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    assert connection.try_write(b"second") is True
+    assert connection.body() == (b"firstsecond", False)
+    assert connection.express_writes == 1
+
+
+async def test_no_chunk_is_empty():
+    """An empty body is never written: a chunk of no bytes is the end of a response (RFC 9112 section 7.1)."""
+    connection = FakeConnection()
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    assert connection.try_write(b"") is False
+    assert connection.try_write(b"second") is True
+    assert connection.body() == (b"firstsecond", False)
+
+
+async def test_a_chunk_is_made_once_for_all():
+    """The lanes of a bridge share the chunk of the last body, and only of that."""
+    last = LastChunk()
+    connections = [FakeConnection(last=last) for _ in range(3)]
+    for connection in connections:
+        await connection.send(HEAD)
+        await send_offered(connection, b"first")
+    shared = b"shared"
+    for data in (shared, b"another", shared):
+        chunks = []
+        for connection in connections:
+            assert connection.try_write(data) is True
+            chunks.append(last.pair[1])
+        assert data in chunks[0]
+        assert all(chunk is chunks[0] for chunk in chunks)
+    assert [connection.body() for connection in connections] == [(b"firstsharedanothershared", False)] * 3
+
+
+async def test_it_stays_closed_where_bodies_are_changed():
+    """A middleware that changes bodies changes all of them."""
+    connection = FakeConnection()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            message = {**message, "body": message["body"].upper()}
+        await connection.send(message)
+
+    await send(HEAD)
+    for data in (b"first", b"second", b"third"):
+        await send_offered(connection, data, send)
+    assert connection.body() == (b"FIRSTSECONDTHIRD", False)
+
+
+async def test_it_waits_for_a_body_that_is_held_back():
+    """A body that has been sent and is still on its way is not overtaken."""
+    connection = FakeConnection()
+    held = []
+
+    async def send(message):
+        held.append(message)
+
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    connection.room = 0
+    await send_offered(connection, b"second", send)
+    connection.change(room=1000)
+    await send_offered(connection, b"third", send)
+    for message in held:
+        await connection.send(message)
+    assert connection.try_write(b"fourth") is True
+    assert connection.body() == (b"firstsecondthirdfourth", False)
+
+
+async def test_it_is_closed_while_something_is_sent():
+    """What a middleware sends of its own is not interrupted."""
+    connection = FakeConnection()
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    connection.room = 1
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(connection.send, body_of(b"of a middleware"))
+        await anyio.wait_all_tasks_blocked()
+        assert connection.try_write(b"second") is False
+        connection.change(room=1000)
+    await connection.send(body_of(b"second"))
+    assert connection.try_write(b"third") is True
+    assert connection.body() == (b"firstof a middlewaresecondthird", False)
+
+
+async def test_it_stays_closed_after_a_send_while_a_later_body_is_held_back():
+    """That an earlier body is written says nothing of one that was sent meanwhile."""
+    connection = FakeConnection()
+    await connection.send(HEAD)
+    connection.room = 1
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(send_offered, connection, b"first")
+        await anyio.wait_all_tasks_blocked()
+        assert connection.try_write(b"second") is False  # and it is sent, into a middleware
+        connection.change(room=1000)
+    assert connection.try_write(b"third") is False
+    await connection.send(body_of(b"second"))
+    await connection.send(body_of(b"third"))
+    assert connection.try_write(b"fourth") is True
+    assert connection.body() == (b"firstsecondthirdfourth", False)
+
+
+async def test_it_closes_when_a_send_fails():
+    """After an exception nobody knows what was written."""
+    connection = FakeConnection()
+    failures = [OSError("cut")]
+
+    async def fail(message):
+        if message["type"] == "http.response.body" and failures:
+            raise failures.pop()
+
+    lane = ExpressLane(connection, fail)
+    await lane.send(HEAD)
+    connection.has_begun = True
+    assert lane.try_write(b"first") is False
+    with pytest.raises(OSError, match="cut"):
+        await lane.send(body_of(b"first"))
+    assert lane.try_write(b"second") is False
+    assert connection.express_writes == 0
+
+
+# --- a chunk that was cut short
+
+
+async def test_the_rest_of_a_chunk_is_all_that_its_send_writes():
+    """The send of a body of which the socket took a part writes the rest of its chunk, and nothing twice."""
+    connection = FakeConnection()
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    connection.room = 4
+    assert connection.try_write(b"second") is False
+    connection.change(room=1000)
+    await connection.send(body_of(b"second"))
+    assert connection.try_write(b"third") is True
+    assert connection.body() == (b"firstsecondthird", False)
+
+
+async def test_the_rest_of_a_chunk_comes_before_anything_else():
+    """A message of a middleware that comes in between is written after the rest."""
+    connection = FakeConnection()
+    await connection.send(HEAD)
+    await send_offered(connection, b"first")
+    connection.room = 4
+    assert connection.try_write(b"second") is False
+    connection.change(room=1000)
+    await connection.send(body_of(b"of a middleware"))
+    assert connection.body() == (b"firstsecondof a middleware", False)
+
+
+# --- streams
+
+
+async def test_an_event_of_an_idle_producer_is_written_at_once():
+    """It is on the wire before `send()` has returned, and costs the server no send."""
+    connection = FakeConnection()
+    seen = []
+
+    async def produce(send_channel):
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        sends = connection.sends
+        await send_channel.send("second")
+        seen.append((connection.body()[0], connection.sends - sends))
+
+    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    assert seen == [(b"data: first\n\ndata: second\n\n", 0)]
+    assert connection.body() == (b"data: first\n\ndata: second\n\n", True)
+
+
+async def test_an_event_right_after_one_that_was_written_at_once_is_not_left_behind():
+    """It is gathered with what comes until the producer waits, and then written, not kept for the next one."""
+    connection = FakeConnection()
+    seen = []
+
+    async def produce(send_channel):
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        await send_channel.send("second")
+        await send_channel.send("third")
+        await anyio.sleep(1)
+        seen.append(connection.body()[0])
+
+    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    assert seen == [b"data: first\n\ndata: second\n\ndata: third\n\n"]
+
+
+async def test_a_flood_is_still_joined():
+    """Events that come right after a write are gathered: a chunk for each would cost more than a send for all."""
+    connection = FakeConnection()
+
+    async def produce(send_channel):
+        await send_channel.send("0")
+        await anyio.sleep(1)
+        for n in range(1, 10_000):
+            await send_channel.send(str(n))
+
+    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    assert connection.body() == (b"".join(b"data: %d\n\n" % n for n in range(10_000)), True)
+    assert connection.express_writes
+    assert connection.express_writes + connection.sends < 150
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_a_producer_whose_events_are_written_at_once_still_lets_others_run():
+    """One that computes between its events, and awaits nothing but `send`, owes a checkpoint every millisecond."""
+    connection = FakeConnection()
+    turns = []
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        await anyio.sleep(0.01)  # from here on each is written inside of its send
+        turns.clear()
+        for _ in range(40):
+            began = anyio.current_time()
+            while anyio.current_time() < began + 0.002:
+                pass
+            await send_channel.send("event")
+
+    async def take_turns():
+        while True:
+            turns.append(None)
+            await checkpoint()
+
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(take_turns)
+        await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+        nursery.cancel_scope.cancel()
+    assert connection.express_writes > 30
+    assert len(turns) > 20
+
+
+async def test_the_last_batch_is_followed_by_the_end():
+    """A hub that is left with events on their way ends its streams after them, with the final frame."""
+    connection = FakeConnection()
+    async with anyio.create_task_group() as nursery, open_hub() as hub:
+        response = EventSourceResponse(hub.subscribe("a"))
+        nursery.start_soon(response, scope_of(connection), connection.receive, connection.send)
+        await anyio.sleep(1)
+        await hub.publish("a", "first")
+        await anyio.sleep(1)
+        await hub.publish("a", "last")
+    body, is_whole = connection.body()
+    assert body.endswith(b"data: last\n\n")
+    assert is_whole
+
+
+async def test_a_filter_runs_in_the_subscribers_own_task():
+    """Code of the user's doesn't run in the midst of a publisher: what it raises is its own stream's failure."""
+    connection = FakeConnection()
+
+    def keep(topic, event):
+        if event.data == "bad":
+            raise LookupError("bad")
+        return True
+
+    async with open_hub() as hub:
+        response = EventSourceResponse(hub.subscribe("a", filter=keep))
+        async with anyio.create_task_group() as nursery:
+
+            async def serve():
+                with pytest.raises(LookupError):
+                    await response(scope_of(connection), connection.receive, connection.send)
+
+            nursery.start_soon(serve)
+            await anyio.wait_all_tasks_blocked()
+            for data in ("good", "bad"):
+                await hub.publish("a", data)
+                await anyio.wait_all_tasks_blocked()
+    assert b"data: good" in connection.body()[0]
+
+
+async def test_a_client_that_stalls_in_the_middle_of_a_chunk_is_dropped():
+    """C11 holds for a chunk that was cut short: the stream ends within `send_timeout`, and the client is dropped."""
+    connection = FakeConnection()
+    reasons = []
+
+    async def on_close(reason):
+        reasons.append(reason)
+
+    async def produce(send_channel):
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        connection.room = 5
+        await send_channel.send("second")
+        await anyio.sleep_forever()
+
+    response = EventSourceResponse(produce, send_timeout=3, on_close=on_close)
+    await response(scope_of(connection), connection.receive, connection.send)
+    assert reasons == [CloseReason.SEND_TIMEOUT]
+    assert connection.is_aborted
+    assert anyio.current_time() == pytest.approx(4.1, abs=0.2)
+
+
+# --- it is the ordinary stream, byte for byte
+
+
+class Script:
+    """A random life of a stream: what is sent, what the client takes, and how it ends."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.sent: list[bytes] = []
+        self.connection = FakeConnection(room=self.random.choice([0, 40, 400, 1 << 30]))
+        self.group = StreamGroup(signals=False)
+        self.reasons: list[CloseReason] = []
+
+    def events(self):
+        for _ in range(self.random.choice([1, 1, 2, 20])):
+            event = ServerSentEvent("x" * self.random.choice([1, 5, 60]), event=str(len(self.sent)))
+            self.sent.append(event.encode())
+            yield event
+
+    async def step(self, send):
+        """Do one thing that can happen."""
+        choice = self.random.randrange(10)
+        if choice < 5:
+            for event in self.events():
+                await send(event)
+        elif choice < 8:
+            self.connection.change(room=self.random.choice([1, 7, 30, 300]))
+        else:
+            await anyio.sleep(self.random.choice([0.0001, 0.002, 1, 16]))
+        for _ in range(self.random.randrange(4)):
+            await checkpoint()
+
+    async def on_close(self, reason):
+        self.reasons.append(reason)
+
+    def response(self, source, *args):
+        options = {"group": self.group, "on_close": self.on_close, "send_timeout": 30, "ping": 15}
+        return EventSourceResponse(source, *args, **options)
+
+    async def serve(self, response):
+        connection = self.connection
+        await response(scope_of(connection), connection.receive, connection.send)
+
+    async def end(self, finish):
+        """Let it end in one of the ways in which streams end; return whether it is whole."""
+        choice = self.random.randrange(5)
+        if choice == 0:
+            self.connection.change(is_gone=True)
+        elif choice == 1:
+            await anyio.sleep(60)  # a client that takes nothing is stalled by now
+        self.connection.change(room=1 << 30)
+        if choice == 2:
+            self.group.request_shutdown()
+        else:
+            finish()
+
+    def check(self):
+        """The client has seen what was sent: all of it at a clean end, a beginning of it otherwise."""
+        body, is_whole = self.connection.body()
+        events = body.replace(PING, b"")
+        expected = b"".join(self.sent)
+        if is_whole:
+            assert events == expected
+        elif expected.startswith(events[:-1]):
+            pass
+        else:  # cut off in the middle of a ping
+            assert any(events.endswith(PING[:n]) and expected.startswith(events[:-n]) for n in range(1, len(PING)))
+        is_clean = self.reasons[0] in (CloseReason.COMPLETED, CloseReason.SHUTDOWN)
+        assert is_whole == (is_clean and not self.connection.is_gone), self.reasons
+        return is_whole
+
+
+async def run_producer(seed):
+    """Have a producer's stream live through a script."""
+    script = Script(seed)
+
+    async def produce(send_channel):
+        ended = anyio.Event()
+        for _ in range(script.random.randrange(12)):
+            await script.step(send_channel.send)
+        await script.end(ended.set)
+        await ended.wait()
+
+    await script.serve(script.response(produce))
+    return script
+
+
+async def run_pair(seed):
+    """Have a stream whose events come from outside of it live through a script."""
+    script = Script(seed)
+    send_channel, receive_channel = open_event_channel(max_buffer_size=math.inf, max_buffer_bytes=1 << 20)
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(script.serve, script.response(receive_channel))
+        async with send_channel:
+            try:
+                for _ in range(script.random.randrange(12)):
+                    await script.step(send_channel.send)
+                await script.end(send_channel.close)
+            except anyio.BrokenResourceError:
+                script.sent.append(b"")  # the one that was refused
+    return script
+
+
+async def run_subscriber(seed):
+    """Have a subscriber of a hub live through a script."""
+    script = Script(seed)
+    async with anyio.create_task_group() as nursery, open_hub(name=str(seed), max_ring_events=1000) as hub:
+        nursery.start_soon(script.serve, script.response(hub.subscribe("a")))
+        await checkpoint()
+        await checkpoint()
+        publish = partial(hub.publish, "a")
+
+        async def send(event):
+            event_id = await publish(event)
+            script.sent[-1] = f"id: {event_id}\n".encode() + event.encode()
+
+        for _ in range(script.random.randrange(12)):
+            await script.step(send)
+        await script.end(lambda: None)
+        await anyio.sleep(0.01)
+    body, _ = script.connection.body()
+    script.sent.insert(0, body.split(b"\n\n")[0] + b"\n\n")  # a subscriber is told first where it is
+    return script
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("run", [run_producer, run_pair, run_subscriber])
+async def test_it_is_the_ordinary_stream(run):
+    """Under random publishes, pings, cut writes, stalls, disconnects and shutdowns the client sees what was sent."""
+    whole = express = 0
+    for seed in range(SCRIPTS):
+        script = await run(seed)
+        try:
+            whole += script.check()
+        except AssertionError as exc:
+            raise AssertionError(f"script {seed}") from exc
+        express += script.connection.express_writes
+    assert whole > SCRIPTS / 3  # else it would show little
+    assert express > SCRIPTS

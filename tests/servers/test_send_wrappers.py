@@ -1,0 +1,272 @@
+# What is found behind the wrappers around a `send`, and which of them a message after the head may go past.
+
+from __future__ import annotations
+
+import sys
+from functools import partial, wraps
+from types import FunctionType
+from typing import TYPE_CHECKING, cast
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount, Route
+
+from sse_trio import EventSourceResponse
+from sse_trio._servers.send_wrappers import innermost_send, send_past_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+pytestmark = pytest.mark.anyio
+
+HEAD = "http.response.start"
+
+
+async def server_send(message: Message) -> None:
+    """A server's, which nothing is wrapped in."""
+
+
+def by_starlette(wrap: Callable[[Send], Send]) -> Callable[[Send], Send]:
+    """Have it be defined in a module of Starlette's."""
+
+    def wrap_it(send: Send) -> Send:
+        sender = cast("FunctionType", wrap(send))
+        namespace = {**sender.__globals__, "__name__": "starlette.of_tests"}
+        return FunctionType(sender.__code__, namespace, closure=sender.__closure__)
+
+    return wrap_it
+
+
+def by_somebody_else(send: Send) -> Send:
+    """Starlette's, word for word."""
+    response_started = False
+
+    async def sender(message: Message) -> None:
+        nonlocal response_started
+
+        if message["type"] == "http.response.start":
+            response_started = True
+        await send(message)
+
+    return sender
+
+
+only_sees_head = by_starlette(by_somebody_else)
+
+
+def says_it_is_starlettes(send: Send) -> Send:
+    """With functools.wraps(), and nothing else to be known by."""
+    inner = send
+    send = only_sees_head(inner)
+
+    @wraps(send)
+    async def sender(message: Message) -> None:
+        await send(message)
+        await send(message)
+
+    return sender
+
+
+class Proxy:
+    """As wrapt makes them: it answers for what is in it, whatever it is asked."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = only_sees_head(send)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._send, name)
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+
+
+@by_starlette
+def calls_something(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        id(message)
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def sees_bodies(send: Send) -> Send:
+    response_started = False
+
+    async def sender(message: Message) -> None:
+        nonlocal response_started
+        if message["type"] == "http.response.body":
+            response_started = True
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def changes_messages(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        message = {**message, "type": "http.response.start"}
+        message["body"] = None
+        await send(message)
+
+    return sender
+
+
+@by_starlette
+def tells_another(send: Send) -> Send:
+    other = send
+
+    async def sender(message: Message) -> None:
+        await other(message)
+        await send(message)
+
+    return sender
+
+
+class Method:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+
+
+async def test_what_only_sees_the_head_is_passed() -> None:
+    """However many there are of them."""
+    send = server_send
+    for _ in range(5):
+        send = only_sees_head(send)
+    assert send_past_head(send) is server_send
+
+
+OTHERS = [by_somebody_else, says_it_is_starlettes, Proxy, calls_something, sees_bodies, changes_messages, tells_another]
+
+
+@pytest.mark.parametrize("wrap", OTHERS)
+async def test_what_may_do_more_is_not_passed(wrap) -> None:
+    """Nor anything within it; and what is around it is."""
+    wrapped = wrap(only_sees_head(server_send))
+    assert send_past_head(only_sees_head(wrapped)) is wrapped
+    assert innermost_send(wrapped) is server_send
+
+
+async def test_what_is_no_function_is_not_passed() -> None:
+    """A method, a server's that is not written in Python, and whatever else can be called, is an end."""
+    for end in (Method(only_sees_head(server_send)).send, [].append, partial(server_send)):
+        assert send_past_head(only_sees_head(end)) is end
+        assert innermost_send(only_sees_head(end)) is end
+
+
+async def test_wrappers_around_each_other() -> None:
+    """One that leads to itself is given up, and so is one whose `send` is not there yet."""
+    circle, empty = only_sees_head(server_send), only_sees_head(server_send)
+    place = circle.__code__.co_freevars.index("send")
+    circle.__closure__[place].cell_contents = circle
+    del empty.__closure__[place].cell_contents
+    for send in (circle, empty):
+        assert innermost_send(send) is send
+        assert send_past_head(send) is send
+
+
+class Recorder:
+    """A server that notes through how many frames of other code than ours each message has come."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, set[str]]] = []
+
+    async def send(self, message: Message) -> None:
+        frame, through = sys._getframe(1), set()
+        while frame is not None and frame.f_code.co_name != "_send_timed":
+            through.add(frame.f_code.co_filename)
+            frame = frame.f_back
+        self.sent.append((message["type"], through))
+
+    async def receive(self) -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError  # the client stays
+
+
+async def two_events(send_channel) -> None:
+    await send_channel.send("one")
+    await anyio.sleep(1)
+    await send_channel.send("two")
+
+
+async def one_event(send_channel) -> None:
+    await send_channel.send("one")
+
+
+class Shouting:
+    """A middleware of a user's, which looks at each body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shout(message: Message) -> None:
+            if "body" in message:
+                message["body"] = message["body"].upper()
+            await send(message)
+
+        await self.app(scope, receive, shout)
+
+
+async def endpoint(request) -> EventSourceResponse:
+    return EventSourceResponse(one_event if "short" in request.url.path else two_events)
+
+
+async def serve(app: ASGIApp, path: str = "/a/") -> Recorder:
+    recorder = Recorder()
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+    await app(scope, recorder.receive, recorder.send)
+    return recorder
+
+
+async def test_starlettes_own_wrappers() -> None:
+    """Behind a route in a mount, the head comes through all of Starlette's wrappers and the rest through none."""
+    recorder = await serve(Starlette(routes=[Mount("/a", routes=[Route("/", endpoint)])]))
+    (head, through), *rest = recorder.sent
+    assert head == HEAD
+    assert any("starlette" in file for file in through)
+    assert rest
+    assert all(not through for _, through in rest)
+
+
+async def test_a_stream_that_is_over_is_not_looked_into() -> None:
+    """To look would cost it more than the few messages that are left."""
+    recorder = await serve(Starlette(routes=[Route("/short", endpoint)]), "/short")
+    assert len(recorder.sent) == 3
+    assert all(any("starlette" in file for file in through) for _, through in recorder.sent)
+
+
+@pytest.mark.parametrize("middleware", [Shouting, BaseHTTPMiddleware])
+async def test_a_middleware_sees_everything(middleware) -> None:
+    """One of the user's, or Starlette's that has a task between, gets every message."""
+    seen = []
+
+    class Counting:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def count(message: Message) -> None:
+                seen.append(message["type"])
+                await send(message)
+
+            await self.app(scope, receive, count)
+
+    async def dispatch(request, call_next):
+        return await call_next(request)
+
+    options = {"dispatch": dispatch} if middleware is BaseHTTPMiddleware else {}
+    app = Starlette(
+        routes=[Route("/a/", endpoint)], middleware=[Middleware(middleware, **options), Middleware(Counting)]
+    )
+    recorder = await serve(app)
+    assert len(seen) >= 3
+    assert len(recorder.sent) == len(seen)

@@ -1,0 +1,743 @@
+"""What each server's adapter does with the objects it finds, and that it degrades where they are built otherwise."""
+
+from __future__ import annotations
+
+from functools import partial
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socketpair
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from anyio.lowlevel import checkpoint
+
+from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
+from sse_trio._servers.connection import ServerConnection, ServerShutdown, UnknownServer
+from sse_trio._servers.discovery import EXTENSION, connection_of, find_connection
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeSocket:
+    def __init__(self) -> None:
+        self.options: list[tuple[object, ...]] = []
+        self.closed = self.is_gone = False
+        self.shut: list[int] = []
+
+    def shutdown(self, how: int) -> None:
+        if self.is_gone:
+            raise OSError("not connected")
+        self.shut.append(how)
+
+    def setsockopt(self, *option: object) -> None:
+        self.options.append(option)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeTransport:
+    """An asyncio transport as far as abort and the flush go."""
+
+    def __init__(self) -> None:
+        self.socket = FakeSocket()
+        self.aborted = False
+        self.closed = anyio.Event()
+        self.unsent = 0
+        self.limits: list[int | None] = []
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.closed.set()
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def get_extra_info(self, name: str) -> FakeSocket:
+        assert name == "socket"
+        return self.socket
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None) -> None:
+        self.limits.append(high)
+
+
+class FakeEvent:
+    """hypercorn's wrapper of both loops' events: set is async."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    async def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+class Of:
+    """An object of a package's class, with these attributes and two methods to be found by."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+    async def receive(self) -> Any:
+        raise NotImplementedError
+
+    async def __call__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    async def method(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+class OfUvicorn(Of):
+    __module__ = "uvicorn.protocols.http.fake_impl"
+
+
+class OfHypercorn(Of):
+    __module__ = "hypercorn.protocol.fake"
+
+
+async def plain(*_: object) -> Any:
+    raise NotImplementedError
+
+
+def on_uvicorn(**attributes: Any) -> Any:
+    return connection_of(OfUvicorn(**attributes).receive, plain)
+
+
+def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attributes: Any) -> Any:
+    """The chain HTTPStream -> protocol -> TCPServer; `attributes` are the stream's."""
+    protocol_send = server.method if server is not None else plain
+    chained = OfHypercorn(send=protocol_send, **(protocol or {}))
+    stream = OfHypercorn(**{"send": chained.method, "closed": False, "stream_id": 1, **attributes})
+    return connection_of(plain, stream.method)
+
+
+async def test_callables_that_lead_nowhere() -> None:
+    """A server that is not known can do nothing, and says so."""
+    connection = find_connection({"type": "http"}, plain, plain)
+    await connection.wait_flushed()
+    assert connection.is_lost is None
+    assert connection.abort() is False
+    assert connection.shutdown_event() is None
+    assert connection.wait_disconnect is None
+    assert connection.in_worker is False
+    await connection.before_final()
+
+
+def wrap(send: Any) -> Any:
+    """As Starlette does it."""
+
+    async def wrapper(message: object) -> None:
+        await send(message)
+
+    return wrapper
+
+
+async def test_wrappers_lead_to_the_server() -> None:
+    """A `send` is found behind functions that call it, which Starlette's are; behind any other callable it is not."""
+    terminated = FakeEvent()
+    stream = OfHypercorn(send=OfHypercorn(send=plain).method, context=SimpleNamespace(terminated=terminated))
+    assert connection_of(plain, wrap(wrap(stream.method))).shutdown_event() is terminated
+    assert connection_of(plain, wrap(partial(stream.method))).shutdown_event() is None
+
+
+async def test_servers_that_keep_the_head_back() -> None:
+    """granian and daphne send the head with the first body message, and nothing else is known of them."""
+
+    class OfGranian(Of):
+        __module__ = "granian._granian"
+
+    class OfDaphne(Of):
+        __module__ = "daphne.server"
+
+    daphne = partial(OfDaphne().method, "protocol")
+    for connection in (connection_of(OfGranian().receive, plain), connection_of(plain, daphne)):
+        assert connection.head_needs_body
+        assert connection.is_lost is None
+    for connection in (
+        on_uvicorn(),
+        on_hypercorn(None),
+        connection_of(plain, plain),
+        connection_of(plain, partial(plain)),
+    ):
+        assert not connection.head_needs_body
+
+
+async def test_wrappers_without_an_end() -> None:
+    """A wrapper whose `send` is not there any more, and one that is its own, lead nowhere."""
+
+    def forgetful(send: Any) -> Any:
+        async def wrapper(message: object) -> None:
+            await send(message)  # noqa: F821
+
+        del send
+        return wrapper
+
+    async def send(message: object) -> None:
+        await send(message)
+
+    for endless in (forgetful(plain), send):
+        assert connection_of(plain, endless).shutdown_event() is None
+
+
+async def test_placed_connection_comes_first() -> None:
+    """What ServerBridge placed in the scope is used, whatever middlewares made of the callables."""
+    placed = object()
+    scope = {"type": "http", "extensions": {"sse_trio": {"connection": placed}}}
+    assert find_connection(scope, OfUvicorn().receive, plain) is placed
+
+
+async def test_foreign_extension_is_not_mistaken() -> None:
+    """An empty extension of the same name counts as none."""
+    assert find_connection({"type": "http", "extensions": {"sse_trio": {}}}, plain, plain).abort() is False
+
+
+class TestUvicorn:
+    async def test_abort(self) -> None:
+        """The transport is aborted with a RST, so that the kernel keeps nothing for a client that takes nothing."""
+        transport = FakeTransport()
+        assert on_uvicorn(transport=transport, on_response=OfUvicorn().method).abort() is True
+        assert transport.aborted
+        assert len(transport.socket.options) == 1
+
+    async def test_subclass_from_elsewhere_is_known(self) -> None:
+        """A protocol of the user's own is uvicorn's if it derives from uvicorn's."""
+
+        class Mine(OfUvicorn):
+            __module__ = "mine"
+
+        assert connection_of(Mine(transport=FakeTransport()).receive, plain).abort() is True
+
+    async def test_no_abort_of_the_next_request(self) -> None:
+        """Once the application has returned the connection is the next request's, and is left alone."""
+        transport = FakeTransport()
+        assert on_uvicorn(transport=transport, on_response=lambda: None).abort() is False
+        assert not transport.aborted
+
+    async def test_cut_off(self) -> None:
+        """The transport is closed, which sends what it holds, and not reset; unless it is the next request's."""
+        for on_response, closed in ((OfUvicorn().method, True), (lambda: None, False)):
+            transport = FakeTransport()
+            on_uvicorn(transport=transport, on_response=on_response).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+        on_uvicorn(transport=object()).cut_off()
+
+    async def test_abort_without_a_transport(self) -> None:
+        """A uvicorn that is built otherwise cannot be aborted; that is no error."""
+        assert on_uvicorn().abort() is False
+        assert on_uvicorn(transport=object()).abort() is False
+
+    @pytest.mark.parametrize("error", [OSError, AttributeError])
+    async def test_abort_without_linger(self, error: type[Exception]) -> None:
+        """A unix socket, or one that is closed, is aborted without the option."""
+        transport = FakeTransport()
+
+        def refuse(*_: object) -> None:
+            raise error
+
+        transport.socket.setsockopt = refuse  # type: ignore[method-assign]
+        assert on_uvicorn(transport=transport).abort() is True
+
+    async def test_is_lost(self) -> None:
+        """The request's flag is passed on; a WebSocket's protocol has none."""
+        assert on_uvicorn(disconnected=False).is_lost is False
+        assert on_uvicorn(disconnected=True).is_lost is True
+        assert on_uvicorn().is_lost is None
+
+    async def test_no_shutdown_event(self) -> None:
+        """Where its protocol is out of reach, there is none (test_server_uvicorn_exit.py says where there is)."""
+        assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
+
+
+class TestWaitFlushed:
+    def connection(self, transport: Any, drain: Any) -> Any:
+        return on_uvicorn(transport=transport, flow=SimpleNamespace(drain=drain))
+
+    async def test_empty_buffer(self) -> None:
+        """With nothing unsent it returns at once and leaves the limits alone."""
+        transport = FakeTransport()
+        await self.connection(transport, plain).wait_flushed()
+        assert transport.limits == []
+
+    async def test_waits_for_an_empty_buffer(self) -> None:
+        """The high-water mark is 0 while it waits, so that drain means empty, and asyncio's own afterwards."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            assert transport.limits == [0]
+            await checkpoint()
+
+        await self.connection(transport, drain).wait_flushed()
+        assert transport.limits == [0, None]
+
+    async def test_cancelling_restores_the_limits(self) -> None:
+        """A wait that is given up leaves the transport as it was."""
+        transport = FakeTransport()
+        transport.unsent = 5
+        with anyio.move_on_after(0.01):
+            await self.connection(transport, anyio.sleep_forever).wait_flushed()
+        assert transport.limits == [0, None]
+
+    @pytest.mark.parametrize("error", [ConnectionResetError, RuntimeError])
+    async def test_client_that_is_gone(self, error: type[Exception]) -> None:
+        """A client that goes away meanwhile has nothing more to wait for."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            raise error
+
+        await self.connection(transport, drain).wait_flushed()
+
+    async def test_without_flow_control(self) -> None:
+        """Where there is nothing to wait on, it does not wait."""
+        await on_uvicorn(transport=FakeTransport()).wait_flushed()
+        await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
+
+    async def test_hypercorn_on_asyncio(self) -> None:
+        """The StreamWriter of hypercorn buffers as well, and drains in the same way."""
+        transport = FakeTransport()
+        transport.unsent = 5
+
+        async def drain() -> None:
+            transport.unsent = 0
+
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=drain))
+        await on_hypercorn(server).wait_flushed()
+        assert transport.unsent == 0
+
+
+class TestHypercorn:
+    async def test_shutdown_event(self) -> None:
+        """The worker's own event is handed out as it is, the same object for each of its connections."""
+        context = SimpleNamespace(terminated=FakeEvent())
+        first, second = (on_hypercorn(None, context=context).shutdown_event() for _ in range(2))
+        assert first is second is context.terminated
+        await context.terminated.set()
+        await first.wait()
+        assert first.is_set()
+
+    @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(terminated=object())])
+    async def test_no_shutdown_event(self, context: object) -> None:
+        """A hypercorn that is built otherwise has none, which is no error."""
+        assert on_hypercorn(None, context=context).shutdown_event() is None
+
+    async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is a worker where it is the child of a process of Python's."""
+        assert not on_hypercorn(None).in_worker
+        monkeypatch.setattr("sse_trio._servers.hypercorn.parent_process", object)
+        assert on_hypercorn(None).in_worker
+
+    async def test_is_lost(self) -> None:
+        """The stream's flag is passed on."""
+        assert on_hypercorn(None).is_lost is False
+        assert on_hypercorn(None, closed=True).is_lost is True
+
+    async def test_socket_that_it_is_closing(self) -> None:
+        """trio's BusyResourceError out of a send means that hypercorn is closing the connection; others don't."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace()))
+        assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
+        assert not connection.says_gone(RuntimeError("on purpose"))
+        assert not UnknownServer().says_gone(trio.BusyResourceError("of something else"))
+
+    async def test_abort_on_asyncio(self) -> None:
+        """The asyncio worker's transport is aborted."""
+        transport = FakeTransport()
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+        assert on_hypercorn(server).abort() is True
+        assert transport.aborted
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_abort_on_trio(self, *, tls: bool) -> None:
+        """The trio worker's socket is closed, also from under TLS."""
+        socket = FakeSocket()
+        stream = SimpleNamespace(socket=socket)
+        server = OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream)
+        assert on_hypercorn(server).abort() is True
+        assert socket.closed
+        assert len(socket.options) == 1
+
+    async def test_cut_off_on_asyncio(self) -> None:
+        """The asyncio worker's transport is closed; unless it is the next request's."""
+        for current, closed in ((None, True), (object(), False)):
+            transport = FakeTransport()
+            server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+            on_hypercorn(server, protocol={"stream": current}).cut_off()
+            assert (transport.closed.is_set(), transport.aborted) == (closed, False)
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_cut_off_on_trio(self, *, tls: bool) -> None:
+        """Nothing more can be written to the trio worker's socket, also from under TLS; what was written is sent."""
+        socket = FakeSocket()
+        stream = SimpleNamespace(socket=socket)
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream))
+        connection.cut_off()
+        assert (socket.shut, socket.closed) == ([SHUT_WR], False)
+        socket.is_gone = True
+        connection.cut_off()
+
+    async def test_cut_off_without_a_connection(self) -> None:
+        """Where there is no way to the connection, nothing is done."""
+        for server in (None, OfHypercorn(stream=SimpleNamespace())):
+            on_hypercorn(server).cut_off()
+
+    async def test_abort_on_trio_without_a_socket(self) -> None:
+        """A stream that is no socket's cannot be aborted."""
+        assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
+
+    async def test_abort_without_a_connection(self) -> None:
+        """Where the chain to the connection is broken (HTTP/3), there is no abort."""
+        assert on_hypercorn(None).abort() is False
+        assert on_hypercorn(None, send=plain).abort() is False
+
+    @pytest.mark.parametrize("between_requests", [False, True])
+    async def test_no_abort_of_the_next_request(self, *, between_requests: bool) -> None:
+        """A connection that carries the next request is left alone; between requests it is still this one's."""
+        transport = FakeTransport()
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+        current = None if between_requests else object()
+        assert on_hypercorn(server, protocol={"stream": current}).abort() is between_requests
+        assert transport.aborted is between_requests
+
+
+class FakeH2:
+    """hypercorn's H2Protocol as far as a reset goes, on a connection that may be stalled as a whole."""
+
+    def __init__(self, nursery: Any, *, stalled: bool = False) -> None:
+        self.calls: list[object] = []
+        self.transport = FakeTransport()
+        self.lock = anyio.Lock()
+        self.server = OfHypercorn(writer=SimpleNamespace(transport=self.transport, drain=plain), send_lock=self.lock)
+        if stalled:
+            nursery.start_soon(self.send_for_ever)
+        self.attributes: dict[str, Any] = {
+            "streams": {1: object()},
+            "stream_buffers": {1: SimpleNamespace(buffer=b"", close=self.close_buffer, drain=self.drain_buffer)},
+            "connection": SimpleNamespace(reset_stream=self.reset_stream),
+            "priority": SimpleNamespace(unblock=self.calls.append),
+            "has_data": FakeEvent(),
+            "task_group": SimpleNamespace(spawn=nursery.start_soon),
+            "_flush": self.flush,
+        }
+
+    def connection(self) -> Any:
+        return on_hypercorn(self.server, protocol=self.attributes, context=SimpleNamespace(terminated=FakeEvent()))
+
+    def reset_stream(self, stream_id: int, error_code: int) -> None:
+        self.calls.append(("reset", stream_id, error_code))
+
+    async def close_buffer(self) -> None:
+        self.calls.append("closed")
+
+    async def drain_buffer(self) -> None:
+        self.calls.append("drained")
+
+    async def send_for_ever(self) -> None:
+        async with self.lock:
+            await self.transport.closed.wait()
+
+    async def flush(self) -> None:
+        await checkpoint()
+        self.calls.append("flushed")
+
+
+class TestHypercornH2:
+    async def test_abort_resets_only_the_stream(self) -> None:
+        """The stream is reset with CANCEL, its waiting writer let go, and the connection stays."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            assert h2.connection().abort() is True
+        assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
+        assert not h2.transport.aborted
+
+    async def test_cut_off_resets_only_the_stream(self) -> None:
+        """A stream that is cut off is reset, and the connection stays: hypercorn would leave the stream open."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            assert h2.connection().tells_failure is False
+            h2.connection().cut_off()
+        assert h2.calls == [("reset", 1, 8), "closed", 1, "flushed"]
+        assert not h2.transport.aborted
+
+    async def test_stalled_connection_is_dropped(self) -> None:
+        """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery, stalled=True)
+            await checkpoint()
+            assert h2.connection().abort() is True
+        assert h2.transport.aborted
+
+    async def test_stream_that_is_gone(self) -> None:
+        """Aborting a stream that the client reset, or that has ended, is done already."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["streams"].clear()
+            assert h2.connection().abort() is True
+        assert h2.calls == []
+
+    async def test_refused_reset(self) -> None:
+        """If h2 refuses (the connection is closed), nothing has been done."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            del h2.attributes["task_group"]
+            assert h2.connection().abort() is False
+
+    async def test_stream_that_ends_meanwhile(self) -> None:
+        """The task that sends the reset runs among the server's own, so it never raises."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["stream_buffers"].clear()
+            assert h2.connection().abort() is True
+        assert h2.calls == [("reset", 1, 8)]
+
+    async def test_wait_flushed(self) -> None:
+        """What the stream has buffered is waited for; a stream that has nothing, or is gone, waits for nothing."""
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            await h2.connection().wait_flushed()
+            h2.attributes["stream_buffers"][1].buffer = b"held back"
+            await h2.connection().wait_flushed()
+            h2.attributes["stream_buffers"].clear()
+            await h2.connection().wait_flushed()
+        assert h2.calls == ["drained"]
+
+    @pytest.mark.parametrize("error", [None, KeyError])
+    async def test_before_final(self, error: type[Exception] | None) -> None:
+        """The end of the stream is written when all of it was taken; a stream that is gone already needs none."""
+
+        def end_stream(stream_id: int) -> None:
+            h2.calls.append(("end", stream_id))
+            if error is not None:
+                raise error
+
+        async with anyio.create_task_group() as nursery:
+            h2 = FakeH2(nursery)
+            h2.attributes["connection"].end_stream = end_stream
+            h2.attributes["stream_buffers"][1].buffer = b"held back"
+            await h2.connection().before_final()
+        assert h2.calls == ["drained", ("end", 1), *([] if error else ["flushed"])]
+
+    async def test_the_rest_is_the_connection_s(self) -> None:
+        """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
+        async with anyio.create_task_group() as nursery:
+            connection = FakeH2(nursery).connection()
+            assert connection.send_is_unbounded
+            assert connection.is_lost is False
+            assert connection.shutdown_event().is_set() is False
+            assert connection.in_worker is False
+
+
+class ChunkedWriter:
+    """What h11 calls the state of a response that is made of chunks, by its name."""
+
+
+class WritingTransport(FakeTransport):
+    """One that takes what is written, and keeps it when it is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+class TestWriteNowait:
+    """What a known server's connection writes past its `send`, and when it refuses to."""
+
+    def test_unknown_server(self) -> None:
+        """Nothing can be written past a server that is not known."""
+        connection = connection_of(plain, plain)
+        assert connection.has_lane is False
+        assert connection.is_in_chunks is False
+        assert connection.write_nowait(b"chunk") == 0
+
+    async def test_unknown_server_has_no_rest(self) -> None:
+        """Where nothing is written in part, nothing is to be finished."""
+        with pytest.raises(NotImplementedError):
+            await UnknownServer().write_rest(b"rest")
+
+    def test_uvicorn_httptools(self) -> None:
+        """It frames chunks itself; a response that is over, a client that is gone, and a full transport refuse."""
+        transport = WritingTransport()
+        cycle = {
+            "transport": transport,
+            "response_complete": False,
+            "disconnected": False,
+            "chunked_encoding": None,
+            "response_started": False,
+        }
+        connection = on_uvicorn(**cycle)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is False
+        connection = on_uvicorn(**{**cycle, "response_started": True, "chunked_encoding": True})
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+        assert on_uvicorn(**{**cycle, "response_complete": True}).write_nowait(b"chunk") == 0
+        assert on_uvicorn(**{**cycle, "disconnected": True}).write_nowait(b"chunk") == 0
+        transport.unsent = 1
+        assert connection.write_nowait(b"chunk") == 0
+        transport.unsent = 0
+        transport.closed.set()
+        assert connection.write_nowait(b"chunk") == 0
+        assert transport.written == [b"chunk"]
+
+    def test_uvicorn_h11(self) -> None:
+        """h11 frames them, and says so by the writer that it has for them."""
+        transport = WritingTransport()
+        h11 = SimpleNamespace(our_state="SEND_BODY", _writer=object())
+        connection = on_uvicorn(transport=transport, response_complete=False, disconnected=False, conn=h11)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is False
+        h11._writer = ChunkedWriter()
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+
+    def test_uvicorn_that_is_built_otherwise(self) -> None:
+        """A cycle that has neither is asked for the rest, and has no lane."""
+        assert on_uvicorn(transport=WritingTransport()).has_lane is False
+
+    def test_hypercorn_that_is_built_otherwise(self) -> None:
+        """One that is neither on a stream of trio's nor on a transport of asyncio's has no lane."""
+        assert on_hypercorn(None).has_lane is False
+        assert on_hypercorn(None).is_in_chunks is False
+
+
+def current(make: Any, server: Any) -> Any:
+    """A hypercorn connection whose protocol is at this very stream."""
+    connection = make(server, protocol={"connection": SimpleNamespace(_writer=ChunkedWriter())})
+    connection._protocol.stream = connection._stream
+    return connection
+
+
+class TestHypercornLane:
+    def test_asyncio(self) -> None:
+        """It writes to the transport, unless hypercorn holds its lock, or the stream is over or another's."""
+        transport = WritingTransport()
+        lock = SimpleNamespace(locked=lambda: False)
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport), send_lock=lock)
+        connection = current(on_hypercorn, server)
+        assert connection.has_lane is True
+        assert connection.is_in_chunks is True
+        assert connection.write_nowait(b"chunk") == 5
+        lock.locked = lambda: True
+        assert connection.write_nowait(b"chunk") == 0
+        lock.locked = lambda: False
+        connection._stream.closed = True
+        assert connection.write_nowait(b"chunk") == 0
+        connection._stream.closed = False
+        connection._protocol.stream = None
+        assert connection.write_nowait(b"chunk") == 0
+        assert transport.written == [b"chunk"]
+
+    def test_trio(self) -> None:
+        """It writes what the socket takes at once: all, a part, nothing; and nothing to a socket that was closed."""
+        ours, theirs = socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            ours.setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
+            lock = SimpleNamespace(locked=lambda: False)
+            stream = SimpleNamespace(socket=ours)
+            connection = current(on_hypercorn, OfHypercorn(stream=stream, send_lock=lock))
+            assert connection.has_lane is True
+            assert connection.write_nowait(b"chunk") == 5
+            assert theirs.recv(100) == b"chunk"
+            chunk = bytes(1 << 20)
+            assert 0 < connection.write_nowait(chunk) < len(chunk)
+            assert connection.write_nowait(chunk) == 0
+            lock.locked = lambda: True
+            assert connection.write_nowait(b"chunk") == 0
+            lock.locked = lambda: False
+            ours.close()
+            assert connection.write_nowait(b"chunk") == 0
+
+    def test_tls_of_trio(self) -> None:
+        """A TLS stream of trio's has no socket of its own, and no lane."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=None)))
+        assert connection.has_lane is False
+
+    async def test_the_rest(self) -> None:
+        """The rest of a chunk is sent under hypercorn's own lock; whatever goes wrong then is a client that is gone."""
+        sent: list[object] = []
+
+        async def send_all(data: bytes) -> None:
+            if sent[1:]:
+                raise LookupError
+            sent.append(data)
+
+        class Lock:
+            async def __aenter__(self) -> None:
+                sent.append("locked")
+
+            async def __aexit__(self, *_: object) -> None:
+                sent.append("released")
+
+        server = OfHypercorn(stream=SimpleNamespace(send_all=send_all), send_lock=Lock())
+        connection = on_hypercorn(server)
+        await connection.write_rest(b"rest")
+        assert sent == ["locked", b"rest", "released"]
+        with pytest.raises(anyio.BrokenResourceError):
+            await connection.write_rest(b"more")
+
+
+class NeverFlushed(UnknownServer):
+    """A server whose `send` takes everything, for a client that takes nothing."""
+
+    send_is_unbounded = True
+    aborted = False
+    reason: CloseReason | None = None
+
+    def stream_closed(self, reason: CloseReason, /) -> None:
+        self.reason = reason
+
+    async def wait_flushed(self) -> None:
+        await anyio.sleep_forever()
+
+    def abort(self) -> bool:
+        self.aborted = True
+        return True
+
+
+async def test_unbounded_send_is_bounded() -> None:
+    """Where `send` never waits for the client the stream does: memory stays bounded, and send_timeout counts."""
+    connection = NeverFlushed()
+    scope = {"type": "http", "method": "GET", "extensions": {EXTENSION: {"connection": connection}}}
+    sent = []
+
+    async def flood(send_channel: EventSendChannel) -> None:
+        while True:
+            await send_channel.send("x" * 1024)
+            sent.append(anyio.current_time())
+
+    async def take(message: object) -> None:
+        await checkpoint()
+
+    began = anyio.current_time()
+    await EventSourceResponse(flood, send_timeout=5)(scope, anyio.sleep_forever, take)
+    assert connection.aborted
+    assert connection.reason is CloseReason.SEND_TIMEOUT
+    assert anyio.current_time() - began == pytest.approx(5, abs=0.2)
+    assert len(sent) < 256, "a few batches of the buffer's 64 KiB"
+
+
+async def test_every_connection_has_the_interface() -> None:
+    """Each adapter offers all that `ServerConnection` names, whatever the server is."""
+    names = {name for name in vars(ServerConnection) if not name.startswith("_")} | set(
+        ServerConnection.__annotations__
+    )
+    for connection in (on_uvicorn(), on_hypercorn(None), connection_of(plain, plain)):
+        assert names <= set(dir(connection))
+    assert "is_set" in dir(ServerShutdown)

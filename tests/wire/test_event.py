@@ -1,0 +1,289 @@
+"""ServerSentEvent: what it refuses, what it is on the wire, and what a sendable stands for."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import pickle
+from collections import UserDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sse_trio import ServerSentEvent
+from sse_trio._wire.decoder import EventDecoder
+from sse_trio._wire.event import LINE_ENDS, as_event, check_sep, is_plain
+
+
+class Color(str, enum.Enum):
+    """A text with a name."""
+
+    RED = "red"
+
+
+class Level(int, enum.Enum):
+    """A number with a name."""
+
+    HIGH = 3000
+
+
+class Text(str):
+    """A text of a class of its own."""
+
+    __slots__ = ()
+
+
+# --- on the wire
+
+
+@pytest.mark.parametrize(
+    ("event", "wire"),
+    [
+        (ServerSentEvent("text"), b"data: text\n\n"),
+        (ServerSentEvent(""), b"data: \n\n"),
+        (ServerSentEvent(" leading"), b"data:  leading\n\n"),
+        (ServerSentEvent(1), b"data: 1\n\n"),
+        (ServerSentEvent(1.5), b"data: 1.5\n\n"),
+        (ServerSentEvent(b"Gr\xc3\xbc\xc3\x9fe"), b"data: Gr\xc3\xbc\xc3\x9fe\n\n"),
+        (ServerSentEvent("a\nb"), b"data: a\ndata: b\n\n"),
+        (ServerSentEvent("a\r\nb\rc\n"), b"data: a\ndata: b\ndata: c\ndata: \n\n"),
+        (ServerSentEvent("a\x85b\u2028c\x0bd"), "data: a\x85b\u2028c\x0bd\n\n".encode()),
+        (ServerSentEvent("\ufeffmark"), "data: \ufeffmark\n\n".encode()),
+        (ServerSentEvent(event="kind"), b"event: kind\n\n"),
+        (ServerSentEvent(id="7"), b"id: 7\n\n"),
+        (ServerSentEvent(id=""), b"id: \n\n"),
+        (ServerSentEvent(retry=0), b"retry: 0\n\n"),
+        (ServerSentEvent(comment="note"), b": note\n\n"),
+        (ServerSentEvent(comment="two\r\nlines"), b": two\n: lines\n\n"),
+        (ServerSentEvent(comment=""), b": \n\n"),
+        (ServerSentEvent(), b"\n"),
+        (
+            ServerSentEvent("d", event="e", id="i", retry=1, comment="c"),
+            b": c\nevent: e\nid: i\nretry: 1\ndata: d\n\n",
+        ),
+    ],
+)
+def test_wire(event: ServerSentEvent, wire: bytes) -> None:
+    """Fields come in one order, one line each, and a blank line ends the event; data is split at line ends only."""
+    assert event.encode() == wire
+
+
+@pytest.mark.parametrize("sep", LINE_ENDS)
+def test_line_ends(sep: str) -> None:
+    """With another line end every line has it."""
+    event = ServerSentEvent("one\r\ntwo", event="e", id="i", retry=1, comment="a\rb")
+    lines = ["one", "two"]
+    expected = [": a", ": b", "event: e", "id: i", "retry: 1", *[f"data: {line}" for line in lines], "", ""]
+    assert event.encode(sep) == sep.join(expected).encode()
+
+
+@pytest.mark.parametrize("sep", ["", "\n\n", " ", "x", None, 1])
+def test_what_is_no_line_end(sep: Any) -> None:
+    """Anything but the three line ends of an event stream is refused."""
+    with pytest.raises(ValueError, match="is not a line end"):
+        ServerSentEvent("data").encode(sep)
+    with pytest.raises(ValueError, match="is not a line end"):
+        check_sep(sep)
+
+
+@pytest.mark.parametrize(
+    ("event", "wire"),
+    [
+        (ServerSentEvent(Color.RED), b"data: red\n\n"),
+        (ServerSentEvent(Level.HIGH), b"data: 3000\n\n"),
+        (ServerSentEvent(Text("text")), b"data: text\n\n"),
+        (ServerSentEvent(event=Color.RED, id=Color.RED), b"event: red\nid: red\n\n"),
+        (ServerSentEvent(comment=Color.RED), b": red\n\n"),
+        (ServerSentEvent(retry=Level.HIGH), b"retry: 3000\n\n"),
+    ],
+)
+def test_values_of_subclasses(event: ServerSentEvent, wire: bytes) -> None:
+    """A member of an enum, or a str of another class, travels as the plain value that it is."""
+    assert event.encode() == wire
+
+
+texts = st.text().filter(lambda text: not any("\ud800" <= char <= "\udfff" for char in text))
+lines = texts.filter(lambda text: not {"\r", "\n"} & set(text))
+
+
+@pytest.mark.untraced
+@given(
+    data=texts,
+    event=lines.filter(bool),
+    id_=lines.filter(lambda text: "\0" not in text),
+    retry=st.integers(0, 10**12),
+    comment=texts,
+    sep=st.sampled_from(LINE_ENDS),
+)
+def test_a_client_gets_what_was_meant(data: str, event: str, id_: str, retry: int, comment: str, sep: str) -> None:
+    """Whatever is in an event, a client decodes the same, but for line breaks, which are all LF to it."""
+    decoder = EventDecoder()
+    wire = ServerSentEvent(data, event=event, id=id_, retry=retry, comment=comment).encode(sep)
+    (received,) = decoder.feed(wire + (b"" if sep != "\r" else b":\n"))  # after a CR there might be a LF
+    assert received.data == data.replace("\r\n", "\n").replace("\r", "\n")
+    assert (received.event, received.id, decoder.retry) == (event, id_, retry)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "advice"),
+    [
+        ({"data": None, "event": "a\nb"}, ValueError, "urllib.parse.quote"),
+        ({"event": "a\rb"}, ValueError, "urllib.parse.quote"),
+        ({"id": "a\nb"}, ValueError, "urllib.parse.quote"),
+        ({"id": "a\0b"}, ValueError, "leave it out"),
+        ({"id": 1}, TypeError, r"id=str\(...\)"),
+        ({"event": 1}, TypeError, r"event=str\(...\)"),
+        ({"event": b"kind"}, TypeError, r"event=str\(...\)"),
+        ({"comment": 1}, TypeError, r"comment=str\(...\)"),
+        ({"retry": -1}, ValueError, "time in milliseconds"),
+        ({"retry": 10**18}, ValueError, "clients ignore"),
+        ({"retry": 10**5000}, ValueError, "clients ignore"),
+        ({"retry": True}, TypeError, "retry=3000"),
+        ({"retry": 1.5}, TypeError, "retry=3000"),
+        ({"retry": "3000"}, TypeError, "retry=3000"),
+        ({"data": b"\xff"}, ValueError, "base64"),
+        ({"data": True}, TypeError, "ServerSentEvent.json"),
+        ({"data": ["list"]}, TypeError, "ServerSentEvent.json"),
+        ({"data": {"a": 1}}, TypeError, "ServerSentEvent.json"),
+        ({"data": "\ud800"}, ValueError, "errors='replace'"),
+        ({"event": "\ud800"}, ValueError, "errors='replace'"),
+        ({"id": "\udfff"}, ValueError, "errors='replace'"),
+        ({"comment": "\ud800"}, ValueError, "errors='replace'"),
+    ],
+)
+def test_what_the_wire_cant_carry(fields: dict[str, Any], error: type[Exception], advice: str) -> None:
+    """What the wire can't carry is refused at the line that makes the event, with what to write instead."""
+    with pytest.raises(error, match=advice):
+        ServerSentEvent(**fields)
+
+
+LONE = (
+    ("a\ud83d", "a\ufffd"),
+    ("\ude00b\ud83dx", "\ufffdb\ufffdx"),
+    ("\ud83d\ude00", "\U0001f600"),
+    ("é\0\ufeff", "é\0\ufeff"),
+)
+
+
+@pytest.mark.parametrize(("text", "replaced"), LONE)
+def test_what_utf_8_cant_carry_is_replaced(text: str, replaced: str) -> None:
+    """With errors="replace" each field is what it will be when it has been received."""
+    event = ServerSentEvent(text, event=text, id=text.replace("\0", ""), comment=text, errors="replace")
+    assert (event.data, event.event, event.comment) == (replaced, replaced, replaced)
+    assert event.id == replaced.replace("\0", "")
+    assert event.encode().decode().count(replaced) >= 3
+    assert ServerSentEvent.json({text: [text]}, errors="replace").data is not None
+    assert ServerSentEvent(b"a\xff", errors="replace").data == "a\ufffd"
+    assert ServerSentEvent(1.5, errors="replace").data == "1.5"
+
+
+def test_errors_are_strict_or_replaced() -> None:
+    """Nothing else is asked for, and what is not text stays an error."""
+    with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
+        ServerSentEvent("a", errors="ignore")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="event must be a str"):
+        ServerSentEvent("a", event=1, errors="replace")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="errors='replace'"):
+        ServerSentEvent("\ud83d")
+
+
+def test_nul_in_a_type_is_legal() -> None:
+    """Only an id may not have a NUL: of other fields WHATWG says nothing like that."""
+    assert ServerSentEvent("\0", event="\0").encode() == b"event: \0\ndata: \0\n\n"
+
+
+# --- a value
+
+
+def test_it_is_a_value() -> None:
+    """Events with the same fields are equal and hash alike; one can't be changed, and says what it has."""
+    event = ServerSentEvent(1, event="tick")
+    assert event == ServerSentEvent("1", event="tick")
+    assert event != ServerSentEvent(1)
+    assert len({event, ServerSentEvent("1", event="tick")}) == 1
+    assert repr(event) == "ServerSentEvent(data='1', event='tick', id=None, retry=None, comment=None)"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        event.data = "2"  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):  # TypeError: before Python 3.12, by a flaw of dataclasses
+        event.other = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event)), dataclasses.replace],
+    ids=["copy", "deepcopy", "pickle", "replace"],
+)
+def test_copies(again: Callable[[ServerSentEvent], ServerSentEvent]) -> None:
+    """A copy, a pickle and what dataclasses.replace() makes are equal and encode alike."""
+    event = ServerSentEvent("a\nb", event="e", id="i", retry=1, comment="c")
+    assert again(event) == event
+    assert again(event).encode() == event.encode()
+    assert again(event).encode("\r") == event.encode("\r")
+
+
+def test_replace_is_checked() -> None:
+    """What dataclasses.replace() makes is as legal as any event."""
+    assert dataclasses.replace(ServerSentEvent("a", id="1"), id="2").encode() == b"id: 2\ndata: a\n\n"
+    with pytest.raises(ValueError, match="line break"):
+        dataclasses.replace(ServerSentEvent("a"), id="a\nb")
+
+
+# --- what can be sent
+
+
+@pytest.mark.parametrize(
+    ("sendable", "event"),
+    [
+        ("text", ServerSentEvent("text")),
+        (Color.RED, ServerSentEvent("red")),
+        (7, ServerSentEvent("7")),
+        ({}, ServerSentEvent()),
+        ({"data": 1.5, "id": "1"}, ServerSentEvent("1.5", id="1")),
+        (UserDict(event="kind"), ServerSentEvent(event="kind")),
+    ],
+)
+def test_sendables(sendable: Any, event: ServerSentEvent) -> None:
+    """A str and an int are an event's data, a mapping is its fields."""
+    assert as_event(sendable) == event
+
+
+def test_an_event_stands_for_itself() -> None:
+    """An event is not made anew."""
+    event = ServerSentEvent("data")
+    assert as_event(event) is event
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, b"bytes", ["list"], object()])
+def test_what_cant_be_sent(value: Any) -> None:
+    """Anything else is refused, and the error names ServerSentEvent.json()."""
+    with pytest.raises(TypeError, match=rf"not {type(value).__name__}.*ServerSentEvent\.json\(value\)"):
+        as_event(value)
+
+
+@pytest.mark.parametrize("fields", [{"Data": 1}, {"data": 1, "typ": 2, "name": 3}, {1: 2}])
+def test_mapping_of_other_things(fields: Any) -> None:
+    """A mapping with a key that is no field is refused, with the names of the fields."""
+    with pytest.raises(TypeError, match=r"is no field of an event \(they are comment, data, event, id, retry\)"):
+        as_event(fields)
+
+
+def test_mapping_of_illegal_values() -> None:
+    """The values of a mapping are checked as those of an event."""
+    with pytest.raises(ValueError, match="line break"):
+        as_event({"id": "a\nb"})
+
+
+@given(text=st.text())
+def test_plain_is_what_needs_no_look(text: str) -> None:
+    """A plain text is one line of ASCII, so its bytes are as many as its characters and are those of its event."""
+    if is_plain(text):
+        assert ServerSentEvent(text).encode() == f"data: {text}\n\n".encode("ascii")
+    else:
+        assert not text.isascii() or len(text.splitlines()) > 1 or text.endswith(("\r", "\n"))
