@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from starlette.types import Message
 
-    from .._compression.shared import SharedFeed
     from .._loops.loop import Loop
     from .._reasons import CloseReason
+    from .._wire.batch import Batch
     from .state import Receiver
 
 __all__ = ("Backlog", "LiveSource", "StreamSource")
@@ -66,8 +66,8 @@ class StreamSource(ABC):
         """Whether there is an event to write."""
 
     @abstractmethod
-    def take_batch(self) -> bytes:
-        """Remove all that there is to write now, and return its bytes joined; b"" for nothing."""
+    def take_batch(self) -> Batch | None:
+        """Remove all that there is to write now, and return it joined; None for nothing."""
 
     @abstractmethod
     def backlog(self) -> Backlog:
@@ -114,11 +114,6 @@ class LiveSource(StreamSource):
     @abstractmethod
     def close(self) -> None:
         """Take in nothing more, and let go of everything."""
-
-    @property
-    @abstractmethod
-    def feed(self) -> SharedFeed | None:
-        """What it reads along in with others, while it does."""
 
     @abstractmethod
     def is_shared(self, sep: str) -> bool:

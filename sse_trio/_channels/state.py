@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
 from .._loops.loop import Loop, Parked, Parking, check_here, current_loop
+from .._wire.batch import Batch
 from .._wire.event import TextErrors
 from .buffer import Buffer, FifoBuffer, Held, encode_held, size_of
 from .source import Backlog, StreamSource
@@ -314,23 +315,23 @@ class ChannelState(StreamSource):
         self.received += 1
         return event
 
-    def take_batch(self) -> bytes:
-        """Remove all that is buffered and return its bytes joined; b"" when there is nothing to take yet."""
+    def take_batch(self) -> Batch | None:
+        """Remove all that is buffered and return it joined; None when there is nothing to take yet."""
         if self.resuming_sends:
-            return b""  # they call the receiver when they have run
+            return None  # they call the receiver when they have run
         if self.buffer.size:  # asked of every channel before each ping, and no event is of no bytes
             held = len(self.buffer)
-            batch = self.buffer.drain(self.sep)
+            body = self.buffer.drain(self.sep)
             if self.waiting_sends:
                 self._admit_waiting_sends()
         elif self.waiting_sends and self._first_waiting_send() is not None:
             held = 1
-            batch = encode_held(self._admit_first(), self.sep)
+            body = encode_held(self._admit_first(), self.sep)
         else:
-            return b""
+            return None
         self.end_slice()
         self.received += held
-        return batch
+        return Batch(body)
 
     def backlog(self) -> Backlog:
         """Return what there is to take."""

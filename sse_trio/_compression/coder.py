@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .._wire.batch import Batch
 from .codings import Coding, Compressor, new_compressor
 
 __all__ = ("Coder", "ConnectionCoder")
@@ -18,8 +19,8 @@ __all__ = ("Coder", "ConnectionCoder")
 class Coder(Protocol):
     """Compresses one stream."""
 
-    def encode(self, body: bytes, /) -> bytes:
-        """Return what makes this body decodable."""
+    def encode(self, batch: Batch, /) -> Batch:
+        """Return what makes this batch decodable."""
         ...
 
     def finish(self, last: bytes, /) -> bytes:
@@ -36,13 +37,13 @@ class ConnectionCoder:
         self._coding: Coding = coding
         self._compressor: Compressor | None = None
 
-    def encode(self, body: bytes, /) -> bytes:
-        """Return what makes this body decodable."""
-        return self._made().compress(body) if body else b""
+    def encode(self, batch: Batch, /) -> Batch:
+        """Return what makes this batch decodable."""
+        return Batch(self._made().compress(batch.body)) if batch.body else batch
 
     def finish(self, last: bytes, /) -> bytes:
         """Return the same for the last one, and the end of the stream."""
-        return self.encode(last) + self._made().finish()
+        return self.encode(Batch(last)).body + self._made().finish()
 
     def _made(self) -> Compressor:
         if self._compressor is None:

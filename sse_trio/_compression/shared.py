@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from struct import pack
-from typing import ClassVar, NamedTuple, Protocol, final
+from typing import Any, ClassVar, NamedTuple, final
 from zlib import crc32
 
+from .._wire.batch import Batch
 from .codings import Coding, new_shared_compressor
 
-__all__ = ("Chain", "SharedCoder", "SharedFeed", "new_shared_coder")
+__all__ = ("Chain", "SharedCoder", "new_shared_coder")
 
 CHAIN_BYTES = 16_384
 """Text after which a chain begins anew: a twentieth more bytes than one without end, and gone within a second or so of
@@ -38,28 +39,6 @@ ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # likewise
 ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00"  # without its last block
 
 
-class SharedFeed(Protocol):
-    """What subscribers read along in, as their coders see it: ``_feed.Feed``."""
-
-    batch: bytes
-    """What the one who asks has just taken, if it is that very object."""
-    batch_from: int
-    """The cursor where it begins."""
-    end: int
-    """The cursor where it ends."""
-    chains: dict[Coding, Chain] | None
-    """The chains of this feed; made when somebody asks for one."""
-
-
-class FeedReader(Protocol):
-    """Who reads along in a feed."""
-
-    @property
-    def feed(self) -> SharedFeed | None:
-        """The feed, while it is in one."""
-        ...
-
-
 class Link(NamedTuple):
     """What a compressor made of the batch between two cursors, given what it had seen before."""
 
@@ -69,62 +48,60 @@ class Link(NamedTuple):
     """Of the batch, in bytes."""
     is_first: bool
     """Whether it refers to nothing before it."""
-    piece: bytes
+    piece: Batch
 
 
 @final
 class Chain:
     """What one coding makes of a feed."""
 
-    __slots__ = ("_alone", "_alone_text", "_coding", "_compressor", "_end", "_followed", "_links", "_missed", "_size")
+    __slots__ = ("_compressor", "_end", "_followed", "_links", "_missed", "_size")
 
     def __init__(self, coding: Coding) -> None:
-        self._coding: Coding = coding
         self._compressor = new_shared_compressor(coding)
         self._links: list[Link] = []  # the latest, one after another
         self._end = -1
         self._size = 0  # since the last that was a first one
         self._followed = self._missed = 0
-        self._alone_text = self._alone = b""
 
-    def follow(self, batch: bytes, start: int, end: int, *, at: int) -> list[Link]:
+    def follow(self, batch: Batch, *, at: int) -> list[Link]:
         """Return what makes this batch of the feed of one whose decoder has the chain up to the cursor ``at``.
 
         Nothing if that one can't go on with the chain, and has to be sent the batch by itself.
         """
-        if end != self._end:
-            self._go_on(batch, start, end)
-        links = self._since(start)
-        if links and (at == start or links[0].is_first):
+        if batch.end != self._end:
+            self._go_on(batch.body, batch.start, batch.end)
+        links = self._since(batch.start)
+        if links and (at == batch.start or links[0].is_first):
             self._followed += 1
             return links
         self._missed += 1
         return []
 
-    def _go_on(self, batch: bytes, start: int, end: int) -> None:
+    def _go_on(self, body: bytes, start: int, end: int) -> None:
         if start > self._end:
             self._links.clear()  # between them was something that nobody wanted in this coding
         elif start < self._end:
             known = self._since(start)
             if not known:
                 return
-            start, batch = self._end, batch[sum([link.size for link in known]) :]
-        self._add_link(batch, start, end)
+            start, body = self._end, body[sum([link.size for link in known]) :]
+        self._add_link(body, start, end)
 
-    def _add_link(self, batch: bytes, start: int, end: int) -> None:
+    def _add_link(self, body: bytes, start: int, end: int) -> None:
         is_first = not self._links or self._size >= CHAIN_BYTES or self._missed > self._followed
         if is_first:
             self._compressor.restart()
             self._size = 0
-        self._links.append(Link(start, end, len(batch), is_first, self._compressor.compress(batch)))
+        self._links.append(Link(start, end, len(body), is_first, Batch(self._compressor.compress(body))))
         self._forget_oldest()
-        self._size += len(batch)
+        self._size += len(body)
         self._end = end
         self._followed = self._missed = 0
 
     def _forget_oldest(self) -> None:
         links = self._links
-        while len(links) > KEPT_LINKS or (links[1:] and sum([len(link.piece) for link in links]) > KEPT_BYTES):
+        while len(links) > KEPT_LINKS or (links[1:] and sum([len(link.piece.body) for link in links]) > KEPT_BYTES):
             del links[0]
 
     def _since(self, start: int) -> list[Link]:
@@ -134,18 +111,11 @@ class Chain:
                 return self._links[-n:] if self._links[-n].start == start else []
         return []
 
-    def alone(self, batch: bytes) -> bytes:
-        """Return the batch by itself, and keep it for the others who are given the same."""
-        if batch is not self._alone_text:
-            self._alone_text = batch
-            self._alone = new_shared_compressor(self._coding).compress(batch)
-        return self._alone
-
 
 class SharedCoder(ABC):
     """The coder of one subscriber: puts together what is the same for many."""
 
-    __slots__ = ("_at", "_has_begun", "_reader")
+    __slots__ = ("_at", "_has_begun")
 
     coding: ClassVar[Coding]
     first: ClassVar[bytes]
@@ -155,35 +125,37 @@ class SharedCoder(ABC):
     empty: ClassVar[bytes]
     """What comes before the trailer of a stream of nothing."""
 
-    def __init__(self, reader: FeedReader) -> None:
-        self._reader = reader
+    def __init__(self) -> None:
         self._at = -1  # the cursor up to which its decoder has the chain
         self._has_begun = False
 
-    def encode(self, body: bytes, /) -> bytes:
-        """Return what makes this body decodable."""
-        if not body:
-            return b""
-        self._note(body)
-        feed = self._reader.feed
-        if feed is None or body is not feed.batch or feed.batch_from < 0:
+    def encode(self, batch: Batch, /) -> Batch:
+        """Return what makes this batch decodable."""
+        if not batch.body:
+            return batch
+        self._note(batch.body)
+        if batch.ring is None:
             self._at = -1
-            return self._begin() + new_shared_compressor(self.coding).compress(body)
-        chain = self._chain_of(feed)
-        links = chain.follow(body, feed.batch_from, feed.end, at=self._at)
+            return self._alone(batch)
+        links = self._chain_of(batch.ring).follow(batch, at=self._at)
         if not links:  # and no other link will begin at the place that it has left
-            return self._begin() + chain.alone(body)
-        self._at = feed.end
+            return self._alone(batch)
+        self._at = batch.end
         if len(links) == 1 and not links[0].is_first:
-            return links[0].piece  # the same object for all
-        return b"".join([self._begin() + link.piece if link.is_first else link.piece for link in links])
+            return links[0].piece  # the same for all
+        return Batch(
+            b"".join([self._begin() + link.piece.body if link.is_first else link.piece.body for link in links])
+        )
 
-    def _chain_of(self, feed: SharedFeed) -> Chain:
-        if feed.chains is None:
-            feed.chains = {}
-        chain = feed.chains.get(self.coding)
+    def _alone(self, batch: Batch) -> Batch:
+        if batch.coded is None or batch.coded[0] != self.coding:
+            batch.coded = (self.coding, new_shared_compressor(self.coding).compress(batch.body))
+        return Batch(self._begin() + batch.coded[1])
+
+    def _chain_of(self, ring: dict[str, Any]) -> Chain:
+        chain: Chain | None = ring.get(self.coding)
         if chain is None:
-            chain = feed.chains[self.coding] = Chain(self.coding)
+            chain = ring[self.coding] = Chain(self.coding)
         return chain
 
     def _begin(self) -> bytes:
@@ -193,7 +165,7 @@ class SharedCoder(ABC):
 
     def finish(self, last: bytes, /) -> bytes:
         """Return the same for the last one, and the end of the stream."""
-        coded = self.encode(last)
+        coded = self.encode(Batch(last)).body
         return (coded if self._has_begun else self.empty) + self._trailer()
 
     @abstractmethod
@@ -213,8 +185,8 @@ class _SharedGzip(SharedCoder):
     first = empty = GZIP_HEADER
     between = b""
 
-    def __init__(self, reader: FeedReader) -> None:
-        super().__init__(reader)
+    def __init__(self) -> None:
+        super().__init__()
         self._crc = self._size = 0
 
     def _note(self, body: bytes) -> None:
@@ -241,6 +213,6 @@ class _SharedZstd(SharedCoder):
         return ZSTD_LAST_BLOCK
 
 
-def new_shared_coder(coding: Coding, reader: FeedReader) -> SharedCoder:
-    """Return a coder for a reader of feeds, of one of SHARED_CODINGS."""
-    return _SharedGzip(reader) if coding == "gzip" else _SharedZstd(reader)
+def new_shared_coder(coding: Coding) -> SharedCoder:
+    """Return a coder for a subscriber, of one of SHARED_CODINGS."""
+    return _SharedGzip() if coding == "gzip" else _SharedZstd()

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, final
+from typing import Any, Protocol, final
 
 from .._loops.loop import Parked, current_loop
+from .._wire.batch import Batch
 from ..stores._protocol import EventId, StoredEvent
 from ..stores._topics import TopicFilter
-
-if TYPE_CHECKING:
-    from .._compression.codings import Coding
-    from .._compression.shared import Chain
 
 __all__ = ("Feed", "FeedStatistics", "Reader")
 
@@ -81,7 +78,6 @@ class Feed:
         "_uncalled_events",
         "_whole_from",
         "batch",
-        "batch_from",
         "chains",
         "end",
         "floor",
@@ -108,10 +104,9 @@ class Feed:
         """The cursor of one who has taken everything."""
         self.last: EventId = floor
         """The id of the newest event, or of the newest before the oldest."""
-        self.batch: bytes = b""
-        """Everything from the cursor ``batch_from`` on, joined; not valid while that is -1."""
-        self.batch_from: int = -1
-        self.chains: dict[Coding, Chain] | None = None
+        self.batch: Batch | None = None
+        """What was joined last: everything from some cursor to the end. None since an event has come."""
+        self.chains: dict[str, Any] = {}
         """What compression makes of it, for those of its subscribers that asked for it: ``_compression/shared.py``."""
         self.subscribers: int = 0
         # Who is to be called when there is an event. A dict, for its order and for leaving it again at once.
@@ -137,7 +132,7 @@ class Feed:
         self._uncalled_bytes += len(chunk)
         self.end += 1
         self.last = event.id
-        self.batch_from = -1
+        self.batch = None
         # In blocks: to take one off the front of a list costs as much as to take many.
         if len(self._chunks) >= 2 * self._max_events:
             self._let_go(len(self._chunks) - self._max_events)
@@ -159,7 +154,7 @@ class Feed:
         self._first = self._whole_from = self.end = self.end + 1  # nobody's cursor is at the end any more
         self._resets += 1
         self.floor = self.last = floor
-        self.batch_from = -1
+        self.batch = None
 
     def statistics(self, lag: int) -> FeedStatistics:
         """Return a snapshot, with what the hub knows of its subscribers' lag."""
@@ -202,14 +197,14 @@ class Feed:
         """Return the sequence of the entry at the cursor, which is not the end."""
         return self._sequences[cursor - self._first]
 
-    def join(self, cursor: int) -> bytes:
-        """Return the bytes of everything from the cursor on, and keep them for the others who are there."""
-        if cursor != self.batch_from:
-            start = cursor - self._first
-            chunks = self._chunks
-            self.batch = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
-            self.batch_from = cursor
-        return self.batch
+    def join(self, cursor: int) -> Batch:
+        """Return everything from the cursor on, and keep it for the others who are there."""
+        batch = self.batch
+        if batch is None or cursor != batch.start:
+            start, chunks = cursor - self._first, self._chunks
+            body = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
+            batch = self.batch = Batch(body, self.chains, cursor, self.end)
+        return batch
 
     def events(self, cursor: int) -> list[StoredEvent]:
         """Return the events from the cursor on."""

@@ -19,6 +19,7 @@ from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStre
 from .._channels.source import Backlog, LiveSource
 from .._channels.state import WaitingReceive
 from .._loops.loop import Loop, current_loop
+from .._wire.batch import Batch
 from .._wire.event import ServerSentEvent
 from ..stores._protocol import EventId, Gap, Page, StoredEvent
 from ..stores._topics import TopicFilter
@@ -340,27 +341,28 @@ class Subscription(LiveSource):
         """Whether there is an event to write."""
         return bool(self._pending) or (self._live and self._feed is not None and self.cursor < self._feed.end)
 
-    def take_batch(self) -> bytes:
-        """Remove all that there is now and return its bytes."""
+    def take_batch(self) -> Batch | None:
+        """Remove all that there is now and return it joined."""
         feed = self._feed
         cursor = self.cursor
         if feed is not None and self._live and not self._pending:
             # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
             if cursor == feed.end:
-                return b""
-            if cursor == feed.batch_from and self._is_plain and self._skip_to < 0:
+                return None
+            batch = feed.batch
+            if batch is not None and cursor == batch.start and self._is_plain and self._skip_to < 0:
                 self.cursor = feed.end
                 self._last = feed.last
                 self.received += feed.end - cursor
-                return feed.batch
-        return self._take_bytes()
+                return batch
+        return self._take_own(feed)
 
-    def _take_bytes(self) -> bytes:
-        feed = self._feed
+    def _take_own(self, feed: Feed | None) -> Batch | None:
         if feed is None or self._pending or not self._is_plain:
-            return b"".join([event.encode(self._sep) for event in self._take_events()])
+            body = b"".join([event.encode(self._sep) for event in self._take_events()])
+            return Batch(body) if body else None
         if not self._place(feed):
-            return b""
+            return None
         cursor, self.cursor = self.cursor, feed.end
         self._last = feed.last
         self.received += self.cursor - cursor

@@ -18,7 +18,7 @@ import anyio
 
 from .._arguments.checks import check_coroutine_function, check_flag
 from .discovery import EXTENSION, connection_of
-from .express import ExpressLane, LastChunk
+from .express import ExpressLane
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,14 +50,13 @@ class ServerBridge:
             docs/express-lane.md.
     """
 
-    __slots__ = ("_app", "_express", "_last_chunk")
+    __slots__ = ("_app", "_express")
 
     def __init__(self, app: ASGIApp, *, express: bool = False) -> None:
         check_coroutine_function("app", app, "an ASGI application")
         check_flag("express", express)
         self._app = app
         self._express = express
-        self._last_chunk = LastChunk()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, with ``scope["extensions"]["sse_trio"]`` where the server is known."""
@@ -68,7 +67,7 @@ class ServerBridge:
                 connection.wait_disconnect = inbox.wait_disconnect
                 receive = inbox
                 if self._express and connection.has_lane and scope["http_version"] == "1.1":
-                    lane = ExpressLane(connection, send, self._last_chunk)
+                    lane = ExpressLane(connection, send)
                     connection.try_write = lane.try_write
                     send = lane.send
             extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .._reasons import CloseReason
+    from .._wire.batch import Batch
 
 __all__ = ("HeadKeeper", "ServerConnection", "ServerShutdown", "UnknownServer")
 
@@ -38,7 +39,7 @@ class ServerConnection(Protocol):
     Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
     """
 
-    try_write: Callable[[bytes], bool] | None
+    try_write: Callable[[Batch], bool] | None
     """Writes the body of one message now, past the server's ``send``, or answers ``False``: then nobody has written
     it, and it has to be sent. Never waits, never raises; see ``_servers/express.py``.
 
@@ -125,7 +126,7 @@ class UnknownServer:
 
     def __init__(self) -> None:
         self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self.try_write: Callable[[bytes], bool] | None = None
+        self.try_write: Callable[[Batch], bool] | None = None
 
     @property
     def is_lost(self) -> bool | None:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
-__all__ = ("Carrier", "ExpressLane", "LastChunk")
+    from .._wire.batch import Batch
+
+__all__ = ("Carrier", "ExpressLane")
 
 
 class Carrier(Protocol):
@@ -41,53 +43,38 @@ class Carrier(Protocol):
         ...
 
 
-class LastChunk:
-    """The chunk that was made last, for lanes that are given the same body one after the other: a hub's."""
-
-    __slots__ = ("pair",)
-
-    def __init__(self) -> None:
-        # The body and its chunk. One object, read once and replaced at once: a bridge may serve several threads.
-        self.pair: tuple[bytes, bytes] = (b"", b"")
-
-
 class ExpressLane:
     """The way past the server's ``send`` for one response, and that ``send``, which knows of it.
 
     Args:
         carrier: the server's connection.
         send: the server's ``send``.
-        last: shared with the lanes of other responses.
     """
 
-    __slots__ = ("_carrier", "_is_clear", "_is_open", "_last", "_offered", "_rest", "_send", "_sending")
+    __slots__ = ("_carrier", "_is_clear", "_is_open", "_offered", "_rest", "_send", "_sending")
 
-    def __init__(self, carrier: Carrier, send: Send, last: LastChunk | None = None) -> None:
+    def __init__(self, carrier: Carrier, send: Send) -> None:
         self._carrier = carrier
         self._send = send
-        self._last = last or LastChunk()
         self._offered: bytes | None = None  # the last body that was refused, until it is sent
         self._is_clear = False  # the last one that was sent had been offered, so nobody has changed it
         self._is_open = False
         self._sending = 0
         self._rest = b""
 
-    def try_write(self, body: bytes, /) -> bool:
-        """Write the body, or refuse it: then it has to be sent."""
-        if not body:
+    def try_write(self, batch: Batch, /) -> bool:
+        """Write the batch, or refuse it: then its body has to be sent."""
+        if not batch.body:
             return False  # a chunk of no bytes is the end of the response
         if self._is_open:
-            framed, chunk = self._last.pair
-            if framed is not body:
-                chunk = b"%x\r\n%b\r\n" % (len(body), body)
-                self._last.pair = (body, chunk)
+            chunk = batch.chunk()
             taken = self._carrier.write_nowait(chunk)
             if taken == len(chunk):
                 return True
             if taken:
                 self._rest = chunk[taken:]
             self._is_open = False
-        self._offered = body
+        self._offered = batch.body
         return False
 
     async def send(self, message: Message) -> None:

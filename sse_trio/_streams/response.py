@@ -270,7 +270,7 @@ class EventSourceResponse(Response):
 
     def _coder(self, coding: Coding, end: EventReceiveChannel | LiveSource) -> Coder:
         if coding in SHARED_CODINGS and isinstance(end, LiveSource) and end.is_shared(self._options.sep):
-            return new_shared_coder(coding, end)
+            return new_shared_coder(coding)
         return ConnectionCoder(coding)
 
     async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,6 +29,7 @@ from .._groups.statistics import STALL_SECONDS
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask, Loop
 from .._servers.send_wrappers import send_past_head
+from .._wire.batch import Batch
 
 if TYPE_CHECKING:
     from starlette.types import Message, Send
@@ -149,7 +150,7 @@ class Writer:
         self._abandoned = False
         self._try_write = connection.try_write
         self._send_is_unbounded = connection.send_is_unbounded
-        self._untaken = b""  # what could not be written at once
+        self._untaken: Batch | None = None  # what could not be written at once
         self._pending_ping = b""
         self._last = b""
         self._cut_after: int | None = None
@@ -224,16 +225,13 @@ class Writer:
         source, now = self._source, self._current_time()
         if self._head is not None or self.idle_since is None or now - self.idle_since < source.gathered_after:
             return False
-        body = source.take_batch() or self._pending_ping
-        if self._coder is not None:
-            body = self._coder.encode(body)
+        batch = self._next_batch()
         assert self._try_write is not None
-        if not body or (self._may_finish and source.at_end()) or not self._try_write(body):
-            self._untaken = body
+        if batch is None or (self._may_finish and source.at_end()) or not self._try_write(batch):
+            self._untaken = batch
             return False
-        self._pending_ping = b""
         self.idle_since = now
-        self.written_bytes += len(body)
+        self.written_bytes += len(batch.body)
         if self.first_event_at is None:
             self._note_first_event(now)
         if self.called:
@@ -301,10 +299,10 @@ class Writer:
             if self._head is not None and (source.started or source.is_ready() or self._may_finish):
                 await self._write_head(self._head)
             if self._head is None:
-                while body := self._next_body():
-                    self.written_bytes += len(body)
-                    if self._try_write is None or not self._is_written(body):
-                        await self._send_timed({"type": self._prefix, "body": body, "more_body": True})
+                while (batch := self._next_batch()) is not None:
+                    self.written_bytes += len(batch.body)
+                    if self._try_write is None or not self._is_written(batch):
+                        await self._send_timed(self._body(batch.body))
                 if self._may_finish and source.at_end():
                     await self._write_last()
                     return Outcome.FINISHED
@@ -316,37 +314,41 @@ class Writer:
             if self._abandoned:  # in the pass in which it was called
                 return Outcome.ABANDONED
 
-    def _next_body(self) -> bytes:
+    def _next_batch(self) -> Batch | None:
+        batch, self._untaken = self._untaken, None
+        if batch is not None:
+            return batch  # encoded when it was taken
+        batch = self._source.take_batch()
         # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
-        body = self._untaken or self._source.take_batch() or self._pending_ping
-        if self._coder is not None and not self._untaken:
-            body = self._coder.encode(body)
-        self._untaken = self._pending_ping = b""
-        return body
+        ping, self._pending_ping = self._pending_ping, b""
+        if batch is None and ping:
+            batch = Batch(ping)
+        return batch if batch is None or self._coder is None else self._coder.encode(batch)
 
     async def _write_head(self, head: Message) -> None:
         self._head = None  # streams live long
         self.has_begun = True
         await self._send_timed(head)
-        body = self._opening + self._source.take_batch()
+        taken = self._source.take_batch()
+        batch = Batch(self._opening if taken is None else self._opening + taken.body)
         if not self._source.at_end():
             self._send = send_past_head(self._send)  # else to look would cost more than it saves
         if self._coder is not None:
-            body = self._coder.encode(body)
+            batch = self._coder.encode(batch)
         # An empty message only where the server keeps the head back until there is one: in a program that reads the
         # messages (a middleware, the in-memory server of a test suite) it would pass for the first event.
-        if body or self._head_needs_body:
-            self.written_bytes += len(body)
-            self._is_written(body)  # it is not: nothing was sent before it, and the lane is closed
-            await self._send_timed(self._body(body))
+        if batch.body or self._head_needs_body:
+            self.written_bytes += len(batch.body)
+            self._is_written(batch)  # it is not: nothing was sent before it, and the lane is closed
+            await self._send_timed(self._body(batch.body))
 
     async def _write_last(self) -> None:
         # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
         last = self._last
         if self._coder is not None:
-            last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(last)
+            last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(Batch(last)).body
         self.written_bytes += len(last)
-        if last and not self._is_written(last):
+        if last and not self._is_written(Batch(last)):
             await self._send_timed(self._body(last))
         if self._cut_after is None:
             self.final_began = True
@@ -364,8 +366,8 @@ class Writer:
 
     async def _cut_off(self, after: int) -> None:
         for _ in range(after):
-            body = COMMENT if self._coder is None else self._coder.encode(COMMENT)
-            await self._send_timed(self._body(body))
+            batch = Batch(COMMENT)
+            await self._send_timed(self._body((batch if self._coder is None else self._coder.encode(batch)).body))
         self.write_began = self._current_time()
         await self._connection.wait_flushed()
         self._connection.cut_off()
@@ -373,10 +375,10 @@ class Writer:
     def _body(self, body: bytes) -> Message:
         return {"type": self._prefix, "body": body, "more_body": True}
 
-    def _is_written(self, body: bytes) -> bool:
+    def _is_written(self, batch: Batch) -> bool:
         # Offered in any case: the express lane opens when what it has refused was sent.
         self._check_wanted()
-        if self._try_write is None or not self._try_write(body):
+        if self._try_write is None or not self._try_write(batch):
             return False
         self.idle_since = now = self._current_time()
         if self.first_event_at is None:

@@ -24,6 +24,7 @@ from sse_trio import (
 )
 from sse_trio._channels import ends as channel
 from sse_trio._channels import state as channel_state
+from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -975,7 +976,7 @@ async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: s
             except WouldBlock:
                 continue
             received += [result.data] if isinstance(result, ServerSentEvent) else []
-            received += result.decode().split() if isinstance(result, bytes) else []
+            received += result.body.decode().split() if isinstance(result, Batch) else []
     if not receive_channel._closed:
         received += take_all(receive_channel)
     state = send_channel._state
@@ -1202,7 +1203,9 @@ async def test_line_end_counts_for_all_that_is_in_the_channel(open_pair: OpenPai
     assert len(take_all(receive_channel)) == 2
     assert send_channel.statistics().current_buffer_bytes == 0
     send_channel.send_nowait("four")
-    assert state.take_batch() == b"data: four\r\n\r\n"
+    batch = state.take_batch()
+    assert batch is not None
+    assert batch.body == b"data: four\r\n\r\n"
 
 
 async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:

@@ -77,7 +77,8 @@ class Model:
 
     def take_batch(self, _: int) -> None:
         """Receive as a writer does."""
-        wire = self.receive_channel._state.take_batch().decode()
+        batch = self.receive_channel._state.take_batch()
+        wire = "" if batch is None else batch.body.decode()
         self.received += [line.removeprefix("data: ") for line in wire.split("\n") if line.startswith("data: ")]
 
     def cancel_send(self, number: int) -> None:

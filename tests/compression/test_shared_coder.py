@@ -8,8 +8,9 @@ import pytest
 
 from sse_trio import ServerSentEvent
 from sse_trio._compression.codings import SHARED_CODINGS
-from sse_trio._compression.shared import CHAIN_BYTES, KEPT_BYTES, KEPT_LINKS, Chain, new_shared_coder
+from sse_trio._compression.shared import CHAIN_BYTES, KEPT_BYTES, KEPT_LINKS, new_shared_coder
 from sse_trio._hubs.feed import Feed
+from sse_trio._wire.batch import Batch
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
 from sse_trio.stores._topics import TopicFilter
 
@@ -43,22 +44,29 @@ class Reader:
         self.topic = topic
         self.feed = topic.feed
         self.cursor = self.feed.end
-        self.coder = new_shared_coder(coding, self)
+        self.coder = new_shared_coder(coding)
         self.decoder = DECODERS[coding]()
-        self.pieces = []
+        self.batches = []
 
     def take(self):
         """Take what there is, and decode it."""
         if self.cursor < self.feed.end:
-            body = self.feed.join(max(self.cursor, self.feed.oldest_cursor()))
+            batch = self.feed.join(max(self.cursor, self.feed.oldest_cursor()))
             self.cursor = self.feed.end
-            self.send(body)
+            self.write(batch)
 
     def send(self, body):
-        """Have something written."""
-        piece = self.coder.encode(body)
-        assert self.decoder.decode(piece) == body
-        self.pieces.append(piece)
+        """Have something written that is for this subscriber alone."""
+        self.write(Batch(body))
+
+    def write(self, batch):
+        piece = self.coder.encode(batch)
+        assert self.decoder.decode(piece.body) == batch.body
+        self.batches.append(piece)
+
+    @property
+    def pieces(self):
+        return [batch.body for batch in self.batches]
 
     def end(self):
         """End well."""
@@ -133,7 +141,7 @@ def test_it_is_compressed_once(topic, coding):
         for reader in readers:
             reader.take()
     for n in range(1, 20):
-        assert len({id(reader.pieces[n]) for reader in readers}) == 1
+        assert len({id(reader.batches[n]) for reader in readers}) == 1
 
 
 def test_what_came_before_makes_it_small(topic, coding):
@@ -142,11 +150,11 @@ def test_what_came_before_makes_it_small(topic, coding):
     text = 0
     for _ in range(1000):
         topic.publish()
-        text += len(topic.feed.join(topic.feed.end - 1))
+        text += len(topic.feed.join(topic.feed.end - 1).body)
         reader.take()
     assert sum(map(len, reader.pieces)) < 0.45 * text
-    lone = Chain(coding)
-    assert len(lone.alone(topic.feed.batch)) > 0.8 * len(topic.feed.batch)
+    last = Batch(topic.feed.batch.body)
+    assert len(new_shared_coder(coding).encode(last).body) > 0.8 * len(last.body)
 
 
 def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
@@ -157,7 +165,7 @@ def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
     def publish():
         nonlocal sent
         topic.publish()
-        sent += len(topic.feed.join(topic.feed.end - 1))
+        sent += len(topic.feed.join(topic.feed.end - 1).body)
         for reader in readers:
             reader.take()
 
@@ -169,7 +177,7 @@ def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
         publish()
     publish()
     publish()
-    assert readers[-1].pieces[-1] is readers[0].pieces[-1]
+    assert readers[-1].batches[-1] is readers[0].batches[-1]
 
 
 def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
@@ -216,7 +224,7 @@ def test_who_is_far_behind_does_not_hold_up_the_others(topic, coding):
     assert len(links) == KEPT_LINKS
     slow.take()
     assert topic.feed.chains[coding]._links == links
-    assert slow.pieces[-1].endswith(topic.feed.chains[coding].alone(topic.feed.batch))
+    assert slow.pieces[-1].endswith(topic.feed.batch.coded[1])
     topic.publish()
     fast.take()
     assert not topic.feed.chains[coding]._links[-1].is_first
@@ -230,7 +238,7 @@ def test_large_events_are_not_kept_for_long(topic, coding):
         readers[n % 2].take()
         if n % 11 == 0:
             readers[2].take()
-        kept = sum(len(link.piece) for link in topic.feed.chains[coding]._links)
+        kept = sum(len(link.piece.body) for link in topic.feed.chains[coding]._links)
         assert KEPT_BYTES // 2 < kept <= KEPT_BYTES or n < 10
     topic.publish(noise=2 * KEPT_BYTES + 10_000)
     for reader in readers:
@@ -256,6 +264,6 @@ def test_an_event_that_nobody_took_in_this_coding(topic, coding):
 def test_a_stream_of_nothing_is_whole(topic, coding):
     """A stream that ends before anything was written in it ends as its coding says."""
     reader = Reader(topic, coding)
-    assert reader.coder.encode(b"") == b""
+    assert reader.coder.encode(Batch(b"")).body == b""
     assert reader.decoder.decode(reader.coder.finish(b"")) == b""
     assert reader.decoder.is_whole

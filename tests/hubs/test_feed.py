@@ -40,12 +40,12 @@ def test_it_begins_at_its_floor(feed):
 def test_a_batch_is_joined_once(feed):
     """Everybody at the same place is given the same bytes; one event is given as it is."""
     wire = add(feed, 12, 15, 16)
-    assert feed.join(0) == wire
+    assert feed.join(0).body == wire
     assert feed.join(0) is feed.join(0)
-    assert feed.join(2) is feed._chunks[2]
-    assert feed.join(0) == wire
+    assert feed.join(2).body is feed._chunks[2]
+    assert feed.join(0).body == wire
     wire += add(feed, 17)
-    assert feed.join(0) == wire  # and not what was there before
+    assert feed.join(0).body == wire  # and not what was there before
     assert [event.id.sequence for event in feed.events(1)] == [15, 16, 17]
     assert feed.last == EventId("e", 17)
 
@@ -80,7 +80,7 @@ def test_it_is_bounded_in_bytes(feed):
     assert feed.floor.sequence == 12
     wire = add(feed, 14, data="x" * 5000)
     assert feed.floor.sequence == 13
-    assert feed.join(feed.oldest_cursor()) == wire
+    assert feed.join(feed.oldest_cursor()).body == wire
 
 
 @pytest.mark.parametrize("held", [(), (11, 12)])

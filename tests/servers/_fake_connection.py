@@ -8,13 +8,13 @@ from __future__ import annotations
 import anyio
 
 from sse_trio._servers.connection import UnknownServer
-from sse_trio._servers.express import ExpressLane, LastChunk
+from sse_trio._servers.express import ExpressLane
 
 
 class FakeConnection(UnknownServer):
     """The connection of one response: ASGI's ``send``, a carrier of chunks, and the socket's other end."""
 
-    def __init__(self, *, room: int = 1 << 30, express: bool = True, last: LastChunk | None = None) -> None:
+    def __init__(self, *, room: int = 1 << 30, express: bool = True) -> None:
         super().__init__()
         self.room = room
         self.wire = bytearray()
@@ -22,7 +22,7 @@ class FakeConnection(UnknownServer):
         self.express_writes = self.sends = 0
         self._changed = anyio.Event()
         self._is_writing = False
-        lane = ExpressLane(self, self._send, last)
+        lane = ExpressLane(self, self._send)
         self.send = lane.send if express else self._send
         if express:
             self.try_write = lane.try_write

@@ -11,7 +11,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
-from sse_trio._servers.express import ExpressLane, LastChunk
+from sse_trio._servers.express import ExpressLane
+from sse_trio._wire.batch import Batch
 
 from ._fake_connection import FakeConnection
 
@@ -38,7 +39,7 @@ def scope_of(connection):
 
 async def send_offered(connection, data, send=None):
     """Send a body as the writer does: offered first."""
-    assert connection.try_write(data) is False
+    assert connection.try_write(Batch(data)) is False
     await (send or connection.send)(body_of(data))
 
 
@@ -48,10 +49,10 @@ async def send_offered(connection, data, send=None):
 async def test_it_opens_when_an_offered_body_was_sent():
     """Before the head, and before a first body went the whole way, everything has to be sent."""
     connection = FakeConnection()
-    assert connection.try_write(b"x") is False
+    assert connection.try_write(Batch(b"x")) is False
     await connection.send(HEAD)
     await send_offered(connection, b"first")
-    assert connection.try_write(b"second") is True
+    assert connection.try_write(Batch(b"second")) is True
     assert connection.body() == (b"firstsecond", False)
     assert connection.express_writes == 1
 
@@ -61,27 +62,22 @@ async def test_no_chunk_is_empty():
     connection = FakeConnection()
     await connection.send(HEAD)
     await send_offered(connection, b"first")
-    assert connection.try_write(b"") is False
-    assert connection.try_write(b"second") is True
+    assert connection.try_write(Batch(b"")) is False
+    assert connection.try_write(Batch(b"second")) is True
     assert connection.body() == (b"firstsecond", False)
 
 
 async def test_a_chunk_is_made_once_for_all():
-    """The lanes of a bridge share the chunk of the last body, and only of that."""
-    last = LastChunk()
-    connections = [FakeConnection(last=last) for _ in range(3)]
+    """All who are given the same batch write the same chunk."""
+    connections = [FakeConnection() for _ in range(3)]
     for connection in connections:
         await connection.send(HEAD)
         await send_offered(connection, b"first")
-    shared = b"shared"
-    for data in (shared, b"another", shared):
-        chunks = []
-        for connection in connections:
-            assert connection.try_write(data) is True
-            chunks.append(last.pair[1])
-        assert data in chunks[0]
-        assert all(chunk is chunks[0] for chunk in chunks)
-    assert [connection.body() for connection in connections] == [(b"firstsharedanothershared", False)] * 3
+    batch = Batch(b"shared")
+    for connection in connections:
+        assert connection.try_write(batch) is True
+    assert batch.chunk() is batch.chunk()
+    assert [connection.body() for connection in connections] == [(b"firstshared", False)] * 3
 
 
 async def test_it_stays_closed_where_bodies_are_changed():
@@ -115,7 +111,7 @@ async def test_it_waits_for_a_body_that_is_held_back():
     await send_offered(connection, b"third", send)
     for message in held:
         await connection.send(message)
-    assert connection.try_write(b"fourth") is True
+    assert connection.try_write(Batch(b"fourth")) is True
     assert connection.body() == (b"firstsecondthirdfourth", False)
 
 
@@ -128,10 +124,10 @@ async def test_it_is_closed_while_something_is_sent():
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(connection.send, body_of(b"of a middleware"))
         await anyio.wait_all_tasks_blocked()
-        assert connection.try_write(b"second") is False
+        assert connection.try_write(Batch(b"second")) is False
         connection.change(room=1000)
     await connection.send(body_of(b"second"))
-    assert connection.try_write(b"third") is True
+    assert connection.try_write(Batch(b"third")) is True
     assert connection.body() == (b"firstof a middlewaresecondthird", False)
 
 
@@ -143,12 +139,12 @@ async def test_it_stays_closed_after_a_send_while_a_later_body_is_held_back():
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(send_offered, connection, b"first")
         await anyio.wait_all_tasks_blocked()
-        assert connection.try_write(b"second") is False  # and it is sent, into a middleware
+        assert connection.try_write(Batch(b"second")) is False  # and it is sent, into a middleware
         connection.change(room=1000)
-    assert connection.try_write(b"third") is False
+    assert connection.try_write(Batch(b"third")) is False
     await connection.send(body_of(b"second"))
     await connection.send(body_of(b"third"))
-    assert connection.try_write(b"fourth") is True
+    assert connection.try_write(Batch(b"fourth")) is True
     assert connection.body() == (b"firstsecondthirdfourth", False)
 
 
@@ -164,10 +160,10 @@ async def test_it_closes_when_a_send_fails():
     lane = ExpressLane(connection, fail)
     await lane.send(HEAD)
     connection.has_begun = True
-    assert lane.try_write(b"first") is False
+    assert lane.try_write(Batch(b"first")) is False
     with pytest.raises(OSError, match="cut"):
         await lane.send(body_of(b"first"))
-    assert lane.try_write(b"second") is False
+    assert lane.try_write(Batch(b"second")) is False
     assert connection.express_writes == 0
 
 
@@ -180,10 +176,10 @@ async def test_the_rest_of_a_chunk_is_all_that_its_send_writes():
     await connection.send(HEAD)
     await send_offered(connection, b"first")
     connection.room = 4
-    assert connection.try_write(b"second") is False
+    assert connection.try_write(Batch(b"second")) is False
     connection.change(room=1000)
     await connection.send(body_of(b"second"))
-    assert connection.try_write(b"third") is True
+    assert connection.try_write(Batch(b"third")) is True
     assert connection.body() == (b"firstsecondthird", False)
 
 
@@ -193,7 +189,7 @@ async def test_the_rest_of_a_chunk_comes_before_anything_else():
     await connection.send(HEAD)
     await send_offered(connection, b"first")
     connection.room = 4
-    assert connection.try_write(b"second") is False
+    assert connection.try_write(Batch(b"second")) is False
     connection.change(room=1000)
     await connection.send(body_of(b"of a middleware"))
     assert connection.body() == (b"firstsecondof a middleware", False)

@@ -215,7 +215,8 @@ class Play:
     async def take(self, one, _):
         client = self.chosen(one)
         if client and not client.subscription._unread:
-            for event in client.decoder.feed(client.subscription.take_batch()):
+            batch = client.subscription.take_batch()
+            for event in client.decoder.feed(b"" if batch is None else batch.body):
                 client.got(event.event, event.id, event.data)
 
     async def cut(self, one, _):

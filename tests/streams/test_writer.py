@@ -15,6 +15,7 @@ from sse_trio import open_event_channel
 from sse_trio._channels import state as _channel_state
 from sse_trio._loops.loop import current_loop
 from sse_trio._streams.writer import Outcome, Writer
+from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +47,7 @@ class Served:
         self.done: list[Outcome | None] = []
         self.send_is_unbounded = unbounded
         self.head_needs_body = keeps_head
-        self.try_write: Callable[[bytes], bool] | None = None
+        self.try_write: Callable[[Batch], bool] | None = None
         source: Any = self.receive_channel._state
         connection: Any = self
         self.writer = Writer(
