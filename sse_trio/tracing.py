@@ -16,11 +16,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_
 
 from ._arguments.checks import check_instance, check_text, wrong
 from ._groups.statistics import StreamStatistics
-from ._reasons import CloseReason
+from ._reasons import ENDINGS, CloseReason
 
 __all__ = ("StreamTracer",)
-
-FAULTS = frozenset((CloseReason.FAILED, CloseReason.SEND_TIMEOUT))
 
 
 @final
@@ -78,7 +76,7 @@ class StreamTracer:
 
 
 def _set_status(span: Span, reason: CloseReason | None) -> None:
-    if reason is not None and reason in FAULTS:
+    if reason is not None and ENDINGS[reason].is_fault:
         span.set_status(Status(StatusCode.ERROR, reason.value))
 
 

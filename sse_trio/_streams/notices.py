@@ -9,7 +9,7 @@ from random import randrange
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .._reasons import CloseReason
+from .._reasons import ENDINGS, CloseReason
 from .._wire.event import LINE_ENDS, ServerSentEvent
 from .._wire.returned import returned_event
 
@@ -22,8 +22,6 @@ __all__ = ("first_words", "last_words", "ping")
 PINGS = MappingProxyType({sep: f": ping{sep}{sep}".encode() for sep in LINE_ENDS})
 RETRY = 3000
 """Milliseconds; what EventSource does by default, said where a group has said something else before."""
-
-WITH_FAREWELL = frozenset((CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED, CloseReason.CANCELLED))
 
 
 def first_words(options: StreamOptions, group: StreamGroup) -> bytes:
@@ -57,7 +55,7 @@ def _last_events(
             yield returned_event("on_error", event)
     if reason is CloseReason.SHUTDOWN and group.reconnect_within is not None:
         yield ServerSentEvent(retry=randrange(round(group.reconnect_within * 1000) + 1))  # noqa: S311
-    if reason in WITH_FAREWELL:
+    if reason is not None and ENDINGS[reason].farewell:
         farewell = options.farewell or group.farewell
         event = farewell(reason) if callable(farewell) else farewell
         if event is not None:

@@ -30,7 +30,7 @@ from .._groups.statistics import StreamStatistics, StreamTotals
 from .._loops.cancellation import CancelRequests, is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask
 from .._loops.ticker import Entry
-from .._reasons import CloseReason
+from .._reasons import ENDINGS, CloseReason
 from .._servers.discovery import find_connection
 from .._servers.middleware import count_base_middlewares
 from .notices import first_words, last_words, ping
@@ -64,8 +64,6 @@ DROPPED = (
     "event stream %r: %d bytes of the request's body came while it waited for the disconnect, and were dropped; "
     "read the body before you return the response, or wrap the application in ServerBridge"
 )
-
-GRACEFUL = frozenset((CloseReason.DISCONNECTED, CloseReason.SHUTDOWN, CloseReason.LIFETIME, CloseReason.KICKED))
 
 
 class Stream:
@@ -303,6 +301,7 @@ class Stream:
         writer = self._writer
         if writer.outcome is not None:
             return
+        ending = ENDINGS[self.reason or CloseReason.COMPLETED]
         try:
             if not self._client_lost:
                 self._source.refuse_sends()
@@ -311,7 +310,7 @@ class Stream:
                 else:
                     writer.finish(self._last(error), cut_after=self._cut_after())
                 with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
-                    self._rest_scope.shield = self.reason is CloseReason.CANCELLED
+                    self._rest_scope.shield = ending.shielded
                     await self._wait_writer()
         except BaseException:
             self.end(CloseReason.CANCELLED)
@@ -349,8 +348,7 @@ class Stream:
             self._run.loop.cancel_detached(self._watcher)
             self._watcher = None
         self._connection.stream_closed(reason)
-        level = logging.WARNING if reason is CloseReason.SEND_TIMEOUT else logging.DEBUG
-        logger.log(level, "event stream %r ended: %s", self._path, reason.value)
+        logger.log(ENDINGS[reason].log_level, "event stream %r ended: %s", self._path, reason.value)
         return reason
 
     # --- what it says of itself
@@ -406,7 +404,7 @@ class Stream:
             self._source.begin_ending(reason)
         if reason is CloseReason.CANCELLED and self._connection.is_lost is None:
             self._run.ticker.schedule(self, self._run.loop.current_time() + UNTAKEN_SECONDS)
-        if reason in (CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT):
+        if ENDINGS[reason].client_lost:
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
         if self._rest_scope is not None:
             self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline(reason))
@@ -418,7 +416,7 @@ class Stream:
             self._run.ticker.schedule(self, self._cancel_at)
 
     def _grace(self, reason: CloseReason) -> float:
-        if reason not in GRACEFUL or not self._producing:
+        if not ENDINGS[reason].grace or not self._producing:
             return 0.0
         of_group = self._run.group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
         return max(self._options.grace, of_group)
@@ -476,7 +474,7 @@ class Stream:
     def _cut_after(self) -> int | None:
         # How many messages have to follow what a failed stream has sent before its connection is cut, where no server
         # does that; None for a final frame, 0 for neither.
-        if self.reason is not CloseReason.FAILED:
+        if ENDINGS[self.reason or CloseReason.COMPLETED].final_frame:
             return None
         return count_base_middlewares(self._receive) or (0 if self._connection.tells_failure else 1)
 
@@ -488,7 +486,7 @@ class Stream:
         return self.reason is CloseReason.FAILED and not (self._source.started or self._source.is_ready())
 
     def _rest_deadline(self, reason: CloseReason | None) -> float:
-        if reason in (None, CloseReason.COMPLETED, CloseReason.FAILED):
+        if reason is None or not ENDINGS[reason].bounded:
             return math.inf  # as long as the client takes something within send_timeout
         return self._run.loop.current_time() + FINAL_SECONDS
 
