@@ -4,22 +4,22 @@ A stream is a pair of channels. A producer is a coroutine that gets the send end
 that it runs in: whatever ends the stream, the producer is cancelled and has cleaned up when the response is done.
 """
 
-# The layers, each importing from those before it only (tests/test_layering.py):
+# Which folder does what, from the bottom to the top; each imports only from those above it in this list. The map with a
+# picture is docs/architecture.md, and tests/test_layering.py has the ranks.
 #
-#   _errors  _reason  _refusal  _json            exceptions and words
-#   _event  _line_ends  _decoder                 an event, to bytes and from bytes
-#   _payload  _openapi  _event_type  _event_types   which events a stream has, and what they carry
-#   _loop  _buffer  _channel_state  _channel     a pair of channels, on either event loop
-#   _connection  _express  _transports           what a stream may ask of a server, and the way past its `send`
-#   _server_*  _servers  _bridge                 what each server knows
-#   _accept_encoding  _codings  _coder  _shared_coder   which coding a client gets, and what compresses its stream
-#   _writer  _ticker  _signals                   what writes, and what ends (_arguments: words for wrong ones)
-#   _admission  _group                           who is let in, and all who are
-#   _statistics                                  what a stream says of itself
-#   _options  _sources  _failures  _words  _stream   one stream
-#   _response                                    the stream as a Starlette response
-#   _negotiation                                 whether the client wants one
-#   _topics  _store  _feed  _subscription  _hub  the same events for many streams
+#   _reasons  _failures  _requests  _arguments   why streams end; exception groups; headers of a request; checks of arguments
+#   _wire/          bytes to events and back
+#   _loops/         what anyio lacks, for each event loop
+#   _errors         every exception
+#   _compression/   content codings
+#   _channels/      the pair of channels
+#   _servers/       the one seam to a server
+#   _typed/         typed events
+#   stores/         where a hub keeps its events
+#   _groups/        who is open, who is let in, when all go
+#   _hubs/          the same events for many subscribers
+#   _streams/       one stream, and the response
+#   client/  testing/  compat/  inspector/  metrics  tracing  _cli/
 
 import typing
 
@@ -33,6 +33,7 @@ from ._errors import InvalidEventError as InvalidEventError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
+from ._errors import StreamRefusedError as StreamRefusedError
 from ._errors import UnknownEventError as UnknownEventError
 from ._groups.group import StreamGroup as StreamGroup
 from ._groups.group import StreamGroupStatistics as StreamGroupStatistics
@@ -46,7 +47,6 @@ from ._hubs.subscription import Subscription as Subscription
 from ._hubs.subscription import SubscriptionStatistics as SubscriptionStatistics
 from ._reasons import CloseReason as CloseReason
 from ._reasons import RefusalReason as RefusalReason
-from ._refusal import StreamRefusedError as StreamRefusedError
 from ._requests import accepts_event_stream as accepts_event_stream
 from ._requests import preferred_media_type as preferred_media_type
 from ._servers.bridge import ServerBridge as ServerBridge
@@ -55,8 +55,8 @@ from ._streams.response import last_event_id as last_event_id
 from ._typed.event_type import EventType as EventType
 from ._typed.event_types import EventTypes as EventTypes
 from ._wire.decoder import EventDecoder as EventDecoder
-from ._wire.decoder import ReceivedEvent as ReceivedEvent
 from ._wire.event import ServerSentEvent as ServerSentEvent
+from ._wire.received import ReceivedEvent as ReceivedEvent
 
 __all__ = (
     "CloseReason",

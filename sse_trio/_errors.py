@@ -3,18 +3,24 @@
 # Rule 1: what happens to a channel is anyio's to name (BrokenResourceError, ClosedResourceError,
 #         EndOfStream, WouldBlock). Nothing here re-invents those.
 # Rule 2: bad arguments are ValueError and TypeError. Nothing here re-invents those either.
-# Rule 3: every exception here derives from SSEError, so that one `except` can catch all of them.
+# Rule 3: every exception here derives from SSEError, so that one `except` can catch all of them. SSEError itself, and
+#         what the decoder raises, are in _wire/errors.py, since nothing in there imports from above it.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+
+from ._reasons import RefusalReason
+from ._wire.errors import EventTooLargeError, SSEError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import httpx
 
-    from ._wire.decoder import ReceivedEvent
+    from ._wire.received import ReceivedEvent
 
 __all__ = (
     "EventSourceError",
@@ -23,12 +29,9 @@ __all__ = (
     "SSEError",
     "SendTimeoutError",
     "StoreUnavailableError",
+    "StreamRefusedError",
     "UnknownEventError",
 )
-
-
-class SSEError(Exception):
-    """The base of every exception that is ``sse_trio``'s own."""
 
 
 class SendTimeoutError(SSEError, TimeoutError):
@@ -45,24 +48,6 @@ class SendTimeoutError(SSEError, TimeoutError):
             "behind ServerBridge, sse_trio.EventSourceResponse has such a connection aborted without this error"
         )
         self.seconds = seconds
-
-
-class EventTooLargeError(SSEError):
-    """An event of a stream is larger than the decoder's ``max_event_size``. The server's fault, or the limit's.
-
-    ``events`` are the events that ended before it in the same bytes and that nothing else has returned. ``event_id`` is
-    the id that the event itself has set before it became too large: go on after that one and it doesn't come back.
-    ``None`` if it had set none by then.
-    """
-
-    def __init__(self, max_event_size: int, events: Sequence[ReceivedEvent] = (), event_id: str | None = None) -> None:
-        super().__init__(
-            f"the stream holds an event of more than {max_event_size} bytes; if such events are expected, "
-            "use a larger max_event_size, or skip_too_large=True to go on without them"
-        )
-        self.max_event_size = max_event_size
-        self.event_id = event_id
-        self.events: tuple[ReceivedEvent, ...] = tuple(events)
 
 
 class EventSourceError(SSEError):
@@ -127,3 +112,23 @@ class UnknownEventError(SSEError, LookupError):
             "a newer server may send: `if event.event in events`"
         )
         self.event = event
+
+
+class StreamRefusedError(SSEError, HTTPException):
+    """A stream is one more than its :class:`StreamGroup` lets in. Nobody's fault in this process.
+
+    Raised out of the response, with nothing sent and no producer started. An ``HTTPException``, which Starlette and
+    FastAPI answer: 429 (RFC 6585) for ``max_streams_per``, else 503, with ``Retry-After`` (RFC 9110, section 10.2.3).
+    """
+
+    def __init__(self, reason: RefusalReason, retry_after: int) -> None:
+        of_client = reason is RefusalReason.MAX_STREAMS_PER
+        super().__init__(
+            429 if of_client else 503,
+            "too many event streams of yours are open" if of_client else "too many event streams; come back later",
+            {"retry-after": str(retry_after)},
+        )
+        self.reason = reason
+        """Which limit that was."""
+        self.retry_after = retry_after
+        """Seconds after which the client is to try again; random, so that not all do at once."""

@@ -26,8 +26,9 @@ assert SPEC.origin is not None
 PACKAGE = Path(SPEC.origin).parent
 
 RANKS: tuple[frozenset[str], ...] = (
-    frozenset({"_reasons", "_failures", "_requests", "_loops", "_wire"}),
-    frozenset({"_errors", "_arguments", "_compression"}),
+    frozenset({"_reasons", "_failures", "_arguments", "_loops"}),
+    frozenset({"_requests", "_wire"}),
+    frozenset({"_errors", "_compression"}),
     frozenset({"_channels", "_servers", "_typed", "stores"}),
     frozenset({"_groups", "_hubs"}),
     frozenset({"_streams"}),
@@ -42,9 +43,9 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK) - {"_reasons", "_errors", "_arguments", "_requests", "_wire", "_compression", "_typed"},
     "trio": frozenset({"_loops/trio", "testing"}),
-    "asyncio": frozenset({"_loops/asyncio", "testing"}),
+    "asyncio": frozenset({"_loops/asyncio", "_servers/uvicorn_exit", "testing"}),
     "starlette": frozenset({"_errors", "_requests", "_streams", "compat", "inspector", "testing"}),
-    "exceptiongroup": frozenset({"_failures", "stores"}),
+    "exceptiongroup": frozenset({"_failures", "_loops", "stores"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),

@@ -20,7 +20,8 @@ from anyio.lowlevel import checkpoint
 from .._arguments.checks import check_function, wrong
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
 from .buffer import ConflatingBuffer, FifoBuffer, Held, size_of
-from .state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow, WaitingReceive
+from .state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow
+from .waiters import WaitingReceive
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._loops.loop import Loop
     from .._reasons import CloseReason
     from .._wire.batch import Batch
-    from .state import Receiver
+    from .waiters import Receiver
 
 __all__ = ("Backlog", "LiveSource", "StreamSource")
 

@@ -18,20 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
-from .._loops.loop import Loop, Parked, Parking, check_here, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import Loop, check_here
 from .._wire.batch import Batch
 from .._wire.event import TextErrors
 from .buffer import Buffer, FifoBuffer, Held, encode_held, size_of
 from .source import Backlog, StreamSource
+from .waiters import Receiver, WaitingSend
 
 if TYPE_CHECKING:
     from .._reasons import CloseReason
 
-__all__ = ("OVERFLOWS", "ChannelState", "Overflow", "Receiver", "WaitingReceive")
+__all__ = ("OVERFLOWS", "ChannelState", "Overflow")
 
 Overflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
@@ -41,41 +43,6 @@ SLICE_BYTES = 16_384  # 64 KiB gave a p99 of 156 ms with 100 greedy producers
 SLICE_SECONDS = 0.001
 SLICE_STEP = 8
 """The clock, a tenth of a send's cost, is read at the 1st, 2nd, 4th and then at every 8th event of a slice."""
-
-
-class WaitingSend:
-    """A send that waits for room."""
-
-    __slots__ = ("end", "error", "event", "key", "parking", "size")
-
-    def __init__(self, end: object, event: Held, size: int, key: Hashable, parking: Parking) -> None:
-        self.end = end
-        self.event = event
-        self.size = size
-        self.key = key
-        self.parking = parking
-        self.error: Exception | None = None
-
-
-class Receiver(Parked, Protocol):
-    """Who waits for an event: a receive(), or the writer."""
-
-    called: bool
-    """Whether it was called to an event and has not run yet."""
-    end: object
-    """The receive end that it waits on; None for a writer, which is told otherwise when that is closed."""
-
-
-class WaitingReceive:
-    """A receive() that waits."""
-
-    __slots__ = ("called", "end", "is_parked", "unpark")
-
-    def __init__(self, end: object, parking: Parked) -> None:
-        self.end = end
-        self.called = False
-        self.is_parked = parking.is_parked
-        self.unpark = parking.unpark
 
 
 class ChannelState(StreamSource):

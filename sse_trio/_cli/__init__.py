@@ -23,7 +23,8 @@ import httpx
 import typer
 
 from .._errors import EventTooLargeError, SSEError
-from .._wire.decoder import EventDecoder, ReceivedEvent
+from .._wire.decoder import EventDecoder
+from .._wire.received import ReceivedEvent
 from ..client import ConnectionState, EventSource, open_event_source
 from . import output as _output
 from .output import Screen

@@ -14,8 +14,8 @@ from typing import TextIO, TypeAlias
 
 import typer
 
-from .._wire.decoder import ReceivedEvent
 from .._wire.event import ServerSentEvent
+from .._wire.received import ReceivedEvent
 from .._wire.visible import visible
 
 __all__ = ("Screen", "as_json", "as_text", "as_wire", "style_for")

@@ -20,8 +20,8 @@ from random import randint, uniform
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._arguments.checks import check_count, check_function, members_of, wrong
+from .._errors import StreamRefusedError
 from .._reasons import RefusalReason
-from .._refusal import StreamRefusedError
 from .._wire.returned import returned_key
 from .fair_share import FairShare
 

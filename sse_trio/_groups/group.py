@@ -23,7 +23,8 @@ from anyio import Event
 from anyio.lowlevel import RunVar, checkpoint
 
 from .._arguments.checks import check_count, check_flag, check_function, check_grace, check_seconds, check_text, wrong
-from .._loops.loop import DetachedTask, Loop, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import DetachedTask, Loop
 from .._loops.ticker import Ticker, Ticking
 from .._reasons import CloseReason, RefusalReason
 from .._servers.connection import ServerShutdown

@@ -12,7 +12,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from .._loops.loop import Parked, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import Parked
 from .._wire.batch import Batch
 from ..stores._protocol import EventId, StoredEvent
 from ..stores._topics import TopicFilter

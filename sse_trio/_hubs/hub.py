@@ -23,7 +23,8 @@ from anyio.lowlevel import checkpoint
 from .._arguments.checks import check_count, check_function, check_key, check_text, is_series, members_of, wrong
 from .._errors import StoreUnavailableError
 from .._failures import collapse
-from .._loops.loop import check_here, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import check_here
 from .._wire.event import Sendable, as_event
 from ..stores._protocol import EventId, EventStore, Page, StoredEvent, pack_event
 from ..stores._topics import TopicFilter, check_topic, is_below

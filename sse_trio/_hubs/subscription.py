@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, final, get_args
 from anyio import BusyResourceError, CancelScope, ClosedResourceError, EndOfStream
 
 from .._channels.source import Backlog, LiveSource
-from .._channels.state import WaitingReceive
-from .._loops.loop import Loop, current_loop
+from .._channels.waiters import WaitingReceive
+from .._loops.current import current_loop
+from .._loops.loop import Loop
 from .._wire.batch import Batch
 from .._wire.event import ServerSentEvent
 from ..stores._protocol import EventId, Gap, Page, StoredEvent
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
     from typing_extensions import Self
 
-    from .._channels.state import Receiver
+    from .._channels.waiters import Receiver
     from .._reasons import CloseReason
 
 __all__ = (

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from anyio import current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from .loop import current_loop
+from .current import current_loop
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup

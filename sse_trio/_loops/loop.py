@@ -20,9 +20,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Protocol
 
-from anyio.lowlevel import RunVar, current_token
-
-__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here", "current_loop")
+__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here")
 
 
 class Parked(Protocol):
@@ -125,26 +123,3 @@ def check_here(loop: Loop, what: str) -> None:
             "thread, write anyio.from_thread.run_sync(function, *args), or from_thread.run for a coroutine function"
         )
         raise RuntimeError(msg)
-
-
-_loop: RunVar[Loop] = RunVar("sse_trio._loops.loop")
-
-
-def current_loop() -> Loop:
-    """Return the running loop. anyio's error for "not in a loop" where there is none."""
-    try:
-        return _loop.get()
-    except LookupError:
-        loop = _make_loop()
-        _loop.set(loop)
-        return loop
-
-
-def _make_loop() -> Loop:
-    if current_token().backend_class.__module__.endswith("_trio"):
-        from .trio import TrioLoop  # noqa: PLC0415 -- only where trio runs already
-
-        return TrioLoop()
-    from .asyncio import AsyncioLoop  # noqa: PLC0415 -- only where asyncio runs already
-
-    return AsyncioLoop()

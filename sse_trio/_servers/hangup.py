@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import sleep, wait_readable
 from anyio.lowlevel import RunVar
 
-from .._loops.loop import DetachedTask, Loop, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import DetachedTask, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar, cast, final, overload
 
 from .._arguments.checks import check_instance, check_text
 from .._errors import InvalidEventError, UnknownEventError
-from .._wire.decoder import ReceivedEvent
 from .._wire.event import ServerSentEvent
+from .._wire.received import ReceivedEvent
 from .payload import Payload, name_of, open_payload
 
 __all__ = ("EventType", "check_received", "decode_payload")

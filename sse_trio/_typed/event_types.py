@@ -15,7 +15,7 @@ from typing import Any, ForwardRef, Generic, TypeVar, Union, cast, get_args, get
 
 from .._arguments.checks import check_instance, check_text
 from .._errors import UnknownEventError
-from .._wire.decoder import ReceivedEvent
+from .._wire.received import ReceivedEvent
 from .event_type import EventType, check_received, decode_payload
 from .openapi import Version, make_components, make_responses
 from .payload import is_class, name_of

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from .._errors import EventTooLargeError
+from .errors import EventTooLargeError
 from .line_ends import PlainLineEnds, has_long_lines
 from .oversize import OversizeEvent
+from .received import ReceivedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,30 +28,6 @@ _MANY_LINES = 1024
 # The standard sets no bound on a retry. Chromium too leaves the time as it was when the number is too long for 64 bits,
 # and int() would raise at 4300 digits.
 _RETRY_DIGITS = 18
-
-
-# A tuple, because making one is a large part of what decoding costs, and a frozen dataclass takes far longer to make.
-class ReceivedEvent(NamedTuple):
-    """One event as an ``EventSource`` would dispatch it (WHATWG HTML 9.2.6). Immutable."""
-
-    event: str = "message"
-    """The event's type; ``"message"`` where the server named none."""
-    data: str = ""
-    """The values of its ``data`` lines, joined by ``"\\n"``."""
-    id: str = ""
-    """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
-
-    def json(self) -> Any:
-        """Return ``json.loads(data)``.
-
-        Raises:
-            ValueError: the data isn't JSON (:exc:`json.JSONDecodeError`), or is nested deeper, or has a longer number,
-                than Python takes. The server's fault.
-        """
-        try:
-            return json.loads(self.data)
-        except RecursionError:
-            raise ValueError("the data is JSON that is nested too deep") from None
 
 
 def _check(max_event_size: object, last_event_id: object, skip_too_large: object) -> None:

@@ -15,7 +15,8 @@ import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
-from .._wire.decoder import EventDecoder, ReceivedEvent
+from .._wire.decoder import EventDecoder
+from .._wire.received import ReceivedEvent
 from ._decompression import LIMIT, DecompressionError, Decompressor, codings_of, open_decompressor
 from ._http2 import close_unknown
 

@@ -23,8 +23,10 @@ import httpx
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .._errors import EventSourceError, EventTooLargeError, SSEError
-from .._loops.loop import check_here, current_loop
-from .._wire.decoder import EventDecoder, ReceivedEvent
+from .._loops.current import current_loop
+from .._loops.loop import check_here
+from .._wire.decoder import EventDecoder
+from .._wire.received import ReceivedEvent
 from ._answer import is_accepted, is_final_for_proxy, read_answer, refuse_unread
 from ._arguments import check_seconds
 from ._body import OpenStream, close, why_undecodable

@@ -11,7 +11,8 @@ from functools import partial
 
 import anyio
 
-from .._loops.loop import DetachedTask, current_loop
+from .._loops.current import current_loop
+from .._loops.loop import DetachedTask
 
 __all__ = ("LastingStep",)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
 
     from .._reasons import CloseReason
-    from .._wire.decoder import ReceivedEvent
+    from .._wire.received import ReceivedEvent
 
     if sys.version_info >= (3, 11):
         from typing import Self

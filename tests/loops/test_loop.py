@@ -16,7 +16,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from sse_trio._loops.loop import Loop, current_loop
+from sse_trio._loops.current import current_loop
+from sse_trio._loops.loop import Loop
 from sse_trio.testing import virtual_backend, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio

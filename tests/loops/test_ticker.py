@@ -9,7 +9,8 @@ from typing import cast
 import anyio
 import pytest
 
-from sse_trio._loops.loop import Loop, current_loop
+from sse_trio._loops.current import current_loop
+from sse_trio._loops.loop import Loop
 from sse_trio._loops.ticker import Entry, Ticker
 from sse_trio.testing import wait_all_tasks_blocked
 

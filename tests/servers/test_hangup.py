@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from sse_trio import CloseReason
-from sse_trio._loops.loop import current_loop
+from sse_trio._loops.current import current_loop
 from sse_trio._servers import hangup as _hangup
 from sse_trio._servers.discovery import connection_of
 from sse_trio._servers.hangup import Hangups, current_hangups

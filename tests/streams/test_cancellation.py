@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, open_event_channel
 from sse_trio._loops.cancellation import CancelRequests
-from sse_trio._loops.loop import current_loop
+from sse_trio._loops.current import current_loop
 from sse_trio.testing import virtual_backend
 
 if sys.version_info < (3, 11):

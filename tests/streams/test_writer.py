@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from sse_trio import open_event_channel
 from sse_trio._channels import state as _channel_state
-from sse_trio._loops.loop import current_loop
+from sse_trio._loops.current import current_loop
 from sse_trio._streams.writer import Outcome, Writer
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked

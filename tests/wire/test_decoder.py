@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sse_trio._errors import EventTooLargeError, SSEError
-from sse_trio._wire.decoder import EventDecoder, ReceivedEvent
+from sse_trio._wire.decoder import EventDecoder
+from sse_trio._wire.received import ReceivedEvent
 
 HERE = Path(__file__).parents[1]
 VECTORS = json.loads((HERE / "data" / "wpt_vectors.json").read_text())

@@ -1,0 +1,21 @@
+# What the docs take from the code is what the code says: docs/generate.py makes it.
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+OUT_OF_DATE = "out of date; run: python docs/generate.py"
+
+
+def test_the_table_of_endings_is_that_of_the_code():
+    """The contract page says of each ending what ENDINGS says."""
+    page = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    assert generate["with_table"](page) == page, OUT_OF_DATE
+
+
+def test_the_picture_of_the_packages_is_that_of_the_imports():
+    """The picture in docs/architecture.md shows the imports as they are."""
+    assert generate["picture"]() == (ROOT / "docs" / "plots" / "packages.svg").read_text(encoding="utf-8"), OUT_OF_DATE
