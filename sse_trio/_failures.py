@@ -19,6 +19,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = (
+    "BrokenChannelError",
     "append_context",
     "cancellation_behind",
     "collapse",
@@ -28,6 +29,14 @@ __all__ = (
     "raise_again",
     "without_own",
 )
+
+
+class BrokenChannelError(BrokenResourceError):
+    """A send that nobody will receive. It knows its channel, so that a response can tell its own from another's."""
+
+    def __init__(self, message: str, channel: object) -> None:
+        super().__init__(message)
+        self.channel = channel
 
 
 def collapse(exc: BaseException) -> BaseException:
@@ -90,7 +99,7 @@ def without_own(exc: BaseException, source: object) -> BaseException | None:
     """Return the exception without the errors of sends on this channel; None if there was nothing else."""
 
     def is_own(leaf: BaseException) -> bool:
-        return isinstance(leaf, BrokenResourceError) and getattr(leaf, "sse_trio_channel", None) is source
+        return isinstance(leaf, BrokenChannelError) and leaf.channel is source
 
     if _is_group(exc):
         own, rest = exc.split(is_own)

@@ -32,7 +32,7 @@ from sse_trio import (
     open_event_channel,
     open_hub,
 )
-from sse_trio._channels.buffer import encode_held
+from sse_trio._channels.buffer import encode_queued
 from sse_trio._wire.event import as_event, is_plain
 from sse_trio.stores import MemoryStore, Retention, TopicFilter, check_topic
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
@@ -135,7 +135,7 @@ def test_a_text_that_is_sent_is_one_event(text, sep):
     except ValueError:
         assert not is_plain(text)
         return
-    assert received_between(encode_held(text if is_plain(text) else event, sep), sep) == as_a_client_gets_it(event)
+    assert received_between(encode_queued(text if is_plain(text) else event, sep), sep) == as_a_client_gets_it(event)
 
 
 @pytest.mark.parametrize("name", ["event", "id"])

@@ -15,26 +15,26 @@ from typing import Protocol, TypeAlias
 from .._wire.event import ServerSentEvent, as_event
 from .._wire.returned import returned_key
 
-__all__ = ("Buffer", "ConflatingBuffer", "FifoBuffer", "Held", "encode_held", "size_of")
+__all__ = ("Buffer", "ConflatingBuffer", "FifoBuffer", "Queued", "encode_queued", "size_of")
 
-Held: TypeAlias = ServerSentEvent | str
+Queued: TypeAlias = ServerSentEvent | str
 
 
-def size_of(held: Held, sep: str) -> int:
+def size_of(queued: Queued, sep: str) -> int:
     """Return how many bytes it is on the wire."""
-    return len(held) + 6 + 2 * len(sep) if isinstance(held, str) else len(held.encode(sep))
+    return len(queued) + 6 + 2 * len(sep) if isinstance(queued, str) else len(queued.encode(sep))
 
 
-def encode_held(held: Held, sep: str) -> bytes:
+def encode_queued(queued: Queued, sep: str) -> bytes:
     """Return its bytes on the wire."""
-    return f"data: {held}{sep}{sep}".encode() if isinstance(held, str) else held.encode(sep)
+    return f"data: {queued}{sep}{sep}".encode() if isinstance(queued, str) else queued.encode(sep)
 
 
-def _encode_all(held: Iterable[Held], sep: str) -> bytes:
+def _encode_all(events: Iterable[Queued], sep: str) -> bytes:
     try:
-        texts = f"{sep}{sep}data: ".join(held)  # type: ignore[arg-type]  # the question is whether all are str
+        texts = f"{sep}{sep}data: ".join(events)  # type: ignore[arg-type]  # the question is whether all are str
     except TypeError:
-        return b"".join([encode_held(each, sep) for each in held])
+        return b"".join([encode_queued(each, sep) for each in events])
     return f"data: {texts}{sep}{sep}".encode()
 
 
@@ -44,7 +44,7 @@ class Buffer(Protocol):
     size: int
 
     def __len__(self) -> int: ...
-    def key_of(self, event: Held, /) -> Hashable:
+    def key_of(self, event: Queued, /) -> Hashable:
         """Return what the event conflates by, ``None`` when it doesn't."""
         ...
 
@@ -52,11 +52,11 @@ class Buffer(Protocol):
         """Return the size of the event that has this key, ``None`` when there is none."""
         ...
 
-    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+    def put(self, event: Queued, size: int, key: Hashable, /) -> bool:
         """Add an event, in the place of the one that has its key or at the end; whether it was the former."""
         ...
 
-    def pop(self, sep: str) -> Held:
+    def pop(self, sep: str) -> Queued:
         """Remove the oldest event and return it. IndexError when there is none."""
         ...
 
@@ -78,26 +78,26 @@ class FifoBuffer:
     __slots__ = ("events", "size")
 
     def __init__(self) -> None:
-        self.events: list[Held] | deque[Held] = []
+        self.events: list[Queued] | deque[Queued] = []
         self.size = 0
 
     def __len__(self) -> int:
         return len(self.events)
 
-    def key_of(self, event: Held, /) -> None:
+    def key_of(self, event: Queued, /) -> None:
         """No event conflates with another here."""
 
     def size_at(self, key: Hashable, /) -> None:
         """There is no event that has a key."""
 
-    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+    def put(self, event: Queued, size: int, key: Hashable, /) -> bool:
         """Add an event at the end."""
         del key
         self.events.append(event)
         self.size += size
         return False
 
-    def pop(self, sep: str) -> Held:
+    def pop(self, sep: str) -> Queued:
         """Remove the oldest event."""
         if isinstance(self.events, list):
             self.events = deque(self.events)
@@ -127,29 +127,29 @@ class ConflatingBuffer:
 
     def __init__(self, conflate: Callable[[ServerSentEvent], Hashable]) -> None:
         self._conflate = conflate
-        self._queue: dict[Hashable, tuple[Held, int]] = {}
+        self._queue: dict[Hashable, tuple[Queued, int]] = {}
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def key_of(self, event: Held, /) -> Hashable:
+    def key_of(self, event: Queued, /) -> Hashable:
         """Return what the user's function says."""
         return returned_key("conflate", self._conflate(as_event(event)), "return a str, say, or None for none")
 
     def size_at(self, key: Hashable, /) -> int | None:
         """Return the size of the event that has this key."""
-        held = self._queue.get(key)  # None is nobody's key
-        return None if held is None else held[1]
+        queued = self._queue.get(key)  # None is nobody's key
+        return None if queued is None else queued[1]
 
-    def put(self, event: Held, size: int, key: Hashable, /) -> bool:
+    def put(self, event: Queued, size: int, key: Hashable, /) -> bool:
         """Add an event, in the place of the one that has its key or at the end."""
         replaced = self.size_at(key)
         self._queue[object() if key is None else key] = (event, size)
         self.size += size - (replaced or 0)
         return replaced is not None
 
-    def pop(self, sep: str) -> Held:
+    def pop(self, sep: str) -> Queued:
         """Remove the oldest event."""
         del sep
         key = next(iter(self._queue), None)

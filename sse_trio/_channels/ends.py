@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
@@ -19,8 +20,9 @@ from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_function, wrong
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
-from .buffer import ConflatingBuffer, FifoBuffer, Held, size_of
-from .state import OVERFLOWS, SLICE_EVENTS, ChannelState, Overflow
+from .buffer import ConflatingBuffer, FifoBuffer, Queued, size_of
+from .pacer import SLICE_EVENTS
+from .state import OVERFLOWS, ChannelState, Overflow
 from .waiters import WaitingReceive
 
 if TYPE_CHECKING:
@@ -178,8 +180,8 @@ class _End:
             max_buffer_bytes=state.max_buffer_bytes,
             open_send_channels=state.open_senders,
             open_receive_channels=state.open_receivers,
-            tasks_waiting_send=len(state.waiting_sends),
-            tasks_waiting_receive=len(state.waiting_receives),
+            tasks_waiting_send=len(state.senders),
+            tasks_waiting_receive=len(state.receivers),
             events_received=state.received,
             events_dropped=state.dropped,
             events_conflated=state.conflated,
@@ -244,9 +246,11 @@ class EventSendChannel(_End):
             event = as_event(event, state.errors)
             size = len(event.encode(state.sep))
         total = fifo.size + size
+        pacer = state.pacer
         if (
-            total <= state.slice_bytes
-            and (len(fifo.events) < state.slice_step or state.slice_goes_on())
+            total <= pacer.max_bytes
+            and len(fifo.events) < pacer.max_events
+            and perf_counter() < pacer.ends_at
             and not self._closed
         ):
             fifo.size = total
@@ -254,11 +258,11 @@ class EventSendChannel(_End):
         else:
             await self._send_slowly(event, size)
 
-    async def _send_slowly(self, event: Held, size: int) -> None:
+    async def _send_slowly(self, event: Queued, size: int) -> None:
         state = self._state
         state.check_sendable(closed=self._closed)
-        if state.ending or state.slice_is_used_up():
-            state.end_slice()
+        if state.owes_checkpoint():
+            state.pacer.end()
             await checkpoint()
             state.check_sendable(closed=self._closed)
         key = state.buffer.key_of(event)
@@ -280,7 +284,7 @@ class EventSendChannel(_End):
                 sends it.
         """
         state = self._state
-        held: Held = event if type(event) is str and is_plain(event) else as_event(event, state.errors)
+        held: Queued = event if type(event) is str and is_plain(event) else as_event(event, state.errors)
         size = size_of(held, state.sep)
         state.check_sendable(closed=self._closed)
         key = state.buffer.key_of(held)
@@ -296,8 +300,7 @@ class EventSendChannel(_End):
         producer becomes a response of its own, a 404 say. More than one call, or one too late, does nothing.
         """
         self._state.check_wakes("this send channel")
-        self._state.started = True
-        self._state.call_all_receivers()
+        self._state.start()
 
     async def wait_closing(self) -> None:
         """Wait until the stream is about to end, or nobody receives any more; return at once if it is so already.
@@ -377,7 +380,7 @@ class EventReceiveChannel(_End):
         if self._closed:
             msg = "this receive channel was closed, so nothing can be received on it"
             raise ClosedResourceError(msg)
-        if self._state.waiting_sends:
+        if self._state.senders:
             self._state.check_wakes("this receive channel")
         return as_event(self._state.pop_event())
 
@@ -392,7 +395,7 @@ class EventReceiveChannel(_End):
         finally:
             state.end_waiting(waiting)
         if self._closed:
-            state.call_receiver()  # the event that this end was called to is another's now
+            state.wake_receiver()  # the event that this end was woken for is another's now
 
     def __aiter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ class Backlog(NamedTuple):
 class StreamSource(ABC):
     """What a writer writes."""
 
-    __slots__ = ("close_reason", "dropped", "gathered_after", "received", "refusing", "started")
+    __slots__ = ("close_reason", "coalesce_after", "dropped", "received", "refusing", "started")
 
     started: bool
     """Whether the head may be sent without an event."""
@@ -49,7 +49,7 @@ class StreamSource(ABC):
     """Events that were taken."""
     dropped: int
     """Events that were not, and never will be."""
-    gathered_after: float
+    coalesce_after: float
     """Seconds after the last write from which on what there is may be written at once, in the midst of whoever sends
     it: before that, more may be about to come. Infinite where code of the user's runs when it is taken."""
 
@@ -86,7 +86,7 @@ class StreamSource(ABC):
         """Call it no more."""
 
     @abstractmethod
-    def wait_on(self, waiting: Receiver) -> None:
+    def keep_waiting(self, waiting: Receiver) -> None:
         """It was called, has taken what there was while its caller waited, and is to be called again."""
 
     @abstractmethod

@@ -170,7 +170,7 @@ class Subscription(LiveSource):
         self._sep = "\n"
         self._is_plain = False
         self._on_overflow: Callable[[], None] | None = None
-        self.gathered_after: float = 0.0 if keep is None else math.inf  # the hub gathers: _hubs/hub.py, rule 3
+        self.coalesce_after: float = 0.0 if keep is None else math.inf  # the hub gathers: _hubs/hub.py, rule 3
         self.started: bool = False
         self.refusing: bool = False
         self.received: int = 0
@@ -439,7 +439,7 @@ class Subscription(LiveSource):
         if self._feed is not None:
             self._feed.waiting.pop(self, None)
 
-    def wait_on(self, waiting: Receiver) -> None:
+    def keep_waiting(self, waiting: Receiver) -> None:
         """It waits still: who has been called leaves the feed by himself."""
 
     def _call(self) -> None:

@@ -100,7 +100,6 @@ class Writer:
         "_task_runs",
         "_try_write",
         "_untaken",
-        "called",
         "context",
         "end",
         "error",
@@ -111,6 +110,7 @@ class Writer:
         "idle_since",
         "outcome",
         "stalls",
+        "woken",
         "write_began",
         "written_bytes",
     )
@@ -143,7 +143,7 @@ class Writer:
         # The server's `send` may read context variables. They are those of the request, whoever wakes the writer.
         self.context: Context | None = copy_context()
         self._rests = False
-        self.called = False
+        self.woken = False
         self.end: object = None
         self._task: DetachedTask | None = None
         self._task_runs = False
@@ -223,7 +223,7 @@ class Writer:
         # In the midst of whoever has called: no code of the user's runs in here, and the writer goes on resting. False:
         # the task has to look, and begins with what was taken here.
         source, now = self._source, self._current_time()
-        if self._head is not None or self.idle_since is None or now - self.idle_since < source.gathered_after:
+        if self._head is not None or self.idle_since is None or now - self.idle_since < source.coalesce_after:
             return False
         batch = self._next_batch()
         assert self._try_write is not None
@@ -234,8 +234,8 @@ class Writer:
         self.written_bytes += len(batch.body)
         if self.first_event_at is None:
             self._note_first_event(now)
-        if self.called:
-            source.wait_on(self)
+        if self.woken:
+            source.keep_waiting(self)
         return True
 
     # --- the task
@@ -274,7 +274,7 @@ class Writer:
     def _leave_list(self) -> None:
         # Whoever was not called is on it still, and is passed over while it doesn't rest.
         self._rests = False
-        if self.called:
+        if self.woken:
             self._source.end_waiting(self)
 
     def _rest(self) -> None:

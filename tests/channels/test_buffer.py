@@ -8,20 +8,20 @@ from collections.abc import Callable
 import pytest
 
 from sse_trio import ServerSentEvent
-from sse_trio._channels.buffer import Buffer, ConflatingBuffer, FifoBuffer, Held, encode_held, size_of
+from sse_trio._channels.buffer import Buffer, ConflatingBuffer, FifoBuffer, Queued, encode_queued, size_of
 
 SEPS = pytest.mark.parametrize("sep", ["\n", "\r\n", "\r"])
 
-PLAIN: list[Held] = ["", "one", "two"]
-EVENTS: list[Held] = [ServerSentEvent("drei\nZeilen"), ServerSentEvent("Grüße", id="1")]
+PLAIN: list[Queued] = ["", "one", "two"]
+EVENTS: list[Queued] = [ServerSentEvent("drei\nZeilen"), ServerSentEvent("Grüße", id="1")]
 
 
-def put(buffer: Buffer, event: Held, sep: str = "\n") -> bool:
+def put(buffer: Buffer, event: Queued, sep: str = "\n") -> bool:
     """Put as a channel does."""
     return buffer.put(event, size_of(event, sep), buffer.key_of(event))
 
 
-def data_of(event: Held) -> str | None:
+def data_of(event: Queued) -> str | None:
     """The data of what is held."""
     return event if isinstance(event, str) else event.data
 
@@ -36,9 +36,9 @@ BOTH = pytest.mark.parametrize("make", [FifoBuffer, make_conflating])
 
 @SEPS
 @pytest.mark.parametrize("event", [*PLAIN, *EVENTS])
-def test_size_is_that_of_the_bytes(event: Held, sep: str) -> None:
+def test_size_is_that_of_the_bytes(event: Queued, sep: str) -> None:
     """The size of what is held is known without encoding it, and right."""
-    wire = encode_held(event, sep)
+    wire = encode_queued(event, sep)
     assert size_of(event, sep) == len(wire)
     assert wire == ServerSentEvent(event).encode(sep) if isinstance(event, str) else event.encode(sep)
 
@@ -46,13 +46,13 @@ def test_size_is_that_of_the_bytes(event: Held, sep: str) -> None:
 @BOTH
 @SEPS
 @pytest.mark.parametrize("events", [PLAIN, EVENTS, [*PLAIN, *EVENTS], EVENTS[:1], PLAIN[:1]])
-def test_drain_gives_the_bytes_of_all(make: Callable[[], Buffer], events: list[Held], sep: str) -> None:
+def test_drain_gives_the_bytes_of_all(make: Callable[[], Buffer], events: list[Queued], sep: str) -> None:
     """Whatever is held, plain or not, is drained as its bytes one after the other, and then there is nothing."""
     buffer = make()
     for event in events:
         assert not put(buffer, event, sep)
     assert buffer.size == sum(size_of(event, sep) for event in events)
-    assert buffer.drain(sep) == b"".join(encode_held(event, sep) for event in events)
+    assert buffer.drain(sep) == b"".join(encode_queued(event, sep) for event in events)
     assert (len(buffer), buffer.size) == (0, 0)
 
 

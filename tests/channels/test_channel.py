@@ -23,7 +23,7 @@ from sse_trio import (
     open_event_channel,
 )
 from sse_trio._channels import ends as channel
-from sse_trio._channels import state as channel_state
+from sse_trio._channels import pacer
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -51,7 +51,7 @@ def open_pair() -> Iterator[OpenPair]:
 @pytest.fixture
 def long_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices end by count and size alone: the clock of slices is a real one, and a slow machine would end them."""
-    monkeypatch.setattr(channel_state, "SLICE_SECONDS", 3600.0)
+    monkeypatch.setattr(pacer, "SLICE_SECONDS", 3600.0)
 
 
 def by_type(event: ServerSentEvent) -> str | None:
@@ -402,18 +402,17 @@ async def test_slice_of_bytes(open_pair: OpenPair, checkpoints: list[None]) -> N
 
 
 async def test_slice_of_time(open_pair: OpenPair, checkpoints: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A send is a checkpoint when time is up; the clock is read at every 8th event, more often at first."""
+    """A send is a checkpoint when a millisecond of sending is over."""
     send_channel, _ = open_pair(math.inf)
-    now = 0.0
-    monkeypatch.setattr(channel_state, "perf_counter", lambda: now)
+    now = 1.0
+    for module in (pacer, channel):
+        monkeypatch.setattr(module, "perf_counter", lambda: now)
     await send_channel.send("begins a slice")
-    now = channel_state.SLICE_SECONDS
-    assert await sends_before_a_checkpoint(send_channel, checkpoints, "x") <= 1
-    await sends_before_a_checkpoint(send_channel, checkpoints, "x")
     for _ in range(20):
         await send_channel.send("x")
-    now = 1.0
-    assert await sends_before_a_checkpoint(send_channel, checkpoints, "x") <= 8
+    assert not checkpoints
+    now += pacer.SLICE_SECONDS
+    assert await sends_before_a_checkpoint(send_channel, checkpoints, "x") == 0
 
 
 @pytest.mark.usefixtures("long_slices")
@@ -425,7 +424,7 @@ async def test_slice_of_a_conflating_channel(
     for _ in range(1000):
         await send_channel.send("x")
     assert not checkpoints
-    monkeypatch.setattr(channel_state, "perf_counter", lambda: math.inf)
+    monkeypatch.setattr(pacer, "perf_counter", lambda: math.inf)
     await send_channel.send("x")
     assert len(checkpoints) == 1
 
@@ -666,7 +665,7 @@ async def test_closing_the_receiver_wakes_all_sends(open_pair: OpenPair) -> None
             tg.start_soon(sending.run)
         await wait_all_tasks_blocked()
         receive_channel.close()
-    assert {sending.outcome for sending in sendings} == {"BrokenResourceError"}
+    assert {sending.outcome for sending in sendings} == {"BrokenChannelError"}
 
 
 async def test_closing_wakes_a_receive_on_this_end(open_pair: OpenPair) -> None:
@@ -983,7 +982,7 @@ async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: s
     if order == "cancel first":
         assert sending.outcome == "cancelled"
     assert (sending.outcome == "sent") == ("second" in received)
-    assert (state.resuming_sends, len(state.waiting_sends)) == (0, 0)
+    assert (state.senders.resuming, len(state.senders)) == (0, 0)
 
 
 async def test_send_passes_a_cancelled_one(open_pair: OpenPair) -> None:
@@ -1196,7 +1195,7 @@ async def test_line_end_counts_for_all_that_is_in_the_channel(open_pair: OpenPai
     async with anyio.create_task_group() as tg:
         tg.start_soon(send_channel.send, "three")
         await wait_all_tasks_blocked()
-        state.use_sep("\r\n")
+        state._use_sep("\r\n")
         assert send_channel.statistics().current_buffer_bytes == len("data: one") + 4 + len("event: twodata: 2") + 6
         receive_channel.receive_nowait()
     assert send_channel.statistics().current_buffer_used == 2
@@ -1212,7 +1211,7 @@ async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:
     """The bytes of a conflating channel are counted with another line end too."""
     send_channel, receive_channel = open_pair(conflate=by_type)
     send_channel.send_nowait(of_type("a", 1))
-    send_channel._state.use_sep("\r\n")
+    send_channel._state._use_sep("\r\n")
     assert send_channel.statistics().current_buffer_bytes == len("event: adata: 1") + 6
     assert len(take_all(receive_channel)) == 1
     assert send_channel.statistics().current_buffer_bytes == 0
@@ -1247,7 +1246,7 @@ async def test_forgotten_receive_channel_is_closed() -> None:
             await wait_all_tasks_blocked()
             with pytest.warns(ResourceWarning, match="unclosed EventReceiveChannel"):
                 del receive_channel
-        assert sending.outcome == "BrokenResourceError"
+        assert sending.outcome == "BrokenChannelError"
 
 
 async def test_end_forgotten_before_anybody_waited() -> None:

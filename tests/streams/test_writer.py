@@ -12,7 +12,7 @@ from anyio import BrokenResourceError, ClosedResourceError
 from starlette.types import Message
 
 from sse_trio import open_event_channel
-from sse_trio._channels import state as _channel_state
+from sse_trio._channels import pacer
 from sse_trio._loops.current import current_loop
 from sse_trio._streams.writer import Outcome, Writer
 from sse_trio._wire.batch import Batch
@@ -199,7 +199,7 @@ async def test_all_that_is_buffered_is_one_message(serve: Serve) -> None:
 
 async def test_flood_goes_by_slices(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood is written in messages of many events, of the sends that had to wait as well."""
-    monkeypatch.setattr(_channel_state, "SLICE_SECONDS", 3600.0)  # else a slow machine ends them
+    monkeypatch.setattr(pacer, "SLICE_SECONDS", 3600.0)  # else a slow machine ends them
     served = serve(max_buffer_size=50)
 
     async def flood() -> None:
