@@ -180,8 +180,8 @@ class _End:
             max_buffer_bytes=state.max_buffer_bytes,
             open_send_channels=state.open_senders,
             open_receive_channels=state.open_receivers,
-            tasks_waiting_send=len(state.senders),
-            tasks_waiting_receive=len(state.receivers),
+            tasks_waiting_send=len(state.senders.queue),
+            tasks_waiting_receive=len(state.receivers.queue),
             events_received=state.received,
             events_dropped=state.dropped,
             events_conflated=state.conflated,
@@ -380,7 +380,7 @@ class EventReceiveChannel(_End):
         if self._closed:
             msg = "this receive channel was closed, so nothing can be received on it"
             raise ClosedResourceError(msg)
-        if self._state.senders:
+        if self._state.senders.queue:
             self._state.check_wakes("this receive channel")
         return as_event(self._state.pop_event())
 

@@ -103,7 +103,7 @@ class ChannelState(StreamSource):
         """Raise RuntimeError where somebody waits who can't be woken from here: another thread, say."""
         closing = self.closing
         waited_for = closing is not None and closing.statistics().tasks_waiting
-        if self.loop is not None and (self.receivers or self.senders or waited_for):
+        if self.loop is not None and (self.receivers.queue or self.senders.queue or waited_for):
             check_here(self.loop, what)
 
     def broken(self) -> BrokenResourceError:
@@ -117,7 +117,7 @@ class ChannelState(StreamSource):
         if not (self._has_turn(key) and self._has_room(size, key)):
             return False
         self._put(event, size, key)
-        if self.senders:
+        if self.senders.queue:
             self._admit_waiting_sends()  # the event that it replaced may have been larger
         self.wake_receiver()
         return True
@@ -140,7 +140,7 @@ class ChannelState(StreamSource):
 
     def begin_slice(self) -> None:
         """Let sends return at once for a slice, if nothing stands against it."""
-        if self.pacer.ends_at or self.ending or self.refusing or self.receivers or self.senders:
+        if self.pacer.ends_at or self.ending or self.refusing or self.receivers.queue or self.senders.queue:
             return
         fifo = self.fifo if self.buffer is self.fifo else None
         self.pacer.begin(fifo, self.max_buffer_size, self.max_buffer_bytes)
@@ -172,7 +172,7 @@ class ChannelState(StreamSource):
     def _has_turn(self, key: Hashable) -> bool:
         # An event overtakes waiting sends only by taking a place in the buffer, and none with its own key: that one
         # would replace it later, and the older value would be the one that is received.
-        if self.senders.first() is None:
+        if not self.senders.queue or self.senders.first() is None:
             return True
         return self.buffer.size_at(key) is not None and not self.senders.has_key(key)
 
@@ -215,9 +215,9 @@ class ChannelState(StreamSource):
         if self.buffer.size:  # asked of every channel before each ping, and no event is of no bytes
             taken = len(self.buffer)
             body = self.buffer.drain(self.sep)
-            if self.senders:
+            if self.senders.queue:
                 self._admit_waiting_sends()
-        elif self.senders and self.senders.first() is not None:
+        elif self.senders.queue and self.senders.first() is not None:
             taken = 1
             body = encode_queued(self.senders.admit_first(), self.sep)
         else:
@@ -232,17 +232,18 @@ class ChannelState(StreamSource):
 
     def is_ready(self) -> bool:
         """Return whether an event was accepted, or is about to be."""
-        return self.buffer.size > 0 or len(self.senders) > 0
+        return self.buffer.size > 0 or bool(self.senders.queue)
 
     def at_end(self) -> bool:
         """Return whether every event has been received and none can come."""
-        if self.buffer.size or (self.senders and self.senders.first() is not None):
+        if self.buffer.size or (self.senders.queue and self.senders.first() is not None):
             return False
         return not self.open_senders or self.refusing
 
     def wake_receiver(self) -> None:
         """Wake a receiver for each event that none was woken for yet."""
-        self.receivers.wake(self.buffer)
+        if self.receivers.queue:
+            self.receivers.wake(self.buffer)
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Have the receiver woken when an event comes, or the last sender goes."""
@@ -264,14 +265,16 @@ class ChannelState(StreamSource):
     def close_sender(self, end: object) -> None:
         """An open send end is closed: its own waiting sends are refused, and the last one ends the stream."""
         self.open_senders -= 1
-        self.senders.refuse_of(end)
-        if not self.open_senders:
+        if self.senders.queue:
+            self.senders.refuse_of(end)
+        if not self.open_senders and self.receivers.queue:
             self.receivers.wake_all()
 
     def close_receiver(self, end: object) -> None:
         """An open receive end is closed: with the last one go the buffer and everyone who sends."""
         self.open_receivers -= 1
-        self.receivers.wake_of(end)
+        if self.receivers.queue:
+            self.receivers.wake_of(end)
         if self.open_receivers:
             return
         self.refuse_sends()
@@ -293,8 +296,10 @@ class ChannelState(StreamSource):
         """Accept nothing more: what is buffered is still there for the receivers, and then comes the end."""
         self.refusing = True
         self._tell_closing()
-        self.senders.refuse_all(self.broken)
-        self.receivers.wake_all()
+        if self.senders.queue:
+            self.senders.refuse_all(self.broken)
+        if self.receivers.queue:
+            self.receivers.wake_all()
 
     def _tell_closing(self) -> None:
         self.pacer.end()

@@ -42,57 +42,55 @@ class WaitingSend:
 class WaitingSends:
     """The sends that wait, in their order."""
 
-    __slots__ = ("_queue", "resuming")
+    __slots__ = ("queue", "resuming")
 
     def __init__(self) -> None:
-        self._queue: list[WaitingSend] = []
+        self.queue: list[WaitingSend] = []
+        """Not to be changed from outside; asked whether it is empty on every path, so without a call."""
         self.resuming = 0
         """How many have been moved into the buffer and have not run yet."""
 
-    def __len__(self) -> int:
-        return len(self._queue)
-
     def add(self, waiting: WaitingSend) -> None:
         """Queue a send."""
-        self._queue.append(waiting)
+        self.queue.append(waiting)
 
     def discard(self, waiting: WaitingSend) -> None:
         """Take out a send that was cancelled."""
-        if waiting in self._queue:
-            self._queue.remove(waiting)
+        if waiting in self.queue:
+            self.queue.remove(waiting)
 
     def first(self) -> WaitingSend | None:
         """Return the first send that still waits."""
-        queue = self._queue
+        queue = self.queue
         while queue and not queue[0].parking.is_parked():
             queue.pop(0)
         return queue[0] if queue else None
 
     def has_key(self, key: Hashable) -> bool:
         """Return whether any of them sends an event with this key."""
-        return any(waiting.key == key for waiting in self._queue)
+        return any(waiting.key == key for waiting in self.queue)
 
     def admit_first(self) -> Queued:
         """Let the first send return, and return its event, which is the caller's to keep."""
-        waiting = self._queue.pop(0)
+        waiting = self.queue.pop(0)
         self.resuming += 1
         waiting.parking.unpark()
         return waiting.event
 
     def refuse_all(self, make_error: Callable[[], Exception]) -> None:
         """Have all of them raise."""
-        while self._queue:
-            self._queue.pop(0).refuse(make_error())
+        while self.queue:
+            self.queue.pop(0).refuse(make_error())
 
     def refuse_of(self, end: object) -> None:
         """Have those raise that wait on an end that is closed."""
-        for waiting in [waiting for waiting in self._queue if waiting.end is end]:
-            self._queue.remove(waiting)
+        for waiting in [waiting for waiting in self.queue if waiting.end is end]:
+            self.queue.remove(waiting)
             waiting.refuse(ClosedResourceError("this send channel was closed while it was sending"))
 
     def measure(self, size_of: Callable[[Queued], int]) -> None:
         """Count the bytes of their events again: the line end has changed."""
-        for waiting in self._queue:
+        for waiting in self.queue:
             waiting.size = size_of(waiting.event)
 
 
@@ -120,47 +118,45 @@ class WaitingReceive:
 class WaitingReceivers:
     """The receivers that wait, in their order."""
 
-    __slots__ = ("_queue", "woken")
+    __slots__ = ("queue", "woken")
 
     def __init__(self) -> None:
-        self._queue: list[Receiver] = []  # an empty deque is ten times as large
+        self.queue: list[Receiver] = []  # an empty deque is ten times as large
+        """As in WaitingSends."""
         self.woken = 0
         """How many were woken for an event and have not run yet."""
 
-    def __len__(self) -> int:
-        return len(self._queue)
-
     def able(self) -> int:
         """Return how many events have a receiver: one that was woken, or that still waits."""
-        return self.woken + sum(waiting.is_parked() for waiting in self._queue)
+        return self.woken + sum(waiting.is_parked() for waiting in self.queue)
 
     def add(self, waiting: Receiver) -> None:
         """Queue a receiver, unless it is there."""
-        if waiting not in self._queue:
-            self._queue.append(waiting)
+        if waiting not in self.queue:
+            self.queue.append(waiting)
 
     def discard(self, waiting: Receiver) -> None:
         """Take out a receiver, which was woken or left on its own."""
         if waiting.woken:
             waiting.woken = False
             self.woken -= 1
-        elif waiting in self._queue:
-            self._queue.remove(waiting)
+        elif waiting in self.queue:
+            self.queue.remove(waiting)
 
     def wake(self, buffer: Sized) -> None:
         """Wake a receiver for each event that none was woken for yet."""
-        while self._queue and len(buffer) > self.woken:  # asked anew: one may take its events inside of _wake()
-            self._wake(self._queue.pop(0))
+        while self.queue and len(buffer) > self.woken:  # asked anew: one may take its events inside of _wake()
+            self._wake(self.queue.pop(0))
 
     def wake_all(self) -> None:
         """Wake every receiver, to find out for itself what has changed."""
-        while self._queue:
-            self._wake(self._queue.pop(0))
+        while self.queue:
+            self._wake(self.queue.pop(0))
 
     def wake_of(self, end: object) -> None:
         """Wake those that wait on an end that is closed."""
-        for waiting in [waiting for waiting in self._queue if waiting.end is end]:
-            self._queue.remove(waiting)
+        for waiting in [waiting for waiting in self.queue if waiting.end is end]:
+            self.queue.remove(waiting)
             waiting.unpark()
 
     def _wake(self, waiting: Receiver) -> None:

@@ -982,7 +982,7 @@ async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: s
     if order == "cancel first":
         assert sending.outcome == "cancelled"
     assert (sending.outcome == "sent") == ("second" in received)
-    assert (state.senders.resuming, len(state.senders)) == (0, 0)
+    assert (state.senders.resuming, len(state.senders.queue)) == (0, 0)
 
 
 async def test_send_passes_a_cancelled_one(open_pair: OpenPair) -> None:

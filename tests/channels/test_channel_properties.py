@@ -140,7 +140,7 @@ async def play(steps: Steps, **options: Any) -> Model:
                     getattr(model, action)(number)
             await model.finish()
     state = model.send_channel._state
-    assert (state.receivers.woken, state.senders.resuming, len(state.receivers)) == (0, 0, 0)
+    assert (state.receivers.woken, state.senders.resuming, len(state.receivers.queue)) == (0, 0, 0)
     assert model.accepted | model.refused == set(model.begun)
     return model
 
