@@ -2,7 +2,8 @@
 #
 #     python docs/generate.py            rewrites them; tests/test_generated_docs.py fails where they are out of date
 #
-# Rule: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is made of
+# Rule: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is made
+# of
 #       the imports, and of the ranks in tests/test_layering.py.
 
 from __future__ import annotations
@@ -94,6 +95,13 @@ def without_detours(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 WIDTH, ROW, BOX, TEXT = 1080, 92, 34, 7.6
+STYLE = """<style>
+text{font:13px ui-monospace,monospace;text-anchor:middle;fill:#16202c}
+rect{fill:#e8f0f8;stroke:#5b7a99} line{stroke:#8aa0b5;stroke-width:1.2}
+@media(prefers-color-scheme:dark){text{fill:#e6edf3} rect{fill:#1d2a38;stroke:#6d8cab} line{stroke:#5d7389}}
+</style>"""
+ARROW_HEAD = """<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+<path d="M0 0 8 4 0 8z" fill="#8aa0b5"/></marker></defs>"""
 
 
 def picture() -> str:
@@ -110,11 +118,8 @@ def picture() -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
             "<title>The packages of sse_trio. An arrow points from a package to one that it imports.</title>",
-            "<style>text{font:13px ui-monospace,monospace;text-anchor:middle;fill:#16202c}"
-            "rect{fill:#e8f0f8;stroke:#5b7a99}line{stroke:#8aa0b5;stroke-width:1.2}"
-            "@media(prefers-color-scheme:dark){text{fill:#e6edf3}rect{fill:#1d2a38;stroke:#6d8cab}line{stroke:#5d7389}}</style>",
-            '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-            '<path d="M0 0 8 4 0 8z" fill="#8aa0b5"/></marker></defs>',
+            STYLE,
+            ARROW_HEAD,
             *sorted(arrows),
             *boxes,
             "</svg>\n",

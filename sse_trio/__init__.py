@@ -7,8 +7,8 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 # Which folder does what, from the bottom to the top; each imports only from those above it in this list. The map with a
 # picture is docs/architecture.md, and tests/test_layering.py has the ranks.
 #
-#   _reasons  _failures  _requests  _arguments   why streams end; exception groups; headers of a request; checks of arguments
-#   _wire/          bytes to events and back
+#   _reasons  _failures  _requests  _arguments   why streams end; exception groups; headers of a request; checks of
+#   arguments _wire/          bytes to events and back
 #   _loops/         what anyio lacks, for each event loop
 #   _errors         every exception
 #   _compression/   content codings

@@ -1,8 +1,8 @@
 # Pacer: when a send() that finds room returns at once, and when it owes other tasks a turn.
 #
-# Rule 1: a slice begins with the first event that is sent after the receiver has run, and lasts for 256 events, 16 KiB or
-#         1 ms. Within it every send() returns at once; the send() after it is a checkpoint. So a flood fills a slice and
-#         leaves as one message, and the event of a slow producer, the first since the receiver ran, leaves at once.
+# Rule 1: a slice begins with the first event that is sent after the receiver has run, and lasts for 256 events, 16 KiB
+#         or 1 ms. Within it every send() returns at once; the send() after it is a checkpoint. So a flood fills a slice
+#         and leaves as one message, and the event of a slow producer, the first since the receiver ran, leaves at once.
 # Rule 2: outside of a slice all limits are 0. Then every send() takes the slow way, where everything else is decided.
 # Rule 3: a receiver that takes events inside of send() (a direct write) gives other tasks no turn, so `turn_ends_at`
 #         remembers that they are owed one.

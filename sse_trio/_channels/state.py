@@ -1,9 +1,9 @@
 # The state that the ends of one channel share, and every decision about it. The ends are in ends.py.
 #
-# Rule 1: an event is accepted, refused with an error, or (drop_*) counted as dropped: exactly one of these. Accepted means
-#         "in the buffer".
-# Rule 2: the channel is open, then ending (the response is about to end the stream), then refusing (nothing more is taken
-#         in; what is buffered is still received), and never goes back.
+# Rule 1: an event is accepted, refused with an error, or (drop_*) counted as dropped: exactly one of these. Accepted
+#         means "in the buffer".
+# Rule 2: the channel is open, then ending (the response is about to end the stream), then refusing (nothing more is
+#         taken in; what is buffered is still received), and never goes back.
 # Rule 3: who waits is in waiters.py, when a send() yields in pacer.py, what is queued in buffer.py.
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # Who waits at a channel: sends that wait for room, and receivers that wait for an event.
 #
-# Rule 1: woken means decided (_loops/loop.py, rule 2). A wait that raises was not decided yet, and only has to leave. It is
-#         passed over from the moment of its cancellation, not only once its task has run.
-# Rule 2: a receiver is woken for each event, and takes it itself when it runs. Until then the event is in the buffer, so
-#         a receiver that is cancelled loses nothing.
-# Rule 3: an event of a waiting send is moved into the buffer by whoever makes room, never by the send itself, so that no
-#         other send overtakes it.
+# Rule 1: woken means decided (_loops/loop.py, rule 2). A wait that raises was not decided yet, and only has to leave.
+#         It is passed over from the moment of its cancellation, not only once its task has run.
+# Rule 2: a receiver is woken for each event, and takes it itself when it runs. Until then the event is in the buffer,
+#         so a receiver that is cancelled loses nothing.
+# Rule 3: an event of a waiting send is moved into the buffer by whoever makes room, never by the send itself, so that
+#         no other send overtakes it.
 
 from __future__ import annotations
 

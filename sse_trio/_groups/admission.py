@@ -4,10 +4,11 @@
 #         storm is when it is asked most.
 # Rule 2: a refusal changes nothing but a counter and the time that the next one is told. It takes no token and no key.
 # Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
-#         The rate bounds the tables of those that have had a share of it, or were told their turn (_groups/fair_share.py).
+#         The rate bounds the tables of those that have had a share of it, or were told their turn
+#         (_groups/fair_share.py).
 # Rule 4: one client, as the key function knows it, can't use up the rate of all others, nor make them wait: while the
-#         bucket is less than half full each gets its part of the rate and no more (_groups/fair_share.py); and asking again
-#         before its turn makes no queue longer. Without a key function nobody can be told from anybody else.
+#         bucket is less than half full each gets its part of the rate and no more (_groups/fair_share.py); and asking
+#         again before its turn makes no queue longer. Without a key function nobody can be told from anybody else.
 # Rule 5: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 # Rule 3: request_shutdown() may come from any thread or signal handler, and statistics() from any thread, as that of a
 #         metrics exporter; all else from the loop's own thread.
 # Rule 4: a stream counts for itself. What those that have ended counted is kept here, added up.
-# Rule 5: a stream that is one too many is none: it is refused before it is made (_groups/admission.py). One that comes to a
-#         shutdown is opened and ended at once, so that its client hears when to come again, and from whom.
+# Rule 5: a stream that is one too many is none: it is refused before it is made (_groups/admission.py). One that comes
+#         to a shutdown is opened and ended at once, so that its client hears when to come again, and from whom.
 
 from __future__ import annotations
 

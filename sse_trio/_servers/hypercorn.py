@@ -1,4 +1,5 @@
-# hypercorn over HTTP/1.1 and for WebSockets, on either loop, reached by `send`. See _servers/discovery.py for the rules.
+# hypercorn over HTTP/1.1 and for WebSockets, on either loop, reached by `send`. See _servers/discovery.py for the
+# rules.
 
 from __future__ import annotations
 

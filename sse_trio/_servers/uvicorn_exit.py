@@ -4,8 +4,8 @@
 # looks at that flag ten times a second itself. At `--limit-max-requests` not even the flag is set, but in either case
 # the server then closes its listening sockets.
 #
-# Rule 1: this is the one notice that has to be polled for (_groups/shutdown_watch.py), because no event exists. There is one
-#         look for each server that has open streams, not one for each stream.
+# Rule 1: this is the one notice that has to be polled for (_groups/shutdown_watch.py), because no event exists. There
+#         is one look for each server that has open streams, not one for each stream.
 # Rule 2: the `Server` is found from the request's protocol: both hold the same `ServerState`. The protocol doesn't lead
 #         to the server, but some task of this loop is inside of `Server.serve()`, and Python lets us look at what a
 #         coroutine awaits. Each server is searched for once.

@@ -1,4 +1,5 @@
-# EventSourceResponse: a stream as a Starlette response. Options and headers here, the stream itself in _streams/stream.py.
+# EventSourceResponse: a stream as a Starlette response. Options and headers here, the stream itself in
+# _streams/stream.py.
 
 from __future__ import annotations
 

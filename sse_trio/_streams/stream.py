@@ -5,8 +5,9 @@
 # Rule 2: user code runs inside the cancel scope of serve() and nowhere else, and is gone when serve() is left (C1). A
 #         single producer runs in the very task that serves the stream, in the context of its request; several run in
 #         a nursery. (A nursery for one cost as much as all the rest of a short stream, and half the memory of an idle
-#         one.) The writer is not in there (_streams/writer.py, rule 2), so serve() waits for it only as long as it makes
-#         progress, or for a bounded moment; nor is the task that waits for the disconnect, in the server's `receive`.
+#         one.) The writer is not in there (_streams/writer.py, rule 2), so serve() waits for it only as long as it
+#         makes progress, or for a bounded moment; nor is the task that waits for the disconnect, in the server's
+#         `receive`.
 # Rule 3: the final frame says that all went well, so it is written only when every producer has returned (C6): one
 #         that closes its channel and fails after that has failed.
 # Rule 4: a client that is gone is no error of anybody's. Only producers, and a server's `send`, make serve() raise,

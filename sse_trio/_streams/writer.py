@@ -12,10 +12,11 @@
 # Rule 5: how it rests is the loop's choice. trio parks the task, for a new one costs five times a wake-up. asyncio
 #         ends it and starts another, which costs as much as a wake-up does and spares an idle stream a tenth of all
 #         its memory. Either way unpark() is all that a receiver's caller has to know.
-# Rule 6: where the connection has an express lane (_servers/express.py), unpark() itself writes for a writer that is idle, if
-#         that can be done without waiting; the task goes on resting. It is the task's turn in every other case.
-# Rule 7: where the stream is compressed (_compression/coder.py), a body is encoded when it is taken, before anybody is offered it.
-#         So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
+# Rule 6: where the connection has an express lane (_servers/express.py), unpark() itself writes for a writer that is
+#         idle, if that can be done without waiting; the task goes on resting. It is the task's turn in every other
+#         case.
+# Rule 7: where the stream is compressed (_compression/coder.py), a body is encoded when it is taken, before anybody is
+#         offered it. So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
 
 from __future__ import annotations
 

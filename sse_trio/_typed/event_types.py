@@ -1,4 +1,5 @@
-# EventTypes: which events a stream has (_typed/event_type.py is one of them). Makes, decodes and documents events by that.
+# EventTypes: which events a stream has (_typed/event_type.py is one of them). Makes, decodes and documents events by
+# that.
 #
 # Rule 1: a declaration is complete and checked when it is made; per event nothing is looked up but a name.
 # Rule 2: any string may be the name of an event. What is not reached as an attribute, because it is no identifier

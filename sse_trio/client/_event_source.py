@@ -6,8 +6,8 @@
 # Rule 2: at most one response is open. Whatever ends it (its end, an error, idleness, restart(), close(), being
 #         cancelled), its connection is closed before anything else is done.
 # Rule 3: events that were received are returned before anything else happens, so nothing is asked for twice.
-# Rule 4: what an answer means and how long to wait is client/_reconnect.py's business, HTTP is client/_request.py's, bodies are
-#         client/_body.py's and client/_answer.py's, and the bytes are _wire/decoder.py's.
+# Rule 4: what an answer means and how long to wait is client/_reconnect.py's business, HTTP is client/_request.py's,
+#         bodies are client/_body.py's and client/_answer.py's, and the bytes are _wire/decoder.py's.
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ A package that imports sse-starlette itself finds the adapter after :func:`insta
 :class:`sse_trio.EventSourceResponse`.
 """
 
-# Rule 1: the wire is sse-starlette's, byte for byte, and so is what it is called with. tests/compat/test_compat.py runs both.
+# Rule 1: the wire is sse-starlette's, byte for byte, and so is what it is called with. tests/compat/test_compat.py runs
+#         both.
 # Rule 2: there is no machinery in here: each response makes one of sse_trio's when it is called, and that streams.
 # Rule 3: what can't be meant is an error that says what to write instead.
 
