@@ -133,7 +133,8 @@ def _places(row: list[str], y: int) -> list[tuple[str, tuple[float, float]]]:
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    return f'<line x1="{start[0]}" y1="{start[1] + BOX / 2}" x2="{end[0]}" y2="{end[1] - BOX / 2 - 1}" marker-end="url(#a)"/>'
+    y1, y2 = start[1] + BOX / 2, end[1] - BOX / 2 - 1
+    return f'<line x1="{start[0]}" y1="{y1}" x2="{end[0]}" y2="{y2}" marker-end="url(#a)"/>'
 
 
 def _box(name: str, x: float, y: float) -> str:
