@@ -59,7 +59,10 @@ class HypercornH2(UnknownServer):
         await self.wait_flushed()
         try:
             self._protocol.connection.end_stream(self._stream.stream_id)
-            await self._flush()
+            # What is flushed may be the frames of other streams, too. A writer that is abandoned must not lose them.
+            with anyio.CancelScope(shield=True):
+                await self._flush()
+                await self._wait_written()
         except Exception:  # noqa: BLE001, S110  h2's ProtocolError: the client has reset the stream, or is gone
             pass
 
@@ -99,8 +102,7 @@ class HypercornH2(UnknownServer):
             protocol.priority.unblock(stream_id)
             await protocol.has_data.set()
             await self._flush()
-            async with self._carrier._server.send_lock:  # noqa: SLF001
-                pass  # another task may have taken our bytes along with its own; the lock is handed on in order
+            await self._wait_written()
         except Exception:  # noqa: BLE001, S110  the stream ended meanwhile; this runs in hypercorn's nursery
             pass
         finally:
@@ -108,3 +110,8 @@ class HypercornH2(UnknownServer):
 
     async def _flush(self) -> None:
         await self._protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent
+
+    async def _wait_written(self) -> None:
+        # Another task may have taken our bytes along with its own; the lock is handed on in order.
+        async with self._carrier._server.send_lock:  # noqa: SLF001
+            pass

@@ -289,7 +289,7 @@ class Stream:
     def _hear_disconnect(self) -> None:
         if not self._writer.final_began:
             self.end(CloseReason.DISCONNECTED)
-        elif self._writer.outcome is None and not self._writer.final_sent and self._connection.is_lost is None:
+        elif self._writer.outcome is None and self._connection.is_lost is None:
             # Servers also say this of every response that is complete, some of them before the `send` that completes it
             # returns. So it counts only where `send` is still stuck a little later, and only on a server that is not
             # known: the `send` of others ends with its client, and a client that merely takes nothing has to be dropped
@@ -507,8 +507,7 @@ class Stream:
             self._source.refuse_sends()
         if self._gone_at <= now:
             self._gone_at = math.inf
-            if not self._writer.final_sent:
-                self.end(CloseReason.DISCONNECTED)
+            self.end(CloseReason.DISCONNECTED)
         if self._lifetime_at <= now:
             self._lifetime_at = math.inf
             self.end(CloseReason.LIFETIME)

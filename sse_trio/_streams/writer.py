@@ -105,7 +105,6 @@ class Writer:
         "end",
         "error",
         "final_began",
-        "final_sent",
         "first_event_at",
         "has_begun",
         "idle_since",
@@ -163,7 +162,6 @@ class Writer:
         self.stalls: int = 0
         self.has_begun = False
         self.final_began = False
-        self.final_sent = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
 
@@ -357,7 +355,6 @@ class Writer:
             self.write_began = self._current_time()
             await self._connection.before_final()
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
-            self.final_sent = True
             # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
             # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
             self.write_began = self._current_time()

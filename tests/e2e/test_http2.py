@@ -142,7 +142,7 @@ def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path:
 
 def test_every_stream_ends(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path: Path) -> None:
     """At SIGTERM each stream of a connection ends with END_STREAM before it is closed, the last one as well."""
-    connections = {"polite": ("", 15), "curt": ("&no_farewell", 15), "alone": ("&no_farewell", 1)}
+    connections = {"polite": ("", 10), "curt": ("&no_farewell", 10), "alone": ("&no_farewell", 1)}
     with serve(setup, tmp_path, *options) as server, ExitStack() as clients:
         opened = {}
         for name, (farewell, count) in connections.items():

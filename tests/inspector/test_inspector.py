@@ -542,6 +542,7 @@ def client_at(app, address, host):
         ("127.0.0.1", "app.localhost", 400),
         ("127.0.0.1", "127.0.0.2:8000", 400),
         ("127.0.0.1", "testserver", 400),
+        ("a-unix-socket", "streams.example", 400),
         ("::1", "[::1]:8000", 400),
         ("203.0.113.7", "streams.example", 400),
     ],
@@ -616,6 +617,15 @@ async def test_each_page_sees_its_own_hub(group):
             assert (await receive_until(of_ann, "totals"))["hub"]["subscribers"] == 0
             await receive_until(of_ann, "totals")
         assert b"secret" not in of_ann.body
+
+
+async def test_a_hub_is_read_once_a_second(group):
+    """Pages that look at the same hub share what is read of it."""
+    sampler = Sampler(group)
+    async with open_hub() as hub:
+        sample = await sampler.read()
+        assert sampler.read_hub(sample, hub) is sampler.read_hub(sample, hub)
+        assert sampler.read_hub(sample, None) is None
 
 
 async def test_long_and_hidden_text_of_clients(group):

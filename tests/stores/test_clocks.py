@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
+from sse_trio.stores._cuts import Cuts
 from sse_trio.testing._store_places import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
@@ -241,3 +242,12 @@ async def test_a_memory_store_asks_no_clock_that_can_be_set(monkeypatch):
         await store.append([("a", b"2")])
         await anyio.lowlevel.checkpoint()
         assert len((await store.read(TopicFilter("a"), None)).events) == 2
+
+
+def test_clocks_that_differ_a_little():
+    """Machines' clocks differ by a moment: a stamp that is ahead by less than a second is noted nowhere."""
+    cuts = Cuts([], None)
+    cuts.see(100.0, 100.5, 7)
+    assert cuts.pairs == []
+    cuts.see(100.0, 101.5, 7)
+    assert cuts.pairs == [(7, 100.0)]

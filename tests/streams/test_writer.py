@@ -434,6 +434,23 @@ async def test_abandon(serve: Serve, when: str) -> None:
     assert served.receive_channel.statistics().tasks_waiting_receive == 0
 
 
+async def test_an_error_by_which_its_server_says_that_the_client_is_gone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a server raises for a client that has left is known by its connection, and is not a failure."""
+    served = serve()
+
+    def fail() -> None:
+        raise LookupError
+
+    served.at_gate = fail
+    monkeypatch.setattr(served, "says_gone", lambda error: isinstance(error, LookupError))
+    served.send_channel.send_nowait("event")
+    await served.settle()
+    assert served.done == [Outcome.GONE]
+    assert served.writer.error is None
+
+
 async def test_abandon_in_a_shielded_write(serve: Serve) -> None:
     """A server that shields its write decides how soon an abandoned writer ends; then it sends nothing more."""
     served = serve()
