@@ -14,6 +14,7 @@ import sys
 from typing import NoReturn, TypeGuard
 
 from anyio import BrokenResourceError, get_cancelled_exc_class
+from starlette.requests import ClientDisconnect
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -23,6 +24,7 @@ __all__ = (
     "append_context",
     "cancellation_behind",
     "collapse",
+    "is_client_disconnect",
     "is_failure",
     "joined",
     "lone",
@@ -95,11 +97,21 @@ def is_failure(exc: BaseException) -> bool:
     return isinstance(exc, Exception)
 
 
+def is_client_disconnect(exc: BaseException) -> bool:
+    """Whether Starlette's ``request.stream()`` said in it that the client has left."""
+    if _is_group(exc):
+        return exc.subgroup(ClientDisconnect) is not None
+    return isinstance(exc, ClientDisconnect)
+
+
 def without_own(exc: BaseException, source: object) -> BaseException | None:
-    """Return the exception without the errors of sends on this channel; None if there was nothing else."""
+    """Return the exception without what only says that the stream has ended; None if there was nothing else.
+
+    That is the errors of sends on this channel, and the client's leaving.
+    """
 
     def is_own(leaf: BaseException) -> bool:
-        return isinstance(leaf, BrokenChannelError) and leaf.channel is source
+        return isinstance(leaf, ClientDisconnect) or (isinstance(leaf, BrokenChannelError) and leaf.channel is source)
 
     if _is_group(exc):
         own, rest = exc.split(is_own)

@@ -25,7 +25,16 @@ from anyio import CancelScope, create_task_group, move_on_after
 from .._channels.ends import EventReceiveChannel, EventSendChannel
 from .._channels.source import LiveSource, StreamSource
 from .._errors import SendTimeoutError
-from .._failures import cancellation_behind, collapse, is_failure, joined, lone, raise_again, without_own
+from .._failures import (
+    cancellation_behind,
+    collapse,
+    is_client_disconnect,
+    is_failure,
+    joined,
+    lone,
+    raise_again,
+    without_own,
+)
 from .._groups.group import current_run
 from .._groups.statistics import StreamStatistics, StreamTotals
 from .._loops.cancellation import CancelRequests, is_asked_for, is_cancellation, stray_cancellation
@@ -243,6 +252,8 @@ class Stream:
         except BaseException as exc:
             if is_cancellation(exc) and not await self._is_asked_for(requests):
                 raise stray_cancellation("a producer", exc) from exc
+            if is_client_disconnect(exc):
+                self.end(CloseReason.DISCONNECTED)
             rest = without_own(exc, self._source)
             if rest is None and (self.reason is not None or self._source.refusing):
                 cancellation = cancellation_behind(exc)

@@ -19,6 +19,7 @@ import pytest
 from anyio import BrokenResourceError, CancelScope, get_cancelled_exc_class, move_on_after
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -1105,3 +1106,21 @@ async def test_receive_runs_in_the_context_of_the_request() -> None:
         for server in servers:
             server.gone.set()
     assert sorted(seen) == ["first", "second"]
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+async def test_client_that_leaves_while_its_body_is_read(in_group: bool) -> None:
+    """``request.stream()`` raises ClientDisconnect out of a producer: that is a client that has left, not a failure."""
+    reasons, on_close = new_reasons()
+
+    async def read_body(send_channel: EventSendChannel) -> None:
+        await send_channel.send("event")
+        if not in_group:
+            raise ClientDisconnect
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(anyio.sleep_forever)
+            raise ClientDisconnect
+
+    with anyio.fail_after(60):
+        await Server().serve(EventSourceResponse(read_body, on_close=on_close))
+    assert reasons == [CloseReason.DISCONNECTED]
