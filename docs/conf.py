@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"ASGIApp|BackgroundTask|Event|Headers|HTTPConnection|Message|Receive|Request|Scope|Send|Self"),
     (r"py:class", r"TracebackType"),
     # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
-    (r"py:class", r"Ts|sse_trio\._event_types?\.T"),
+    (r"py:class", r"Ts|TextErrors|sse_trio\._typed\.event_types?\.T"),
 ]
 
 html_theme = "furo"

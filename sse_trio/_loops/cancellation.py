@@ -37,10 +37,9 @@ _SCOPE_MESSAGES = ("Cancelled via cancel scope ", "Cancelled by cancel scope ")
 
 def is_cancellation(exc: BaseException) -> bool:
     """Whether this is a cancellation, or a group of nothing else."""
-    cancelled = get_cancelled_exc_class()
     if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).split(cancelled)[1] is None
-    return isinstance(exc, cancelled)
+        return cast("BaseExceptionGroup[BaseException]", exc).split(get_cancelled_exc_class())[1] is None
+    return isinstance(exc, get_cancelled_exc_class())
 
 
 async def is_asked_for(loop: Loop) -> bool:

@@ -22,10 +22,10 @@ class Batch:
     __slots__ = ("_chunk", "body", "coded", "end", "ring", "start")
 
     def __init__(self, body: bytes, ring: dict[str, Any] | None = None, start: int = -1, end: int = -1) -> None:
-        self.body = body
-        self.ring = ring
-        self.start = start
-        self.end = end
+        self.body: bytes = body
+        self.ring: dict[str, Any] | None = ring
+        self.start: int = start
+        self.end: int = end
         self.coded: tuple[str, bytes] | None = None
         """A content coding, and the body compressed by itself."""
         self._chunk: bytes | None = None
