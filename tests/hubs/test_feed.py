@@ -100,15 +100,15 @@ def test_after_a_reset_nobody_is_in_position(feed, held):
 
 @pytest.mark.anyio
 async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
-    """wait_called() returns when the readers are called; cancelled, it is not called any more."""
+    """wait_woken() returns when the readers are called; cancelled, it is not called any more."""
     async with anyio.create_task_group() as nursery:
-        nursery.start_soon(feed.wait_called)
+        nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
         (waiting,) = feed.waiting
         waiting.receiver.unpark()
         await wait_all_tasks_blocked()
         assert not nursery.cancel_scope.cancel_called
-        nursery.start_soon(feed.wait_called)
+        nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
         assert len(feed.waiting) == 1
         nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import pytest
 
 from sse_trio import SubscriptionStatistics, open_hub
 from sse_trio._errors import StoreUnavailableError
+from sse_trio._hubs.subscription import source_of
 from sse_trio.stores import EventId, MemoryStore, Retention
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -57,8 +58,8 @@ async def test_history_that_is_all_filtered_out_holds_nothing_up():
         (start, *_) = await publish(hub, "0", "1", "2")
         async with hub.subscribe("a", after=start, filter=lambda _, event: event.data == "3") as subscription:
             (new,) = await publish(hub, "3")
-            assert subscription.take_batch().body == f"id: {new}\ndata: 3\n\n".encode()
-            assert subscription.take_batch() is None
+            assert source_of(subscription).take_batch().body == f"id: {new}\ndata: 3\n\n".encode()
+            assert source_of(subscription).take_batch() is None
 
 
 async def test_who_gets_no_further_than_a_gap_misses_nothing_that_follows():
@@ -302,7 +303,7 @@ async def test_a_follower_behind_the_store(make_remote_store):
             assert await take(subscription, 3) == ["2", "3", "4"]
             store.change(follows=True)
             await wait_all_tasks_blocked()
-            assert subscription.take_batch() is None
+            assert source_of(subscription).take_batch() is None
             await publish(hub, "5", "6")
             assert await take(subscription, 2) == ["5", "6"]
         assert await take(other, 5) == ["1", "3", "4", "5", "6"]
@@ -335,7 +336,7 @@ async def test_closed_before_it_is_entered():
         async with used:
             for subscription in (closed, used):
                 with pytest.raises(RuntimeError, match="used once"):
-                    await subscription.join({"headers": []})
+                    await subscription.__aenter__()
         for subscription in (hub.subscribe("a"), closed, used):
             with pytest.raises(anyio.ClosedResourceError, match="async with"):
                 await subscription.receive()
