@@ -34,11 +34,10 @@ Entry: TypeAlias = StoredEvent | ServerSentEvent
 class History:
     """What a subscriber gets from the store."""
 
-    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "_topics", "pending")
+    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "pending")
 
-    def __init__(self, hub: HubState, topics: TopicFilter, position: Position) -> None:
+    def __init__(self, hub: HubState, position: Position) -> None:
         self._hub = hub
-        self._topics = topics
         self._position = position
         self._is_stopped = False
         self._reading: CancelScope | None = None
@@ -103,7 +102,7 @@ class History:
             while self.pending:
                 await self._wait_taken()
             epoch = feed.floor.epoch
-            page = await self._hub.read_patiently(self._topics, after)
+            page = await self._hub.read_patiently(feed.topics, after)
             if self.add_page(page):
                 return
             after = page

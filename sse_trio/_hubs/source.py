@@ -85,7 +85,7 @@ class SubscriptionSource(LiveSource):
         self.overflow: HubOverflow = overflow
         self._filter: EventFilter | None = None if filter is None else EventFilter(filter)
         self._position = Position()
-        self._history = History(hub, topics, self._position)
+        self._history = History(hub, self._position)
         self.is_closed = False
         self._loop: Loop | None = None
         self._sep = "\n"
