@@ -3,7 +3,7 @@
 # Rule 1: an event is encoded once, for all feeds and all subscribers. A subscriber is a cursor: the number, counted
 #         since the feed was made, of the next entry that it takes.
 # Rule 2: a feed holds every event newer than `floor`, in order, and nothing older. A subscriber that has to go on from
-#         before `floor` reads the store, so nobody loses what the ring lets go of.
+#         before `floor` reads the store, so no subscriber loses what the ring lets go of.
 # Rule 3: a batch is joined once for all subscribers with the same cursor, which is nearly all of them.
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Feed:
         self.last: EventId = floor
         """The id of the newest event, or ``floor`` while there is none."""
         self.batch: Batch | None = None
-        """What was joined last: everything from some cursor to the end. None since an event has come."""
+        """The latest batch: everything from some cursor to the end. None once another event has come."""
         self.chains: dict[str, Any] = {}
         """The compressed forms of its events, by coding, for the streams that want one: ``_compression/shared.py``."""
         self.subscribers: int = 0

@@ -32,7 +32,7 @@ Entry: TypeAlias = StoredEvent | ServerSentEvent
 
 @final
 class History:
-    """What a subscriber gets from the store."""
+    """The events that a subscriber gets from the store."""
 
     __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "pending")
 
@@ -43,7 +43,7 @@ class History:
         self._reading: CancelScope | None = None
         self._parking: Parked | None = None
         self.pending: Sequence[Entry] = ()
-        """What was read and has not been taken. Mostly empty, and the empty tuple is not allocated."""
+        """Events that were read and not taken yet. Mostly empty, and an empty tuple takes no memory."""
 
     @property
     def is_reading(self) -> bool:

@@ -49,7 +49,7 @@ class SubscriptionSource(LiveSource):
     Args:
         hub: the hub's state.
         topics: whose events.
-        start: where it begins: after the event with this id; or with so many of the latest events.
+        start: where it begins: after the event with this id (str), or with this number of the latest events (int).
         overflow, filter: as in ``Hub.subscribe()``.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.

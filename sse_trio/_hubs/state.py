@@ -27,7 +27,7 @@ RETRY_SECONDS = 0.25
 
 @final
 class Counters:
-    """What a hub counts, as ``HubStatistics`` names it."""
+    """The counters of a hub, named as in ``HubStatistics``."""
 
     __slots__ = ("delivered", "dropped", "gaps", "published", "resumes")
 
@@ -41,7 +41,7 @@ class Counters:
 
 
 class Subscriber(Protocol):
-    """What a hub knows of a subscriber."""
+    """A subscriber, as its hub sees it."""
 
     received: int
     """Events that it has taken."""
@@ -61,7 +61,7 @@ class Subscriber(Protocol):
 
 @final
 class HubState:
-    """What the hub, its publishers and its subscriptions share."""
+    """The state that the hub, its publisher and its subscriptions share."""
 
     __slots__ = ("_is_closed", "_loop", "_nursery", "_store", "counters", "fanout", "name", "subscribers")
 

@@ -116,7 +116,7 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
 
 
 def test_statistics_count_events_and_not_resets(feed):
-    """A snapshot says how many events came and what of them is held; a reset is no event."""
+    """A snapshot counts the events that came and those that are held; a reset does not count as an event."""
     add(feed, 12, 15)
     feed.reset(EventId("f", 3))
     wire = add(feed, 20)
