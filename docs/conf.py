@@ -80,7 +80,6 @@ MADE_BY_A_FUNCTION = {"EventReceiveChannel", "EventSendChannel", "EventSource", 
 def short_names() -> dict[str, str]:
     """Return where each public name is to be found: by itself, as docstrings and signatures call it."""
     names = {name.rpartition(".")[2]: name for name in WORDS}
-    names["LiveSource"] = "sse_trio.Subscription"  # the one that users can have
     modules = [info.name for info in walk_packages(sse_trio.__path__, "sse_trio.")]
     for module in (
         *sorted(modules, key=len, reverse=True),

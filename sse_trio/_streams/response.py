@@ -22,6 +22,7 @@ from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder
 from .._groups.admission import Place
 from .._groups.group import StreamGroup
+from .._hubs.subscription import Subscription, source_of
 from .._reasons import CloseReason
 from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
@@ -120,7 +121,7 @@ class EventSourceResponse(Response):
         self,
         source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
         | EventReceiveChannel
-        | LiveSource
+        | Subscription
         | AsyncIterable[Sendable],
         /,
         *args: Unpack[Ts],
@@ -204,8 +205,8 @@ class EventSourceResponse(Response):
         if self._open is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
-        if isinstance(self._source, LiveSource):
-            self._source.check_unused()
+        if isinstance(self._source, Subscription):
+            source_of(self._source).check_unused()
         open_once, self._open = self._open, None
         head = self._head(scope)
         coding = self._negotiate(scope, head) if self._options.compress else None
@@ -244,7 +245,7 @@ class EventSourceResponse(Response):
             raise
 
     async def _close_unserved(self) -> None:
-        if isinstance(self._source, (EventReceiveChannel, LiveSource)):
+        if isinstance(self._source, (EventReceiveChannel, Subscription)):
             self._source.close()
         await close_source(self._source)
 

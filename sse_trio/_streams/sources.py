@@ -20,6 +20,7 @@ from anyio import move_on_after
 from .._arguments.checks import check_coroutine_function, innermost, is_series, wrong
 from .._channels.ends import EventReceiveChannel, EventSendChannel, open_event_channel
 from .._channels.source import LiveSource
+from .._hubs.subscription import Subscription, source_of
 from .._wire.event import Sendable, TextErrors, check_errors
 
 __all__ = (
@@ -38,7 +39,7 @@ CLOSE_SECONDS = 5.0
 """How long an async iterable may take to close."""
 
 Producer: TypeAlias = Callable[[], Awaitable[object]]
-Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | LiveSource | AsyncIterable[Sendable]
+Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | Subscription | AsyncIterable[Sendable]
 OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
 """What is written, and what has to run for it, each with the end that is to be closed when it has returned."""
 
@@ -47,7 +48,7 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for what can't be a source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
         return  # what nearly every source is, told by the cheapest of all these questions
-    if isinstance(source, (AsyncIterable, LiveSource)):
+    if isinstance(source, AsyncIterable):
         if args:
             name = type(cast("object", source)).__name__
             msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
@@ -72,7 +73,7 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
 def check_source_errors(errors: object, source: object) -> None:
     """Raise ValueError or TypeError for ``errors`` that make no sense, or not with this source."""
     check_errors(errors)
-    if isinstance(source, (EventReceiveChannel, LiveSource)):
+    if isinstance(source, (EventReceiveChannel, Subscription)):
         msg = (
             f"errors must be 'strict' with a source of type {type(source).__name__}, whose text was sent on its own "
             f"channel; got {errors!r}; write open_event_channel(errors={errors!r})"
@@ -86,7 +87,7 @@ def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
     if not is_series(producers):
         raise wrong(TypeError, "producers", f"a sequence of {wanted}", producers)
     checked = tuple(cast("Iterable[Producer]", producers))
-    if checked and isinstance(source, LiveSource):
+    if checked and isinstance(source, Subscription):
         msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
         raise TypeError(msg)
     for producer in checked:
@@ -104,7 +105,9 @@ def open_source(
 ) -> OpenSource:
     """Bring the source to one form."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
-    if not isinstance(source, FunctionType) and isinstance(source, (EventReceiveChannel, LiveSource)):
+    if isinstance(source, Subscription):
+        return source_of(source), running
+    if isinstance(source, EventReceiveChannel):
         return source, running
     send_channel, receive_channel = open_event_channel(
         max_buffer_size, max_buffer_bytes=max_buffer_bytes, errors=errors

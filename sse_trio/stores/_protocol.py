@@ -19,7 +19,18 @@ from ._topics import TopicFilter
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("EventId", "EventStore", "Gap", "Page", "StoredEvent", "new_epoch", "pack_event", "unpack_event")
+__all__ = (
+    "AppendNowait",
+    "EventId",
+    "EventStore",
+    "Gap",
+    "Page",
+    "StoredEvent",
+    "append_nowait_of",
+    "new_epoch",
+    "pack_event",
+    "unpack_event",
+)
 
 _LONGEST_SEQUENCE = 18  # decimal digits: fits 64 bits, and int() of a hostile header stays cheap
 _LONGEST = 200  # characters of an id: ours have less than 30, and a client is told in its gap what it came with
@@ -148,6 +159,11 @@ class EventStore(Protocol):
     of events at a time; what takes longer leaves the event loop to others in between.
 
     *epoch*: a history that is lost, in whole or in an unknown part, gets a new epoch, so that no old id fits it.
+
+    Optional: ``append_nowait(items, *, key=None) -> list[EventId]``, for a store that only this process writes to and
+    that never has to wait. It is ``append`` without a checkpoint, and keeps every promise above. A hub looks for it
+    once, when it is opened. If the store has it, the hub appends with it, passes the events on to its subscribers at
+    once, and never calls ``follow``.
     """
 
     @property
@@ -210,6 +226,19 @@ class EventStore(Protocol):
         no :exc:`StoreUnavailableError`. Checkpoint: each ``__anext__``; one that is cancelled loses no page.
         """
         ...
+
+
+class AppendNowait(Protocol):
+    """The optional ``append_nowait`` of a store: see :class:`EventStore`."""
+
+    def __call__(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
+        """Add events as ``append`` does, at once."""
+        ...
+
+
+def append_nowait_of(store: EventStore) -> AppendNowait | None:
+    """Return the store's ``append_nowait``, if it has one."""
+    return getattr(store, "append_nowait", None)
 
 
 def pack_event(event: ServerSentEvent) -> bytes:

@@ -199,7 +199,7 @@ async def opened(source_kind, **options):
             async def publish(event):
                 await hub.publish("a", event)
 
-            yield EventSourceResponse(hub.subscribe("a"), **options), publish, hub.close
+            yield EventSourceResponse(hub.subscribe("a"), **options), publish, hub._state.close
 
 
 def expected(source_kind, text):
@@ -353,7 +353,7 @@ async def test_a_batch_is_compressed_once(coding):
             assert [subscriber.events() for subscriber in subscribers] == [[*range(n + 1)]] * 4
             last = {id(subscriber.bodies[-1]) for subscriber in subscribers}
             assert len(last) == 1 or not n
-        hub.close()
+        hub._state.close()
     assert all(subscriber.decoder.is_whole for subscriber in subscribers)
 
 
@@ -369,7 +369,7 @@ async def test_what_is_made_for_one_has_a_memory_of_its_own(options):
             await hub.publish("a", "the same text again and again")
             await wait_all_tasks_blocked()
         assert sum(map(len, request.bodies)) < 50 * 40
-        hub.close()
+        hub._state.close()
     decoder = DECODERS["gzip"]()
     line = b"data: the same text again and again" + options.get("sep", "\n").encode()
     assert b"".join(map(decoder.decode, request.bodies)).count(line) == 50
@@ -396,7 +396,7 @@ async def test_history_then_live_then_behind(coding):
         await wait_all_tasks_blocked()
         assert late.events() == [*range(1, 40)]
         assert [other.events() for other in others] == [[*range(10, 40)]] * 3
-        hub.close()
+        hub._state.close()
     assert late.decoder.is_whole
 
 

@@ -100,15 +100,15 @@ def test_after_a_reset_nobody_is_in_position(feed, held):
 
 @pytest.mark.anyio
 async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
-    """wait_called() returns when the readers are called; cancelled, it is not called any more."""
+    """wait_woken() returns when the readers are called; cancelled, it is not called any more."""
     async with anyio.create_task_group() as nursery:
-        nursery.start_soon(feed.wait_called)
+        nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
         (waiting,) = feed.waiting
         waiting.receiver.unpark()
         await wait_all_tasks_blocked()
         assert not nursery.cancel_scope.cancel_called
-        nursery.start_soon(feed.wait_called)
+        nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
         assert len(feed.waiting) == 1
         nursery.cancel_scope.cancel()
@@ -116,7 +116,7 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
 
 
 def test_statistics_count_events_and_not_resets(feed):
-    """A snapshot says how many events came and what of them is held; a reset is no event."""
+    """A snapshot counts the events that came and those that are held; a reset does not count as an event."""
     add(feed, 12, 15)
     feed.reset(EventId("f", 3))
     wire = add(feed, 20)

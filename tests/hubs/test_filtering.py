@@ -36,7 +36,7 @@ async def opened(hub, *topics, **options):
 
 
 async def take(subscription, count):
-    """Receive so many events, and return their data."""
+    """Receive this number of events, and return their data."""
     with anyio.fail_after(60):
         return [(await subscription.receive()).data for _ in range(count)]
 
@@ -97,7 +97,7 @@ async def test_a_receive_that_fails_has_taken_nothing():
 
 
 async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
-    """What was waiting behind the event at which a filter failed isn't looked at again, and is not sent."""
+    """Events behind the one at which a filter failed are neither filtered nor sent."""
     asked = []
 
     def fails(topic, event):
@@ -118,7 +118,7 @@ async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
 
 
 async def test_after_a_failure_nothing_live_is_sent():
-    """What is published while a filter fails isn't looked at any more, nor sent with the stream's last words."""
+    """An event published while a filter fails is not filtered, nor sent with the stream's closing notices."""
     asked = []
 
     def fails(topic, event):
@@ -172,7 +172,7 @@ async def test_replay_looks_at_a_thousand_events_at_most(make_remote_store):
 
 
 async def test_a_filter_that_fails_in_the_replay():
-    """What a filter raises while history is read comes out of the response before anything is sent, as any set-up."""
+    """If a filter raises while history is read, the response raises it before anything is sent."""
     async with open_hub() as hub:
         await hub.publish("a", "1")
         with pytest.raises(ZeroDivisionError):
@@ -190,7 +190,7 @@ def position_of(stream):
 
 
 async def test_a_client_is_not_left_behind():
-    """A client whose filter lets nothing through comes back with a new id, and so is told of no gap without cause."""
+    """A client whose filter lets nothing through comes back with a new id, so it gets no gap without cause."""
     async with open_hub(MemoryStore(max_events=100)) as hub:
         async with opened(hub, "*", filter=mine) as stream:
             await hub.publish("mine", "hello")
@@ -223,7 +223,7 @@ async def test_a_position_is_told_when_it_is_old():
 
 
 async def test_a_position_is_never_ahead_of_an_event():
-    """What a client is told is the id of what it was sent, or of what was left out right behind that."""
+    """A position is the id of an event that the client was sent, or that was left out right behind one."""
     async with open_hub() as hub, opened(hub, "*", filter=mine) as stream:
         for n in range(3 * TOLD_AFTER_EVENTS):
             await hub.publish("others", str(n))
@@ -246,7 +246,7 @@ async def test_a_replay_that_was_filtered_ends_at_the_present():
 
 
 async def test_a_subscription_by_itself_is_told_no_position():
-    """Who receives from a filtered subscription itself gets events, and no empty ones."""
+    """receive() from a filtered subscription returns events, and no positions."""
     async with open_hub() as hub, hub.subscribe("*", filter=mine) as subscription:
         for n in range(2 * TOLD_AFTER_EVENTS):
             await hub.publish("others", str(n))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -20,6 +20,8 @@ from sse_trio import (
     open_hub,
 )
 from sse_trio._errors import StoreUnavailableError
+from sse_trio._hubs.subscription import source_of
+from sse_trio.stores import MemoryStore
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -40,14 +42,14 @@ async def flood(hub):
 
 
 async def said(stream, count):
-    """Receive so many events of a stream, and return what each says: its type, or its data."""
+    """Receive this number of events of a stream, and return the type of each, or the data of a message."""
     with anyio.fail_after(60):
         events = [await stream.receive() for _ in range(count)]
     return [event.data if event.event == "message" else event.event for event in events]
 
 
-async def rest(stream):
-    """Receive to the end, and return what each event says."""
+async def remaining(stream):
+    """Receive to the end, and return the type of each event, or the data of a message."""
     with anyio.fail_after(60):
         return [event.data if event.event == "message" else event.event async for event in stream]
 
@@ -63,7 +65,7 @@ async def test_a_subscriber_that_falls_behind_is_kicked():
             await wait_all_tasks_blocked()
             await publish(hub, *"2345678")
             stream.resume()
-            assert await rest(stream) == ["1", "bye"]
+            assert await remaining(stream) == ["1", "bye"]
         assert stream.close_reason is CloseReason.KICKED
         assert hub.statistics().subscribers == 0
 
@@ -92,7 +94,7 @@ async def test_a_shutdown_while_a_topic_is_written_at_full_speed():
             for _ in range(100):
                 await checkpoint()
             assert stream.is_closed
-            assert (await rest(stream))[-1] == "bye"
+            assert (await remaining(stream))[-1] == "bye"
         nursery.cancel_scope.cancel()
     assert stream.close_reason is CloseReason.SHUTDOWN
 
@@ -117,7 +119,7 @@ class HubOfAnotherTask:
 
 
 async def test_a_hub_that_closes_completes_its_streams():
-    """Who is in position when the hub is left gets what it has, and then its stream completes."""
+    """When the hub is left, each subscriber in position gets what it has, and then its stream completes."""
     async with anyio.create_task_group() as nursery:
         hub = await nursery.start((runner := HubOfAnotherTask()).run)
         quiet, stalled = EventSourceResponse(hub.subscribe("quiet")), EventSourceResponse(hub.subscribe("a"))
@@ -128,9 +130,9 @@ async def test_a_hub_that_closes_completes_its_streams():
             await wait_all_tasks_blocked()
             await publish(hub, "2", "3")
             await runner.close()
-            assert await rest(one) == []
+            assert await remaining(one) == []
             two.resume()
-            assert await rest(two) == ["1", "2", "3"]
+            assert await remaining(two) == ["1", "2", "3"]
         assert one.close_reason is two.close_reason is CloseReason.COMPLETED
 
 
@@ -148,13 +150,13 @@ async def test_who_was_behind_when_the_hub_closed(overflow):
             await publish(hub, *"2345678")
             await runner.close()
             stream.resume()
-            assert await rest(stream) == ["1", *("78" if overflow == "drop_oldest" else "")]
+            assert await remaining(stream) == ["1", *("78" if overflow == "drop_oldest" else "")]
         assert stream.close_reason is CloseReason.COMPLETED
 
 
 @pytest.mark.parametrize("after", [None, "x"])
 async def test_a_closed_hub_has_no_subscribers(after):
-    """Who joins or publishes after the hub was left gets ClosedResourceError, and waits for nothing."""
+    """Joining or publishing after the hub was left raises ClosedResourceError at once."""
     async with open_hub() as hub:
         subscription = hub.subscribe("a", after=after)
     with pytest.raises(anyio.ClosedResourceError):
@@ -166,7 +168,7 @@ async def test_a_closed_hub_has_no_subscribers(after):
 
 
 async def test_errors_come_out_of_a_hub_bare(make_remote_store):
-    """What the start or the body raises comes out as it was raised, with its cause."""
+    """An exception of the start or the body comes out as it was raised, with its cause."""
     store = make_remote_store()
 
     async def read_last(topics, count):
@@ -186,7 +188,7 @@ async def test_errors_come_out_of_a_hub_bare(make_remote_store):
 
 
 async def test_many_feeds_do_not_hold_up_the_loop():
-    """After fifty readers others get a turn, also when each of them reads topics of its own."""
+    """After fifty readers other tasks get a turn, also when each reader has topics of its own."""
     turns, got = 0, 0
 
     async def count_turns():
@@ -210,14 +212,14 @@ async def test_many_feeds_do_not_hold_up_the_loop():
 
 
 async def test_a_subscription_has_no_producers():
-    """producers= beside a subscription is refused when the response is made: nobody would read what they send."""
+    """producers= beside a subscription is refused when the response is made: no stream would read what they send."""
     async with open_hub() as hub:
         with pytest.raises(TypeError, match="producers"):
             EventSourceResponse(hub.subscribe("a"), producers=[checkpoint])
 
 
 async def test_a_topic_and_a_prefix_in_one_subscription():
-    """An event reaches a subscription once, whether it is asked for by its name or by a prefix."""
+    """An event reaches a subscription once, also when a topic and a prefix of it both match."""
     async with open_hub() as hub, hub.subscribe("a", "b/*", "b/1") as subscription:
         for topic in ("a", "b/1", "b/2", "c", "a"):
             await hub.publish(topic, topic)
@@ -265,7 +267,7 @@ async def test_a_client_resumes_with_its_last_event_id():
     [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?"), ("a\r\nb: c", "?"), (" ", "?"), (" x", "?"), ("x ", "?")],
 )
 async def test_a_gap_is_an_event_and_a_header(id_, header):
-    """Who comes with an id that tells nothing is told so before anything else, and in the head of the response."""
+    """A client with an unknown id gets a gap before any other event, and a header in the head of the response."""
     async with open_hub() as hub:
         await publish(hub, "1")
         async with open_test_stream(app_of(hub, "a"), params={"lastEventId": id_}) as stream:
@@ -316,7 +318,7 @@ async def test_whatever_ends_a_stream_leaves_nothing_behind(make_remote_store, e
                 await stream.wait_closed()
             assert hub.statistics().subscribers == hub.statistics().feeds == store.reading == 0
             if ending != "disconnect":
-                assert (await rest(stream))[-1] == "bye"
+                assert (await remaining(stream))[-1] == "bye"
 
 
 async def test_a_store_that_is_down_when_a_client_comes(make_remote_store):
@@ -390,7 +392,7 @@ async def test_line_ends_and_a_filter():
 
 
 async def test_a_burst_is_one_write():
-    """What is published in one pass is one message for each subscriber, and the same bytes for all of them."""
+    """Events published in one pass are one message for each subscriber, and the same bytes for all of them."""
     async with open_hub() as hub:
         app = app_of(hub, "a")
         async with open_test_stream(app) as one, open_test_stream(app) as two:
@@ -403,7 +405,7 @@ async def test_a_burst_is_one_write():
 
 
 async def test_a_thousand_readers_do_not_hold_up_the_loop():
-    """The readers of one topic are called two hundred at a time, and each of them is."""
+    """The readers of one topic are woken fifty at a time, and each of them is."""
     async with open_hub() as hub, AsyncExitStack() as stack, anyio.create_task_group() as nursery:
         got = []
 
@@ -421,98 +423,30 @@ async def test_a_thousand_readers_do_not_hold_up_the_loop():
         assert got == ["x"] * 1000
 
 
-class Called:
-    """Somebody who reads along in a feed, and how often he was called."""
+class CountingReader:
+    """A reader of a feed that counts how often it is woken."""
 
-    def __init__(self, cursor=-1):
+    def __init__(self, cursor):
         self.cursor = cursor
         self.receiver = self
-        self.calls = 0
+        self.woken = 0
 
     def unpark(self):
-        self.calls += 1
+        self.woken += 1
 
 
-async def test_who_has_taken_an_event_already_is_not_called_to_it():
-    """Nor is who has left while the others were called."""
+async def test_a_reader_that_has_the_event_already_is_not_woken():
+    """Nor is a reader that left while the others were woken."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
-        feed = subscription.feed
-        behind, done, left = Called(feed.end), Called(feed.end + 1), Called(feed.end)
+        feed = source_of(subscription).feed
+        behind, done, left = CountingReader(feed.end), CountingReader(feed.end + 1), CountingReader(feed.end)
         left.receiver = None
         feed.waiting |= dict.fromkeys([behind, done, left])
         await publish(hub, "x")
         await wait_all_tasks_blocked()
-        assert [behind.calls, done.calls, left.calls] == [1, 0, 0]
-        for called in (behind, done, left):
-            del feed.waiting[called]
-
-
-def publish_at_once(hub, data, count):
-    """Publish from where nothing can wait; nor does this, with a memory store."""
-    with suppress(StopIteration):
-        hub.publish_many([("a", data)] * count).send(None)
-
-
-class Publisher(Called):
-    """A reader that publishes when it is called first, and knows when it was called."""
-
-    def __init__(self, hub, count):
-        super().__init__()
-        self.hub, self.count, self.times = hub, count, []
-
-    def unpark(self):
-        self.times.append(anyio.current_time())
-        if len(self.times) == 1:
-            publish_at_once(self.hub, "y", self.count)
-
-
-async def time_between_rounds(*, took=0.09, readers=1000, in_round=1, after_round=0, size=1):
-    """Return how long after a round of so many seconds, and calls, in which so many events came, the next one began."""
-    async with open_hub() as hub, hub.subscribe("a") as subscription:
-        publisher = Publisher(hub, in_round)
-        waiting = subscription.feed.waiting
-        waiting |= dict.fromkeys([publisher, *[Called() for _ in range(readers - 1)]])
-        began = anyio.current_time()
-        hub._current_time = iter([began, began + took, *[began] * 6]).__next__
-        await publish(hub, "x")
-        await wait_all_tasks_blocked()
-        if after_round:
-            await hub.publish_many([("a", "z" * size)] * after_round)
-        while len(publisher.times) < 2:
-            await anyio.sleep(0.001)
-        waiting.clear()
-        return publisher.times[1] - publisher.times[0]
-
-
-@pytest.mark.parametrize(
-    ("took", "readers", "rest"),
-    [(0.09, 1000, 0.06), (3.0, 10_000, 0.1), (0.009, 1000, 0.0), (0.15, 60, 0.0), (0.15, 300, 0.02)],
-)
-async def test_a_hub_that_takes_the_whole_loop_rests(took, readers, rest):
-    """Two thirds of what a long round took, a tenth of a second at most; what took others long is not the round's."""
-    assert await time_between_rounds(took=took, readers=readers) == pytest.approx(rest)
-
-
-async def test_a_hub_that_keeps_up_does_not_rest():
-    """Nothing came in the round, so whatever comes is handed on at once."""
-    assert await time_between_rounds(in_round=0, after_round=1) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("in_round", "after_round", "size", "rests"),
-    [
-        (255, 0, 1, True),
-        (256, 0, 1, False),
-        (1, 254, 1, True),
-        (1, 255, 1, False),
-        (1, 1, 200_000, True),
-        (1, 1, 300_000, False),
-    ],
-)
-async def test_a_rest_ends_when_the_ring_fills(in_round, after_round, size, rests):
-    """A quarter of it, in events or bytes, is not waited for: nobody falls behind who reads."""
-    waited = await time_between_rounds(in_round=in_round, after_round=after_round, size=size)
-    assert (waited > 0) is rests
+        assert [behind.woken, done.woken, left.woken] == [1, 0, 0]
+        for reader in (behind, done, left):
+            del feed.waiting[reader]
 
 
 async def test_a_publisher_that_does_not_pause_lets_readers_run():
@@ -534,14 +468,14 @@ async def test_a_publisher_that_does_not_pause_lets_readers_run():
 
 
 async def test_publishing_again_with_a_key():
-    """A second publish with a key returns the ids of the first, and nobody gets the event again."""
+    """A second publish with a key returns the ids of the first, and no subscriber gets the event again."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         first = await hub.publish("a", "1", key=("me", 1))
         assert await hub.publish("a", "1", key=("me", 1)) == first
         assert await hub.publish("a", "2", key=("me", 2)) > first
         assert await hub.publish_many([]) == []
         assert [(await subscription.receive()).data for _ in range(2)] == ["1", "2"]
-        assert not subscription.is_ready()
+        assert subscription.statistics().lag == 0
 
 
 async def test_neighbours():
@@ -560,7 +494,7 @@ async def test_neighbours():
      ("a", ServerSentEvent("", id="1"), ValueError), ("a", object(), TypeError)],
 )  # fmt: skip
 async def test_what_can_not_be_published(topic, event, error):
-    """An event with an id, what is no event, and what is no topic are refused, and nothing was published."""
+    """An event with an id, a thing that is not an event, and an illegal topic are refused, and nothing is published."""
     async with open_hub() as hub:
         with pytest.raises(error):
             await hub.publish_many([("a", "1"), (topic, event)])
@@ -590,8 +524,6 @@ async def test_statistics():
             name="prices", subscribers=3, feeds=2, published=2, delivered=2, lag=2, dropped=0, resumes=0, gaps=0
         )
     assert (hub.statistics().subscribers, hub.statistics().feeds) == (0, 0)
-    assert not hub._exact
-    assert not hub._prefixed
 
 
 async def test_one_follower_for_all_subscribers(make_remote_store, monkeypatch):
@@ -632,3 +564,76 @@ async def test_a_store_that_is_down_at_the_start(make_remote_store):
         async with open_hub(store):
             pass
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def visible(thing):
+    """The public names that `dir()` shows."""
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+async def test_a_hub_shows_what_a_user_needs():
+    """`dir()` of a hub and of a subscription shows what a user needs and nothing else; `repr()` says what each is."""
+    async with open_hub(name="prices") as hub, hub.subscribe("a", "b/*") as subscription:
+        await publish(hub, "1")
+        assert visible(hub) == {"feeds", "name", "publish", "publish_many", "statistics", "subscribe"}
+        assert visible(subscription) == {"close", "receive", "statistics"}
+        assert repr(hub) == "<Hub 'prices': 1 subscribers, 1 events published>"
+        assert repr(subscription) == "<Subscription to 'a', 'b/*': overflow='resume', lag=1>"
+
+
+class StoreOfItsOwn:
+    """A third party's store, which wraps a MemoryStore and notes what it is asked for."""
+
+    def __init__(self):
+        self.store = MemoryStore()
+        self.asked = []
+
+    def __getattr__(self, name):
+        self.asked.append(name)
+        return getattr(self.store, name)
+
+    async def __aenter__(self):
+        await self.store.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info):
+        return await self.store.__aexit__(*exc_info)
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+async def test_a_store_with_append_nowait_is_asked_once(is_fast):
+    """A store's `append_nowait` is looked for when the hub is opened; a hub that has it needs no follower."""
+    store = StoreOfItsOwn()
+    if not is_fast:
+        store.append_nowait = None
+    async with open_hub(store) as hub, hub.subscribe("a") as subscription:
+        await publish(hub, "1", "2")
+        assert [(await subscription.receive()).data for _ in range(2)] == ["1", "2"]
+    assert store.asked.count("append_nowait") == is_fast
+    assert store.asked.count("append") == (1 if is_fast else 3)  # once to check that it is a store
+    assert store.asked.count("follow") == (1 if is_fast else 2)
+
+
+async def test_a_feed_for_each_choice_of_topics():
+    """`feeds()` has an entry for each choice of topics that has a subscriber, with the lag of the slowest."""
+    async with open_hub() as hub, hub.subscribe("a") as fast, hub.subscribe("a"), hub.subscribe("b/*"):
+        await publish(hub, "1", "2")
+        await fast.receive()
+        await fast.receive()
+        assert [(feed.topics, feed.subscribers, feed.events, feed.lag) for feed in hub.feeds()] == [
+            (("a",), 2, 2, 2),
+            (("b/*",), 1, 0, 0),
+        ]
+    assert hub.feeds() == []
+
+
+async def test_the_backlog_of_a_subscription():
+    """The backlog is the history that a subscription holds, and its lag: history, and what is in the ring."""
+    async with open_hub() as hub:
+        (first, *_) = await publish(hub, "1", "2", "3")
+        source = source_of(hub.subscribe("a", after=first))
+        await source.join({"headers": []})
+        await publish(hub, "4")
+        wire = f"id: {first[:-1]}2\ndata: 2\n\nid: {first[:-1]}3\ndata: 3\n\n"
+        assert source.backlog() == (2, len(wire), 3, ("a",))
+        source.close()

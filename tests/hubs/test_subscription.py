@@ -1,4 +1,4 @@
-# Subscriptions: getting into position, falling behind, gaps, endings; received by themselves and through a hub.
+# Subscriptions that are received from: getting into position, falling behind, gaps, endings.
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from sse_trio import SubscriptionStatistics, open_hub
 from sse_trio._errors import StoreUnavailableError
+from sse_trio._hubs.subscription import source_of
 from sse_trio.stores import EventId, MemoryStore, Retention
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -22,14 +23,14 @@ async def publish(hub, *datas, topic="a"):
 
 
 async def take(subscription, count):
-    """Receive so many events, and return what each says: its type, or its data."""
+    """Receive this number of events, and return the type of each, or the data of a message."""
     with anyio.fail_after(60):
         events = [await subscription.receive() for _ in range(count)]
     return [event.event or event.data for event in events]
 
 
 async def test_cancelled_in_join_it_leaves_nothing_behind(make_remote_store):
-    """Who is cancelled while it reads history is no subscriber any more."""
+    """A subscriber that is cancelled while it reads history has left the hub."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         store.change(answers=False)
@@ -41,7 +42,7 @@ async def test_cancelled_in_join_it_leaves_nothing_behind(make_remote_store):
 
 
 async def test_a_store_that_is_down_fails_the_join(make_remote_store):
-    """Who joins and needs a store that is down gets its error, and leaves nothing behind."""
+    """Joining raises the store's error if it needs a store that is down, and leaves nothing behind."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         store.change(is_down=True)
@@ -52,13 +53,13 @@ async def test_a_store_that_is_down_fails_the_join(make_remote_store):
 
 
 async def test_history_that_is_all_filtered_out_holds_nothing_up():
-    """What was published since history was read is written at once, also when the filter leaves nothing of history."""
+    """Events published since history was read are written at once, also when the filter leaves out all of history."""
     async with open_hub() as hub:
         (start, *_) = await publish(hub, "0", "1", "2")
         async with hub.subscribe("a", after=start, filter=lambda _, event: event.data == "3") as subscription:
             (new,) = await publish(hub, "3")
-            assert subscription.take_batch().body == f"id: {new}\ndata: 3\n\n".encode()
-            assert subscription.take_batch() is None
+            assert source_of(subscription).take_batch().body == f"id: {new}\ndata: 3\n\n".encode()
+            assert source_of(subscription).take_batch() is None
 
 
 async def test_who_gets_no_further_than_a_gap_misses_nothing_that_follows():
@@ -75,7 +76,7 @@ async def test_who_gets_no_further_than_a_gap_misses_nothing_that_follows():
 
 
 async def test_a_gap_is_told_once_to_who_gets_no_further():
-    """Who resumes from the id of a gap is not told of it again, where one topic's own events were lost."""
+    """A client that resumes from the id of a gap is not sent that gap again, where one topic's own events were lost."""
     async with open_hub(MemoryStore(max_events=2)) as hub:
         (start, *_) = await publish(hub, "0", "1", "2", "3")
         async with hub.subscribe("a", after=start) as subscription:
@@ -113,7 +114,7 @@ async def test_left_before_it_began_to_read_on(make_remote_store):
 
 
 async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
-    """History is read up to where the ring begins; the rest is there as bytes already."""
+    """History is read up to where the ring begins; the remainder is there as bytes already."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a"):
         (start, *_) = await publish(hub, *map(str, range(600)))
@@ -124,7 +125,7 @@ async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
 
 
 async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
-    """Who joins a store that lost its history, before the hub's follower noticed, waits for it and reads no end."""
+    """A subscriber that finds a new history before the hub's follower does waits for it, and stops reading."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         (old,) = await publish(hub, "old")
@@ -144,7 +145,7 @@ async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
 
 @pytest.mark.parametrize("overflow", ["resume", "drop_oldest", "close"])
 async def test_a_new_history_is_nobodys_overflow(make_remote_store, overflow):
-    """When the store loses its history, every subscriber goes on from the store and is told, whatever its overflow."""
+    """When the store loses its history, every subscriber goes on from the store after a gap, whatever its overflow."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a", overflow=overflow) as subscription:
         await publish(hub, "old")
@@ -169,7 +170,7 @@ async def test_two_tasks_can_not_receive_at_once():
 
 @pytest.mark.parametrize("after", [1, b"x", EventId("x", 1)])
 async def test_an_id_is_text(after):
-    """What is no text is refused where it is given, and the error says what to write for the id of publish()."""
+    """An id that is not a str is refused where it is given; the error says what to write for publish()'s id."""
     async with open_hub() as hub:
         with pytest.raises(TypeError, match=r"str\("):
             hub.subscribe("a", after=after)
@@ -213,7 +214,7 @@ async def test_resuming_from_the_store(make_remote_store):
 
 
 async def test_what_nobody_keeps_any_more_is_a_gap():
-    """Who resumes from a store that no longer has what it missed is told so, and then gets the rest."""
+    """If the store no longer has what a subscriber missed, it gets a gap, and then the events that are left."""
     async with open_hub(MemoryStore(max_events=3), max_ring_events=2) as hub, hub.subscribe("a") as subscription:
         ids = await publish(hub, *"12345678")
         with anyio.fail_after(1):
@@ -272,7 +273,7 @@ async def test_a_gap_with_nothing_after_it():
 
 
 async def test_a_gap_is_only_of_the_topics_asked_for():
-    """What other topics have lost is no gap."""
+    """Events lost in other topics are not a gap."""
     async with open_hub(MemoryStore(max_events=2)) as hub:
         (mine,) = await publish(hub, "1", topic="a")
         await publish(hub, *"23456", topic="b")
@@ -293,7 +294,7 @@ async def test_the_latest_for_a_first_time_client(keep):
 
 
 async def test_a_follower_behind_the_store(make_remote_store):
-    """What was read from the store is not sent again when the hub's follower gets to it."""
+    """An event read from the store is not sent again when the hub's follower gets to it."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a", filter=lambda _, event: event.data != "2") as other:
         store.change(follows=False)
@@ -302,14 +303,14 @@ async def test_a_follower_behind_the_store(make_remote_store):
             assert await take(subscription, 3) == ["2", "3", "4"]
             store.change(follows=True)
             await wait_all_tasks_blocked()
-            assert subscription.take_batch() is None
+            assert source_of(subscription).take_batch() is None
             await publish(hub, "5", "6")
             assert await take(subscription, 2) == ["5", "6"]
         assert await take(other, 5) == ["1", "3", "4", "5", "6"]
 
 
 async def test_a_store_that_is_down_later(make_remote_store):
-    """While the store is down publishers get the error; who is subscribed stays, and has everything when it is back."""
+    """While the store is down publishers get the error; subscribers stay, and get everything once it is back."""
     store = make_remote_store()
     async with open_hub(store, max_ring_events=2) as hub, hub.subscribe("a") as subscription:
         await publish(hub, *"12345678")
@@ -335,7 +336,7 @@ async def test_closed_before_it_is_entered():
         async with used:
             for subscription in (closed, used):
                 with pytest.raises(RuntimeError, match="used once"):
-                    await subscription.join({"headers": []})
+                    await subscription.__aenter__()
         for subscription in (hub.subscribe("a"), closed, used):
             with pytest.raises(anyio.ClosedResourceError, match="async with"):
                 await subscription.receive()
@@ -370,7 +371,7 @@ async def test_a_cancelled_receive_takes_no_event():
 
 
 async def test_it_ends_with_its_hub():
-    """A subscription received by itself ends with what it has when the hub is left."""
+    """A subscription that you receive from ends with what it has when the hub is left."""
     async with anyio.create_task_group() as nursery:
         got = []
 
@@ -386,7 +387,7 @@ async def test_it_ends_with_its_hub():
 
 
 async def test_a_hub_that_closes_during_a_join(make_remote_store):
-    """Who reads history when the hub is left gets what was read, and the end, and reads no further."""
+    """A subscriber that reads history when the hub is left gets what was read, then the end, and reads no further."""
     store = make_remote_store()
     got = []
 
@@ -428,7 +429,7 @@ async def test_lag_is_what_is_still_to_be_received():
 
 
 async def test_history_that_is_seen_is_no_lag(make_remote_store):
-    """What was read from the store is counted once, though the hub learns of it only later."""
+    """An event read from the store is counted once, though the hub learns of it later."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         (first,) = await publish(hub, "0")

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sse_trio import ServerSentEvent, open_hub
+from sse_trio._hubs.subscription import source_of
 from sse_trio._wire.decoder import EventDecoder
 from sse_trio.stores import EventId, MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.testing._store_model import StoreModel
@@ -124,8 +125,8 @@ class Play:
                 async with open_hub(
                     self.make_store(*self.limits), max_ring_events=self.ring, max_ring_bytes=1 << 14
                 ) as self.hub:
-                    if self.model is None or self.model.epoch != self.hub._store.epoch:
-                        self.model = StoreModel(self.hub._store.epoch, *self.limits)
+                    if self.model is None or self.model.epoch != self.hub._state._store.epoch:
+                        self.model = StoreModel(self.hub._state._store.epoch, *self.limits)
                     await self.play(todo)
 
     async def play(self, todo):
@@ -180,7 +181,7 @@ class Play:
         expected = self.model.expected(TopicFilter(*topics), EventId.parse(after))
         client = Client(self.model, topics, EventId.parse(after), self.hub.subscribe(*topics, after=after))
         await client.subscription.__aenter__()
-        told = isinstance(next(iter(client.subscription._pending), None), ServerSentEvent)
+        told = isinstance(next(iter(source_of(client.subscription)._history.pending), None), ServerSentEvent)
         assert told == expected.gap, "the gap of the join is not the model's"
         return client
 
@@ -198,7 +199,7 @@ class Play:
         self.clients.append(Client(self.model, topics, start, subscription, replayed))
 
     async def wait_followed(self):
-        while self.hub._position.sequence < self.model.tip:
+        while self.hub._state.fanout.position.sequence < self.model.tip:
             await anyio.sleep(0.001)
 
     def chosen(self, number):
@@ -206,7 +207,7 @@ class Play:
 
     async def receive(self, one, two):
         client = self.chosen(one)
-        while client and two and (client.subscription._unread or client.subscription.is_ready()):
+        while client and two and (source_of(client.subscription).unread or source_of(client.subscription).is_ready()):
             with anyio.move_on_after(0.001):
                 event = await client.subscription.receive()
                 client.got(event.event, event.id, event.data)
@@ -214,8 +215,8 @@ class Play:
 
     async def take(self, one, _):
         client = self.chosen(one)
-        if client and not client.subscription._unread:
-            batch = client.subscription.take_batch()
+        if client and not source_of(client.subscription).unread:
+            batch = source_of(client.subscription).take_batch()
             for event in client.decoder.feed(b"" if batch is None else batch.body):
                 client.got(event.event, event.id, event.data)
 
