@@ -29,7 +29,7 @@ class CloseReason(Enum):
     LIFETIME = "lifetime"
     """The stream reached its ``max_lifetime``."""
     KICKED = "kicked"
-    """``StreamGroup.close()`` ended it, or its channel overflowed with ``overflow="close"``."""
+    """``StreamGroup.kick()`` ended it, or its channel overflowed with ``overflow="close"``."""
     CANCELLED = "cancelled"
     """The task that served it was cancelled from outside."""
     FAILED = "failed"

@@ -41,7 +41,7 @@ async def test_a_group(group, registry):
         open_test_stream(EventSourceResponse(one_and_wait, group=group)) as second,
     ):
         await anyio.sleep(3)
-        await group.close_stream(1)
+        await group.kick_stream(1)
         await first.wait_closed()
         second.stall()
         await anyio.sleep(20)  # a ping is under way

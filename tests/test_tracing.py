@@ -78,7 +78,7 @@ async def test_it_belongs_to_the_request(group, exporter, tracer):
             await EventSourceResponse(one_and_wait, group=group)(scope, receive, send)
 
     async with open_test_stream(app) as stream:
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
     span, request = exporter.get_finished_spans()
     assert span.parent is not None

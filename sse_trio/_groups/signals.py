@@ -98,10 +98,10 @@ class SignalChain:
         """Whether SIGTERM has come, and would have ended the process."""
         return self._delay is not None and self._delay.came
 
-    def uninstall(self, *, ends_anyhow: bool = False) -> None:
+    def uninstall(self, *, process_ends: bool = False) -> None:
         """Tell nobody any more, and put back what was there, where nobody else has gone before ours.
 
-        A default action that was put off is taken when the last chain goes, unless the process ends anyhow.
+        A default action that was put off is taken when the last chain goes, unless the process ends in any case.
         """
         delay, self._delay = self._delay, None
         if delay is not None:
@@ -110,7 +110,7 @@ class SignalChain:
             number, link = self._links.popitem()
             link.on_signal = None
             _take_out_unused(number)
-        if delay is not None and delay.came and not delay.chains and not ends_anyhow:
+        if delay is not None and delay.came and not delay.chains and not process_ends:
             delay.end_process(signal.SIGTERM)
 
 

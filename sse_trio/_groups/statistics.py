@@ -25,7 +25,7 @@ class StreamStatistics:
     """A snapshot of a stream. Times are in seconds."""
 
     number: int
-    """Its number in its group, from 1; ``StreamGroup.close_stream()`` takes it."""
+    """Its number in its group, from 1; ``StreamGroup.kick_stream()`` takes it."""
     path: str
     """The path of its request."""
     labels: Mapping[str, str]

@@ -14,7 +14,7 @@ from .._wire.event import LINE_ENDS, ServerSentEvent
 from .._wire.returned import returned_event
 
 if TYPE_CHECKING:
-    from .._groups.group import StreamGroup
+    from .._groups.run import GroupState
     from .options import StreamOptions
 
 __all__ = ("first_words", "last_words", "ping")
@@ -24,7 +24,7 @@ RETRY = 3000
 """Milliseconds; what EventSource does by default, said where a group has said something else before."""
 
 
-def first_words(options: StreamOptions, group: StreamGroup) -> bytes:
+def first_words(options: StreamOptions, group: GroupState) -> bytes:
     """Return what comes before the first event."""
     retry = options.retry
     if retry is None and group.reconnect_within is not None:
@@ -40,14 +40,14 @@ def ping(options: StreamOptions) -> bytes:
 
 
 def last_words(
-    options: StreamOptions, group: StreamGroup, reason: CloseReason | None, error: BaseException | None
+    options: StreamOptions, group: GroupState, reason: CloseReason | None, error: BaseException | None
 ) -> bytes:
     """Return what comes after the last event of a stream that ends for this reason, with this error of a producer's."""
     return b"".join([event.encode(options.sep) for event in _last_events(options, group, reason, error)])
 
 
 def _last_events(
-    options: StreamOptions, group: StreamGroup, reason: CloseReason | None, error: BaseException | None
+    options: StreamOptions, group: GroupState, reason: CloseReason | None, error: BaseException | None
 ) -> Iterator[ServerSentEvent]:
     if isinstance(error, Exception) and options.on_error is not None:
         event = options.on_error(error)

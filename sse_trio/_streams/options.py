@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import cast
 
 from anyio import move_on_after
 
@@ -20,16 +20,15 @@ from .._arguments.checks import (
 )
 from .._compression.codings import Coding, check_codings
 from .._groups.group import StreamGroup
+from .._groups.run import Farewell
 from .._reasons import CloseReason
 from .._wire.event import ServerSentEvent, check_sep
 from .._wire.returned import check_farewell
 
-__all__ = ("NO_LABELS", "Farewell", "StreamOptions")
+__all__ = ("NO_LABELS", "StreamOptions")
 
 CLOSE_SECONDS = 5.0
 """How long `on_close` may take."""
-
-Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 

@@ -21,11 +21,12 @@ from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder
 from .._groups.admission import Place
-from .._groups.group import StreamGroup
+from .._groups.group import StreamGroup, group_state_of, run_of
+from .._groups.run import Farewell
 from .._reasons import CloseReason
 from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
-from .options import NO_LABELS, Farewell, StreamOptions
+from .options import NO_LABELS, StreamOptions
 from .sources import (
     OpenSource,
     Producer,
@@ -94,7 +95,7 @@ class EventSourceResponse(Response):
         sep: the line end on the wire.
         max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
             slice of a flood fits in it, see :meth:`EventSendChannel.send`.
-        labels: what ``StreamGroup.close()`` chooses by.
+        labels: what ``StreamGroup.kick()`` chooses by.
         group: the :class:`StreamGroup`; by default one for the event-loop run.
         compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference; ``None`` for no
             compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not
@@ -213,7 +214,7 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(head, send)
         else:
-            if group is not None and group._limits is not None:  # noqa: SLF001
+            if group is not None and group_state_of(group).limits is not None:
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()
@@ -238,7 +239,7 @@ class EventSourceResponse(Response):
     async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
         # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
         try:
-            return group.bound_run().enter(partial(_request_of, scope))
+            return run_of(group).enter(partial(_request_of, scope))
         except BaseException:
             await self._close_unserved()
             raise

@@ -128,7 +128,7 @@ class Stream:
             source,
             send,
             head,
-            opening=first_words(options, run.group),
+            opening=first_words(options, run.state),
             coder=coder,
             connection=self._connection,
             loop=run.loop,
@@ -419,7 +419,7 @@ class Stream:
     def _grace(self, reason: CloseReason) -> float:
         if not ENDINGS[reason].grace or not self._producing:
             return 0.0
-        of_group = self._run.group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
+        of_group = self._run.state.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
@@ -467,7 +467,7 @@ class Stream:
 
     def _last(self, error: BaseException | None) -> bytes:
         try:
-            return last_words(self._options, self._run.group, self.reason, error)
+            return last_words(self._options, self._run.state, self.reason, error)
         except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
             self._failure = exc
             return b""

@@ -186,7 +186,7 @@ class _Inspector:
             raise HTTPException(403, why)
         number = request.path_params["number"]
         is_number = re.fullmatch("[0-9]{1,18}", number) is not None
-        found = is_number and await self._group.close_stream(int(number))
+        found = is_number and await self._group.kick_stream(int(number))
         return Response(status_code=204) if found else PlainTextResponse("no such stream is open", 404)
 
 

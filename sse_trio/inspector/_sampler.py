@@ -15,7 +15,8 @@ from typing import NamedTuple
 from anyio import Event, current_time
 from anyio.lowlevel import checkpoint
 
-from .._groups.group import GroupRun, StreamGroup, StreamGroupStatistics
+from .._groups.group import StreamGroup, StreamGroupStatistics, run_of
+from .._groups.run import GroupRun
 from .._groups.statistics import StreamStatistics
 from .._hubs.feed import FeedStatistics
 from .._hubs.hub import Hub, HubStatistics
@@ -122,7 +123,7 @@ class Sampler:
         return sample.hubs[hub]
 
     def _forget_earlier_loop(self) -> None:
-        run = self._group.bound_run()
+        run = run_of(self._group)
         if run is not self._run:
             self._run, self._latest, self._reading = run, None, None
 
@@ -139,7 +140,7 @@ class Sampler:
         )
 
     async def _read_streams(self) -> list[StreamStatistics]:
-        run = self._group.bound_run()
+        run = run_of(self._group)
         members = [*run.streams]
         statistics: list[StreamStatistics] = []
         for begin in range(0, len(members), READ_AT_ONCE):

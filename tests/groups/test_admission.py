@@ -36,6 +36,7 @@ from sse_trio import (
     open_hub,
 )
 from sse_trio._groups.admission import LONGEST_WAIT, AcceptRate, Admission
+from sse_trio._groups.group import group_state_of, run_of
 from sse_trio.client import open_event_source
 from sse_trio.testing import StreamingASGITransport, TestStream, open_test_stream, wait_all_tasks_blocked
 
@@ -71,7 +72,7 @@ def app_of(source: Any, *args: Any, **options: Any) -> Starlette:
 
 def keys_of(group: StreamGroup) -> Counter[Any]:
     """The group's table of keys."""
-    admission = group.bound_run().admission
+    admission = run_of(group).admission
     assert admission is not None
     return admission.keys
 
@@ -285,7 +286,7 @@ ENDINGS: list[tuple[Any, Callable[[TestStream, StreamGroup], object]]] = [
     (complete, lambda stream, group: None),
     (wait, lambda stream, group: stream.disconnect()),
     (wait, lambda stream, group: stream.cancel()),
-    (wait, lambda stream, group: group.close()),
+    (wait, lambda stream, group: group.kick()),
     (wait, lambda stream, group: stream.request_shutdown()),
     (wait, lambda stream, group: stream.fail_send(OSError())),
     (wait, lambda stream, group: stream.fail_send(RuntimeError("the server's"))),
@@ -295,7 +296,7 @@ ENDINGS: list[tuple[Any, Callable[[TestStream, StreamGroup], object]]] = [
     (set_up, lambda stream, group: stream.disconnect()),
     (set_up, lambda stream, group: stream.cancel()),
     (set_up, lambda stream, group: stream.request_shutdown()),
-    (set_up, lambda stream, group: group.close()),
+    (set_up, lambda stream, group: group.kick()),
 ]
 
 
@@ -527,8 +528,9 @@ def storm(admission: Admission, seconds: float, key: str = "attacker", every: fl
 def limited(rate: float) -> Admission:
     """A group that is limited by rate and by key, where the key is the request."""
     group = StreamGroup(max_streams_per=(lambda request: request, 5), accept_rate=rate)
-    assert group._limits is not None
-    return Admission(group._limits)
+    limits = group_state_of(group).limits
+    assert limits is not None
+    return Admission(limits)
 
 
 @pytest.mark.parametrize("rate", [25, 100, 1000])
@@ -580,8 +582,9 @@ def test_turns_have_an_end() -> None:
 def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: int) -> None:
     """What a flood is told is a minute at most, spread included; and a second at least, whatever the clock says."""
     group = StreamGroup(accept_rate=100)
-    assert group._limits is not None
-    admission = Admission(group._limits)
+    limits = group_state_of(group).limits
+    assert limits is not None
+    admission = Admission(limits)
     for _ in range(100):
         assert admission.enter(0, now, pytest.fail) is None
     times = []
@@ -660,6 +663,6 @@ async def test_our_client_comes_back() -> None:
 
 async def test_without_limits_nothing_is_asked() -> None:
     """A group without limits has no tables: it lets in as before."""
-    assert StreamGroup()._limits is None
-    assert StreamGroup().bound_run().admission is None
-    assert StreamGroup(max_streams=1)._limits is not None
+    assert group_state_of(StreamGroup()).limits is None
+    assert run_of(StreamGroup()).admission is None
+    assert group_state_of(StreamGroup(max_streams=1)).limits is not None

@@ -87,7 +87,7 @@ async def test_the_last_event_is_among_the_bytes(group):
     async with open_test_stream(
         EventSourceResponse(wait_forever, group=group, retry=50, farewell=ServerSentEvent("bye"))
     ) as stream:
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert b"retry: 50" in stream.body
         assert b"data: bye" in stream.body
@@ -308,20 +308,20 @@ async def test_statistics_from_another_thread(group):
     assert [asked[0].open_streams, asked[1].subscribers] == [1, 1]
 
 
-async def test_close_stream(group):
-    """One stream is kicked by its number, and no other; a number that is gone is nobody's."""
+async def test_kick_stream(group):
+    """One stream is kicked by its number, and no other. No stream has the number of one that has ended."""
     first, second = (EventSourceResponse(wait_forever, group=group) for _ in range(2))
     async with open_test_stream(first) as one, open_test_stream(second) as two:
         numbers = sorted(stream.number for stream in group.streams())
         assert numbers == [1, 2]
-        assert await group.close_stream(2)
+        assert await group.kick_stream(2)
         await two.wait_closed()
         assert two.close_reason is CloseReason.KICKED
         assert not one.is_closed
-        assert not await group.close_stream(2)
+        assert not await group.kick_stream(2)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await group.close_stream(1)
+            await group.kick_stream(1)
         assert scope.cancelled_caught
         await one.wait_closed()
         assert one.close_reason is CloseReason.KICKED

@@ -24,6 +24,7 @@ from sse_trio import (
     StreamStatistics,
     open_hub,
 )
+from sse_trio._groups.group import run_of
 from sse_trio.inspector import stream_inspector
 from sse_trio.inspector._sampler import HISTORY, Sampler
 from sse_trio.inspector._view import MAX_ROWS, SORTS, Selection, Table
@@ -236,7 +237,7 @@ async def test_who_was_refused_is_counted():
     async with open_streams(group, 1):
         for _ in range(2):
             with pytest.raises(StreamRefusedError):
-                group.bound_run().enter(Request)
+                run_of(group).enter(Request)
         async with open_test_stream(stream_inspector(group, authorize=allow), "/stream") as page:
             assert (await receive_until(page, "totals"))["refused"] == {"max_streams": 2}
     async with open_test_stream(stream_inspector(StreamGroup(), authorize=allow), "/stream") as page:
@@ -280,7 +281,7 @@ async def test_what_changes_is_sent(group):
             assert "order" not in second
             assert "matching" not in second
             assert (await receive_until(page, "totals"))["figures"][2] >= 0
-            await group.close(lambda labels: not labels)
+            await group.kick(lambda labels: not labels)
             await stream.wait_closed()
             while "matching" not in (third := await receive_until(page, "streams")):
                 pass

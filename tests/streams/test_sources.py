@@ -257,7 +257,7 @@ async def test_closed_when_it_waits_in_send(kind: str) -> None:
         stream.stall()
         await anyio.sleep(5)
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
     assert closing.steps == ["cleaning", began + (2 if kind == "a generator" else 0)]
 
@@ -273,7 +273,7 @@ async def test_closing_has_an_end() -> None:
         await anyio.sleep(5)
         stream.resume()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert anyio.current_time() - began == 5
     assert closing.steps == ["cleaning"]

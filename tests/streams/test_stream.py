@@ -33,6 +33,7 @@ from sse_trio import (
     open_event_channel,
 )
 from sse_trio._channels.state import ChannelState
+from sse_trio._groups.group import run_of
 from sse_trio._loops.ticker import Entry
 from sse_trio._servers.connection import UnknownServer
 from sse_trio._streams.stream import Stream
@@ -191,8 +192,8 @@ async def test_first_reason_counts(first: str, second: str) -> None:
     """Of two endings in one moment the first is the reason, and the farewell is for that."""
     group = StreamGroup()
     steps = {
-        "kick": lambda stream: group.bound_run().end_all(lambda _: True, CloseReason.KICKED),
-        "shutdown": lambda stream: group.bound_run().end_all(lambda _: True),
+        "kick": lambda stream: run_of(group).end_all(lambda _: True, CloseReason.KICKED),
+        "shutdown": lambda stream: run_of(group).end_all(lambda _: True),
         "disconnect": lambda stream: stream.disconnect(),
         "cancel": lambda stream: stream.cancel(),
     }
@@ -471,7 +472,7 @@ async def test_shutdown_bounds_the_rest_of_a_failed_stream() -> None:
                 if kind == "failed":
                     stream.resume()
                 elif kind == "kick":
-                    await group.close()
+                    await group.kick()
                 else:
                     stream.request_shutdown()
                 await stream.wait_closed()
@@ -525,7 +526,7 @@ async def test_grace_ends_with_the_producer() -> None:
     async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
         await stream.receive()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert anyio.current_time() - began == 3
         assert stream.body == b"data: event\n\ndata: last\n\n"
@@ -547,7 +548,7 @@ async def test_grace_has_an_end() -> None:
     async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
         await stream.receive()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await anyio.sleep(6)
         group.request_shutdown()
         await stream.wait_closed()
@@ -564,7 +565,7 @@ async def test_no_grace_for_a_stalled_client() -> None:
             if kind == "stall":
                 stream.stall()
                 await anyio.sleep(30)  # for a ping
-            await group.close()
+            await group.kick()
             if kind == "cancel":
                 stream.cancel()
             await stream.wait_closed()
@@ -618,7 +619,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
         if kind in {"shutdown", "grace"}:
             group.request_shutdown()
         elif kind == "kick":
-            await group.close()
+            await group.kick()
         received = [event.data async for event in stream]
         await stream.wait_closed()
         assert 0.9 < anyio.current_time() - cancelled[0] < 2
