@@ -212,7 +212,7 @@ class GroupRun:
         self.ticker.clear()
         self.watch.clear()
         if self.signals is not None:
-            if self.signals.is_put_off:
+            if self.signals.is_delayed:
                 self.ending = self.loop.spawn_detached(partial(self._end_process, self.signals, server_shutdown))
             else:
                 self.signals.uninstall()

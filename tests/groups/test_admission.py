@@ -395,7 +395,7 @@ async def test_a_shutdown_refuses_nobody() -> None:
 
 
 async def test_a_limit_for_each_key() -> None:
-    """Each key has its own places, of any hashable type; None is for who has no limit."""
+    """Each key has its own places, of any hashable type; with None a client has no limit."""
     keys: list[Any] = ["ann", ("10.0.0.1", 2), 7, None, False]
     group = StreamGroup(max_streams_per=(lambda request: keys[int(request.headers["n"])], 2))
     async with AsyncExitStack() as stack:
@@ -557,7 +557,7 @@ def test_asking_again_makes_no_queue_longer() -> None:
 
 
 def test_a_client_without_a_key_has_no_share() -> None:
-    """The key None is for who has no limit: it is refused only where there is no token, and queues like anybody."""
+    """A client with the key None has no limit: it is refused only if there is no token, and queues like any other."""
     admission = limited(10)
     for _ in range(10):
         assert admission.enter(0, 1000.0, lambda: None) is None  # type: ignore[arg-type, return-value]
