@@ -133,17 +133,19 @@ async def test_a_hub(registry):
 
 
 async def test_names_are_labels(group):
-    """Two of one name would be one time series: that is refused where it is added."""
+    """Two groups or hubs of one name would be one time series: adding the second is an error."""
+    assert repr(metrics.EventStreamCollector()) == "<EventStreamCollector of nothing>"
     collector = metrics.EventStreamCollector(group)
-    with pytest.raises(ValueError, match="a group named 'app'"):
+    with pytest.raises(ValueError, match="name of each group must be unique.*'app'"):
         collector.add_group(StreamGroup(name="app"))
     collector.add_group(StreamGroup(name="admin"))
     async with open_hub() as hub, open_hub() as other:
         collector.add_hub(hub)
-        with pytest.raises(ValueError, match="a hub named 'hub'"):
+        with pytest.raises(ValueError, match="name of each hub must be unique.*'hub'"):
             collector.add_hub(other)
         collector.discard_hub(hub)
         collector.add_hub(other)
+    assert repr(collector) == "<EventStreamCollector of 'app', 'admin', 'hub'>"
 
 
 @pytest.mark.usefixtures("real_clock")

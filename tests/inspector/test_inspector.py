@@ -441,7 +441,7 @@ async def test_what_is_remembered_is_bounded(group):
     for _ in range(1000):
         sampler.stream_closed(STREAM)
     assert len(sampler.closed) == 50
-    assert sampler.closed[-1].place == 1000
+    assert sampler.closed[-1].position == 1000
 
 
 # --- choosing

@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -262,6 +263,24 @@ async def test_response_that_is_never_served() -> None:
 async def generate() -> AsyncGenerator[str, None]:
     """Yield one event."""
     yield "event"
+
+
+async def test_repr() -> None:
+    """A response shows what its stream is made from, and whether it was served: it can be served only once."""
+
+    async def count(send_channel: EventSendChannel, to: int) -> None:
+        await send_channel.send(str(to))
+
+    response = EventSourceResponse(partial(count), 3)
+    assert repr(response) == "<EventSourceResponse of test_repr.<locals>.count: not served yet>"
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        assert repr(response) == "<EventSourceResponse of test_repr.<locals>.count: served>"
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel:
+        assert (
+            repr(EventSourceResponse(receive_channel)) == "<EventSourceResponse of EventReceiveChannel: not served yet>"
+        )
 
 
 async def test_group_of_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:

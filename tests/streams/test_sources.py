@@ -63,7 +63,7 @@ async def data_of(response: EventSourceResponse) -> list[str]:
         ({"data": 1}, (), "examples/threads.py"),
         (None, (), "must be a coroutine function, a receive channel or an async iterable; got None"),
         (5, (), "must be a coroutine function"),
-        (generate(), ("arg",), "are arguments for a producer, but the source is a async_generator"),
+        (generate(), ("arg",), "are for a coroutine function, but the source is a async_generator"),
     ],
 )
 def test_what_is_no_source(source: Any, args: tuple[object, ...], advice: str) -> None:
@@ -82,7 +82,7 @@ def test_coroutine_is_no_source() -> None:
 def test_channel_takes_no_arguments() -> None:
     """Arguments for a source that is a channel are refused."""
     send_channel, receive_channel = open_event_channel()
-    with send_channel, receive_channel, pytest.raises(TypeError, match="EventReceiveChannel, not a function"):
+    with send_channel, receive_channel, pytest.raises(TypeError, match="but the source is a EventReceiveChannel; got"):
         EventSourceResponse(receive_channel, "arg")  # type: ignore[call-arg]
 
 

@@ -1044,7 +1044,7 @@ async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING, "sse_trio"):
         await Server(receive=receive).serve(EventSourceResponse(wait))
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
-        "event stream '/': 40 bytes of the request's body came while it waited for the disconnect, and were dropped"
+        "event stream '/': 40 bytes of the request's body arrived while it waited for the disconnect, and were dropped"
     ]
 
 
