@@ -1,4 +1,4 @@
-"""What Prometheus is told of groups and hubs."""
+"""What Prometheus gets from groups and hubs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_refusals(registry):
 
 
 async def test_a_stream_without_an_event_has_no_first_one(group, registry, caplog):
-    """What never had an event is not observed as one that came at once."""
+    """A stream that never had an event is not observed as one whose first event came at once."""
     registry.register(metrics.EventStreamCollector(group))
 
     async def nothing(send_channel):

@@ -623,7 +623,7 @@ async def test_signals_in_another_thread() -> None:
 
 @pytest.fixture
 def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What this process would have died of, with what was the handler then. SIGTERM is left to its default action."""
+    """The signals that would have ended this process, with their handlers then. SIGTERM has its default action."""
     raised: list[object] = []
     monkeypatch.setattr(signal, "raise_signal", lambda number: raised.append((number, signal.getsignal(number))))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -675,7 +675,7 @@ async def test_worker_that_ends_by_itself_does_not_die(raised: list[object]) -> 
 
 
 async def test_worker_that_hears_nothing_more_dies(raised: list[object]) -> None:
-    """A worker that nobody but the signal has told to end dies half a second after its last stream has ended."""
+    """A worker that hears of its end only by the signal dies half a second after its last stream has ended."""
     group, server_shutdown = StreamGroup(), anyio.Event()
     with worker_member(group, server_shutdown):
         await terminate()
@@ -718,7 +718,7 @@ async def test_worker_that_was_not_told(raised: list[object]) -> None:
 
 
 async def test_handler_that_was_set_on_top_of_a_worker_s(raised: list[object]) -> None:
-    """A handler that somebody has set after ours, and that calls it, ends the process once the streams have gone."""
+    """A handler that is installed after ours, and calls ours, ends the process once the streams have ended."""
     with worker_member(StreamGroup()):
         ours: Any = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, partial(ours))
@@ -762,7 +762,7 @@ async def test_reconnects_with_a_retry_of_the_streams_own() -> None:
 
 
 async def test_retry_is_said_only_where_it_was_changed() -> None:
-    """Without ``reconnect_within`` no ``retry`` is sent by itself."""
+    """Without ``reconnect_within`` no ``retry`` is added."""
     async with open_test_stream(EventSourceResponse(wait)) as stream:
         await stream.receive()
         stream.request_shutdown()

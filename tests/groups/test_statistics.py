@@ -1,4 +1,4 @@
-"""What streams, groups and hubs say of themselves, and the observer that is told when a stream has ended."""
+"""Statistics of streams, groups and hubs, and the observer that is called when a stream has ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def group():
 
 
 class Observer:
-    """Keeps what it is told."""
+    """Keeps the snapshots that it receives."""
 
     def __init__(self):
         self.closed = []
@@ -71,7 +71,7 @@ async def test_a_stream_that_writes(group):
 
 
 async def test_pings_are_bytes_and_no_events(group):
-    """What was written counts pings among the bytes, and the first event is an event."""
+    """Pings count as written bytes, and are not a first event."""
     async with open_test_stream(EventSourceResponse(wait_forever, group=group, ping=1)) as stream:
         await anyio.sleep(3.5)
         [statistics] = group.streams()
@@ -331,7 +331,7 @@ async def test_kick_stream(group):
 
 
 async def test_an_observer_is_told_once(group):
-    """Each stream that has ended is told of, with why, after its `on_close` and before the group is empty."""
+    """An observer gets each ended stream with its reason, after its `on_close` and before the group is empty."""
     told = []
 
     class Order:
@@ -350,7 +350,7 @@ async def test_an_observer_is_told_once(group):
 
 
 async def test_an_observer_that_raises_is_logged(group, caplog):
-    """An observer's error is nobody's but its own: it is logged, the others are told, and the stream ends as it did."""
+    """An observer's error is logged; the other observers are called, and the stream ends as without it."""
 
     class Broken:
         def stream_closed(self, stream):
