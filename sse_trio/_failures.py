@@ -1,12 +1,13 @@
-# Exceptions that come out of a stream's nursery: which of them are failures, and in what form they are raised.
+# The exceptions of a stream's nursery: which of them are failures, and in what form they are raised.
 #
-# Rule 1: one failing task raises its own exception, several raise a group (C9). Only the nursery's own layer is taken
-#         off: a group that a producer raised is the producer's.
-#         Before the head, where an exception becomes the status, the only one in any nesting of groups is raised: an
-#         HTTPException is that status, however many nurseries it came out of.
-# Rule 2: a send that found its stream ended has not failed (C3). Only errors of that stream's own channel are meant:
-#         a BrokenResourceError of some other resource is an error like any other.
-# Rule 3: what has not failed may hide a cancellation: a `finally` that sends while it is being cancelled replaces it.
+# Rule 1: one failing task raises its own exception, several raise a group (C9). Only the nursery's own group is
+#         removed: a group that a producer raised stays. Before the head is sent, an exception becomes the response's
+#         status, so a single exception is raised without any of its groups: an HTTPException sets the status, whichever
+#         nurseries it passed through.
+# Rule 2: a send that finds its stream ended has not failed (C3). This holds only for errors of the stream's own
+#         channel. A BrokenResourceError of another resource is an ordinary error.
+# Rule 3: an exception that is not a failure may hide a cancellation: a `finally` that sends during a cancellation
+#         replaces it.
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ __all__ = (
 
 
 class BrokenChannelError(BrokenResourceError):
-    """A send that nobody will receive. It knows its channel, so that a response can tell its own from another's."""
+    """An event was sent that will not be received. `channel` tells a response whether the channel is its own."""
 
     def __init__(self, message: str, channel: object) -> None:
         super().__init__(message)
@@ -42,20 +43,21 @@ class BrokenChannelError(BrokenResourceError):
 
 
 def collapse(exc: BaseException) -> BaseException:
-    """Return what a nursery raised without the nursery's group, if there is but one exception in it.
+    """Return the only exception of a nursery's group; the group if there are several.
 
-    trio has the cancellations of other tasks in there, too. Beside anything else they don't count, as on asyncio.
+    Cancellations are removed if there are other exceptions. On trio the group has those of the other tasks, on asyncio
+    it doesn't.
     """
     if not _is_group(exc):
         return exc
-    rest = [each for each in exc.exceptions if not isinstance(each, get_cancelled_exc_class())] or exc.exceptions
-    if len(rest) == 1:
-        return rest[0]
-    return exc if len(rest) == len(exc.exceptions) else exc.derive(rest).with_traceback(exc.__traceback__)
+    others = [each for each in exc.exceptions if not isinstance(each, get_cancelled_exc_class())] or exc.exceptions
+    if len(others) == 1:
+        return others[0]
+    return exc if len(others) == len(exc.exceptions) else exc.derive(others).with_traceback(exc.__traceback__)
 
 
 def lone(exc: BaseException) -> BaseException:
-    """Return the only exception in a group, however deep, cancellations aside; what was given if there are several."""
+    """Return the only exception in nested groups, ignoring cancellations; the given one if there are several."""
     leaf = exc
     while _is_group(leaf):
         leaf_or_group = collapse(leaf)
@@ -66,23 +68,23 @@ def lone(exc: BaseException) -> BaseException:
 
 
 def raise_again(exc: BaseException) -> NoReturn:
-    """Raise what was in a group that is handled now, with its own context: ``raise`` would put the group there."""
+    """Raise an exception from a group that is being handled, and keep its context. ``raise`` would set the group."""
     context = exc.__context__
     try:
         raise exc
     finally:
         exc.__context__ = context
-        del exc, context  # a traceback holds this frame
+        del exc, context  # the traceback refers to this frame
 
 
 def joined(*errors: BaseException | None) -> BaseException | None:
-    """Return what is to be raised for these errors: none, the one that there is, or a group."""
+    """Return the exception to raise for these errors: ``None``, the only one, or a group."""
     all_errors = [error for error in errors if error is not None]
     return collapse(BaseExceptionGroup("an event stream failed in several ways", all_errors)) if all_errors else None
 
 
 def append_context(exc: BaseException, earlier: BaseException | None) -> None:
-    """Have tracebacks of this exception show an earlier one, too, before those that they show already."""
+    """Add an earlier exception to the end of the exception's context chain, so that tracebacks show it first."""
     chain = [exc]
     while (context := chain[-1].__context__) is not None and context not in chain:
         chain.append(context)
@@ -91,7 +93,7 @@ def append_context(exc: BaseException, earlier: BaseException | None) -> None:
 
 
 def is_failure(exc: BaseException) -> bool:
-    """Whether there is anything in it but cancellation and requests to exit."""
+    """Whether it is, or has, an exception other than cancellation and requests to exit."""
     if _is_group(exc):
         return exc.subgroup(Exception) is not None
     return isinstance(exc, Exception)
@@ -105,24 +107,24 @@ def is_client_disconnect(exc: BaseException) -> bool:
 
 
 def without_own(exc: BaseException, source: object) -> BaseException | None:
-    """Return the exception without what only says that the stream has ended; None if there was nothing else.
+    """Return the exception without what only says that the stream has ended; ``None`` if there is nothing else.
 
-    That is the errors of sends on this channel, and the client's leaving.
+    Errors of sends on this channel say so, and the client's leaving does.
     """
 
     def is_own(leaf: BaseException) -> bool:
         return isinstance(leaf, ClientDisconnect) or (isinstance(leaf, BrokenChannelError) and leaf.channel is source)
 
     if _is_group(exc):
-        own, rest = exc.split(is_own)
-        return exc if own is None else rest  # split() makes a new group even of one that it leaves whole
+        own, others = exc.split(is_own)
+        return exc if own is None else others  # split() copies even a group that it leaves whole
     return None if is_own(exc) else exc
 
 
 def cancellation_behind(exc: BaseException) -> BaseException | None:
-    """Return the cancellation in whose handling this was raised, if there is one.
+    """Return the cancellation during which this exception was raised, if there is one.
 
-    asyncio delivers a ``Task.cancel()`` once. If the exception that replaced it were dropped, it would be lost.
+    asyncio delivers a ``Task.cancel()`` once. It would be lost if the exception that replaced it were dropped.
     """
     if _is_group(exc):
         return next(filter(None, map(cancellation_behind, exc.exceptions)), None)
@@ -133,5 +135,5 @@ def cancellation_behind(exc: BaseException) -> BaseException | None:
 
 
 def _is_group(exc: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
-    # Says what is in the group, which isinstance() doesn't.
+    # Tells the type checker what is in the group, which isinstance() does not.
     return isinstance(exc, BaseExceptionGroup)

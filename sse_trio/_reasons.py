@@ -1,7 +1,7 @@
-# Why a stream ends, what the stream does for each reason, and why a stream is refused.
+# CloseReason: why a stream ends. ENDINGS: what it does for each reason. RefusalReason: why a stream is refused.
 #
-# Rule 1: every ending is a CloseReason (C2), and ENDINGS says all that differs between them. Code that ends a stream
-#         reads the row; it never compares reasons. The table in docs/contract.md is made from this one.
+# Rule 1: every ending has a CloseReason (C2), and ENDINGS has everything that differs between them. Code that ends a
+#         stream reads its row and does not compare reasons. The table in docs/contract.md is made from this one.
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ("ENDINGS", "CloseReason", "Ending", "RefusalReason")
 
 
 class CloseReason(Enum):
-    """Why a stream ended. The first reason counts; what happens while it ends changes nothing."""
+    """Why a stream ended. The first reason counts: events while it is ending do not change it."""
 
     COMPLETED = "completed"
     """Every send channel was closed, and every event and the final frame were written."""
     DISCONNECTED = "disconnected"
-    """The client went away."""
+    """The client disconnected."""
     SHUTDOWN = "shutdown"
     """The server or the :class:`StreamGroup` is shutting down."""
     SEND_TIMEOUT = "send_timeout"
@@ -29,7 +29,7 @@ class CloseReason(Enum):
     LIFETIME = "lifetime"
     """The stream reached its ``max_lifetime``."""
     KICKED = "kicked"
-    """``StreamGroup.close()`` ended it, or its channel overflowed with ``overflow="close"``."""
+    """``StreamGroup.kick()`` ended it, or its channel overflowed with ``overflow="close"``."""
     CANCELLED = "cancelled"
     """The task that served it was cancelled from outside."""
     FAILED = "failed"
@@ -37,36 +37,36 @@ class CloseReason(Enum):
 
 
 class RefusalReason(Enum):
-    """Which limit of its :class:`StreamGroup` a stream was refused for, by the option's name."""
+    """Which limit of its :class:`StreamGroup` a stream exceeded, by the name of the option."""
 
     MAX_STREAMS = "max_streams"
-    """So many streams were open."""
+    """The maximum number of streams was open."""
     MAX_STREAMS_PER = "max_streams_per"
-    """So many streams of its key were open: of one user, say, or one address."""
+    """The maximum number of streams with its key was open, for example of one user or one address."""
     ACCEPT_RATE = "accept_rate"
-    """So many streams had been opened just before."""
+    """Streams were opened faster than the rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What a stream does when it ends for one reason."""
+    """What a stream does when it ends for a reason."""
 
     grace: bool = False
-    """Producers are told first, and cancelled when their ``grace`` is over."""
+    """Producers have their ``grace`` to finish, and are cancelled after it."""
     client_lost: bool = False
-    """Nothing more can be written: what is buffered is dropped, and ``send()`` raises."""
+    """Nothing more can be written: buffered events are dropped, and ``send()`` raises."""
     farewell: bool = False
     """The ``farewell`` is the last event."""
     final_frame: bool = False
-    """The last message says that the response is complete (C6). Without it, the client sees a stream that was cut."""
+    """The last message completes the response (C6). Without it, the client sees that the stream was cut off."""
     bounded: bool = False
-    """The last writes together get one second: a server, or a caller, is waiting."""
+    """The last writes have one second in all, because a server or a caller is waiting."""
     shielded: bool = False
     """The last writes are shielded from the cancellation that ended the stream."""
     is_fault: bool = False
-    """Somebody should look into it: traces mark it as an error."""
+    """An operator should investigate: traces mark it as an error."""
     log_level: int = logging.DEBUG
-    """The level of the log line that says that the stream has ended."""
+    """The level of the log message about the end of the stream."""
 
 
 ENDINGS: Final[Mapping[CloseReason, Ending]] = MappingProxyType(
@@ -81,4 +81,4 @@ ENDINGS: Final[Mapping[CloseReason, Ending]] = MappingProxyType(
         CloseReason.FAILED: Ending(is_fault=True),
     }
 )
-"""What each reason means for a stream. A failed stream that has not sent its head sends nothing at all (C7)."""
+"""What a stream does for each reason. A failed stream that has not sent its head sends nothing (C7)."""

@@ -1,11 +1,11 @@
-# Metrics for Prometheus, of groups and hubs. Needs prometheus-client, the extra `metrics`.
+# Metrics of groups and hubs for Prometheus. Needs prometheus-client, the extra `metrics`.
 #
-# Rule 1: nothing is counted here that a group or a hub counts itself. A scrape asks them for a snapshot; between two
+# Rule 1: nothing is counted here that a group or a hub counts itself. A scrape asks them for a snapshot. Between two
 #         scrapes this costs nothing, however many events there are.
-# Rule 2: but for what is a distribution: how long streams took to their first event, and lived. A stream is observed
-#         once, when it has ended.
-# Rule 3: labels are the names of groups and hubs, and the reasons of an ending: a handful. Topics, paths and users are
-#         none, or the number of time series would be that of the users. `StreamGroup.streams()` says those.
+# Rule 2: distributions are the exception: the time to the first event, and how long streams lived. Each stream is
+#         observed once, when it has ended.
+# Rule 3: labels are the names of groups and hubs, and the reasons for an ending, so there are few of them. Topics,
+#         paths and users are not labels: there would be as many time series as users. `StreamGroup.streams()` has them.
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class EventStreamCollector:
         async with open_hub() as hub:
             collector.add_hub(hub)
 
-    A scrape may come from any thread. It looks at every open stream and every subscriber once: about a microsecond
-    for each.
+    A scrape may come from any thread. It reads every open stream and every subscriber once, in about a microsecond
+    each.
 
     Args:
-        groups: each with a ``name`` of its own, which is its label.
-        first_event_buckets: seconds, of the histogram of the time from a stream's opening to its first event.
-        duration_buckets: seconds, of the histogram of how long streams lived.
+        groups: the groups to collect from. Each must have a different ``name``, which is its label.
+        first_event_buckets: seconds, for the histogram of the time from a stream's opening to its first event.
+        duration_buckets: seconds, for the histogram of how long streams were open.
 
     Raises:
-        TypeError, ValueError: an argument that makes no sense; two groups have the same name.
+        TypeError, ValueError: an argument is invalid, or two groups have the same name.
     """
 
     def __init__(
@@ -80,26 +80,30 @@ class EventStreamCollector:
         for group in groups:
             self.add_group(group)
 
+    def __repr__(self) -> str:
+        names = [repr(name) for name in (*[group.name for group in self._groups], *[hub.name for hub in self._hubs])]
+        return f"<EventStreamCollector of {', '.join(names) or 'nothing'}>"
+
     def add_group(self, group: StreamGroup) -> None:
-        """Collect from this group too, from now on. ValueError: one of this name is there."""
+        """Also collect from this group. Raise ValueError if there is a group with this name."""
         check_instance("group", group, StreamGroup, "a StreamGroup")
         _check_name("group", group.name, [each.name for each in self._groups])
         self._groups += (group,)
         group.add_observer(_Times(self._first_event.labels(group.name), self._duration.labels(group.name)))
 
     def add_hub(self, hub: Hub) -> None:
-        """Collect from this hub too, from now on. ValueError: one of this name is there."""
+        """Also collect from this hub. Raise ValueError if there is a hub with this name."""
         check_instance("hub", hub, Hub, "a Hub, as open_hub() gives it")
         _check_name("hub", hub.name, [each.name for each in self._hubs])
         self._hubs += (hub,)
 
     def discard_hub(self, hub: Hub) -> None:
-        """Collect from this hub no more: it was closed, and one of its name may be opened again."""
+        """Stop collecting from this hub. Call it when the hub is closed; then its name is free again."""
         check_instance("hub", hub, Hub, "a Hub, as open_hub() gives it")
         self._hubs = tuple(each for each in self._hubs if each is not hub)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric, as of now. What a registry calls."""
+        """Yield the current value of every metric. A registry calls this."""
         yield from self._collect_groups()
         yield from self._collect_hubs()
         yield from self._first_event.collect()
@@ -108,13 +112,13 @@ class EventStreamCollector:
     def _collect_groups(self) -> Iterator[Metric]:
         families = _Families("group")
         open_streams = families.gauge("open_streams", "Streams that are open.")
-        stalled = families.gauge("stalled_streams", "Streams in a write that has taken a second or longer so far.")
+        stalled = families.gauge("stalled_streams", "Streams whose write in progress has taken a second or longer.")
         opened = families.counter("streams_opened", "Streams that were opened.")
         closed = families.counter("streams_closed", "Streams that have ended, by reason.", "reason")
-        refused = families.counter("streams_refused", "Streams that were one too many, by the limit.", "reason")
-        events = families.counter("events_written", "Events that were given to the server.")
-        written = families.counter("bytes_written", "Bytes that were given to the server, pings included.")
-        dropped = families.counter("events_dropped", "Events that clients missed, by an overflow policy.")
+        refused = families.counter("streams_refused", "Streams that were refused, by the limit.", "reason")
+        events = families.counter("events_written", "Events given to the server.")
+        written = families.counter("bytes_written", "Bytes given to the server, including pings.")
+        dropped = families.counter("events_dropped", "Events that clients missed because of an overflow policy.")
         stalls = families.counter("send_stalls", "Writes that took a second or longer.")
         for group in self._groups:
             statistics = group.statistics()
@@ -122,7 +126,7 @@ class EventStreamCollector:
             open_streams.add_metric(name, statistics.open_streams)
             stalled.add_metric(name, statistics.stalled)
             opened.add_metric(name, statistics.opened)
-            for reason in CloseReason:  # all of them: a rate needs a series before its first increase
+            for reason in CloseReason:  # all reasons: a rate needs a series before its first increase
                 closed.add_metric([*name, reason.value], statistics.closed.get(reason, 0))
             for limit in RefusalReason:
                 refused.add_metric([*name, limit.value], statistics.refused.get(limit, 0))
@@ -136,12 +140,12 @@ class EventStreamCollector:
         families = _Families("hub")
         subscribers = families.gauge("hub_subscribers", "Subscriptions.")
         feeds = families.gauge("hub_feeds", "Different choices of topics among the subscriptions.")
-        lag = families.gauge("hub_lag_events", "The most events that any subscriber in position has yet to take.")
+        lag = families.gauge("hub_lag_events", "The most events that a subscriber has yet to take from the ring.")
         published = families.counter("hub_published", "Events published in this process.")
-        delivered = families.counter("hub_delivered", "Events handed to subscribers, one for each of them.")
-        dropped = families.counter("hub_dropped", "Events that subscribers missed, by their overflow policy.")
-        resumes = families.counter("hub_resumes", "How often a subscriber fell behind and went on from the store.")
-        gaps = families.counter("hub_gaps", "How often a subscriber had to be told that events are gone.")
+        delivered = families.counter("hub_delivered", "Events handed to subscribers, counted once for each subscriber.")
+        dropped = families.counter("hub_dropped", "Events that subscribers missed because of their overflow policy.")
+        resumes = families.counter("hub_resumes", "How often a subscriber fell behind and read the store.")
+        gaps = families.counter("hub_gaps", "How often a subscriber was sent a gap event.")
         for hub in self._hubs:
             statistics = hub.statistics()
             name = [statistics.name]
@@ -164,14 +168,14 @@ class _Times:
         self._duration = duration
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
-        """Observe how long it took and lived."""
+        """Observe the stream's age, and the time to its first event."""
         self._duration.observe(stream.age)
         if stream.first_event_after is not None:
             self._first_event.observe(stream.first_event_after)
 
 
 class _Families:
-    """The metrics of one kind of thing, in order."""
+    """The metrics of all groups, or of all hubs, in order."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -181,20 +185,20 @@ class _Families:
         return iter(self._families)
 
     def gauge(self, name: str, documentation: str) -> GaugeMetricFamily:
-        """Return a new gauge."""
+        """Add a gauge and return it."""
         family = GaugeMetricFamily(f"sse_trio_{name}", documentation, labels=[self._label])
         self._families.append(family)
         return family
 
     def counter(self, name: str, documentation: str, *labels: str) -> CounterMetricFamily:
-        """Return a new counter; its name gets a `_total`."""
+        """Add a counter and return it. Prometheus appends `_total` to its name."""
         family = CounterMetricFamily(f"sse_trio_{name}", documentation, labels=[self._label, *labels])
         self._families.append(family)
         return family
 
 
 def _check_buckets(name: str, buckets: object) -> None:
-    wanted = "a sequence of seconds that go up, such as (0.1, 1, 10)"
+    wanted = "a sequence of increasing seconds, such as (0.1, 1, 10)"
     bounds = members_of(buckets)
     if not bounds or not all(type(bound) in (int, float) for bound in bounds):
         raise wrong(TypeError, name, wanted, buckets)
@@ -204,5 +208,5 @@ def _check_buckets(name: str, buckets: object) -> None:
 
 def _check_name(kind: str, name: str, taken: list[str]) -> None:
     if name in taken:
-        msg = f"a {kind} named {name!r} is here already, and the name is the label; give each a name= of its own"
+        msg = f"the name of each {kind} must be unique, because it is the label; got {name!r} twice"
         raise ValueError(msg)

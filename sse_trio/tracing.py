@@ -1,10 +1,9 @@
 # Traces for OpenTelemetry: a span for each stream. Needs opentelemetry-api, the extra `opentelemetry`.
 #
-# Rule 1: the API only. What becomes of a span (its exporter, its sampling) is the application's; without an SDK all of
-#         this does nothing.
-# Rule 2: a span is made when its stream has ended, with the times that it had. An open stream has none that could get
-#         lost, and costs nothing more. The span that it belongs to is the current one of the request, which is still
-#         there then: a stream ends inside of the call that serves it.
+# Rule 1: it uses only the API. The application chooses the exporter and the sampling. Without an SDK it does nothing.
+# Rule 2: a span is made when its stream has ended, with the stream's own times. So an open stream costs nothing, and
+#         has no span that could get lost. The parent is the request's current span, which is still there: a stream ends
+#         inside the call that serves it.
 
 from __future__ import annotations
 
@@ -29,16 +28,16 @@ class StreamTracer:
 
         group.add_observer(StreamTracer())
 
-    The span is named ``event stream`` and lasts as long as the stream did. ``sse_trio.close_reason`` says why it ended;
-    after ``failed`` and ``send_timeout`` its status is an error. It has an event ``first event`` at that time.
+    The span is named ``event stream`` and has the times of the stream. Its attribute ``sse_trio.close_reason`` says why
+    the stream ended; for ``failed`` and ``send_timeout`` its status is an error. It has a span event ``first event``.
 
     Args:
-        tracer: makes the spans; by default that of the global provider, as of now.
-        labels: which of a stream's labels become attributes, ``sse_trio.label.<name>``. Default: none, for labels may
-            say who the client is.
+        tracer: makes the spans. By default, it is a tracer of the global provider at the time of this call.
+        labels: the stream labels that become attributes, ``sse_trio.label.<name>``. By default none, because labels
+            may identify the client.
 
     Raises:
-        TypeError, ValueError: an argument that makes no sense.
+        TypeError, ValueError: an argument is invalid.
     """
 
     def __init__(self, tracer: Tracer | None = None, *, labels: tuple[str, ...] = ()) -> None:
@@ -50,6 +49,9 @@ class StreamTracer:
             check_text("labels", label, 'names of labels, such as ("tenant",)')
         self._tracer = get_tracer("sse_trio") if tracer is None else tracer
         self._labels = tuple(labels)
+
+    def __repr__(self) -> str:
+        return f"<StreamTracer: labels {self._labels}>"
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
         """Make the span of a stream that has ended."""

@@ -51,7 +51,7 @@ async def test_single_exception_comes_out_bare() -> None:
 
 
 async def test_cancellation_beside_a_failure() -> None:
-    """Beside anything else a cancellation doesn't count; by itself it does."""
+    """A cancellation counts only if there is no other exception."""
     cancellation = await cancelled()
     assert collapse(BaseExceptionGroup("nursery", [cancellation, FIRST])) is FIRST
     assert collapse(BaseExceptionGroup("nursery", [cancellation])) is cancellation
@@ -64,7 +64,7 @@ async def test_cancellation_beside_a_failure() -> None:
 
 
 async def test_joined_errors() -> None:
-    """Of several errors the only one is raised, or a group of all; a cancellation counts only by itself."""
+    """The only error is raised, or a group of several; a cancellation counts only if there is no other exception."""
     cancellation = await cancelled()
     assert joined(None, None) is None
     assert joined(None, FIRST) is FIRST

@@ -1,4 +1,4 @@
-"""What Prometheus is told of groups and hubs."""
+"""What Prometheus gets from groups and hubs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_group(group, registry):
         open_test_stream(EventSourceResponse(one_and_wait, group=group)) as second,
     ):
         await anyio.sleep(3)
-        await group.close_stream(1)
+        await group.kick_stream(1)
         await first.wait_closed()
         second.stall()
         await anyio.sleep(20)  # a ping is under way
@@ -86,7 +86,7 @@ async def test_refusals(registry):
 
 
 async def test_a_stream_without_an_event_has_no_first_one(group, registry, caplog):
-    """What never had an event is not observed as one that came at once."""
+    """A stream that never had an event is not observed as one whose first event came at once."""
     registry.register(metrics.EventStreamCollector(group))
 
     async def nothing(send_channel):
@@ -133,17 +133,19 @@ async def test_a_hub(registry):
 
 
 async def test_names_are_labels(group):
-    """Two of one name would be one time series: that is refused where it is added."""
+    """Two groups or hubs of one name would be one time series: adding the second is an error."""
+    assert repr(metrics.EventStreamCollector()) == "<EventStreamCollector of nothing>"
     collector = metrics.EventStreamCollector(group)
-    with pytest.raises(ValueError, match="a group named 'app'"):
+    with pytest.raises(ValueError, match="name of each group must be unique.*'app'"):
         collector.add_group(StreamGroup(name="app"))
     collector.add_group(StreamGroup(name="admin"))
     async with open_hub() as hub, open_hub() as other:
         collector.add_hub(hub)
-        with pytest.raises(ValueError, match="a hub named 'hub'"):
+        with pytest.raises(ValueError, match="name of each hub must be unique.*'hub'"):
             collector.add_hub(other)
         collector.discard_hub(hub)
         collector.add_hub(other)
+    assert repr(collector) == "<EventStreamCollector of 'app', 'admin', 'hub'>"
 
 
 @pytest.mark.usefixtures("real_clock")

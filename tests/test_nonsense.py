@@ -244,12 +244,12 @@ async def publish(topic: Any = "t", event: Any = "x", **options: Any) -> None:
             assert hub.statistics().published in (0, 1)
 
 
-async def close_streams(**arguments: Any) -> None:
-    """Close the streams of a group that has one; if that is refused it goes on."""
+async def kick_streams(**arguments: Any) -> None:
+    """Kick the streams of a group that has one; if that is refused it goes on."""
     group = StreamGroup(signals=False)
     async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
         try:
-            await (group.close(**arguments) if "predicate" in arguments else group.close_stream(**arguments))
+            await (group.kick(**arguments) if "predicate" in arguments else group.kick_stream(**arguments))
         except (TypeError, ValueError):
             assert not stream.is_closed
             assert group.statistics().open_streams == 1
@@ -413,8 +413,8 @@ TABLE: tuple[Row, ...] = (
         },
         use=lambda group: serve(EventSourceResponse(produce, group=group)),
     ),
-    Row("sse_trio.StreamGroup.close", close_streams, {"predicate": NONE}),
-    Row("sse_trio.StreamGroup.close_stream", close_streams, {"number": COUNTS | {"0"}}),
+    Row("sse_trio.StreamGroup.kick", kick_streams, {"predicate": NONE}),
+    Row("sse_trio.StreamGroup.kick_stream", kick_streams, {"number": COUNTS | {"0"}}),
     Row("sse_trio.StreamGroup.add_observer", StreamGroup().add_observer, {"observer": frozenset()}),
     Row("sse_trio.accepts_event_stream", accepts_event_stream, {"connection": frozenset()}),
     Row("sse_trio.last_event_id", last_event_id, {"connection": frozenset()}),
@@ -553,7 +553,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.Event(Send|Receive)Channel": "has no public constructor, and says so",
     r"sse_trio\.(Hub|Subscription)": "made by open_hub() and subscribe()",
     r"sse_trio\.StreamObserver(\.\w+)?": "a protocol, for users to implement",
-    r"sse_trio\.StreamGroup\.bound_run": "internal",
+    r"sse_trio\.StreamGroup\.close(_stream)?": "the old names of kick() and kick_stream()",
     r"sse_trio\.testing\.TestStream": "made by open_test_stream()",
     r"sse_trio\.testing\.StreamingASGITransport\.handle_async_request": "called by httpx",
     r"sse_trio\.compat\.JSONServerSentEvent": "as ServerSentEvent, whose arguments it takes",
@@ -753,11 +753,11 @@ async def test_a_predicate_that_decides_nothing_ends_no_stream(predicate: Any) -
     group = StreamGroup(signals=False)
     async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
         with pytest.raises(TypeError, match="predicate must return True or False; it returned"):
-            await group.close(predicate)
+            await group.kick(predicate)
         assert not stream.is_closed
         assert group.statistics().closed == {}
-        assert await group.close(lambda labels: False) == 0
-        assert await group.close(lambda labels: True) == 1
+        assert await group.kick(lambda labels: False) == 0
+        assert await group.kick(lambda labels: True) == 1
 
 
 @pytest.mark.parametrize("wrapper", [in_a_lambda, wrapped, partial, CallableObject])

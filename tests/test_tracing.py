@@ -78,7 +78,7 @@ async def test_it_belongs_to_the_request(group, exporter, tracer):
             await EventSourceResponse(one_and_wait, group=group)(scope, receive, send)
 
     async with open_test_stream(app) as stream:
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
     span, request = exporter.get_finished_spans()
     assert span.parent is not None
@@ -103,7 +103,9 @@ async def test_failures_are_errors(group, exporter):
 async def test_without_an_sdk_it_does_nothing():
     """With the API alone, as in an application that has set up nothing, streams are served all the same."""
     group = StreamGroup()
-    group.add_observer(StreamTracer())
+    tracer = StreamTracer(labels=("tenant",))
+    assert repr(tracer) == "<StreamTracer: labels ('tenant',)>"
+    group.add_observer(tracer)
     async with open_test_stream(EventSourceResponse(one_and_wait, group=group)) as stream:
         stream.disconnect()
         await stream.wait_closed()

@@ -207,8 +207,8 @@ async def test_response_that_is_called_again() -> None:
 
 
 GROUP_CALLS: dict[str, Callable[[StreamGroup], Any]] = {
-    "close": lambda group: group.close(),
-    "close_stream": lambda group: group.close_stream(1),
+    "kick": lambda group: group.kick(),
+    "kick_stream": lambda group: group.kick_stream(1),
     "wait_empty": lambda group: group.wait_empty(),
     "wait_shutdown_requested": lambda group: group.wait_shutdown_requested(),
 }
@@ -223,10 +223,10 @@ async def test_group(call: Callable[[StreamGroup], Any]) -> None:
         with pytest.raises(RuntimeError, match="streams in another event loop"):
             await to_thread.run_sync(run_elsewhere, call, group)
         with pytest.raises(ZeroDivisionError):
-            await group.close(lambda _: bool(1 // 0))
+            await group.kick(lambda _: bool(1 // 0))
         assert group.statistics().open_streams == 1
         assert not stream.is_closed
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
     assert stream.close_reason is CloseReason.KICKED
 

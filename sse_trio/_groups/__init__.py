@@ -1,11 +1,12 @@
-# Every open stream of an application: who is let in, who is open, and when all of them go.
+# All open streams of an application: which are admitted, which are open, and when all of them end.
 #
-#   group.py             StreamGroup, and its life in one event loop
-#   admission.py         the limits, and who is refused
-#   fair_share.py        a rate that one client can't use up
-#   shutdown_watch.py    servers that shut down, with an event and without
-#   signals.py           SIGINT and SIGTERM, before the server's own handlers
-#   statistics.py        what a stream and a group say of themselves
+#   group.py             StreamGroup, the handle that users have
+#   run.py               a group's streams in one event loop
+#   admission.py         the limits, and which streams are refused
+#   fair_share.py        divides a rate among the clients
+#   shutdown_watch.py    notices that a server shuts down
+#   signals.py           handles SIGINT and SIGTERM before the server does
+#   statistics.py        snapshots of a stream
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-# Which streams a group takes in: the limits as they were given, and what they have let in so far in one event loop.
+# Admission: the limits of a group, and the streams that they have admitted in one event loop.
 #
-# Rule 1: what is asked first is what costs least. A group that is full answers without looking at the request, since a
-#         storm is when it is asked most.
-# Rule 2: a refusal changes nothing but a counter and the time that the next one is told. It takes no token and no key.
-# Rule 3: the table of keys holds those that have a stream open, and no others: the keys are what clients say they are.
-#         The rate bounds the tables of those that have had a share of it, or were told their turn
-#         (_groups/fair_share.py).
-# Rule 4: one client, as the key function knows it, can't use up the rate of all others, nor make them wait: while the
-#         bucket is less than half full each gets its part of the rate and no more (_groups/fair_share.py); and asking
-#         again before its turn makes no queue longer. Without a key function nobody can be told from anybody else.
-# Rule 5: nothing here waits. Who is over a limit is told when to come again, and the server holds nothing for it.
+# Rule 1: the cheapest check comes first. A full group refuses a stream without reading its request, because most
+#         refusals happen in a storm of requests.
+# Rule 2: a refusal changes only a counter and the time given to the next refused client. It takes no token and adds no
+#         key.
+# Rule 3: the table of keys has only keys with an open stream, because clients choose what keys there are. The tables
+#         of fair_share.py are bounded by the rate.
+# Rule 4: one client, as the key function identifies it, can neither use up the rate nor make the others wait. While the
+#         bucket is less than half full, each client gets its share (fair_share.py), and a client that asks again before
+#         its turn does not lengthen the queue. Without a key function the group can't tell clients apart.
+# Rule 5: nothing here waits. A refused client gets a Retry-After, and the server keeps nothing for it.
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = ("AcceptRate", "Admission", "KeyFunction", "Limits", "Place")
 KeyFunction: TypeAlias = "Callable[[Request], Hashable]"
 
 LONGEST_WAIT = 50.0
-"""Seconds; with the fifth that is added, a minute. Those who never come again must not make others wait for ever."""
+"""Seconds; a minute with the added fifth. Refused clients may never come back, and must not delay others for ever."""
 
 LEAST_RATE, LARGEST_RATE = 1e-6, 1e9
-"""Streams a second: one in eleven days, and more than there are."""
+"""Streams per second: one in eleven days, and more than any server can open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a group was told; what each means is documented there."""
+    """The limits of a group. StreamGroup documents them."""
 
     max_streams: int | None
     max_streams_per: tuple[KeyFunction, int] | None
     accept_rate: float | None
     retry_within: float
-    """Seconds over which those who were refused are spread, where nobody knows when there will be room."""
+    """Seconds over which refused clients are spread when it is not known when a stream will end."""
 
     def __post_init__(self) -> None:
         if self.max_streams is not None:
@@ -59,12 +59,12 @@ class Limits:
             _check_rate(self.accept_rate)
 
     def are_any(self) -> bool:
-        """Whether there is anything to be checked."""
+        """Whether there is a limit."""
         return not (self.max_streams is None and self.max_streams_per is None and self.accept_rate is None)
 
 
 class Admission:
-    """The limits of a group at work in one event loop."""
+    """Applies the limits of a group in one event loop."""
 
     __slots__ = ("_limits", "_rate", "_shares", "keys", "refused")
 
@@ -73,15 +73,23 @@ class Admission:
         self._rate = None if limits.accept_rate is None else AcceptRate(limits.accept_rate)
         self._shares = None if limits.accept_rate is None else FairShare(limits.accept_rate)
         self.keys: Counter[Hashable] = Counter()
-        """How many streams are open, by key."""
+        """Number of open streams, by key."""
         self.refused: Counter[RefusalReason] = Counter()
 
     def enter(self, open_streams: int, now: float, make_request: Callable[[], Request]) -> Place | None:
-        """Let one more stream in; return its place among those of its key, if it has one.
+        """Admit one more stream.
+
+        Args:
+            open_streams: how many are open.
+            now: the time of the loop's clock.
+            make_request: makes the request, if the key function needs it.
+
+        Returns:
+            The stream's place among those of its key; ``None`` if it has no key.
 
         Raises:
-            StreamRefusedError: it is one too many.
-            TypeError: the key function returned what can't be a key.
+            StreamRefusedError: the stream exceeds a limit.
+            TypeError: the key function returned something that can't be a key.
         """
         limits, rate = self._limits, self._rate
         if limits.max_streams is not None and open_streams >= limits.max_streams:
@@ -110,29 +118,29 @@ class Admission:
         rate.take_token()
 
     def _turn(self, rate: AcceptRate, now: float, make_request: Callable[[], Request]) -> float:
-        # While the queue is short nobody is asked who that is: in a storm that is most of what a refusal costs.
+        # While the queue is short the key function is not called. In a storm it is most of the cost of a refusal.
         per, shares = self._limits.max_streams_per, self._shares
         if per is None or shares is None or rate.queue(now) <= self._limits.retry_within:
             return rate.next_turn(now)
         key = _key_of(per[0], make_request())
-        told = None if key is None else shares.turn_of(key, now)
-        if told is not None:
-            return told
+        given = None if key is None else shares.turn_of(key, now)
+        if given is not None:
+            return given
         wait = rate.next_turn(now)
         if key is not None and wait < LONGEST_WAIT:
-            shares.tell(key, now + wait)
+            shares.give_turn(key, now + wait)
         return wait
 
     def _refused(self, reason: RefusalReason, wait: float | None = None) -> StreamRefusedError:
         self.refused[reason] += 1
         if wait is None:
             return StreamRefusedError(reason, randint(1, math.ceil(self._limits.retry_within)))  # noqa: S311
-        wait *= uniform(0.8, 1.2)  # noqa: S311 -- spread, no secret
-        return StreamRefusedError(reason, max(1, math.ceil(wait)))  # of a clock far ahead turns may be too short
+        wait *= uniform(0.8, 1.2)  # noqa: S311 -- a spread, not a secret
+        return StreamRefusedError(reason, max(1, math.ceil(wait)))  # with a clock far ahead, a turn may round to 0
 
 
 class Place:
-    """The place of one stream among those of its key."""
+    """The place of one stream among the streams of its key."""
 
     __slots__ = ("_key", "_keys")
 
@@ -142,17 +150,17 @@ class Place:
         keys[key] += 1
 
     def leave(self) -> None:
-        """Leave it, once."""
+        """Give the place up. Call it once."""
         self._keys[self._key] -= 1
         if not self._keys[self._key]:
             del self._keys[self._key]
 
 
 class AcceptRate:
-    """A bucket of tokens, one for each stream: it holds those of one second, and at least one.
+    """A token bucket. Each stream takes a token; the bucket holds the tokens of one second, and at least one.
 
-    Who finds it empty is told to come when it is its turn, as if all who were refused stood in a queue. They may not
-    come; the queue only spreads them, and takes no token out.
+    A refused client gets a turn, as if all refused clients stood in a queue. The queue only spreads them over time:
+    it takes no tokens, because they may not come back.
     """
 
     __slots__ = ("_filled_at", "_most", "_per_second", "_tokens", "_turns_until")
@@ -163,25 +171,25 @@ class AcceptRate:
         self._filled_at = self._turns_until = -math.inf
 
     def has_token(self, now: float) -> bool:
-        """Whether one more stream may be opened now."""
+        """Whether a stream may be opened now."""
         self._tokens = min(self._most, self._tokens + (now - self._filled_at) * self._per_second)
         self._filled_at = now
         return self._tokens >= 1
 
     def is_scarce(self) -> bool:
-        """Whether less than half of the bucket would be left without one more."""
+        """Whether taking one more token would leave the bucket less than half full."""
         return self._tokens - 1 < self._most / 2
 
     def take_token(self) -> None:
-        """Take one that was there."""
+        """Take a token. Call it after has_token() returned True."""
         self._tokens -= 1
 
     def queue(self, now: float) -> float:
-        """Return the seconds until the turn of the one that was refused last."""
+        """Return the seconds until the last turn in the queue."""
         return max(self._turns_until - now, 0.0)
 
     def next_turn(self, now: float) -> float:
-        """Return the seconds until the turn of one more that was refused."""
+        """Add a refused client to the queue, and return the seconds until its turn."""
         self._turns_until = min(max(self._turns_until, now) + 1 / self._per_second, now + LONGEST_WAIT)
         return self._turns_until - now
 
@@ -190,7 +198,7 @@ def _check_per(value: object) -> None:
     pair = members_of(value)
     if len(pair) != 2:
         raise wrong(TypeError, "max_streams_per", "a pair of a key function and a number, as in (user_of, 5)", value)
-    # To find out who it is may take time: that is for a middleware, and request.user, request.state or .session say it.
+    # If it takes time to identify the client, a middleware does it, and the function reads request.user or .state.
     check_function("the key function of max_streams_per", pair[0], "a plain function of the request")
     check_count("the number of max_streams_per", pair[1])
 
@@ -204,5 +212,5 @@ def _check_rate(value: object) -> None:
 
 
 def _key_of(key_function: KeyFunction, request: Request) -> Hashable:
-    wanted = "return who it is, as a str, an int or a tuple, or None for who has no limit"
+    wanted = "return a str, an int or a tuple that identifies the client, or None if it has no limit"
     return returned_key("the key function of max_streams_per", key_function(request), wanted)

@@ -1,8 +1,8 @@
-# ShutdownWatch: notices that a server shuts down, and has its streams ended, while a group has streams open.
+# ShutdownWatch: notices that a server shuts down, while a group has streams open.
 #
-# Rule 1: there is one watcher for each server, however many of its streams are open.
-# Rule 2: a server with an event is waited for. One without is looked at by the run's ticker, which runs anyway while
-#         streams are open, so that a short stream starts no task.
+# Rule 1: each server is watched once, however many of its streams are open.
+# Rule 2: if the server has an event, a task waits for it. If not, the run's ticker looks at the server's state. The
+#         ticker runs anyway while streams are open, so a short stream starts no task.
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ("ShutdownWatch", "is_shut_down_within")
 
 LOOK_SECONDS = 0.1
-"""How often a server without an event is looked at: as often as uvicorn looks at its own flag."""
+"""How often to look at a server without an event. uvicorn looks at its own flag as often."""
 
 
 class ShutdownWatch:
-    """Calls `on_shutdown` once for each server that has streams in a group and shuts down."""
+    """Calls `on_shutdown` once for each watched server that shuts down."""
 
     __slots__ = ("_looks", "_loop", "_on_shutdown", "_tasks", "_ticker")
 
@@ -37,7 +37,7 @@ class ShutdownWatch:
         self._looks: dict[ServerShutdown, _Look] = {}
 
     def add(self, shutdown: ServerShutdown) -> None:
-        """Watch this server until clear(), unless that has begun."""
+        """Watch this server until clear(). Does nothing if it is watched already."""
         if shutdown in self._tasks or shutdown in self._looks:
             return
         wait = getattr(shutdown, "wait", None)
@@ -48,7 +48,7 @@ class ShutdownWatch:
             self._ticker.schedule(look, self._loop.current_time() + LOOK_SECONDS)
 
     def clear(self) -> None:
-        """Watch none of them any more."""
+        """Stop watching all servers."""
         for task in self._tasks.values():
             self._loop.cancel_detached(task)
         for look in self._looks.values():
@@ -57,15 +57,15 @@ class ShutdownWatch:
         self._looks.clear()
 
     def _wait_for(self, shutdown: ServerShutdown, wait: Callable[[], Awaitable[object]]) -> DetachedTask:
-        async def wait_and_tell() -> None:
+        async def wait_and_call() -> None:
             await wait()
             self._on_shutdown(shutdown)
 
-        return self._loop.spawn_detached(wait_and_tell)
+        return self._loop.spawn_detached(wait_and_call)
 
 
 class _Look:
-    """Looks at a server every so often, when the ticker calls it."""
+    """Looks at one server each time the ticker calls it."""
 
     __slots__ = ("_on_shutdown", "_shutdown", "tick_entry")
 
@@ -75,7 +75,7 @@ class _Look:
         self.tick_entry: Entry | None = None
 
     def tick(self, now: float) -> float:
-        """Look, until the server has begun to shut down."""
+        """Look at the server, until it has begun to shut down."""
         if not self._shutdown.is_set():
             return now + LOOK_SECONDS
         self._on_shutdown(self._shutdown)
@@ -83,7 +83,7 @@ class _Look:
 
 
 async def is_shut_down_within(seconds: float, shutdown: ServerShutdown | None) -> bool:
-    """Whether this server has begun to shut down. Waits for that, up to `seconds`, where the server has an event."""
+    """Whether this server begins to shut down within `seconds`. Does not wait for a server without an event."""
     wait = getattr(shutdown, "wait", None)
     if wait is not None:
         with move_on_after(seconds):

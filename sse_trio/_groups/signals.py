@@ -1,15 +1,17 @@
-# The notice of a shutdown on servers that have none: the signal handlers that they installed, with ours before them.
+# SignalChain: calls our handler for SIGINT and SIGTERM, and then the handler that the server installed.
 #
-# uvicorn handles SIGTERM with a Python signal handler and tells the application nothing while streams are open. Its own
-# state is looked at as well (_servers/uvicorn_exit.py), but the chain is quicker, and granian has nothing else.
+# uvicorn handles SIGTERM in Python and tells the application nothing while streams are open. We also look at its state
+# (_servers/uvicorn_exit.py), but the signal arrives sooner, and with granian it is all there is.
 #
-# Rule 1: nothing is replaced for good. Ours calls theirs, and theirs is put back when the last stream is gone. Where
-#         somebody stands before ours by then, it stays where it is, tells nobody any more, and goes on calling theirs.
-# Rule 2: only a handler that somebody installed is chained. Where a signal ends the process by default, or raises
-#         KeyboardInterrupt, nobody has promised an orderly end, and it stays like that.
-# Rule 3: but in the worker of a server whose parent ends it with SIGTERM, as a part of its shutdown, the default action
-#         is put off until the last stream has gone. Then it is taken, unless the server has begun to end by itself.
-# Rule 4: only in the main thread, the only one in which Python lets handlers be set.
+# Rule 1: nothing is replaced for good. Our handler calls the server's, which is put back when the last stream has
+#         ended. If other code has installed a handler over ours by then, ours stays in place, stops calling the
+#         group, and goes on calling the server's.
+# Rule 2: only an installed handler is chained. If a signal ends the process by default, or raises KeyboardInterrupt,
+#         no orderly end was promised, and none is added.
+# Rule 3: one exception: if a server's parent process ends its workers with SIGTERM as a part of its shutdown, a worker
+#         delays the default action until its last stream has ended. Then it takes it, unless the server is ending the
+#         process.
+# Rule 4: Python lets only the main thread set signal handlers, so this does nothing in other threads.
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Link:
-    # One handler of ours, for one signal. Never used again: in the same place twice it would call itself.
+    # Our handler for one signal. It is installed once only: installed a second time, it would call itself.
 
     __slots__ = ("on_signal", "previous")
 
@@ -42,7 +44,7 @@ class _Link:
 
 
 class _Delay:
-    # Stands for SIGTERM's default action as long as a chain that goes before it is installed.
+    # Takes the place of SIGTERM's default action while a chain is installed over it.
 
     __slots__ = ("came", "chains")
 
@@ -52,7 +54,7 @@ class _Delay:
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         self.came = True
-        if not self.chains:  # a handler that somebody has set since, and that calls ours, has kept it here
+        if not self.chains:  # a handler that was installed over ours has kept it in place
             self.end_process(number)
 
     def end_process(self, number: int) -> None:
@@ -61,7 +63,7 @@ class _Delay:
 
 
 class SignalChain:
-    """Calls `on_signal()` at each SIGINT or SIGTERM, before whatever handles it."""
+    """Calls `on_signal()` at each SIGINT or SIGTERM, before the installed handler."""
 
     __slots__ = ("_delay", "_links", "_on_signal")
 
@@ -71,9 +73,9 @@ class SignalChain:
         self._delay: _Delay | None = None
 
     def install(self, *, in_worker: bool = False) -> None:
-        """Go before the handlers that are there, if any. Does nothing outside of the main thread.
+        """Chain the installed handlers, if any. Does nothing outside the main thread.
 
-        In a worker, also go before SIGTERM's default action, and put that off.
+        In a worker, SIGTERM's default action is chained too, and delayed.
         """
         if self._links or threading.current_thread() is not threading.main_thread():
             return
@@ -82,11 +84,11 @@ class SignalChain:
             if in_worker and number == signal.SIGTERM and previous is signal.SIG_DFL:
                 previous = _Delay()
             if callable(previous) and previous is not signal.default_int_handler:
-                self._put_off(previous)
+                self._delay_default(previous)
                 self._links[number] = link = _Link(self._on_signal, previous)
                 signal.signal(number, link)
 
-    def _put_off(self, handler: object) -> None:
+    def _delay_default(self, handler: object) -> None:
         while isinstance(handler, _Link):
             handler = handler.previous
         if isinstance(handler, _Delay):
@@ -94,14 +96,14 @@ class SignalChain:
             self._delay = handler
 
     @property
-    def is_put_off(self) -> bool:
-        """Whether SIGTERM has come, and would have ended the process."""
+    def is_delayed(self) -> bool:
+        """Whether a SIGTERM arrived whose default action is delayed."""
         return self._delay is not None and self._delay.came
 
-    def uninstall(self, *, ends_anyhow: bool = False) -> None:
-        """Tell nobody any more, and put back what was there, where nobody else has gone before ours.
+    def uninstall(self, *, process_ends: bool = False) -> None:
+        """Stop calling `on_signal()`, and put the earlier handlers back where ours is the outermost.
 
-        A default action that was put off is taken when the last chain goes, unless the process ends anyhow.
+        The last chain takes a delayed default action, unless the process ends without it.
         """
         delay, self._delay = self._delay, None
         if delay is not None:
@@ -110,13 +112,13 @@ class SignalChain:
             number, link = self._links.popitem()
             link.on_signal = None
             _take_out_unused(number)
-        if delay is not None and delay.came and not delay.chains and not ends_anyhow:
+        if delay is not None and delay.came and not delay.chains and not process_ends:
             delay.end_process(signal.SIGTERM)
 
 
 def _take_out_unused(number: int) -> None:
-    # Of every chain, and as far down as it can be seen: or two groups that come and go by turns would leave more and
-    # more links behind.
+    # Removes the unused links of all chains, not only ours. Otherwise two groups that come and go in turns would leave
+    # more and more links behind.
     handler = signal.getsignal(number)
     used = _first_used(handler)
     if used is not handler:
@@ -126,7 +128,7 @@ def _take_out_unused(number: int) -> None:
         used = used.previous
 
 
-def _first_used(handler: Any) -> Any:  # whatever signal.getsignal() may return
+def _first_used(handler: Any) -> Any:  # anything that signal.getsignal() returns
     while isinstance(handler, _Link) and handler.on_signal is None:
         handler = handler.previous
     return signal.SIG_DFL if isinstance(handler, _Delay) and not handler.chains else handler

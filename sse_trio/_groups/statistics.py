@@ -1,9 +1,9 @@
-# What a stream says of itself: a snapshot for whoever asks, and what it adds to its group's counters.
+# Statistics of a stream: a snapshot on request, and the sums that it adds to its group's.
 #
-# Rule 1: nothing here is kept up to date. A stream counts what it writes, once a write, and what it is asked for is
-#         read from that, from its source and from its writer, when it is asked for.
-# Rule 2: who wants to be told is told once, at the end: what is known of a stream only then, and belongs in a
-#         histogram or a span, is in its last snapshot.
+# Rule 1: nothing here is kept up to date. A stream updates a few counters per write; everything in a snapshot is read
+#         from the stream, its source and its writer when you ask for the snapshot.
+# Rule 2: an observer is called once for each stream, at its end, with the stream's last snapshot, which has what a
+#         histogram or a span needs.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._reasons import CloseReason
 __all__ = ("STALL_SECONDS", "StreamObserver", "StreamStatistics", "StreamTotals")
 
 STALL_SECONDS = 1.0
-"""From here on a write counts as a stall: a client on the slowest line takes a write of 16 KiB sooner."""
+"""A write that takes this long is a stall: even a client on the slowest line takes 16 KiB in less time."""
 
 
 @final
@@ -25,40 +25,40 @@ class StreamStatistics:
     """A snapshot of a stream. Times are in seconds."""
 
     number: int
-    """Its number in its group, from 1; ``StreamGroup.close_stream()`` takes it."""
+    """Its number in its group, from 1. ``StreamGroup.kick_stream()`` takes it."""
     path: str
     """The path of its request."""
     labels: Mapping[str, str]
-    """As given to the response."""
+    """The ``labels`` of the response."""
     topics: tuple[str, ...]
-    """The topics and patterns of the subscription that it is made from; none for other streams."""
+    """The topics and patterns of its subscription; empty for a stream without one."""
     age: float
-    """Since it was opened."""
+    """Time since it was opened."""
     first_event_after: float | None
-    """From its opening until its first event was given to the server; None while there was none."""
+    """Time from its opening until its first event was given to the server; None before that."""
     written_events: int
-    """Events that were given to the server, those of the write under way included."""
+    """Events given to the server, including those of the write in progress."""
     written_bytes: int
-    """Bytes that were given to the server, compressed where the stream is; pings and the write under way included,
-    headers not."""
+    """Bytes given to the server, after compression, including pings and the write in progress, without headers."""
     buffered_events: int
-    """Events that the stream holds for its client. Those in a hub's ring it shares: they are its ``lag``."""
+    """Events that the stream holds for its client. Events in a hub's ring are shared, and count as ``lag``."""
     buffered_bytes: int
-    """Their bytes on the wire, before any compression."""
+    """Their bytes on the wire, before compression."""
     lag: int | None
-    """For a subscription in position, the events that it has yet to take, see ``SubscriptionStatistics``; else None."""
+    """Events that its subscription has yet to take from the ring, see ``SubscriptionStatistics``. None for other
+    streams, and while it reads the store."""
     dropped: int
-    """Events that its client missed, by the overflow policy of its channel or subscription."""
+    """Events that its client missed because of the overflow policy of its channel or subscription."""
     writing_for: float | None
-    """How long the write under way has taken so far; None when there is none."""
+    """How long the write in progress has taken so far; None if there is none."""
     stalls: int
-    """Writes that took a second or longer, the one under way included."""
+    """Writes that took a second or longer, including the one in progress."""
     close_reason: CloseReason | None
-    """Why it ends, or has ended; None before."""
+    """Why it is ending or has ended; None while it is open."""
 
 
 class StreamTotals:
-    """What the streams of a group have counted, in one place. Internal."""
+    """The sums of what the streams of a group have counted. Internal."""
 
     __slots__ = ("dropped", "stalled", "stalls", "written_bytes", "written_events")
 
@@ -70,7 +70,7 @@ class StreamTotals:
         self.stalled: int = 0
 
     def add_to(self, totals: StreamTotals) -> None:
-        """Add what was counted to others."""
+        """Add these sums to others."""
         totals.written_events += self.written_events
         totals.written_bytes += self.written_bytes
         totals.dropped += self.dropped
@@ -78,11 +78,11 @@ class StreamTotals:
 
 
 class StreamObserver(Protocol):
-    """Is told of each stream of a group that has ended: see ``StreamGroup.add_observer()``."""
+    """Receives the last snapshot of each stream of a group. See ``StreamGroup.add_observer()``."""
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
-        """Take note of a stream that has ended, and why, when its producers are gone and ``on_close`` was called.
+        """Handle the end of a stream. Its producers have ended, and ``on_close`` was called.
 
-        Called once for each, in the stream's own task and context. It must not block. What it raises is logged, and
-        changes nothing for the stream.
+        Called once for each stream, in the stream's own task and context. It must not block. If it raises, the
+        exception is logged, and the stream is not affected.
         """

@@ -1,6 +1,6 @@
-# What the library itself says in a stream: its first words, its pings, and its last.
+# Notices: what the library itself writes into a stream: `retry` at its opening, pings, the farewell at its closing.
 #
-# Rule: what functions of the user's raise, these raise.
+# Rule: an exception of the user's functions is raised here, and the stream handles it.
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .._wire.event import LINE_ENDS, ServerSentEvent
 from .._wire.returned import returned_event
 
 if TYPE_CHECKING:
-    from .._groups.group import StreamGroup
+    from .._groups.run import GroupState
     from .options import StreamOptions
 
-__all__ = ("first_words", "last_words", "ping")
+__all__ = ("closing_notices", "opening_notices", "ping")
 
 PINGS = MappingProxyType({sep: f": ping{sep}{sep}".encode() for sep in LINE_ENDS})
 RETRY = 3000
-"""Milliseconds; what EventSource does by default, said where a group has said something else before."""
+"""Milliseconds: the default of EventSource. Sent in groups that sent a different `retry` at a shutdown."""
 
 
-def first_words(options: StreamOptions, group: StreamGroup) -> bytes:
-    """Return what comes before the first event."""
+def opening_notices(options: StreamOptions, group: GroupState) -> bytes:
+    """Return what is written before the first event."""
     retry = options.retry
     if retry is None and group.reconnect_within is not None:
         retry = RETRY
@@ -33,21 +33,21 @@ def first_words(options: StreamOptions, group: StreamGroup) -> bytes:
 
 
 def ping(options: StreamOptions) -> bytes:
-    """Return what is sent after a silence."""
+    """Return what is written after a silence."""
     if options.ping_message_factory is None:
         return PINGS[options.sep]
     return returned_event("ping_message_factory", options.ping_message_factory()).encode(options.sep)
 
 
-def last_words(
-    options: StreamOptions, group: StreamGroup, reason: CloseReason | None, error: BaseException | None
+def closing_notices(
+    options: StreamOptions, group: GroupState, reason: CloseReason | None, error: BaseException | None
 ) -> bytes:
-    """Return what comes after the last event of a stream that ends for this reason, with this error of a producer's."""
+    """Return what is written after the last event. `error` is the exception of a producer, if one failed."""
     return b"".join([event.encode(options.sep) for event in _last_events(options, group, reason, error)])
 
 
 def _last_events(
-    options: StreamOptions, group: StreamGroup, reason: CloseReason | None, error: BaseException | None
+    options: StreamOptions, group: GroupState, reason: CloseReason | None, error: BaseException | None
 ) -> Iterator[ServerSentEvent]:
     if isinstance(error, Exception) and options.on_error is not None:
         event = options.on_error(error)

@@ -1,11 +1,11 @@
-# The options of a response, checked when it is made, so that a mistake is an error at the line that makes it.
+# StreamOptions: the options of a response, checked when it is made, so that a mistake fails at the line that makes it.
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import cast
 
 from anyio import move_on_after
 
@@ -20,23 +20,22 @@ from .._arguments.checks import (
 )
 from .._compression.codings import Coding, check_codings
 from .._groups.group import StreamGroup
+from .._groups.run import Farewell
 from .._reasons import CloseReason
 from .._wire.event import ServerSentEvent, check_sep
 from .._wire.returned import check_farewell
 
-__all__ = ("NO_LABELS", "Farewell", "StreamOptions")
+__all__ = ("NO_LABELS", "StreamOptions")
 
 CLOSE_SECONDS = 5.0
-"""How long `on_close` may take."""
-
-Farewell: TypeAlias = ServerSentEvent | Callable[[CloseReason], ServerSentEvent | None]
+"""How many seconds `on_close` may take."""
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class StreamOptions:
-    """What EventSourceResponse was told about the stream; the meaning of each is documented there."""
+    """The options of one stream. EventSourceResponse documents them."""
 
     ping: float | None
     ping_message_factory: Callable[[], ServerSentEvent] | None
@@ -54,13 +53,13 @@ class StreamOptions:
     compress: Sequence[Coding]
 
     def __post_init__(self) -> None:
-        # Run for every response, and hardly ever with anything but defaults: those are told by identity first.
+        # This runs for every response, and most options are defaults: skip those by a cheap comparison first.
         self._check_times()
         self._check_functions()
         if self.sep != "\n":
             check_sep(self.sep)
         if self.retry is not None:
-            ServerSentEvent(retry=self.retry)  # it has the rules and the words
+            ServerSentEvent(retry=self.retry)  # it checks the value
         if self.labels is not NO_LABELS:
             check_labels(self.labels)
         if self.compress != ():
@@ -91,7 +90,7 @@ class StreamOptions:
             check_coroutine_function("on_close", self.on_close)
 
     async def call_on_close(self, reason: CloseReason) -> None:
-        """Await ``on_close`` if there is one: shielded, and bounded."""
+        """Await ``on_close`` if there is one, shielded, for at most CLOSE_SECONDS."""
         if self.on_close is not None:
             with move_on_after(CLOSE_SECONDS, shield=True):
                 await self.on_close(reason)

@@ -1,5 +1,4 @@
-# EventSourceResponse: a stream as a Starlette response. Options and headers here, the stream itself in
-# _streams/stream.py.
+# EventSourceResponse: a stream as a Starlette response. It has the options and the headers; stream.py has the stream.
 
 from __future__ import annotations
 
@@ -13,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code, headers_of
 from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits
 from .._channels.source import LiveSource
@@ -21,12 +21,13 @@ from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder
 from .._groups.admission import Place
-from .._groups.group import StreamGroup
+from .._groups.group import StreamGroup, group_state_of, run_of
+from .._groups.run import Farewell
 from .._hubs.subscription import Subscription, source_of
 from .._reasons import CloseReason
 from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
-from .options import NO_LABELS, Farewell, StreamOptions
+from .options import NO_LABELS, StreamOptions
 from .sources import (
     OpenSource,
     Producer,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
     from typing_extensions import TypeVarTuple, Unpack
 
-    Ts = TypeVarTuple("Ts")  # what a producer takes beside its channel
+    Ts = TypeVarTuple("Ts")  # the arguments of a producer after its channel
 
 __all__ = ("EventSourceResponse", "last_event_id")
 
@@ -55,64 +56,67 @@ RAW_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
-# nosniff: `data: ...` is a labelled statement of JavaScript, so without it a stream that others write into would be a
-# script of this origin, which a policy of script-src 'self' lets run (Fetch standard, "X-Content-Type-Options").
-# no-transform: what compresses on the way, Express' `compression` or a CDN, waits for more to compress and holds events
-# back; with this it leaves them as they are (RFC 9110 section 7.7). It would forbid our own compression, too.
+# nosniff: `data: ...` is a labelled statement in JavaScript. Without nosniff, a page could load a stream with other
+# people's data as a script of this origin, which script-src 'self' allows (Fetch standard, "X-Content-Type-Options").
+# no-transform: a proxy that compresses, such as Express' `compression` or a CDN, holds events back until it has enough.
+# no-transform tells it to leave them alone (RFC 9110 section 7.7). It would also forbid our own compression.
 COMPRESSED_RAW_HEADERS = ((b"cache-control", b"no-store"), *RAW_HEADERS[1:])
 
 
 class EventSourceResponse(Response):
     """A stream of server-sent events.
 
-    The response owns the nursery in which the producers run. Whatever ends the stream (the producers are done, the
-    client leaves, the server shuts down, a write times out), they are cancelled and have cleaned up when the
-    response is done.
+    The response owns the nursery in which the producers run. When the stream ends, because the producers have
+    finished, the client disconnects, the server shuts down or a write times out, the producers are cancelled, and
+    their cleanup has run before the response returns.
 
     Args:
-        source: a coroutine function, called as ``source(send_channel, *args)`` in the response's nursery, with a
-            channel that is closed when it returns; or a receive channel (of :func:`open_event_channel`, an anyio
-            object stream, a trio memory channel); or an async iterable, which is closed in the task that iterates it.
+        source: a coroutine function, called as ``source(send_channel, *args)`` in the response's nursery; its channel
+            is closed when it returns. Or a receive channel: that of :func:`open_event_channel`, an anyio object stream,
+            or a trio memory channel. Or an async iterable, which is closed in the task that iterates it.
         producers: coroutine functions without arguments that run in the same nursery, for a source that is a channel.
-        status_code, headers, background: as for any Starlette response. ``background`` runs after every ending but a
-            failure. ``Cache-Control: no-store, no-transform`` (without the latter where ``compress`` is given),
-            ``X-Accel-Buffering: no`` and ``X-Content-Type-Options: nosniff`` are set unless ``headers`` says else. A
-            status that has no body, 204 say, is an error.
-        ping: seconds of silence after which a ping is sent, ``None`` or ``0`` for never.
-        ping_message_factory: returns the event to be sent as a ping; by default it is the comment ``: ping``.
-        send_timeout: seconds that one write may take before the client counts as stalled, ``None`` for any time.
+        status_code, headers, background: as for any Starlette response. ``background`` runs after every ending except
+            a failure. Unless ``headers`` has other values, the response has ``Cache-Control: no-store, no-transform``
+            (with ``compress`` only ``no-store``), ``X-Accel-Buffering: no`` and ``X-Content-Type-Options: nosniff``.
+            A status without a body, such as 204, is an error.
+        ping: seconds of silence after which a ping is sent; ``None`` or ``0`` disables pings.
+        ping_message_factory: returns the event to send as a ping. The default ping is the comment ``: ping``.
+        send_timeout: seconds that one write may take before the client counts as stalled; ``None`` for no limit.
         commit_within: the status and headers are sent with the first event, at ``send_channel.started()``, or after
-            so many seconds; until then a producer's exception is raised out of the response with nothing sent.
-            ``None`` never sends them for the sake of time.
-        grace: seconds that producers are given to end by themselves at a disconnect, shutdown, lifetime or kick.
-        max_lifetime: seconds after which the stream is ended, at a random point of the last fifth.
-        retry: milliseconds, sent at the start: the client's reconnection time.
-        farewell: the last event at a shutdown, lifetime, kick or cancellation; or a function that is called with
-            the :class:`CloseReason` and returns it, or ``None``.
-        on_error: called with the exception of a producer that failed after the start; returns a last event, or
-            ``None``. By default nothing internal is sent.
-        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds; after HEAD, too.
+            this many seconds. Until then a producer's exception is raised from the response, with nothing sent.
+            ``None`` sends them only for an event or ``started()``.
+        grace: seconds that producers have to finish at a disconnect, shutdown, lifetime or kick, before they are
+            cancelled.
+        max_lifetime: seconds after which the stream is ended, at a random point in the last fifth.
+        retry: milliseconds; the client's reconnection time, sent at the start.
+        farewell: the last event at a shutdown, lifetime, kick or cancellation; or a function that takes the
+            :class:`CloseReason` and returns the event, or ``None``.
+        on_error: takes the exception of a producer that failed after the start; returns a last event, or ``None``. By
+            default the client learns nothing about the exception.
+        on_close: awaited once with the :class:`CloseReason`, shielded, for at most five seconds. Also after a HEAD
+            request.
         sep: the line end on the wire.
-        max_buffer_size, max_buffer_bytes: of the channel that is opened for a producer or an async iterable. One
-            slice of a flood fits in it, see :meth:`EventSendChannel.send`.
-        labels: what ``StreamGroup.close()`` chooses by.
-        group: the :class:`StreamGroup`; by default one for the event-loop run.
+        max_buffer_size, max_buffer_bytes: the limits of the channel that is opened for a producer or an async
+            iterable. It holds one slice of a flood, see :meth:`EventSendChannel.send`.
+        labels: passed to the predicate of ``StreamGroup.kick()``.
+        group: the :class:`StreamGroup` of the stream. By default, that of the event-loop run.
         compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference; ``None`` for no
-            compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, each event decodable at once; not
-            where ``Cache-Control`` says ``no-transform``, here or in the request. Takes memory for each stream:
-            docs/compression.md, which says as well when not to use it.
-        errors: for the text that a producer sends or an async iterable yields, as in :class:`ServerSentEvent`: with
-            ``"strict"`` a lone surrogate is an error, ``"replace"`` puts U+FFFD in its place. Where the source is a
-            receive channel, give it to :func:`open_event_channel`.
+            compression. A client that accepts one (RFC 9110 section 12.5.3) gets it, and can decode each event when it
+            arrives. Not used if ``Cache-Control`` is ``no-transform`` here or in the request. Takes memory for each
+            stream; docs/compression.md explains when not to use it.
+        errors: for the text that a producer sends or an async iterable yields, as in :class:`ServerSentEvent`:
+            ``"strict"`` raises an error for a lone surrogate, ``"replace"`` writes U+FFFD in its place. If the source
+            is a receive channel, pass it to :func:`open_event_channel`.
 
     Raises:
-        TypeError, ValueError: an option that makes no sense, when the response is made.
-        ImportError: a coding whose library is not installed, likewise. ``sse-trio[compress]`` has them.
+        TypeError, ValueError: an option is invalid. Raised when the response is made.
+        ImportError: the library of a coding is not installed; ``sse-trio[compress]`` has all of them. Raised when the
+            response is made.
 
-    A response serves one request; calling it again raises :exc:`RuntimeError`. Out of the call come: the producers'
-    exceptions, a single one bare and several as a group; :exc:`StreamRefusedError`, where the group has a limit, with
-    nothing sent and nothing started; :exc:`SendTimeoutError`, where a stalled client could not be dropped otherwise;
-    cancellation, after a bounded farewell. A client that goes away is no error.
+    A response serves one request; calling it again raises :exc:`RuntimeError`. The call raises the producers'
+    exceptions: one as it is, several as a group; :exc:`StreamRefusedError` if the group refuses the stream, with
+    nothing sent and nothing started; :exc:`SendTimeoutError` if a stalled client could not be dropped in another way;
+    and cancellation, after a bounded farewell. A client that disconnects is not an error.
     """
 
     media_type: str | None = "text/event-stream"
@@ -174,7 +178,7 @@ class EventSourceResponse(Response):
         if errors != "strict":
             check_source_errors(errors, source)
         self._source = source
-        # Opened when it is served: a response that never is leaves no channel behind that nobody has closed.
+        # The channel is opened when the response is served: a response that never is leaves no channel unclosed.
         self._open: Callable[[], OpenSource] | None = partial(
             open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
         )
@@ -186,11 +190,16 @@ class EventSourceResponse(Response):
             defaults = {name.decode(): value.decode() for name, value in self._default_headers()[:-1]}
             self.init_headers({**defaults, **{name.lower(): value for name, value in headers.items()}})
 
+    def __repr__(self) -> str:
+        source = innermost(self._source)
+        name = getattr(source, "__qualname__", type(source).__name__)
+        return f"<{type(self).__name__} of {name}: {'served' if self._open is None else 'not served yet'}>"
+
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers, as Starlette keeps them. Made when somebody asks: hardly anybody does, and streams live long."""
+        """The headers, as Starlette keeps them. Made when they are read: few programs do, and streams live long."""
         if self._raw_headers is None:
-            self._raw_headers = [*self._default_headers()]  # what init_headers() would make of them
+            self._raw_headers = [*self._default_headers()]  # as init_headers() makes them
         return self._raw_headers
 
     @raw_headers.setter
@@ -201,7 +210,7 @@ class EventSourceResponse(Response):
         return COMPRESSED_RAW_HEADERS if self._options.compress else RAW_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the stream, as ASGI says."""
+        """Serve the stream: the ASGI application."""
         if self._open is None:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
@@ -214,7 +223,7 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(head, send)
         else:
-            if group is not None and group._limits is not None:  # noqa: SLF001
+            if group is not None and group_state_of(group).limits is not None:
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()
@@ -222,13 +231,13 @@ class EventSourceResponse(Response):
                 coder = None if coding is None else self._coder(coding, end)
                 try:
                     stream = Stream(self._options, source, end, scope, receive, send, head, coder)
-                    del open_once, head  # the producers are in it, of which the stream lets go; and streams live long
+                    del open_once, head  # they refer to the producers, which the stream releases one by one
                     await stream.serve(producers)
                     if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
                         await self._answer_middleware(scope, receive, send)
                 finally:
                     end.close()
-                    if producers:  # none has run, the one that closes the source neither
+                    if producers:  # none has run, so none has closed the source
                         await close_source(self._source)
             finally:
                 if place is not None:
@@ -237,9 +246,9 @@ class EventSourceResponse(Response):
             await self.background()
 
     async def _enter(self, group: StreamGroup, scope: Scope) -> Place | None:
-        # Nothing is made for a stream that is refused. There is no checkpoint between a place and its stream.
+        # A refused stream costs no objects. There is no checkpoint between the place and the stream that takes it.
         try:
-            return group.bound_run().enter(partial(_request_of, scope))
+            return run_of(group).enter(partial(_request_of, scope))
         except BaseException:
             await self._close_unserved()
             raise
@@ -258,7 +267,7 @@ class EventSourceResponse(Response):
         }
 
     def _negotiate(self, scope: Scope, head: Message) -> Coding | None:
-        # The fields of the answer to HEAD are those of the answer to GET (RFC 9110 section 9.3.2).
+        # HEAD is answered with the same fields as GET (RFC 9110 section 9.3.2).
         headers, request = MutableHeaders(raw=head["headers"]), Headers(scope=scope)
         if "content-encoding" in headers or forbids_transform(headers.getlist("cache-control")):
             return None
@@ -276,7 +285,8 @@ class EventSourceResponse(Response):
         return ConnectionCoder(coding)
 
     async def _answer_middleware(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The client has left and reads nothing of this. A GZipMiddleware in between keeps a head until there is a body.
+        # The client has disconnected and reads none of this, but middlewares wait for a response. A GZipMiddleware
+        # keeps the head until there is a body.
         if count_base_middlewares(receive):
             with suppress(*CLIENT_GONE):
                 await send(self._head(scope))
@@ -301,15 +311,15 @@ class EventSourceResponse(Response):
 
 
 def _request_of(scope: Scope) -> Request:
-    # What denies a WebSocket (ASGI's denial response) answers its handshake, which is a GET.
+    # A response to a WebSocket (ASGI's denial response) answers its handshake, which is a GET request.
     return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
 
 
 def last_event_id(connection: HTTPConnection) -> str | None:
-    """Return the id that a reconnecting client received last: the stream goes on after it.
+    """Return the id of the last event that a reconnecting client received; ``None`` for a first connection.
 
-    Looks at the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then at the query parameters
-    ``lastEventId`` and ``last_event_id``, for clients that can't set headers. ``None`` for a first connection.
+    Reads the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then the query parameters
+    ``lastEventId`` and ``last_event_id``, for clients that can't set headers.
     """
     header = headers_of(connection).get("last-event-id")
     if header is not None:

@@ -1,10 +1,10 @@
-# What a response may be made of, brought to one form: a receive channel, and the producers that feed it.
+# Sources: what a response can be made from, brought to one form: a receive channel, and the producers that feed it.
 #
-# Rule 1: a stream knows one kind of source. What is not our channel becomes a producer that reads it.
-# Rule 2: an async iterable is iterated and closed in one task, and closed whatever happens; that close may wait, but
-#         not for ever, and no cancellation cuts it short (an async generator's `finally` is somebody's cleanup). If it
-#         raises, too, the first error is not lost.
-# Rule 3: what can be known to be wrong when the response is made is an error then.
+# Rule 1: a stream knows one kind of source. Any other kind becomes a producer that sends on a channel of ours.
+# Rule 2: an async iterable is iterated and closed in the same task, and it is always closed. Closing it may wait for a
+#         bounded time, shielded from cancellation, because the `finally` of an async generator is the user's cleanup.
+#         If closing raises too, the first error is kept as the context.
+# Rule 3: a mistake that can be noticed when the response is made is an error then.
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ __all__ = (
 )
 
 CLOSE_SECONDS = 5.0
-"""How long an async iterable may take to close."""
+"""How many seconds an async iterable may take to close."""
 
 Producer: TypeAlias = Callable[[], Awaitable[object]]
 Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | Subscription | AsyncIterable[Sendable]
 OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
-"""What is written, and what has to run for it, each with the end that is to be closed when it has returned."""
+"""The source to write from, and its producers, each with the send channel to close when it returns."""
 
 
 def check_source(source: object, args: tuple[object, ...]) -> None:
-    """Raise TypeError for what can't be a source, with what to write instead."""
+    """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
-        return  # what nearly every source is, told by the cheapest of all these questions
+        return  # nearly every source is a coroutine function, and this is the cheapest check
     if isinstance(source, AsyncIterable):
         if args:
             name = type(cast("object", source)).__name__
-            msg = f"{args!r} are arguments for a producer, but the source is a {name}, not a function"
+            msg = f"arguments after the source are for a coroutine function, but the source is a {name}; got {args!r}"
             raise TypeError(msg)
     elif inspect.isasyncgenfunction(innermost(source)):
         msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
@@ -71,7 +71,7 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
 
 
 def check_source_errors(errors: object, source: object) -> None:
-    """Raise ValueError or TypeError for ``errors`` that make no sense, or not with this source."""
+    """Raise ValueError or TypeError for an invalid ``errors``, or one that this source does not use."""
     check_errors(errors)
     if isinstance(source, (EventReceiveChannel, Subscription)):
         msg = (
@@ -82,13 +82,13 @@ def check_source_errors(errors: object, source: object) -> None:
 
 
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
-    """Return the producers. TypeError for what can't be one, or not beside this source."""
+    """Return the producers as a tuple. Raise TypeError for an invalid producer, or a source that takes none."""
     wanted = "coroutine functions without arguments: write producers=[partial(produce, send_channel)]"
     if not is_series(producers):
         raise wrong(TypeError, "producers", f"a sequence of {wanted}", producers)
     checked = tuple(cast("Iterable[Producer]", producers))
     if checked and isinstance(source, Subscription):
-        msg = "producers= feed a channel, and the source is a subscription: publish to its hub from tasks of your own"
+        msg = "producers must be empty when the source is a subscription; publish to its hub from your own tasks"
         raise TypeError(msg)
     for producer in checked:
         check_coroutine_function("producers", producer, wanted)
@@ -103,7 +103,7 @@ def open_source(
     max_buffer_bytes: float,
     errors: TextErrors,
 ) -> OpenSource:
-    """Bring the source to one form."""
+    """Return the source in the one form that a stream knows."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if isinstance(source, Subscription):
         return source_of(source), running
@@ -127,13 +127,13 @@ async def iterate(
     as_sendable: Callable[[Any], Sendable] | None = None,
     close: Callable[[object], Awaitable[object]] | None = None,
 ) -> None:
-    """Send the items, and close what was iterated in this task, whatever happens.
+    """Send the items, and always close the iterable, in this task.
 
     Args:
-        source: what is iterated.
-        send_channel: where they go.
-        as_sendable: makes an event of an item; by default they are events.
-        close: closes it; by default :func:`close_source`.
+        source: the async iterable.
+        send_channel: sends the items.
+        as_sendable: turns an item into an event; by default items are events.
+        close: closes the iterable; by default :func:`close_source`.
     """
     iterator, close = aiter(source), close or close_source
     try:
@@ -143,17 +143,17 @@ async def iterate(
         finally:
             await close(iterator)
     finally:
-        if iterator is not source:  # an object of some client library's, say, with an async generator as __aiter__
+        if iterator is not source:  # an object of a client library, for example, whose __aiter__ is an async generator
             await close(source)
 
 
 async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) -> bool:
-    """Close an iterable that can be closed; return whether that was cut short.
+    """Call the source's ``aclose()``, if it has one; return whether that took too long and was cancelled.
 
-    A checkpoint of at most so many seconds, of any length for ``None``; shielded. What it raises while an exception is
-    handled has that in its context.
+    A shielded checkpoint of at most ``seconds``; ``None`` means no limit. If ``aclose()`` raises while another
+    exception is being handled, that one is the context of the new one.
     """
-    aclose = getattr(source, "aclose", None)  # a tenth of what asking a Protocol costs before Python 3.12
+    aclose = getattr(source, "aclose", None)  # a tenth of the cost of isinstance() with a Protocol before Python 3.12
     if aclose is None:
         return False
     handled = sys.exc_info()[1]
@@ -163,11 +163,11 @@ async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) ->
         except BaseException as exc:
             _put_after(exc, handled)
             raise
-    return scope.cancel_called  # even where the cancellation was swallowed
+    return scope.cancel_called  # even if the source swallowed the cancellation
 
 
 def _put_after(exc: BaseException, handled: BaseException | None) -> None:
-    # As Python does it for all but aclose() of an async generator: there the chain ends at a GeneratorExit.
+    # Python does this itself, except for an async generator's aclose(), where the chain ends at a GeneratorExit.
     chain = [exc]
     while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None and earlier not in chain:
         chain.append(earlier)
@@ -175,4 +175,4 @@ def _put_after(exc: BaseException, handled: BaseException | None) -> None:
         return
     chain[-1].__context__ = handled
     for each in chain:
-        each.__suppress_context__ = each.__cause__ is not None  # "from None" was not meant for the first error
+        each.__suppress_context__ = each.__cause__ is not None  # its "from None" does not concern the first error

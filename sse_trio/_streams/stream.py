@@ -1,17 +1,16 @@
-# One stream: where source, writer and disconnect meet, and the one way out of it.
+# Stream: runs the producers of one stream, waits for its disconnect, and is the only way for it to end.
 #
-# Rule 1: end() is the only way to end (C2). It is synchronous, may be called from anywhere in the loop, and the
+# Rule 1: a stream ends only through end() (C2). It is synchronous, and may be called from anywhere in the loop. The
 #         first reason counts.
-# Rule 2: user code runs inside the cancel scope of serve() and nowhere else, and is gone when serve() is left (C1). A
-#         single producer runs in the very task that serves the stream, in the context of its request; several run in
-#         a nursery. (A nursery for one cost as much as all the rest of a short stream, and half the memory of an idle
-#         one.) The writer is not in there (_streams/writer.py, rule 2), so serve() waits for it only as long as it
-#         makes progress, or for a bounded moment; nor is the task that waits for the disconnect, in the server's
-#         `receive`.
-# Rule 3: the final frame says that all went well, so it is written only when every producer has returned (C6): one
-#         that closes its channel and fails after that has failed.
-# Rule 4: a client that is gone is no error of anybody's. Only producers, and a server's `send`, make serve() raise,
-#         and SendTimeoutError does, where only that makes a server drop the connection (C11).
+# Rule 2: user code runs inside the cancel scope of serve() and nowhere else, and has ended when serve() returns (C1). A
+#         single producer runs in the task that serves the stream, in the context of its request. Several run in a
+#         nursery. (A nursery for one would double the cost of a short stream and the memory of an idle one.) The writer
+#         runs outside the scope (writer.py, rule 2), so serve() waits for it only while it makes progress, or for a
+#         bounded time. The task that waits for the disconnect in the server's `receive` is outside, too.
+# Rule 3: the final frame says that the stream is complete, so it is written only after every producer has returned
+#         (C6). A producer that closes its channel and then fails has failed.
+# Rule 4: a client that disconnects is not an error. serve() raises the exceptions of producers and of the server's
+#         `send`, and SendTimeoutError if only that makes the server drop the connection (C11).
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ from .._loops.ticker import Entry
 from .._reasons import ENDINGS, CloseReason
 from .._servers.discovery import find_connection
 from .._servers.middleware import count_base_middlewares
-from .notices import first_words, last_words, ping
+from .notices import closing_notices, opening_notices, ping
 from .options import StreamOptions
 from .sources import Producer
 from .writer import Outcome, Writer
@@ -60,24 +59,25 @@ Producers: TypeAlias = list[tuple[Producer, EventSendChannel | None]]
 logger = logging.getLogger("sse_trio")
 
 WATCH_SECONDS = 0.05
-"""How old a stream is when it begins to look out for its client's going. A task for each costs a short one a tenth."""
+"""Age at which a stream starts the task that waits for the disconnect. For a short stream it would be a tenth of the
+cost."""
 FINAL_SECONDS = 1.0
-"""How long the last writes of a stream may take that is ended from outside, and how long its cancelled producers may
-go on sending in a shielded scope: the server is waiting."""
+"""How long the last writes may take when the stream is ended from outside, and how long its cancelled producers may go
+on sending in a shielded scope. The server is waiting."""
 UNTAKEN_SECONDS = 0.1
-"""How long one of those writes may take in a stream that is cancelled from outside, where the server can't be asked
-whether the client is there: whoever cancels it, as Starlette's TestClient does, may have stopped taking them."""
+"""How long one of these writes may take when the stream is cancelled from outside and the server can't say whether the
+client is connected. The code that cancels it may have stopped taking messages, as Starlette's TestClient does."""
 ABANDON_SECONDS = 0.1
-"""How long a stream waits for a writer that it has abandoned; a server that shields its write takes longer."""
+"""How long a stream waits for an abandoned writer to end. A server that shields its write takes longer."""
 
 DROPPED = (
-    "event stream %r: %d bytes of the request's body came while it waited for the disconnect, and were dropped; "
+    "event stream %r: %d bytes of the request's body arrived while it waited for the disconnect, and were dropped; "
     "read the body before you return the response, or wrap the application in ServerBridge"
 )
 
 
 class Stream:
-    """One open stream. Made and served once by a response; its group and its ticker call it."""
+    """One open stream. A response makes it and serves it once; its group and the ticker call it."""
 
     __slots__ = (
         "_aborted",
@@ -86,6 +86,7 @@ class Stream:
         "_client_lost",
         "_commit_at",
         "_connection",
+        "_drain_scope",
         "_failure",
         "_gone_at",
         "_head",
@@ -99,7 +100,6 @@ class Stream:
         "_receive",
         "_receive_end",
         "_refuse_at",
-        "_rest_scope",
         "_run",
         "_scope",
         "_source",
@@ -137,7 +137,7 @@ class Stream:
             source,
             send,
             head,
-            opening=first_words(options, run.group),
+            opening=opening_notices(options, run.state),
             coder=coder,
             connection=self._connection,
             loop=run.loop,
@@ -146,7 +146,7 @@ class Stream:
         self._parking = run.loop.new_parking()
         self._scope = CancelScope()
         self._cancel_requests = CancelRequests(run.loop)
-        self._rest_scope: CancelScope | None = None
+        self._drain_scope: CancelScope | None = None
         self._watcher: DetachedTask | None = None
         self._producing = self._in_scope = False
         self._client_lost = False
@@ -166,10 +166,10 @@ class Stream:
     # --- the life of a stream
 
     async def serve(self, producers: Producers) -> None:
-        """Run the producers and write what they send, until the stream has ended in one way or another.
+        """Run the producers and write what they send, until the stream has ended.
 
-        ``producers`` is emptied: each is let go of when it has begun, so that a channel that it forgets to close is
-        noticed.
+        Empties ``producers``: the stream keeps no reference to a producer that runs, so that Python notices a channel
+        that the producer forgets to close.
         """
         error: BaseException | None = None
         self._run.add(self)
@@ -190,11 +190,11 @@ class Stream:
                         self._writer.finish()
                     while self.reason is None:
                         await self._parking.park()
-            except BaseException as exc:  # noqa: BLE001 -- raised when what it leaves to be written is written
+            except BaseException as exc:  # noqa: BLE001 -- raised by _raise_own(), after the last writes
                 error = exc
             error = await self._cancel_requests.settle(error)
             self._producers_ended(error)
-            await self._write_rest(error)
+            await self._drain(error)
             self._raise_own(error)
         finally:
             error = None  # its traceback holds this frame
@@ -202,7 +202,7 @@ class Stream:
             try:
                 await self._options.call_on_close(reason)
             finally:
-                self._run.discard(self, reason)  # the group is empty when that is over, too
+                self._run.discard(self, reason)  # after on_close, so that wait_empty() waits for it
 
     def _begin(self, now: float, *, has_producers: bool) -> None:
         options = self._options
@@ -211,22 +211,22 @@ class Stream:
         if options.commit_within is not None:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
-            self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- spread, no secret
+            self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- a spread, not a secret
         if has_producers:
             self._watch_at = now + WATCH_SECONDS
-        # What tick() would say, without asking: most streams of a short life have ended before it matters.
+        # The same as calling tick(), but cheaper. Most short streams end before the first tick.
         silence = min(options.ping or math.inf, options.send_timeout or math.inf)
         first = min(self._watch_at, self._commit_at, self._lifetime_at, now + silence)
         self._run.ticker.schedule(self, first)
         self._writer.start()
 
     async def _serve_live(self) -> None:
-        # There is nothing to run, so this task itself waits for the disconnect.
-        head, self._head = self._head, None  # streams live long
+        # There are no producers to run, so this task waits for the disconnect.
+        head, self._head = self._head, None  # not kept for the life of the stream
         if isinstance(self._receive_end, LiveSource) and head is not None:
             await self._receive_end.join(head)
         del head
-        self._writer.finish()  # as soon as the source is at its end
+        self._writer.finish()  # when the source has ended
         await self._watch_disconnect()
 
     def _producers_ended(self, error: BaseException | None) -> None:
@@ -239,14 +239,14 @@ class Stream:
             async with create_task_group() as nursery:
                 while producers:
                     nursery.start_soon(self._run_producer, *producers.pop(0))
-        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
+        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's group
             raise_again(collapse(exc))
 
     async def _run_producer(
         self, producer: Producer, send_channel: EventSendChannel | None, requests: CancelRequests | None = None
     ) -> None:
         running = producer()
-        del producer  # and with it what only its arguments held
+        del producer  # with everything that only its arguments refer to
         try:
             await running
         except BaseException as exc:
@@ -254,15 +254,15 @@ class Stream:
                 raise stray_cancellation("a producer", exc) from exc
             if is_client_disconnect(exc):
                 self.end(CloseReason.DISCONNECTED)
-            rest = without_own(exc, self._source)
-            if rest is None and (self.reason is not None or self._source.refusing):
+            others = without_own(exc, self._source)
+            if others is None and (self.reason is not None or self._source.refusing):
                 cancellation = cancellation_behind(exc)
                 if cancellation is None:
-                    return  # a send that found its stream ended has not failed
+                    return  # a send on a stream that has ended is not a failure
                 raise cancellation from None
-            if rest is None or rest is exc:
+            if others is None or others is exc:
                 raise
-            raise rest from rest.__cause__
+            raise others from others.__cause__
         finally:
             if send_channel is not None:
                 send_channel.close()
@@ -280,7 +280,7 @@ class Stream:
             self.end(CloseReason.FAILED)
 
     async def _watch_disconnect(self) -> None:
-        # Detached where producers have the task: in the server's code only, cancelled when the stream closes.
+        # Runs in a detached task if there are producers. Only the server's code runs in it, and _close() cancels it.
         dropped = 0
         self._connection.watch_hangup()
         try:
@@ -301,15 +301,14 @@ class Stream:
         if not self._writer.final_began:
             self.end(CloseReason.DISCONNECTED)
         elif self._writer.outcome is None and self._connection.is_lost is None:
-            # Servers also say this of every response that is complete, some of them before the `send` that completes it
-            # returns. So it counts only where `send` is still stuck a little later, and only on a server that is not
-            # known: the `send` of others ends with its client, and a client that merely takes nothing has to be dropped
-            # (C11), not forgotten.
+            # Servers also send http.disconnect after a complete response, some before the last `send` has returned. So
+            # it counts only if `send` is still stuck a little later, and only on an unknown server: on a known server
+            # `send` returns when the client is gone, and a client that only reads nothing must be dropped (C11).
             self._gone_at = self._run.loop.current_time() + ABANDON_SECONDS
             self._run.ticker.schedule(self, self._gone_at)
 
-    async def _write_rest(self, error: BaseException | None) -> None:
-        # The producers are gone; what is in the buffer and what comes last is still to be written.
+    async def _drain(self, error: BaseException | None) -> None:
+        # The producers have ended. Write the buffered events, the closing notices and the final frame.
         writer = self._writer
         if writer.outcome is not None:
             return
@@ -321,8 +320,8 @@ class Stream:
                     writer.abandon()
                 else:
                     writer.finish(self._last(error), cut_after=self._cut_after())
-                with CancelScope(deadline=self._rest_deadline(self.reason)) as self._rest_scope:
-                    self._rest_scope.shield = ending.shielded
+                with CancelScope(deadline=self._drain_deadline(self.reason)) as self._drain_scope:
+                    self._drain_scope.shield = ending.shielded
                     await self._wait_writer()
         except BaseException:
             self.end(CloseReason.CANCELLED)
@@ -331,7 +330,7 @@ class Stream:
             with move_on_after(FINAL_SECONDS, shield=True):
                 await self._wait_writer()
             if joined(error, self._failure) is None:
-                raise  # else that is what is raised, and not lost for this cancellation
+                raise  # otherwise _raise_own() raises the error, which must not be lost
         finally:
             if writer.outcome is None:
                 self._lose_client(stalled=not self._client_lost)
@@ -363,19 +362,19 @@ class Stream:
         logger.log(ENDINGS[reason].log_level, "event stream %r ended: %s", self._path, reason.value)
         return reason
 
-    # --- what it says of itself
+    # --- what others ask it
 
     @property
     def in_worker(self) -> bool:
-        """Whether this process's server leaves SIGTERM to its default action."""
+        """Whether the server of this process leaves SIGTERM to its default action."""
         return self._connection.in_worker
 
     def has_answered(self) -> bool:
-        """Whether its head was sent, if only in part."""
+        """Whether it has begun to send its head."""
         return self._writer.has_begun
 
     def statistics(self, now: float) -> StreamStatistics:
-        """Return a snapshot, as of `now` of the loop's clock."""
+        """Return a snapshot. `now` is the time of the loop's clock."""
         writer, source = self._writer, self._source
         backlog = source.backlog()
         began, first = writer.write_began, writer.first_event_at
@@ -398,7 +397,7 @@ class Stream:
         )
 
     def add_to(self, totals: StreamTotals) -> None:
-        """Add what it has counted. From any thread."""
+        """Add what it has counted to these totals. You may call it from any thread."""
         stalled = self._writer.is_stalled()
         totals.written_events += self._source.received
         totals.written_bytes += self._writer.written_bytes
@@ -406,10 +405,10 @@ class Stream:
         totals.stalls += self._writer.stalls + stalled
         totals.stalled += stalled
 
-    # --- the way out
+    # --- the end
 
     def end(self, reason: CloseReason, /) -> None:
-        """Begin to end for this reason, unless that has begun; a worse one still hastens it."""
+        """Begin to end for this reason. A second reason does not replace the first, but may shorten the ending."""
         first = self.reason is None
         if first:
             self.reason = reason
@@ -418,8 +417,8 @@ class Stream:
             self._run.ticker.schedule(self, self._run.loop.current_time() + UNTAKEN_SECONDS)
         if ENDINGS[reason].client_lost:
             self._lose_client(stalled=reason is CloseReason.SEND_TIMEOUT)
-        if self._rest_scope is not None:
-            self._rest_scope.deadline = min(self._rest_scope.deadline, self._rest_deadline(reason))
+        if self._drain_scope is not None:
+            self._drain_scope.deadline = min(self._drain_scope.deadline, self._drain_deadline(reason))
         grace = self._grace(reason)
         if not grace:
             self._cancel()
@@ -430,7 +429,7 @@ class Stream:
     def _grace(self, reason: CloseReason) -> float:
         if not ENDINGS[reason].grace or not self._producing:
             return 0.0
-        of_group = self._run.group.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
+        of_group = self._run.state.shutdown_grace if reason is CloseReason.SHUTDOWN else 0.0
         return max(self._options.grace, of_group)
 
     def _cancel(self) -> None:
@@ -440,12 +439,12 @@ class Stream:
         self._cancel_requests.note_own()
         self._scope.cancel()
         if self._producing and self._refuse_at == math.inf:
-            # One that sends in a shielded scope sees nothing of that, and may go on as long as the client takes it.
+            # A producer that sends in a shielded scope does not notice the cancellation. Its sends are refused later.
             self._refuse_at = self._run.loop.current_time() + FINAL_SECONDS
             self._run.ticker.schedule(self, self._refuse_at)
 
     def _lose_client(self, *, stalled: bool) -> None:
-        # Nothing more can be written: senders get an error, and nobody waits for the writer.
+        # Nothing more can be written. Senders get an error, and the stream stops waiting for the writer.
         self._client_lost = True
         if stalled and self._stalled_for is None:
             now, began = self._run.loop.current_time(), self._writer.write_began
@@ -454,11 +453,11 @@ class Stream:
         self._writer.abandon()
         if self._stalled_for is not None and not self._aborted:
             self._aborted = self._connection.abort()
-        if self._rest_scope is not None:
-            self._rest_scope.cancel()
+        if self._drain_scope is not None:
+            self._drain_scope.cancel()
 
     def writer_done(self) -> None:
-        """Take note of how the writer has ended."""
+        """Handle the end of the writer. The writer calls this once."""
         outcome = self._writer.outcome
         if outcome is Outcome.GONE:
             self.end(CloseReason.DISCONNECTED)
@@ -466,52 +465,52 @@ class Stream:
             self.end(CloseReason.FAILED)
         elif outcome is Outcome.FINISHED:
             self.reason = self.reason or CloseReason.COMPLETED
-            self._cancel()  # the task may be in the server's `receive`, which may have nothing to say about that
+            self._cancel()  # the task may be waiting in the server's `receive`, which may not return
         elif self.reason is None:
-            self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, and not by the stream
+            self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, but not by the stream
         self._parking.unpark()
 
     def _overflow(self) -> None:
         self.end(CloseReason.KICKED)
 
-    # --- what is written last
+    # --- the last writes
 
     def _last(self, error: BaseException | None) -> bytes:
         try:
-            return last_words(self._options, self._run.group, self.reason, error)
-        except Exception as exc:  # noqa: BLE001 -- raised by serve(), when the stream has ended
+            return closing_notices(self._options, self._run.state, self.reason, error)
+        except Exception as exc:  # noqa: BLE001 -- raised by serve() when the stream has ended
             self._failure = exc
             return b""
 
     def _cut_after(self) -> int | None:
-        # How many messages have to follow what a failed stream has sent before its connection is cut, where no server
-        # does that; None for a final frame, 0 for neither.
+        # None: write a final frame. Otherwise the stream has failed, and its connection is cut after this many more
+        # messages if the server does not cut it; 0: the server cuts it.
         if ENDINGS[self.reason or CloseReason.COMPLETED].final_frame:
             return None
         return count_base_middlewares(self._receive) or (0 if self._connection.tells_failure else 1)
 
     def _sends_nothing(self) -> bool:
-        # Nothing was sent, and whoever waits for this response is to say something else: what its exception stands for,
-        # or that the time was up, and then not even what was accepted is worth a head (C13).
+        # True if no head was sent and none should be, so that the caller can answer with the exception's status (C7).
+        # A cancelled stream does not send a head even for events that it has accepted (C13).
         if self._writer.has_begun or self.reason is CloseReason.CANCELLED:
             return not self._writer.has_begun
         return self.reason is CloseReason.FAILED and not (self._source.started or self._source.is_ready())
 
-    def _rest_deadline(self, reason: CloseReason | None) -> float:
+    def _drain_deadline(self, reason: CloseReason | None) -> float:
         if reason is None or not ENDINGS[reason].bounded:
-            return math.inf  # as long as the client takes something within send_timeout
+            return math.inf  # limited by send_timeout only
         return self._run.loop.current_time() + FINAL_SECONDS
 
     # --- time
 
     def tick(self, now: float) -> float:
-        """Do what is due; return when the next thing can be due at the earliest."""
+        """Do what is due now; return the earliest time at which something else can be due."""
         if self._cancel_at <= now:
             self._cancel_at = math.inf
             self._cancel()
         if self._watch_at <= now:
             self._watch_at = math.inf
-            # In the context of the request, as all that calls what the server gave it.
+            # Runs in the context of the request, like every call of the server's functions.
             self._watcher = self._run.loop.spawn_detached(self._watch_beside, context=self._writer.context)
         if self._refuse_at <= now:
             self._refuse_at = math.inf
@@ -534,7 +533,7 @@ class Stream:
         if self._client_lost or seconds == math.inf:
             return math.inf
         if began is None:
-            return now + seconds  # a write that begins after this can't be late before that
+            return now + seconds  # a write that begins later is due later
         if began + seconds <= now:
             self.end(CloseReason.SEND_TIMEOUT)
             return math.inf
@@ -552,19 +551,19 @@ class Stream:
             return math.inf
         if idle_since is None or idle_since + seconds > now:
             return _on_grid((now if idle_since is None else idle_since) + seconds, seconds)
-        if self._connection.is_lost:  # the server knows, and has told nobody: uvicorn, of all but its newest request
+        if self._connection.is_lost:  # uvicorn reports a disconnect to its newest request only
             self.end(CloseReason.DISCONNECTED)
             return math.inf
         try:
             self._writer.ping(ping(self._options))
-        except Exception as exc:  # noqa: BLE001 -- the user's factory; raised by serve()
+        except Exception as exc:  # noqa: BLE001 -- of the user's factory; raised by serve()
             self._failure = exc
             self.end(CloseReason.FAILED)
         return _on_grid(now + seconds, seconds)
 
 
 def _on_grid(at: float, seconds: float) -> float:
-    # Pings need not be punctual. Those that are due within a fiftieth of their period go out together, and the ticker,
-    # whose waking costs more than a ping does, wakes once for all of them.
+    # Pings need not be punctual. Those that are due within a fiftieth of their period are sent together: waking the
+    # ticker costs more than a ping, and it wakes once for all of them. A power of two rounds no time down.
     grid = 2.0 ** math.floor(math.log2(seconds / 50))
     return math.ceil(at / grid) * grid

@@ -1,22 +1,22 @@
-# The single writer to a stream's ASGI `send`: head, batches, pings, the last event, the final frame.
+# Writer: the only caller of a stream's ASGI `send`. It writes the head, batches, pings, the closing notices, the final
+# frame.
 #
-# Rule 1: it is the only one that calls `send`, and calls it once at a time (C4).
-# Rule 2: it runs detached (_loops/loop.py, rule 3), because a server may hold it in a write that can't be cancelled. So
-#         nobody waits for it without a bound, no code of the user's runs in it, and it raises nothing: how it ended
-#         is in `outcome`, and its owner is told once. Once it is abandoned it sends nothing more: the response may have
-#         returned, and a write that came through after all is its last.
-# Rule 3: it takes all that is buffered and writes it as one message. No scope, no timer, no object per event.
-# Rule 4: it is idle exactly while it rests with its head sent, nothing buffered and no `send` in flight;
-#         `idle_since` says since when. The ticker, which looks after time for all streams, only reads
-#         `write_began` and `idle_since`, and calls what is in the section "from outside".
-# Rule 5: how it rests is the loop's choice. trio parks the task, for a new one costs five times a wake-up. asyncio
-#         ends it and starts another, which costs as much as a wake-up does and spares an idle stream a tenth of all
-#         its memory. Either way unpark() is all that a receiver's caller has to know.
-# Rule 6: where the connection has an express lane (_servers/express.py), unpark() itself writes for a writer that is
-#         idle, if that can be done without waiting; the task goes on resting. It is the task's turn in every other
-#         case.
-# Rule 7: where the stream is compressed (_compression/coder.py), a body is encoded when it is taken, before anybody is
-#         offered it. So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
+# Rule 1: only the writer calls `send`, and it makes one call at a time (C4).
+# Rule 2: the writer runs detached (_loops/loop.py, rule 3), because a server may hold it in a write that can't be
+#         cancelled. So no task waits for it without a bound, no user code runs in it, and it raises nothing: `outcome`
+#         says how it ended, and it calls its owner once. An abandoned writer sends nothing more, because the response
+#         may have returned. If a write was in progress, that is its last.
+# Rule 3: it takes everything that is buffered and writes it as one message, with no scope, timer or object per event.
+# Rule 4: it is idle when its head is sent, nothing is buffered and no `send` is in progress; `idle_since` is the time
+#         since then. The ticker, which watches the time for all streams, reads `write_began` and `idle_since`, and
+#         calls the methods of the section "from outside".
+# Rule 5: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
+#         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
+#         tenth of an idle stream's memory. In both cases callers only need unpark().
+# Rule 6: if the connection takes direct writes (_servers/express.py), unpark() writes for an idle writer whenever that
+#         needs no waiting, and the writer stays idle. In every other case the task writes.
+# Rule 7: if the stream is compressed (_compression/coder.py), a batch is encoded when it is taken from the source. So
+#         the counters, direct writes and `_untaken` have the bytes as they are sent.
 
 from __future__ import annotations
 
@@ -42,40 +42,39 @@ if TYPE_CHECKING:
 __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
-"""What a server's `send` raises for a client that went away: ASGI 2.4 says OSError, hypercorn's trio says its own."""
-
+"""What a server's `send` raises when the client has disconnected: OSError by ASGI 2.4; hypercorn on trio differs."""
 
 COMMENT = b":\n\n"
-"""A message that no client sees (WHATWG HTML 9.2.6)."""
+"""A comment, which clients ignore (WHATWG HTML 9.2.6)."""
 
 
 class Outcome(Enum):
     """How the writer ended."""
 
     FINISHED = "finished"
-    """Everything was written that should be."""
+    """Everything was written."""
     GONE = "gone"
-    """`send` said that the client is gone."""
+    """`send` raised because the client has disconnected."""
     FAILED = "failed"
-    """`send` raised something else: `error`."""
+    """`send` raised another exception: `error`."""
     ABANDONED = "abandoned"
-    """It was told to stop."""
+    """The stream called abandon()."""
 
 
 class _AbandonedError(Exception):
-    # It was told to stop before this write.
+    # The stream called abandon() before this write.
     pass
 
 
 class WriterOwner(Protocol):
-    """Whom a writer tells."""
+    """The stream of a writer."""
 
     def writer_done(self) -> None:
-        """Called once, when `outcome` is known."""
+        """Handle the end of the writer. Called once, when `outcome` is known."""
 
 
 class Writer:
-    """Writes one stream. Made by the stream, started once."""
+    """Writes one stream. The stream makes it and starts it once."""
 
     __slots__ = (
         "_abandoned",
@@ -85,6 +84,7 @@ class Writer:
         "_cut_after",
         "_head",
         "_head_needs_body",
+        "_idle",
         "_last",
         "_loop",
         "_may_finish",
@@ -93,7 +93,6 @@ class Writer:
         "_parking",
         "_pending_ping",
         "_prefix",
-        "_rests",
         "_send",
         "_send_is_unbounded",
         "_source",
@@ -131,7 +130,7 @@ class Writer:
         self._source = source
         self._send = send
         self._head: Message | None = head
-        denies_websocket = head["type"].startswith("websocket")  # and there both uvicorn and hypercorn keep it back
+        denies_websocket = head["type"].startswith("websocket")  # for which uvicorn and hypercorn keep back the head
         self._prefix = "websocket.http.response.body" if denies_websocket else "http.response.body"
         self._head_needs_body = denies_websocket or connection.head_needs_body
         self._opening = opening
@@ -140,9 +139,9 @@ class Writer:
         self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
         self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
-        # The server's `send` may read context variables. They are those of the request, whoever wakes the writer.
+        # The server's `send` may read context variables: those of the request, whichever task wakes the writer.
         self.context: Context | None = copy_context()
-        self._rests = False
+        self._idle = False
         self.woken = False
         self.end: object = None
         self._task: DetachedTask | None = None
@@ -150,7 +149,7 @@ class Writer:
         self._abandoned = False
         self._try_write = connection.try_write
         self._send_is_unbounded = connection.send_is_unbounded
-        self._untaken: Batch | None = None  # what could not be written at once
+        self._untaken: Batch | None = None  # a batch that was taken, but not written directly
         self._pending_ping = b""
         self._last = b""
         self._cut_after: int | None = None
@@ -168,8 +167,8 @@ class Writer:
     # --- from outside
 
     def start(self) -> None:
-        """Write whenever there is something to write."""
-        self._rest()
+        """Begin to write whenever there is something to write."""
+        self._become_idle()
         if self._parking is not None or self._source.started or self._source.is_ready():
             self.unpark()
 
@@ -179,9 +178,12 @@ class Writer:
         self.unpark()
 
     def finish(self, last: bytes = b"", *, cut_after: int | None = None) -> None:
-        """Write what is buffered to its end, then `last`, then the final frame; and be done.
+        """Write everything that is buffered, then `last`, then the final frame, and end.
 
-        With `cut_after` there is no final frame: the connection is ended after so many more messages, or left for 0.
+        Args:
+            last: the closing notices.
+            cut_after: if given, write no final frame. Write this many comments and cut the connection; with 0, leave
+                it to the server.
         """
         self._last = last
         self._cut_after = cut_after
@@ -189,38 +191,38 @@ class Writer:
         self.unpark()
 
     def abandon(self) -> None:
-        """Stop, in the middle of a write if need be; the server decides how soon that is."""
+        """Stop, even during a write. The server decides how soon the write ends."""
         self._abandoned = True
-        rested, self._rests = self._rests, False
-        if rested and self._task is None:
+        was_idle, self._idle = self._idle, False
+        if was_idle and self._task is None:
             self._end(Outcome.ABANDONED)
         elif self._task_runs and self._task is not None:
-            # Only then: asyncio would never start a task that is cancelled before, and `outcome` would stay None.
+            # Not before it runs: asyncio never starts a task that is cancelled first, and `outcome` would stay None.
             self._loop.cancel_detached(self._task)
 
     def is_parked(self) -> bool:
-        """Whether it rests."""
-        return self._rests
+        """Whether it is idle, so that unpark() wakes it."""
+        return self._idle
 
     def is_stalled(self) -> bool:
-        """Whether the write under way counts as a stall by now. From any thread."""
+        """Whether the write in progress is a stall by now. You may call it from any thread."""
         began = self.write_began
         return began is not None and self._current_time() - began >= STALL_SECONDS
 
     def unpark(self) -> None:
-        """Have a writer that rests look again at what there is to do."""
-        if not self._rests or (self._try_write is not None and self._write_at_once()):
+        """Wake an idle writer. Does nothing if it is writing."""
+        if not self._idle or (self._try_write is not None and self._write_at_once()):
             return
-        self._rests = False
+        self._idle = False
         if self._task is None:
             self._task = self._loop.spawn_detached(self._run, context=self.context)
         else:
-            assert self._parking is not None  # else a task that rests has ended
+            assert self._parking is not None  # otherwise an idle task has ended
             self._parking.unpark()
 
     def _write_at_once(self) -> bool:
-        # In the midst of whoever has called: no code of the user's runs in here, and the writer goes on resting. False:
-        # the task has to look, and begins with what was taken here.
+        # Runs in the caller's task, without user code, and leaves the writer idle. False: the task has to write, and
+        # begins with the batch that was taken here.
         source, now = self._source, self._current_time()
         if self._head is not None or self.idle_since is None or now - self.idle_since < source.coalesce_after:
             return False
@@ -242,9 +244,9 @@ class Writer:
     async def _run(self) -> None:
         outcome: Outcome | None = Outcome.ABANDONED
         self._task_runs = True
-        self._leave_list()
+        self._stop_waiting()
         try:
-            outcome = None if self._abandoned else await self._write_until_rest()
+            outcome = None if self._abandoned else await self._write_all()
         except _AbandonedError:
             outcome = Outcome.ABANDONED
         except CLIENT_GONE:
@@ -266,33 +268,33 @@ class Writer:
                 outcome = Outcome.ABANDONED
             if outcome is None:
                 self._task = None
-                self._rest()
+                self._become_idle()
             else:
                 self._end(outcome)
 
-    def _leave_list(self) -> None:
-        # Whoever was not called is on it still, and is passed over while it doesn't rest.
-        self._rests = False
+    def _stop_waiting(self) -> None:
+        # A writer that was not woken stays on the source's list, which skips it while it is not idle.
+        self._idle = False
         if self.woken:
             self._source.end_waiting(self)
 
-    def _rest(self) -> None:
-        self._rests = True
+    def _become_idle(self) -> None:
+        self._idle = True
         self._source.begin_waiting(self)
 
     def _end(self, outcome: Outcome) -> None:
         self.stalls += self.is_stalled()
         self.write_began = None
-        self._rests = False
+        self._idle = False
         self._source.end_waiting(self)
         self.outcome = outcome
-        self._task = self.context = None  # no circle is left for the collector
+        self._task = self.context = None  # leave no reference cycle
         owner, self._owner = self._owner, None
         assert owner is not None  # it ends once
         owner.writer_done()
 
-    async def _write_until_rest(self) -> Outcome | None:
-        # None: there is nothing to write now, and the loop lets go of a task that rests.
+    async def _write_all(self) -> Outcome | None:
+        # None: there is nothing more to write now, and on this loop the task of an idle writer ends.
         source = self._source
         while True:
             if self._head is not None and (source.started or source.is_ready() or self._may_finish):
@@ -307,42 +309,42 @@ class Writer:
                     return Outcome.FINISHED
             if self._parking is None:
                 return None
-            self._rest()
+            self._become_idle()
             await self._parking.park()
-            self._leave_list()
-            if self._abandoned:  # in the pass in which it was called
+            self._stop_waiting()
+            if self._abandoned:  # in the pass of the loop in which it was woken
                 return Outcome.ABANDONED
 
     def _next_batch(self) -> Batch | None:
         batch, self._untaken = self._untaken, None
         if batch is not None:
-            return batch  # encoded when it was taken
+            return batch  # it was encoded when it was taken
         batch = self._source.take_batch()
-        # A ping is for when there is nothing else to write; what is written in its stead makes it needless.
+        # A ping is written only if there is nothing else to write; a batch makes it unnecessary.
         ping, self._pending_ping = self._pending_ping, b""
         if batch is None and ping:
             batch = Batch(ping)
         return batch if batch is None or self._coder is None else self._coder.encode(batch)
 
     async def _write_head(self, head: Message) -> None:
-        self._head = None  # streams live long
+        self._head = None  # not kept for the life of the stream
         self.has_begun = True
         await self._send_timed(head)
         taken = self._source.take_batch()
         batch = Batch(self._opening if taken is None else self._opening + taken.body)
         if not self._source.at_end():
-            self._send = send_past_head(self._send)  # else to look would cost more than it saves
+            self._send = send_past_head(self._send)  # for a short stream this would cost more than it saves
         if self._coder is not None:
             batch = self._coder.encode(batch)
-        # An empty message only where the server keeps the head back until there is one: in a program that reads the
-        # messages (a middleware, the in-memory server of a test suite) it would pass for the first event.
+        # An empty message is sent only if the server keeps the head back until the first message. A middleware or a
+        # test's in-memory server would take it for the first event.
         if batch.body or self._head_needs_body:
             self.written_bytes += len(batch.body)
-            self._is_written(batch)  # it is not: nothing was sent before it, and the lane is closed
+            self._is_written(batch)  # never writes: direct writes begin after the first message was sent
             await self._send_timed(self._body(batch.body))
 
     async def _write_last(self) -> None:
-        # The final frame is a message of its own and empty (C6), though one with the last events would be cheaper.
+        # The final frame is a separate, empty message (C6), although one message with the last events would be cheaper.
         last = self._last
         if self._coder is not None:
             last = self._coder.finish(last) if self._cut_after is None else self._coder.encode(Batch(last)).body
@@ -355,8 +357,8 @@ class Writer:
             self.write_began = self._current_time()
             await self._connection.before_final()
             await self._send_timed({"type": self._prefix, "body": b"", "more_body": False})
-            # An asyncio server's send has returned with bytes still in the transport, and closing that waits for
-            # them for ever: a client that takes none would hold the connection, and the server's own shutdown.
+            # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits
+            # for them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
             self.write_began = self._current_time()
             await self._connection.wait_flushed()
         elif self._cut_after:
@@ -374,7 +376,7 @@ class Writer:
         return {"type": self._prefix, "body": body, "more_body": True}
 
     def _is_written(self, batch: Batch) -> bool:
-        # Offered in any case: the express lane opens when what it has refused was sent.
+        # Always offer the batch: after a refused batch, direct writes begin again when that batch was sent.
         self._check_wanted()
         if self._try_write is None or not self._try_write(batch):
             return False
@@ -388,7 +390,7 @@ class Writer:
             self.first_event_at = at
 
     def _check_wanted(self) -> None:
-        # A server that shields its write from cancellation comes back from it as if nothing had happened.
+        # A server that shields its write from cancellation returns from it as if nothing had happened.
         if self._abandoned:
             raise _AbandonedError
 

@@ -13,7 +13,7 @@ from weakref import ref
 
 from anyio.from_thread import run_sync
 
-from .._groups.group import StreamGroup, current_run
+from .._groups.group import StreamGroup, default_group, group_state_of
 
 __all__ = ("AppStatus", "note_default_group")
 
@@ -63,7 +63,7 @@ class _AppStatus:
             if value:
                 group.request_shutdown()
             else:
-                group.withdraw_shutdown()
+                group_state_of(group).withdraw_shutdown()
 
     @property
     def should_exit_event(self) -> None:
@@ -125,15 +125,15 @@ AppStatus: Final = _AppStatus()
 
 def note_default_group() -> None:
     """Have :data:`AppStatus` speak of the streams of this event loop, too."""
-    AppStatus.note(current_run(None).group)
+    AppStatus.note(default_group())
 
 
 def _group() -> StreamGroup | None:
     try:
-        return current_run(None).group
+        return default_group()
     except RuntimeError:
         pass  # no event loop runs in this thread; but it may be one of its worker threads
     try:
-        return run_sync(current_run, None).group
+        return run_sync(default_group)
     except RuntimeError:
         return None

@@ -1,15 +1,14 @@
-# stream_inspector(): who may look on, and the routes of the page.
+# stream_inspector(): the routes of the inspector.
 #
-# Rule 1: every request passes the guard (_guard.py), the page's own files included.
-# Rule 2: a kick changes something, so it has to come from the page. It carries a header that no other origin can send
-#         without asking first (Fetch standard, "CORS-preflight request"), and nobody here answers that; and in it a
-#         secret, which only those who may read the stream can know. The stream itself is for no other origin either,
-#         whatever the CORS middleware of the application lets others read.
-# Rule 3: the page runs nothing that is not a file of it: its policy forbids inline scripts and styles, other origins,
-#         and to be framed.
-# Rule 4: the pages' streams are a group of their own, so that they take no place of the clients', are not counted among
-#         them, and can be opened when the group is full, which is when they are needed. They end when the group shuts
-#         down. A page comes back after its `max_lifetime`, and is asked about again.
+# Rule 1: every request passes the guard (_guard.py), including those for the page's own files.
+# Rule 2: a kick changes something, so it must come from the page. It carries a header that another origin can send only
+#         after a preflight request (Fetch standard, "CORS-preflight request"), which the inspector does not answer. The
+#         header has a secret that only readers of the stream know. Other origins can't read the stream, whatever the
+#         application's CORS middleware allows.
+# Rule 3: the page runs only its own files: its policy forbids inline scripts and styles, other origins, and framing.
+# Rule 4: the pages' streams are in a group of their own. They take no place of the clients' streams, are not counted
+#         with them, and can be opened when the group is full, which is when they are needed. They end when the group
+#         shuts down. After its `max_lifetime` a page reconnects, and is authorized again.
 
 from __future__ import annotations
 
@@ -79,24 +78,25 @@ def stream_inspector(
         Mount("/streams", stream_inspector(group, hub=lambda request: request.state.hub, authorize=authorize))
 
     Args:
-        group: whose streams are shown.
-        hub: whose figures and topics are shown; or a function of the request that returns it, for one that is opened
-            later, in the lifespan.
-        authorize: called with each request, the page's files and its stream included; ``True`` lets it through,
-            anything else is a 403. It may be async; one that is not must not block. It may raise Starlette's
-            ``HTTPException``, to ask for a password, say. A kick is a POST: by that it can let some look on only.
-            A stream is asked about when it is opened, and again within 15 minutes. Without it, everybody is refused.
+        group: the group whose streams are shown.
+        hub: the hub whose figures and topics are shown; or a function that takes the request and returns the hub, for
+            a hub that is opened later, in the lifespan.
+        authorize: called for every request, including the page's files and its stream. Only ``True`` grants access;
+            anything else is a 403. It may be async; a plain function must not block. It may raise Starlette's
+            ``HTTPException``, for example to ask for a password. A kick is a POST, so it can let some users only look.
+            It is called for a stream when the stream opens, and again within 15 minutes. Without it, every request
+            is refused.
         allowed_hosts: the host names that the inspector is served under, without ports; any other is a 403. Without
-            it, a client on this machine may use ``localhost``, an address, or a name without a dot, since any other
-            name could be an attacker's that points at this machine (DNS rebinding). A proxy on this machine that
-            passes on the name from outside needs it.
+            it, a client on this machine may use ``localhost``, an address, or a name without a dot, because any other
+            name could be an attacker's that points at this machine (DNS rebinding). Give it if a proxy on this machine
+            passes on the name from outside.
 
     While no page is open, nothing is read.
 
     Raises:
-        TypeError, ValueError: an argument that makes no sense.
+        TypeError, ValueError: an argument is invalid.
     """
-    check_instance("group", group, StreamGroup, "a StreamGroup, whose streams are shown")
+    check_instance("group", group, StreamGroup, "a StreamGroup")
     if hub is not None and not isinstance(hub, Hub):
         check_function("hub", hub, "a Hub, a function of the request that returns one, or None")
     if authorize is not None:
@@ -108,7 +108,7 @@ def stream_inspector(
         Route("/kick/{number}", inspector.kick, methods=["POST"]),
         Mount("/", _Files(directory=STATIC, html=True)),
     ]
-    # Inside of the application, whose handlers make a response of an HTTPException.
+    # Inside the application, whose handlers turn an HTTPException into a response.
     return Starlette(routes=[Mount("/", Guard(Router(routes), authorize, allowed_hosts))])
 
 
@@ -164,7 +164,7 @@ class _Inspector:
             for event in view.events(sample, self._sampler.read_hub(sample, hub), self._sampler.closed):
                 await send_channel.send(event)
             before = sample
-            while sample is before:  # asyncio may wake a moment early
+            while sample is before:  # asyncio may wake the task a moment early
                 await anyio.sleep_until((before.second + 1) * INTERVAL)
                 sample = await self._sampler.read()
 
@@ -186,7 +186,7 @@ class _Inspector:
             raise HTTPException(403, why)
         number = request.path_params["number"]
         is_number = re.fullmatch("[0-9]{1,18}", number) is not None
-        found = is_number and await self._group.close_stream(int(number))
+        found = is_number and await self._group.kick_stream(int(number))
         return Response(status_code=204) if found else PlainTextResponse("no such stream is open", 404)
 
 

@@ -1,11 +1,12 @@
-# Who may use the inspector, and from where: asked about each request, the page's files and its stream included.
+# Guard: who may use the inspector, and from where. It checks every request, including those for the page's files.
 #
-# Rule 1: nobody is let in, to nothing, until `authorize` has said who may; only True lets a request through.
-# Rule 2: the stream and the kicks are for the inspector's own page. A browser says where a request comes from in
-#         `Sec-Fetch-Site`, on https and on localhost; elsewhere `Origin` is all that it says, and has to be this host.
-# Rule 3: a name that an attacker's DNS server points at this machine is a host of its own to the browser, and its page
-#         has the same origin as the inspector (DNS rebinding). So hosts are checked: only those that are allowed, and
-#         without a list of them, a client on this machine may not use a name that could be an attacker's.
+# Rule 1: without `authorize` every request is refused, and only True lets a request through.
+# Rule 2: the stream and the kicks are for the inspector's own page. On https and on localhost, a browser says where a
+#         request comes from in `Sec-Fetch-Site`. Elsewhere it sends only `Origin`, which must be this host.
+# Rule 3: an attacker's DNS server can point a name at this machine. For the browser that name is a separate host, and
+#         the attacker's page has the same origin as the inspector (DNS rebinding). So the guard checks host names: only
+#         those in the list are allowed, and without a list a client on this machine may not use a name that could be
+#         an attacker's.
 
 from __future__ import annotations
 
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 __all__ = ("Authorize", "Guard", "check_hosts", "check_same_origin")
 
 Authorize: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
-"""Says whether the request is one of somebody who may."""
+"""Returns whether the request's user may use the inspector."""
 
 REFUSES_EVERYONE = (
-    "Forbidden: stream_inspector() refuses everyone until it is told who may look on. "
-    "Give it authorize=, a function of the request."
+    "Forbidden: stream_inspector() refuses everyone without authorize=. Give it a function of the request."
 )
 REFUSES_HOST = (
     "Forbidden: the inspector is not served under this host name. Give stream_inspector() the names that it is served "
@@ -41,7 +41,7 @@ _HOSTS = 'a list of host names, such as ["streams.example.org"], or None'
 
 
 class Guard:
-    """Asks whether a request may go on."""
+    """Passes a request on to the application, or refuses it."""
 
     def __init__(self, app: ASGIApp, authorize: Authorize | None, allowed_hosts: Sequence[str] | None) -> None:
         self._app = app
@@ -49,7 +49,7 @@ class Guard:
         self._allowed_hosts = None if allowed_hosts is None else frozenset(host.lower() for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request if it may."""
+        """Serve the request if it is allowed."""
         if scope["type"] != "http":
             await WebSocketClose()(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class Guard:
 
 
 def check_hosts(hosts: object) -> None:
-    """Raise for what is not a list of host names, or None."""
+    """Raise TypeError for anything except a list of host names, or None."""
     if hosts is None:
         return
     if not isinstance(hosts, Sequence) or isinstance(hosts, (str, bytes)):
@@ -87,11 +87,11 @@ def check_hosts(hosts: object) -> None:
 
 
 def check_same_origin(request: Request, *, default: str, why: str) -> None:
-    """Raise HTTPException(403) for a request that a browser sends for another origin.
+    """Raise HTTPException(403) for a request that a browser sends from another origin.
 
     Args:
         request: the request.
-        default: which `Sec-Fetch-Site` counts as this origin, beside ``same-origin``.
+        default: the other `Sec-Fetch-Site`, beside ``same-origin``, that counts as this origin.
         why: the detail of the 403.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
@@ -106,7 +106,7 @@ def check_same_origin(request: Request, *, default: str, why: str) -> None:
 def _host_name(request: Request) -> str:
     try:
         return (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").rstrip(".")
-    except ValueError:  # brackets that don't match
+    except ValueError:  # brackets without a partner
         return ""
 
 
@@ -118,8 +118,8 @@ def _is_loopback(address: str) -> bool:
 
 
 def _may_be_rebound(host: str) -> bool:
-    # An attacker's DNS server answers for a domain: a name with a dot. `localhost` and names below it never leave this
-    # machine (RFC 6761 section 6.3), and an address is not looked up.
+    # An attacker's DNS server answers for a domain, which is a name with a dot. `localhost` and names below it never
+    # leave this machine (RFC 6761 section 6.3), and an address is not looked up.
     if "." not in host or host.endswith(".localhost"):
         return False
     try:

@@ -1,8 +1,8 @@
-# What the inspector shows, read once a second for all who look on.
+# Sampler: reads what the inspector shows, once a second for all open pages.
 #
-# Rule 1: there is no task for it. The first who asks in a second reads; the others wait for that and get the same.
-# Rule 2: reading leaves others their turn after so many streams: five thousand take thirty milliseconds.
-# Rule 3: what is remembered is bounded: some minutes of figures for the plots, some streams that have ended.
+# Rule 1: it has no task. The first page that asks in a second reads; the others wait for it and get the same sample.
+# Rule 2: while it reads, other tasks have their turn after every READ_AT_ONCE streams: five thousand take 30 ms.
+# Rule 3: its memory is bounded: some minutes of figures for the plots, some streams that have ended.
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import NamedTuple
 from anyio import Event, current_time
 from anyio.lowlevel import checkpoint
 
-from .._groups.group import GroupRun, StreamGroup, StreamGroupStatistics
+from .._groups.group import StreamGroup, StreamGroupStatistics, run_of
+from .._groups.run import GroupRun
 from .._groups.statistics import StreamStatistics
 from .._hubs.feed import FeedStatistics
 from .._hubs.hub import Hub, HubStatistics
@@ -26,39 +27,39 @@ __all__ = ("INTERVAL", "ClosedStream", "Figures", "HubFigures", "Sample", "Sampl
 INTERVAL = 1.0
 """Seconds."""
 HISTORY = 600
-"""Samples that are kept for the plots."""
+"""Number of samples kept for the plots."""
 CLOSED = 50
-"""Streams that have ended, of which is remembered how."""
+"""Number of ended streams that are kept."""
 READ_AT_ONCE = 250
-"""Streams: a millisecond and a half."""
+"""Number of streams that take a millisecond and a half."""
 TEXT = 300
-"""Characters of a path that are remembered: the client chooses it, and it may be as long as a server takes."""
+"""Characters of a path that are kept. The client chooses it, and servers accept long ones."""
 
 
 class Figures(NamedTuple):
-    """A point of each plot; the rates are since the sample before, None where that was too long ago."""
+    """A point of each plot. The rates are those since the previous sample, or None if that is too long ago."""
 
     at: float
     """Seconds since the epoch."""
     open_streams: int
     events: float | None
-    """Events written a second."""
+    """Events written per second."""
     bytes: float | None
-    """Bytes written a second."""
+    """Bytes written per second."""
 
 
 class ClosedStream(NamedTuple):
     """A stream that has ended."""
 
-    place: int
-    """Counted up: who has seen up to one has seen all before it."""
+    position: int
+    """Counts up. A page that has seen one has seen all before it."""
     at: float
     """Seconds since the epoch."""
     stream: StreamStatistics
 
 
 class HubFigures(NamedTuple):
-    """What was read of a hub."""
+    """The figures of a hub."""
 
     hub: HubStatistics
     feeds: list[FeedStatistics]
@@ -66,20 +67,20 @@ class HubFigures(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """All that was read of the group in one second, and of the hubs that somebody asked for."""
+    """What was read in one second: the group, and the hubs of the open pages."""
 
     second: int
     now: float
-    """Of the loop's clock, as the streams' ages."""
+    """The time of the loop's clock, as for the streams' ages."""
     figures: Figures
     group: StreamGroupStatistics
     streams: list[StreamStatistics]
     hubs: dict[Hub, HubFigures]
-    """Filled by :meth:`Sampler.read_hub`: each page sees its own hub, another tenant's never."""
+    """Filled by :meth:`Sampler.read_hub`. Each page sees only its own hub, never that of another tenant."""
 
 
 class Sampler:
-    """Reads a group, and a hub. An observer of the group."""
+    """Reads a group and hubs. It is an observer of the group."""
 
     def __init__(self, group: StreamGroup) -> None:
         self.history: deque[Figures] = deque(maxlen=HISTORY)
@@ -92,13 +93,13 @@ class Sampler:
         group.add_observer(self)
 
     def stream_closed(self, stream: StreamStatistics, /) -> None:
-        """Remember a stream that has ended."""
+        """Keep the last snapshot of a stream that has ended."""
         stream = replace(stream, path=shortened(stream.path, TEXT))
         self._closed_count += 1
         self.closed.append(ClosedStream(self._closed_count, time.time(), stream))
 
     async def read(self) -> Sample:
-        """Return the sample of this second. Cancellation: another one who waits reads it then."""
+        """Return the sample of this second. If this is cancelled, another page that waits reads it."""
         self._forget_earlier_loop()
         while (latest := self._latest) is None or latest.second < _this_second():
             if self._reading is not None:
@@ -114,7 +115,7 @@ class Sampler:
         return latest
 
     def read_hub(self, sample: Sample, hub: Hub | None) -> HubFigures | None:
-        """Return the figures of this hub as of the sample's second, read once for all who look at it."""
+        """Return the figures of this hub in the sample's second, read once for all pages that show it."""
         if hub is None:
             return None
         if hub not in sample.hubs:
@@ -122,7 +123,7 @@ class Sampler:
         return sample.hubs[hub]
 
     def _forget_earlier_loop(self) -> None:
-        run = self._group.bound_run()
+        run = run_of(self._group)
         if run is not self._run:
             self._run, self._latest, self._reading = run, None, None
 
@@ -139,7 +140,7 @@ class Sampler:
         )
 
     async def _read_streams(self) -> list[StreamStatistics]:
-        run = self._group.bound_run()
+        run = run_of(self._group)
         members = [*run.streams]
         statistics: list[StreamStatistics] = []
         for begin in range(0, len(members), READ_AT_ONCE):

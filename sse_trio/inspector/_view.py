@@ -1,9 +1,9 @@
-# What one who looks on is sent: the figures, the rows at the top of each table, and then what changes in them.
+# View: what one page is sent: the figures, the rows at the top of each table, and then the changes.
 #
-# Rule 1: a table is so many rows, chosen and ordered here, whatever there is. The page sorts nothing.
-# Rule 2: a row is sent whole once. After that come the fields that have changed, and the order when that has.
-# Rule 3: what makes a value change with time alone is left to the page: a row says when its stream was opened, by the
-#         loop's clock, and not how old it is.
+# Rule 1: a table has a fixed number of rows, chosen and ordered here. The page sorts nothing.
+# Rule 2: a row is sent in full once. After that only the changed fields are sent, and the order if it has changed.
+# Rule 3: values that change with time alone are left to the page: a row has the time at which its stream opened, by the
+#         loop's clock, and not its age.
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ("MAX_ROWS", "SORTS", "Selection", "Table", "View", "history_event")
 MAX_ROWS = 200
 FEED_ROWS = 25
 MAX_TEXT = 200
-"""Characters of a path, a topic or a label that are shown."""
+"""Characters shown of a path, a topic or a label."""
 MAX_TOPICS = 50
-"""Topics of one choice that are shown."""
+"""Topics shown of one subscription."""
 
 Row: TypeAlias = dict[str, object]
 
@@ -49,16 +49,16 @@ SORTS: Final[Mapping[str, Callable[[StreamStatistics], Any]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which streams, in which order, and how many of them."""
+    """Which streams are shown, in which order, and how many of them."""
 
     sort: str = "trouble"
     ascending: bool = False
     rows: int = 50
     text: str = ""
-    """What has to occur in the path, a topic or a ``label=value``; case doesn't matter."""
+    """Text that must be in the path, a topic or a ``label=value``, in upper or lower case."""
 
     def choose(self, streams: Iterable[StreamStatistics]) -> tuple[int, list[StreamStatistics]]:
-        """Return how many streams match, and those at the top. The older one comes first where all else is equal."""
+        """Return the number of matching streams, and those at the top. Among equals, the older stream comes first."""
         text = self.text.casefold()
         matching = [stream for stream in streams if not text or text in _searchable(stream)]
         key, sign = SORTS[self.sort], 1 if self.ascending else -1
@@ -67,14 +67,14 @@ class Selection:
 
 
 class Table:
-    """The rows that the page has of one table."""
+    """The rows that a page has of one table."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
         self._order: list[str] | None = None
 
     def changes(self, rows: dict[str, Row]) -> dict[str, object]:
-        """Return what the page has to be told so that it has these rows, in this order; nothing if it has."""
+        """Return the changes that give the page these rows in this order; empty if it has them."""
         changes: dict[str, object] = {}
         changed = {key: fields for key, row in rows.items() if (fields := _changed(self._rows.get(key), row))}
         order = [*rows]
@@ -87,7 +87,7 @@ class Table:
 
 
 class View:
-    """What one page is sent, sample after sample."""
+    """Makes the events for one page, sample by sample."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
@@ -99,7 +99,7 @@ class View:
     def events(
         self, sample: Sample, hub: HubFigures | None, closed: Iterable[ClosedStream]
     ) -> Iterator[ServerSentEvent]:
-        """Yield what is new."""
+        """Yield the events about what has changed."""
         yield ServerSentEvent.json(_totals(sample, hub), event="totals")
         matching, chosen = self._selection.choose(sample.streams)
         changes = self._streams.changes({str(stream.number): _stream_row(stream, sample.now) for stream in chosen})
@@ -112,14 +112,14 @@ class View:
             changes = self._feeds.changes({repr(feed.topics): _feed_row(feed) for feed in feeds})
             if changes:
                 yield ServerSentEvent.json(changes, event="feeds")
-        unseen = [each for each in closed if each.place > self._closed_seen]
+        unseen = [each for each in closed if each.position > self._closed_seen]
         if unseen:
-            self._closed_seen = unseen[-1].place
+            self._closed_seen = unseen[-1].position
             yield ServerSentEvent.json([_closed_row(each) for each in unseen], event="closed")
 
 
 def history_event(history: Iterable[Figures]) -> ServerSentEvent:
-    """Return the plots' points so far, as columns."""
+    """Return an event with all points of the plots so far, in columns."""
     columns = [*zip(*history, strict=True)] or [()] * len(Figures._fields)
     return ServerSentEvent.json([[_rounded(value) for value in column] for column in columns], event="history")
 
@@ -138,7 +138,7 @@ def _searchable(stream: StreamStatistics) -> str:
 
 
 def _magnitude(events: int) -> int:
-    # A few events are what any stream has between two of its writes: with them the order would be another each second.
+    # Every stream has a few events between two of its writes. If they counted, the order would change every second.
     return events.bit_length() if events >= 16 else 0
 
 
@@ -169,7 +169,7 @@ def _labels(stream: StreamStatistics) -> dict[str, str]:
 
 
 def _text(text: str) -> str:
-    # Clients choose paths, and what labels and topics are made from.
+    # Clients choose paths, and much of what is in labels and topics.
     return visible(shortened(text, MAX_TEXT))
 
 

@@ -68,7 +68,7 @@ async def stall_shielded(cell: Any, stream: Any) -> None:
 
 async def kick(cell: Any, stream: Any) -> None:
     await stream.receive()
-    assert await cell.group.close(lambda labels: labels["user"] == "1") == 1
+    assert await cell.group.kick(lambda labels: labels["user"] == "1") == 1
 
 
 async def cancel(cell: Any, stream: Any) -> None:

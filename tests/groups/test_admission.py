@@ -36,6 +36,7 @@ from sse_trio import (
     open_hub,
 )
 from sse_trio._groups.admission import LONGEST_WAIT, AcceptRate, Admission
+from sse_trio._groups.group import group_state_of, run_of
 from sse_trio.client import open_event_source
 from sse_trio.testing import StreamingASGITransport, TestStream, open_test_stream, wait_all_tasks_blocked
 
@@ -56,7 +57,7 @@ async def never(send_channel: EventSendChannel) -> None:
 
 
 def user_of(request: Request) -> str | None:
-    """Who asks, as the tests say it."""
+    """The user that a test's request names."""
     return request.headers.get("user")
 
 
@@ -71,13 +72,13 @@ def app_of(source: Any, *args: Any, **options: Any) -> Starlette:
 
 def keys_of(group: StreamGroup) -> Counter[Any]:
     """The group's table of keys."""
-    admission = group.bound_run().admission
+    admission = run_of(group).admission
     assert admission is not None
     return admission.keys
 
 
 async def refusal_of(response: EventSourceResponse, **headers: str) -> StreamRefusedError:
-    """What comes out of a response that is refused; nothing was sent before."""
+    """The exception of a response that is refused, with nothing sent before."""
     with pytest.raises(StreamRefusedError) as caught:
         async with open_test_stream(response, headers=headers, wait_head=False) as stream:
             await stream.wait_closed()
@@ -117,7 +118,7 @@ async def test_one_too_many(limit: dict[str, Any], status: int, reason: RefusalR
 
 
 async def test_within() -> None:
-    """Who is refused for want of room comes back within the group's ``reconnect_within``, or ten seconds."""
+    """A client refused by a full group comes back within the group's ``reconnect_within``, or ten seconds."""
     for within, most in [(None, 10), (0.5, 1), (3.2, 4)]:
         group = StreamGroup(max_streams=1, reconnect_within=within)
         async with open_test_stream(EventSourceResponse(wait, group=group)):
@@ -126,7 +127,7 @@ async def test_within() -> None:
 
 
 async def test_the_error() -> None:
-    """What comes out of the response says which limit it was, and that it is no error of the response's."""
+    """The exception says which limit was exceeded, and does not count as a failure of the response."""
     group = StreamGroup(max_streams_per=(user_of, 1))
     async with open_test_stream(EventSourceResponse(wait, group=group), headers={"user": "ann"}):
         error = await refusal_of(EventSourceResponse(never, group=group), user="ann")
@@ -285,7 +286,7 @@ ENDINGS: list[tuple[Any, Callable[[TestStream, StreamGroup], object]]] = [
     (complete, lambda stream, group: None),
     (wait, lambda stream, group: stream.disconnect()),
     (wait, lambda stream, group: stream.cancel()),
-    (wait, lambda stream, group: group.close()),
+    (wait, lambda stream, group: group.kick()),
     (wait, lambda stream, group: stream.request_shutdown()),
     (wait, lambda stream, group: stream.fail_send(OSError())),
     (wait, lambda stream, group: stream.fail_send(RuntimeError("the server's"))),
@@ -295,7 +296,7 @@ ENDINGS: list[tuple[Any, Callable[[TestStream, StreamGroup], object]]] = [
     (set_up, lambda stream, group: stream.disconnect()),
     (set_up, lambda stream, group: stream.cancel()),
     (set_up, lambda stream, group: stream.request_shutdown()),
-    (set_up, lambda stream, group: group.close()),
+    (set_up, lambda stream, group: group.kick()),
 ]
 
 
@@ -350,7 +351,7 @@ async def test_a_subscription_that_can_not_join_frees_its_place(make_remote_stor
 
 
 async def test_many_at_once() -> None:
-    """However many come at the same moment, so many get in as there are places, and as many again when they go."""
+    """Of clients that come at once, as many are admitted as there are places, and again when those leave."""
     group = StreamGroup(max_streams=10, max_streams_per=(user_of, 3))
     app = app_of(wait, group=group)
     for _ in range(3):
@@ -377,7 +378,7 @@ async def test_many_at_once() -> None:
 
 
 async def test_a_shutdown_refuses_nobody() -> None:
-    """Who comes to a shutdown is told when to come again in a stream that ends, full or not: that reaches browsers."""
+    """During a shutdown a client gets a stream that ends with the time to reconnect, even from a full group."""
     group = StreamGroup(max_streams=1, accept_rate=0.1, shutdown_grace=5, reconnect_within=10)
     async with open_test_stream(EventSourceResponse(wait, group=group)) as stream:
         await stream.receive()
@@ -394,7 +395,7 @@ async def test_a_shutdown_refuses_nobody() -> None:
 
 
 async def test_a_limit_for_each_key() -> None:
-    """Each key has its own places, of any hashable type; None is for who has no limit."""
+    """Each key has its own places, of any hashable type; with None a client has no limit."""
     keys: list[Any] = ["ann", ("10.0.0.1", 2), 7, None, False]
     group = StreamGroup(max_streams_per=(lambda request: keys[int(request.headers["n"])], 2))
     async with AsyncExitStack() as stack:
@@ -416,7 +417,7 @@ async def test_a_limit_for_each_key() -> None:
     ids=["list", "tuple of a list", "coroutine"],
 )
 async def test_what_can_not_be_a_key(key_function: Any) -> None:
-    """A key function that returns what no table can hold, or a coroutine, is told so: no limit is silently none."""
+    """A key function that returns an unhashable value, or a coroutine, is an error: no limit is silently dropped."""
     group = StreamGroup(max_streams_per=(key_function, 1))
     for _ in range(2):
         with pytest.raises(TypeError, match="the key function of max_streams_per returned"):
@@ -439,7 +440,7 @@ async def test_an_awaitable_that_is_no_coroutine() -> None:
 
 
 async def test_a_key_function_that_raises() -> None:
-    """What a key function raises comes out of the response: no place is taken, no token, and nothing is left open."""
+    """The response raises the key function's exception: it takes no place and no token, and leaves nothing open."""
     group = StreamGroup(max_streams_per=(lambda request: request.headers["user"], 1), accept_rate=1)
     for _ in range(3):
         with pytest.raises(KeyError):
@@ -453,7 +454,7 @@ async def test_a_key_function_that_raises() -> None:
 
 
 async def test_a_full_group_asks_nobody() -> None:
-    """Where there is no room, or no token, no key function is called: in a storm that is most of the cost."""
+    """Without a place or a token the key function is not called: in a storm it is most of the cost."""
     asked: list[Request] = []
     for limit in ({"max_streams": 1}, {"accept_rate": 1}):
         asked.clear()
@@ -479,7 +480,7 @@ async def test_who_is_over_their_own_limit_takes_no_token() -> None:
 
 @pytest.mark.parametrize(("rate", "at_once"), [(20, 20), (2.5, 2), (0.1, 1)])
 async def test_the_rate(rate: float, at_once: int) -> None:
-    """So many come in at once as the rate has in a second, and then so many a second; endings change nothing."""
+    """One second's worth of the rate is admitted at once, and then the rate; endings change nothing."""
     group = StreamGroup(accept_rate=rate)
     app = app_of(complete, group=group)
 
@@ -498,7 +499,7 @@ async def test_the_rate(rate: float, at_once: int) -> None:
 
 
 def test_turns_of_a_storm() -> None:
-    """Those who are refused at one moment are told to come one after another, as many in a second as may come in."""
+    """Clients that are refused at one moment get turns one after another, as many per second as the rate admits."""
     rate = AcceptRate(100)
     assert rate.has_token(1000.0)
     turns = [rate.next_turn(1000.0) for _ in range(2000)]
@@ -527,20 +528,21 @@ def storm(admission: Admission, seconds: float, key: str = "attacker", every: fl
 def limited(rate: float) -> Admission:
     """A group that is limited by rate and by key, where the key is the request."""
     group = StreamGroup(max_streams_per=(lambda request: request, 5), accept_rate=rate)
-    assert group._limits is not None
-    return Admission(group._limits)
+    limits = group_state_of(group).limits
+    assert limits is not None
+    return Admission(limits)
 
 
 @pytest.mark.parametrize("rate", [25, 100, 1000])
 def test_one_client_does_not_use_up_the_rate(rate: float) -> None:
-    """Who opens a thousand streams a second, and closes each at once, takes nobody else's turn."""
+    """A client that opens a thousand streams a second, and closes each at once, does not take another client's turn."""
     admission = limited(rate)
     assert set(storm(admission, 20)) == {0}
     assert not admission.keys
 
 
 def test_asking_again_makes_no_queue_longer() -> None:
-    """While a crowd waits for its turn, the refused requests of one client don't raise what others are told."""
+    """While a crowd waits for its turn, the refused requests of one client don't lengthen the others' turns."""
     admission = limited(10)
     for n in range(150):  # a crowd, each once: it has the tokens, and a queue of fourteen seconds
         with suppress(StreamRefusedError):
@@ -555,7 +557,7 @@ def test_asking_again_makes_no_queue_longer() -> None:
 
 
 def test_a_client_without_a_key_has_no_share() -> None:
-    """The key None is for who has no limit: it is refused only where there is no token, and queues like anybody."""
+    """A client with the key None has no limit: it is refused only if there is no token, and queues like any other."""
     admission = limited(10)
     for _ in range(10):
         assert admission.enter(0, 1000.0, lambda: None) is None  # type: ignore[arg-type, return-value]
@@ -578,10 +580,11 @@ def test_turns_have_an_end() -> None:
 
 @pytest.mark.parametrize(("now", "least", "most"), [(1e3, 40, 60), (1e18, 1, 60)])
 def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: int) -> None:
-    """What a flood is told is a minute at most, spread included; and a second at least, whatever the clock says."""
+    """In a flood a Retry-After is a minute at most, with its spread, and a second at least, whatever the clock says."""
     group = StreamGroup(accept_rate=100)
-    assert group._limits is not None
-    admission = Admission(group._limits)
+    limits = group_state_of(group).limits
+    assert limits is not None
+    admission = Admission(limits)
     for _ in range(100):
         assert admission.enter(0, now, pytest.fail) is None
     times = []
@@ -605,7 +608,7 @@ async def test_turns_are_told_roughly() -> None:
 
 
 async def test_storm_with_clients_that_do_as_they_are_told() -> None:
-    """Clients that come at one moment, each coming back when it was told to, are in when the rate allows it."""
+    """Clients that come at one moment, and come back at their Retry-After, are all admitted when the rate allows it."""
     group = StreamGroup(accept_rate=20)
     app = app_of(wait, group=group)
     asked = 0
@@ -660,6 +663,6 @@ async def test_our_client_comes_back() -> None:
 
 async def test_without_limits_nothing_is_asked() -> None:
     """A group without limits has no tables: it lets in as before."""
-    assert StreamGroup()._limits is None
-    assert StreamGroup().bound_run().admission is None
-    assert StreamGroup(max_streams=1)._limits is not None
+    assert group_state_of(StreamGroup()).limits is None
+    assert run_of(StreamGroup()).admission is None
+    assert group_state_of(StreamGroup(max_streams=1)).limits is not None

@@ -47,11 +47,11 @@ def test_what_was_taken_is_forgotten():
 
 
 def test_a_turn_is_told_once():
-    """Who asks again before its turn is told the same turn; after it, it has none."""
+    """A client that asks again before its turn gets the same turn; after its turn it has none."""
     shares = FairShare(100)
     assert shares.turn_of("ann", 0.0) is None
-    shares.tell("ann", 5.0)
-    shares.tell("bob", 6.0)
+    shares.give_turn("ann", 5.0)
+    shares.give_turn("bob", 6.0)
     assert shares.turn_of("ann", 2.0) == pytest.approx(3.0)
     assert shares.turn_of("ann", 5.0) is None
     assert shares.turn_of("bob", 5.0) == pytest.approx(1.0)

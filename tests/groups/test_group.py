@@ -28,7 +28,7 @@ from sse_trio import (
     StreamGroupStatistics,
     StreamStatistics,
 )
-from sse_trio._groups.group import current_run
+from sse_trio._groups.group import current_run, default_group, group_state_of, run_of
 from sse_trio._groups.statistics import StreamTotals
 from sse_trio._loops.ticker import Entry
 from sse_trio.testing import open_test_stream, virtual_backend, wait_all_tasks_blocked
@@ -87,7 +87,7 @@ class Member:
 def member_of(group: StreamGroup, *args: Any, **labels: str) -> Iterator[Member]:
     """A stream that is open in this block."""
     member = Member(*args, **labels)
-    run = group.bound_run()
+    run = run_of(group)
     run.add(member)
     try:
         yield member
@@ -172,7 +172,7 @@ def test_made_anywhere() -> None:
 async def test_statistics() -> None:
     """A group counts the streams that are open, were opened, and how they ended."""
     group = StreamGroup()
-    run = group.bound_run()
+    run = run_of(group)
     members = [Member() for _ in range(3)]
     for member in members:
         run.add(member)
@@ -224,38 +224,38 @@ async def test_wait_empty() -> None:
 # --- kicking
 
 
-async def test_close_all() -> None:
-    """close() kicks every stream and says how many there were; a checkpoint."""
+async def test_kick_all() -> None:
+    """kick() ends every stream and returns how many there were; it is a checkpoint."""
     group = StreamGroup()
     with member_of(group) as first, member_of(group) as second:
-        assert await group.close() == 2
+        assert await group.kick() == 2
         assert first.ended == second.ended == [CloseReason.KICKED]
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await group.close()
+        await group.kick()
     assert scope.cancelled_caught
 
 
-async def test_close_some() -> None:
-    """With a predicate only the streams whose labels it likes are kicked."""
+async def test_kick_some() -> None:
+    """With a predicate, only the streams are kicked for whose labels it returns True."""
     group = StreamGroup()
     with member_of(group, user="1") as first, member_of(group, user="2") as second:
-        assert await group.close(lambda labels: labels["user"] == "2") == 1
+        assert await group.kick(lambda labels: labels["user"] == "2") == 1
         assert (first.ended, second.ended) == ([], [CloseReason.KICKED])
 
 
-async def test_close_when_cancelled() -> None:
-    """The streams are ended though close() is cancelled."""
+async def test_kick_when_cancelled() -> None:
+    """The streams are ended even if kick() is cancelled."""
     group = StreamGroup()
     with member_of(group) as member:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await group.close()
+            await group.kick()
         assert member.ended == [CloseReason.KICKED]
 
 
 async def test_predicate_that_raises() -> None:
-    """If the predicate raises, nobody has been kicked."""
+    """If the predicate raises, no stream is kicked."""
     group = StreamGroup()
 
     def predicate(labels: Any) -> bool:
@@ -263,8 +263,33 @@ async def test_predicate_that_raises() -> None:
 
     with member_of(group, user="1") as first, member_of(group) as second:
         with pytest.raises(KeyError):
-            await group.close(predicate)
+            await group.kick(predicate)
         assert first.ended == second.ended == []
+
+
+async def test_deprecated_names() -> None:
+    """close() and close_stream() still kick streams, and warn at the line that calls them with what to write."""
+    group = StreamGroup()
+    with member_of(group) as first, member_of(group) as second:
+        with pytest.warns(DeprecationWarning, match=r"write StreamGroup\.kick_stream\(\)") as caught:
+            assert await group.close_stream(second.number)
+        with pytest.warns(DeprecationWarning, match=r"write StreamGroup\.kick\(\)") as caught_too:
+            assert await group.close(lambda labels: True) == 2
+        assert {warning.filename for warning in (*caught, *caught_too)} == {__file__}
+        assert first.ended == [CloseReason.KICKED]
+
+
+async def test_public_surface() -> None:
+    """A group shows what users need and nothing else, and its repr says what it is doing."""
+    group = StreamGroup(name="app")
+    kicks = {"kick", "kick_stream", "close", "close_stream"}
+    shutdown = {"request_shutdown", "shutdown_requested", "wait_shutdown_requested", "wait_empty"}
+    views = {"name", "statistics", "streams", "add_observer"}
+    assert {name for name in dir(group) if not name.startswith("_")} == kicks | shutdown | views
+    assert repr(group) == "<StreamGroup 'app': 0 open>"
+    with member_of(group):
+        group.request_shutdown()
+        assert repr(group) == "<StreamGroup 'app': 1 open, shutting down>"
 
 
 # --- shutdown
@@ -325,7 +350,7 @@ async def test_shutdown_requested_in_a_thread() -> None:
         def end(self, reason: CloseReason, /) -> None:
             threads.append((threading.current_thread(), reason))
 
-    group.bound_run().add(Noting())
+    run_of(group).add(Noting())
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tg:
             tg.start_soon(group.wait_shutdown_requested)
@@ -439,7 +464,7 @@ def test_second_run(name: str) -> None:
     group = StreamGroup()
 
     async def main() -> None:
-        assert group.bound_run().streams == set()
+        assert run_of(group).streams == set()
         with member_of(group) as member:
             assert member.ended == []
             assert group.statistics().opened == 1
@@ -458,7 +483,7 @@ async def test_two_loops_at_once() -> None:
     group = StreamGroup()
 
     async def use() -> None:
-        with pytest.raises(RuntimeError, match="give each event loop a group of its own"):
+        with pytest.raises(RuntimeError, match="make one StreamGroup for each event loop"):
             await group.wait_empty()
 
     with member_of(group):
@@ -494,9 +519,10 @@ def test_default_group(name: str) -> None:
     async def main() -> None:
         run = current_run(None)
         assert current_run(None) is run
-        groups.append(run.group)
+        assert run_of(default_group()) is run
+        groups.append(default_group())
         mine = StreamGroup()
-        assert current_run(mine) is mine.bound_run() is not run
+        assert current_run(mine) is run_of(mine) is not run
 
     run_each(main, name)
     run_each(main, name)
@@ -597,7 +623,7 @@ async def test_signals_in_another_thread() -> None:
 
 @pytest.fixture
 def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What this process would have died of, with what was the handler then. SIGTERM is left to its default action."""
+    """The signals that would have ended this process, with their handlers then. SIGTERM has its default action."""
     raised: list[object] = []
     monkeypatch.setattr(signal, "raise_signal", lambda number: raised.append((number, signal.getsignal(number))))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -610,7 +636,7 @@ DIES = [(signal.SIGTERM, signal.SIG_DFL)]
 @contextmanager
 def worker_member(group: StreamGroup, server_shutdown: Shutdown = None) -> Iterator[Member]:
     """A stream that is open in this block, in a worker process."""
-    member, run = Member(server_shutdown), group.bound_run()
+    member, run = Member(server_shutdown), run_of(group)
     member.in_worker = True
     run.add(member)
     try:
@@ -649,7 +675,7 @@ async def test_worker_that_ends_by_itself_does_not_die(raised: list[object]) -> 
 
 
 async def test_worker_that_hears_nothing_more_dies(raised: list[object]) -> None:
-    """A worker that nobody but the signal has told to end dies half a second after its last stream has ended."""
+    """A worker that hears of its end only by the signal dies half a second after its last stream has ended."""
     group, server_shutdown = StreamGroup(), anyio.Event()
     with worker_member(group, server_shutdown):
         await terminate()
@@ -692,7 +718,7 @@ async def test_worker_that_was_not_told(raised: list[object]) -> None:
 
 
 async def test_handler_that_was_set_on_top_of_a_worker_s(raised: list[object]) -> None:
-    """A handler that somebody has set after ours, and that calls it, ends the process once the streams have gone."""
+    """A handler that is installed after ours, and calls ours, ends the process once the streams have ended."""
     with worker_member(StreamGroup()):
         ours: Any = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, partial(ours))
@@ -730,13 +756,13 @@ async def test_reconnects_with_a_retry_of_the_streams_own() -> None:
     group = StreamGroup(reconnect_within=10)
     async with open_test_stream(EventSourceResponse(wait, group=group, retry=77)) as stream:
         await stream.receive()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert stream.body == b"retry: 77\n\ndata: event\n\n"
 
 
 async def test_retry_is_said_only_where_it_was_changed() -> None:
-    """Without ``reconnect_within`` no ``retry`` is sent by itself."""
+    """Without ``reconnect_within`` no ``retry`` is added."""
     async with open_test_stream(EventSourceResponse(wait)) as stream:
         await stream.receive()
         stream.request_shutdown()
@@ -750,7 +776,7 @@ async def test_farewell_of_the_group() -> None:
     for own, data in [(None, b"kicked"), (ServerSentEvent("own"), b"own")]:
         async with open_test_stream(EventSourceResponse(wait, group=group, farewell=own)) as stream:
             await stream.receive()
-            await group.close()
+            await group.kick()
             await stream.wait_closed()
             assert stream.body == b"data: event\n\ndata: " + data + b"\n\n"
 
@@ -787,14 +813,14 @@ async def test_shutdown_that_is_withdrawn() -> None:
     """A shutdown that was requested and withdrawn, before the group has a loop or after that, is none."""
     group = StreamGroup()
     group.request_shutdown()
-    group.withdraw_shutdown()
+    group_state_of(group).withdraw_shutdown()
     assert not group.shutdown_requested
-    run = group.bound_run()
-    group.withdraw_shutdown()
+    run = run_of(group)
+    group_state_of(group).withdraw_shutdown()
     await anyio.wait_all_tasks_blocked()
     assert not run.shutdown.is_set()
     group.request_shutdown()
     await group.wait_shutdown_requested()
-    group.withdraw_shutdown()
+    group_state_of(group).withdraw_shutdown()
     await anyio.wait_all_tasks_blocked()
     assert not run.shutdown.is_set()

@@ -44,7 +44,7 @@ def restored_handlers() -> Iterator[None]:
 
 @pytest.fixture
 def log() -> list[str]:
-    """Who has noticed a signal."""
+    """The callbacks that have noticed a signal."""
     return []
 
 
@@ -101,7 +101,7 @@ def test_installed_twice(log: list[str], server: Server) -> None:
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler])
 def test_nobody_to_call(log: list[str], handler: Handler) -> None:
-    """Where nobody has installed a handler, or only Python's own for Ctrl+C, none is."""
+    """If no handler is installed, or only Python's own for Ctrl+C, the chain installs none."""
     for number in SIGNALS:
         signal.signal(number, handler)
     chain = new_chain(log, "group")
@@ -121,7 +121,7 @@ def test_only_in_the_main_thread(log: list[str], server: Server) -> None:
 
 
 def test_handler_that_raises(log: list[str]) -> None:
-    """What their handler raises is raised, as without ours."""
+    """An exception of the server's handler is raised as it is without ours."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -151,12 +151,12 @@ def test_their_handler_sees_the_frame(log: list[str]) -> None:
 
 
 def depth_of(handler: Any) -> int:
-    """How many handlers of ours stand before the server's."""
+    """The number of our handlers in front of the server's."""
     return 0 if not isinstance(handler, _Link) else 1 + depth_of(handler.previous)
 
 
 def test_several_in_order(log: list[str], server: Server) -> None:
-    """With several groups each is told, and the server last."""
+    """With several groups each is called, and the server's handler last."""
     first, second = new_chain(log, "first"), new_chain(log, "second")
     first.install()
     second.install()
@@ -168,7 +168,7 @@ def test_several_in_order(log: list[str], server: Server) -> None:
 
 
 def test_first_come_first_gone(log: list[str], server: Server) -> None:
-    """A chain that goes while another one stands before it tells nobody any more, and the server still is told."""
+    """A chain that is removed under another one no longer calls its group, and the server's handler is still called."""
     first, second = new_chain(log, "first"), new_chain(log, "second")
     first.install()
     second.install()
@@ -179,7 +179,7 @@ def test_first_come_first_gone(log: list[str], server: Server) -> None:
 
 
 def test_gone_and_back_behind_another(log: list[str], server: Server) -> None:
-    """However often chains come and go, in whatever order, each that is there is told once, and the server once."""
+    """In whatever order chains come and go, each installed one is called once, and the server's handler once."""
     first, second = new_chain(log, "first"), new_chain(log, "second")
     first.install()
     second.install()
@@ -199,7 +199,7 @@ def test_gone_and_back_behind_another(log: list[str], server: Server) -> None:
 
 
 def test_somebody_else_on_top(log: list[str], server: Server) -> None:
-    """A handler that somebody set after ours stays, and goes on calling the server through ours."""
+    """A handler that was installed after ours stays, and goes on calling the server's through ours."""
     chain = new_chain(log, "group")
     chain.install()
     below = signal.getsignal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What streams, groups and hubs say of themselves, and the observer that is told when a stream has ended."""
+"""Statistics of streams, groups and hubs, and the observer that is called when a stream has ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def group():
 
 
 class Observer:
-    """Keeps what it is told."""
+    """Keeps the snapshots that it receives."""
 
     def __init__(self):
         self.closed = []
@@ -71,7 +71,7 @@ async def test_a_stream_that_writes(group):
 
 
 async def test_pings_are_bytes_and_no_events(group):
-    """What was written counts pings among the bytes, and the first event is an event."""
+    """Pings count as written bytes, and are not a first event."""
     async with open_test_stream(EventSourceResponse(wait_forever, group=group, ping=1)) as stream:
         await anyio.sleep(3.5)
         [statistics] = group.streams()
@@ -87,7 +87,7 @@ async def test_the_last_event_is_among_the_bytes(group):
     async with open_test_stream(
         EventSourceResponse(wait_forever, group=group, retry=50, farewell=ServerSentEvent("bye"))
     ) as stream:
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert b"retry: 50" in stream.body
         assert b"data: bye" in stream.body
@@ -308,20 +308,20 @@ async def test_statistics_from_another_thread(group):
     assert [asked[0].open_streams, asked[1].subscribers] == [1, 1]
 
 
-async def test_close_stream(group):
-    """One stream is kicked by its number, and no other; a number that is gone is nobody's."""
+async def test_kick_stream(group):
+    """One stream is kicked by its number, and no other. No stream has the number of one that has ended."""
     first, second = (EventSourceResponse(wait_forever, group=group) for _ in range(2))
     async with open_test_stream(first) as one, open_test_stream(second) as two:
         numbers = sorted(stream.number for stream in group.streams())
         assert numbers == [1, 2]
-        assert await group.close_stream(2)
+        assert await group.kick_stream(2)
         await two.wait_closed()
         assert two.close_reason is CloseReason.KICKED
         assert not one.is_closed
-        assert not await group.close_stream(2)
+        assert not await group.kick_stream(2)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await group.close_stream(1)
+            await group.kick_stream(1)
         assert scope.cancelled_caught
         await one.wait_closed()
         assert one.close_reason is CloseReason.KICKED
@@ -331,7 +331,7 @@ async def test_close_stream(group):
 
 
 async def test_an_observer_is_told_once(group):
-    """Each stream that has ended is told of, with why, after its `on_close` and before the group is empty."""
+    """An observer gets each ended stream with its reason, after its `on_close` and before the group is empty."""
     told = []
 
     class Order:
@@ -350,7 +350,7 @@ async def test_an_observer_is_told_once(group):
 
 
 async def test_an_observer_that_raises_is_logged(group, caplog):
-    """An observer's error is nobody's but its own: it is logged, the others are told, and the stream ends as it did."""
+    """An observer's error is logged; the other observers are called, and the stream ends as without it."""
 
     class Broken:
         def stream_closed(self, stream):

@@ -309,7 +309,7 @@ async def test_whatever_ends_a_stream_leaves_nothing_behind(make_remote_store, e
             await wait_all_tasks_blocked()
             assert hub.statistics().subscribers == 1
             if ending == "kick":
-                await group.close()
+                await group.kick()
             else:
                 {"disconnect": stream.disconnect, "shutdown": group.request_shutdown, "cancel": stream.cancel}[ending]()
             if ending == "disconnect" and not joined:

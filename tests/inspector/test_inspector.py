@@ -24,6 +24,7 @@ from sse_trio import (
     StreamStatistics,
     open_hub,
 )
+from sse_trio._groups.group import run_of
 from sse_trio.inspector import stream_inspector
 from sse_trio.inspector._sampler import HISTORY, Sampler
 from sse_trio.inspector._view import MAX_ROWS, SORTS, Selection, Table
@@ -70,7 +71,7 @@ async def wait_forever(send_channel):
 
 @asynccontextmanager
 async def open_streams(group, count, **labels):
-    """Open so many streams of the group, each with its number as a label."""
+    """Open this many streams of the group, each with its number as a label."""
     async with anyio.create_task_group() as task_group:
 
         async def receive():
@@ -117,7 +118,7 @@ async def receive_until(stream, name):
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/vendor/uplot/uPlot.iife.min.js", "/stream", "/nothing"])
 async def test_refuses_everyone_until_it_is_told_who_may(group, path):
-    """Without `authorize` nothing is served to anybody, and the answer says what is missing."""
+    """Without `authorize` every request is refused, and the answer says what is missing."""
     async with client_of(stream_inspector(group)) as client:
         answer = await client.get(path)
         assert answer.status_code == 403
@@ -128,7 +129,7 @@ async def test_refuses_everyone_until_it_is_told_who_may(group, path):
 
 @pytest.mark.usefixtures("real_clock")
 async def test_authorize_is_asked_about_each_request(group):
-    """Every request is asked about, the page's files included, and only `True` lets one through."""
+    """`authorize` is called for every request, including the page's files, and only `True` lets one through."""
     asked = []
     answer = True
 
@@ -160,7 +161,7 @@ async def test_authorize_may_answer_by_itself(group):
 
 
 async def test_authorize_that_is_none():
-    """What can't be called is refused where the inspector is made."""
+    """An `authorize` that can't be called raises when the inspector is made."""
     with pytest.raises(TypeError, match="authorize must be a function"):
         stream_inspector(StreamGroup(), authorize="admin")
 
@@ -231,12 +232,12 @@ async def test_the_stream_says_what_is_open(group):
 
 
 async def test_who_was_refused_is_counted():
-    """A page is told how many streams the group has refused, by the limit; of a group without limits nothing."""
+    """A page gets the number of streams that the group has refused, by limit; none for a group without limits."""
     group = StreamGroup(max_streams=1)
     async with open_streams(group, 1):
         for _ in range(2):
             with pytest.raises(StreamRefusedError):
-                group.bound_run().enter(Request)
+                run_of(group).enter(Request)
         async with open_test_stream(stream_inspector(group, authorize=allow), "/stream") as page:
             assert (await receive_until(page, "totals"))["refused"] == {"max_streams": 2}
     async with open_test_stream(stream_inspector(StreamGroup(), authorize=allow), "/stream") as page:
@@ -280,7 +281,7 @@ async def test_what_changes_is_sent(group):
             assert "order" not in second
             assert "matching" not in second
             assert (await receive_until(page, "totals"))["figures"][2] >= 0
-            await group.close(lambda labels: not labels)
+            await group.kick(lambda labels: not labels)
             await stream.wait_closed()
             while "matching" not in (third := await receive_until(page, "streams")):
                 pass
@@ -365,7 +366,7 @@ async def test_one_who_waits_reads_when_the_reader_goes(group):
 
 
 async def test_pages_that_have_gone_are_not_shown_as_ended(group):
-    """Whoever looks on, and chooses anew, is not in the way of what the list of ended streams is for."""
+    """A page that is opened, or changes its selection, does not push ended streams out of their list."""
     app = stream_inspector(group, authorize=allow)
     for _ in range(3):
         async with open_test_stream(app, "/stream") as page:
@@ -393,7 +394,7 @@ async def test_it_ends_with_the_other_streams(group):
 
 
 async def test_who_may_no_longer_is_shut_out_in_time(group):
-    """A page's stream ends by itself within a quarter of an hour."""
+    """A page's stream ends within a quarter of an hour."""
     app = stream_inspector(group, authorize=allow)
     async with open_test_stream(app, "/stream") as page:
         with anyio.fail_after(901):
@@ -403,7 +404,7 @@ async def test_who_may_no_longer_is_shut_out_in_time(group):
 
 @pytest.mark.parametrize("query", ["sort=fame", "rows=0", "rows=201", "rows=-1", "rows=x", "rows=" + "9" * 5000])
 async def test_a_choice_that_makes_no_sense(group, query):
-    """A selection that nobody can have made with the page is a 400."""
+    """A selection that the page can't make is a 400."""
     async with client_of(stream_inspector(group, authorize=allow)) as client:
         answer = await client.get(f"/stream?{query}")
     assert answer.status_code == 400
@@ -431,7 +432,7 @@ async def test_five_thousand_streams(group):
 
 
 async def test_what_is_remembered_is_bounded(group):
-    """However long somebody looks on, the history and the streams that have ended are so many."""
+    """However long a page is open, the history and the list of ended streams are bounded."""
     sampler = Sampler(group)
     for _ in range(HISTORY + 100):
         await sampler.read()
@@ -440,7 +441,7 @@ async def test_what_is_remembered_is_bounded(group):
     for _ in range(1000):
         sampler.stream_closed(STREAM)
     assert len(sampler.closed) == 50
-    assert sampler.closed[-1].place == 1000
+    assert sampler.closed[-1].position == 1000
 
 
 # --- choosing
@@ -479,7 +480,7 @@ def test_trouble_comes_first():
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_order_can_be_turned_round(sort):
-    """What comes last descending comes first ascending, and the older one comes first in both where all is equal."""
+    """The last row descending is the first ascending, and among equals the older stream comes first in both."""
     low = replace(STREAM, number=2)
     high = replace(
         STREAM,
@@ -671,7 +672,7 @@ async def test_kick(group):
 
 @pytest.mark.parametrize("headers", [{}, {"x-inspector-token": "guessed"}, {"x-inspector-token": "\N{SNOWMAN}"}])
 async def test_a_kick_from_elsewhere(group, headers):
-    """Without the secret, which only who may read the stream knows, nobody is kicked."""
+    """Without the secret, which only readers of the stream know, a kick is refused."""
     app = stream_inspector(group, authorize=allow)
     headers = {name: value.encode() for name, value in headers.items()}
     async with open_test_stream(EventSourceResponse(wait_forever, group=group)) as stream, client_of(app) as client:
@@ -712,7 +713,7 @@ async def test_the_stream_is_for_no_other_origin(group, site, status):
 
 
 async def test_each_inspector_has_a_secret_of_its_own(group):
-    """What one says is no use at another."""
+    """The secret of one inspector is refused by another."""
     tokens = set()
     for _ in range(2):
         async with open_test_stream(stream_inspector(group, authorize=allow), "/stream") as page:

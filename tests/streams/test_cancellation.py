@@ -74,7 +74,7 @@ class Server:
 
 
 async def stray_cancellation() -> None:
-    """Let a cancellation escape that nobody asked the running task for: a cancelled future's, another scope's."""
+    """Raise a cancellation that was not requested for the running task: a cancelled future's, another scope's."""
     if current_loop().keeps_resting_tasks:  # trio
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -180,7 +180,7 @@ async def test_group_of_stray_cancellations() -> None:
 
 @pytest.mark.parametrize("where", ["send", "receive", pytest.param("receive of a channel", marks=counts)])
 async def test_stray_cancellation_in_the_server(where: str) -> None:
-    """What escapes from the server's own code ends the stream as a failure, too, and is not waited for."""
+    """A stray cancellation of the server's own code also ends the stream as a failure, without waiting."""
     server = Server()
 
     async def send(message: Message) -> None:
@@ -323,7 +323,7 @@ HANDLED = [handle_task_group, handle_timeout, swallow_cancel]
 @pytest.mark.parametrize("ending", ["disconnect", "lifetime", "complete", "fail"])
 @pytest.mark.parametrize("producers", [1, 2])
 async def test_handled_cancellation_is_over(handled: Any, ending: str, producers: int) -> None:
-    """What a producer has handled is in no way of the endings that follow, and is in no count that follows."""
+    """A cancellation that a producer has handled affects neither later endings nor later counts."""
     server = Server()
     beside = [handled] * (producers - 1)
 
@@ -418,7 +418,7 @@ async def test_request_that_is_not_delivered_yet(left: bool) -> None:
 
 @pytest.mark.usefixtures("only_asyncio")
 async def test_writer_that_is_cancelled() -> None:
-    """A stream whose writer was cancelled by somebody else has ended: nothing that is sent later would be written."""
+    """A stream whose writer another task has cancelled ends, because nothing more would be written."""
     server = Server()
 
     async def send(message: Message) -> None:
@@ -465,7 +465,7 @@ async def test_stray_where_nothing_is_counted(after_head: bool) -> None:
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 @pytest.mark.parametrize("all_tasks", [False, True])
 async def test_cancelled_where_nothing_is_counted(all_tasks: bool) -> None:
-    """A cancellation from outside is one, also that of ``asyncio.run()``, which cancels each task by itself."""
+    """A cancellation from outside counts, also that of ``asyncio.run()``, which cancels each task separately."""
     server = Server()
     others = asyncio.all_tasks()
     task = asyncio.ensure_future(server.serve(events, idle))
@@ -495,7 +495,7 @@ async def test_ended_where_nothing_is_counted() -> None:
 
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 async def test_what_cannot_be_told_is_raised() -> None:
-    """In the stream's own task a cancellation may be anybody's, and is nobody's to drop."""
+    """In the stream's own task a cancellation may have any origin, so it is never dropped."""
     requests = CancelRequests(current_loop())
     error = asyncio.CancelledError()
     assert await requests.settle(error) is error

@@ -67,7 +67,7 @@ def test_grace_without_an_end(grace: Any) -> None:
     ],
 )
 def test_what_makes_sense(options: dict[str, Any]) -> None:
-    """What makes sense is taken."""
+    """Valid options are accepted."""
     EventSourceResponse(produce, **options)
 
 
@@ -87,6 +87,6 @@ def test_what_makes_sense(options: dict[str, Any]) -> None:
     ],
 )
 def test_what_makes_no_sense(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    """What makes no sense is refused when the response is made."""
+    """Invalid options raise when the response is made."""
     with pytest.raises(error, match=message):
         EventSourceResponse(produce, **options)

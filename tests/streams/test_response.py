@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -36,6 +37,7 @@ from sse_trio import (
     last_event_id,
     open_event_channel,
 )
+from sse_trio._groups.run import GroupState
 from sse_trio.testing import StreamingASGITransport, open_test_stream, wait_all_tasks_blocked
 
 if sys.version_info < (3, 11):
@@ -146,7 +148,7 @@ async def test_head_request() -> None:
 
 
 async def test_head_request_closes_the_channel() -> None:
-    """After a HEAD whoever would publish gets an error."""
+    """After a HEAD request, a task that sends or publishes gets an error."""
     send_channel, receive_channel = open_event_channel()
     response = EventSourceResponse(receive_channel, producers=[functools.partial(wait, send_channel)])
     async with open_test_stream(response, method="HEAD") as stream:
@@ -157,7 +159,7 @@ async def test_head_request_closes_the_channel() -> None:
 
 @pytest.mark.parametrize("error", [OSError, BrokenResourceError])
 async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> None:
-    """A client that has gone in the meantime is no error for HEAD either."""
+    """A client that has disconnected is not an error for HEAD either."""
     send_channel, receive_channel = open_event_channel()
     async with open_test_stream(EventSourceResponse(receive_channel), method="HEAD", wait_head=False) as stream:
         stream.fail_send(error())
@@ -168,7 +170,7 @@ async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> 
 
 @pytest.mark.parametrize("ending", ["completed", "disconnected", "failed", "cancelled"])
 async def test_head_request_calls_on_close(ending: str) -> None:
-    """What an endpoint has claimed for its stream is released after a HEAD, too, however that ends."""
+    """After a HEAD request the resources of the endpoint's source are released, too, however it ends."""
     reasons = []
 
     async def on_close(reason: CloseReason) -> None:
@@ -263,18 +265,36 @@ async def generate() -> AsyncGenerator[str, None]:
     yield "event"
 
 
-async def test_group_of_another_loop() -> None:
+async def test_repr() -> None:
+    """A response shows what its stream is made from, and whether it was served: it can be served only once."""
+
+    async def count(send_channel: EventSendChannel, to: int) -> None:
+        await send_channel.send(str(to))
+
+    response = EventSourceResponse(partial(count), 3)
+    assert repr(response) == "<EventSourceResponse of test_repr.<locals>.count: not served yet>"
+    async with open_test_stream(response) as stream:
+        await stream.receive()
+        assert repr(response) == "<EventSourceResponse of test_repr.<locals>.count: served>"
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel:
+        assert (
+            repr(EventSourceResponse(receive_channel)) == "<EventSourceResponse of EventReceiveChannel: not served yet>"
+        )
+
+
+async def test_group_of_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the stream can't be opened, its channel is closed all the same."""
 
-    class OtherLoopsGroup(StreamGroup):  # type: ignore[misc]
-        def bound_run(self) -> Any:
-            raise RuntimeError("streams in another event loop")
+    def bound_run(group: GroupState) -> Any:
+        raise RuntimeError("streams in another event loop")
 
+    monkeypatch.setattr(GroupState, "bound_run", bound_run)
     send_channel, receive_channel = open_event_channel()
     send_stream, receive_stream = anyio.create_memory_object_stream[str]()
     for source in (receive_channel, receive_stream):
         with pytest.raises(RuntimeError, match="another event loop"):
-            async with open_test_stream(EventSourceResponse(source, group=OtherLoopsGroup())):
+            async with open_test_stream(EventSourceResponse(source, group=StreamGroup())):
                 pass  # pragma: no cover
     with send_channel, pytest.raises(BrokenResourceError):
         await send_channel.send("event")
@@ -347,7 +367,7 @@ async def test_head_when_started_before() -> None:
 
 
 async def test_producer_that_fails_first_makes_the_status() -> None:
-    """What a producer raises before the head is raised out of the response, and nothing was sent."""
+    """An exception that a producer raises before the head is raised by the response, with nothing sent."""
     async with open_test_stream(EventSourceResponse(refuse), wait_head=False) as stream:
         with pytest.raises(HTTPException):
             await stream.wait_closed()
@@ -391,7 +411,7 @@ async def test_line_end() -> None:
 
 
 async def test_ping_after_silence() -> None:
-    """A ping is sent after so many seconds of silence, not every so many seconds."""
+    """A ping is sent after ``ping`` seconds of silence, and not every ``ping`` seconds."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         for seconds in (8, 14, 25):
@@ -414,7 +434,7 @@ async def test_ping_after_silence() -> None:
 
 
 async def test_first_ping_counts_from_the_head() -> None:
-    """Before the head there is no silence."""
+    """Before the head is sent there are no pings."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(12)
@@ -439,7 +459,7 @@ async def test_no_ping(ping: float | None) -> None:
 
 
 async def test_ping_factory_that_raises() -> None:
-    """What the factory of pings raises ends the stream and is raised by it."""
+    """An exception of the ping factory ends the stream, and the response raises it."""
 
     def ping() -> ServerSentEvent:
         raise LookupError("ping")
@@ -460,7 +480,7 @@ async def test_factory_of_something_else(option: str) -> None:
     async with open_test_stream(EventSourceResponse(producer, group=group, **options)) as stream:
         await stream.receive()
         if option == "farewell":
-            await group.close()
+            await group.kick()
         with pytest.raises(Exception, match="failed") if option == "on_error" else pytest.raises(TypeError) as info:
             await stream.wait_closed()
     assert f"{option} must return a ServerSentEvent" in repr(getattr(info.value, "exceptions", info.value))
@@ -471,7 +491,7 @@ async def test_factory_of_something_else(option: str) -> None:
 
 ENDINGS: dict[str, Callable[[Any, StreamGroup], Any]] = {
     "shutdown": lambda stream, group: group.request_shutdown(),
-    "kicked": lambda stream, group: group.close(),
+    "kicked": lambda stream, group: group.kick(),
     "cancelled": lambda stream, group: stream.cancel(),
     "lifetime": lambda stream, group: anyio.sleep(100),
     "disconnected": lambda stream, group: stream.disconnect(),
@@ -514,14 +534,14 @@ async def test_farewell_that_says_nothing() -> None:
     group = StreamGroup()
     async with open_test_stream(EventSourceResponse(wait, group=group, farewell=lambda why: None)) as stream:
         await stream.receive()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert stream.body == b"data: event\n\n"
 
 
 @pytest.mark.parametrize("reason", ["shutdown", "kicked", "cancelled", "lifetime"])
 async def test_farewell_that_raises(reason: str) -> None:
-    """What the factory raises is raised by the response; the stream has ended as without it."""
+    """The response raises the factory's exception; the stream ends as without it."""
 
     def farewell(why: CloseReason) -> ServerSentEvent:
         raise LookupError(why.value)
@@ -542,7 +562,7 @@ async def test_farewell_that_raises(reason: str) -> None:
 
 
 async def test_on_error() -> None:
-    """on_error is called with the exception, and what it returns is the last event; there is no final frame."""
+    """on_error takes the exception, and the event that it returns is the last; there is no final frame."""
     response = EventSourceResponse(fail, on_error=lambda exc: ServerSentEvent(repr(exc), event="error"))
     async with open_test_stream(response) as stream:
         with pytest.raises(LookupError):
@@ -561,7 +581,7 @@ async def test_on_error_that_says_nothing() -> None:
 
 
 async def test_on_error_is_not_for_a_failed_set_up() -> None:
-    """An exception that makes the status is no last event."""
+    """An exception that becomes the status is not a last event."""
     called = []
     async with open_test_stream(EventSourceResponse(refuse, on_error=called.append), wait_head=False) as stream:
         with pytest.raises(HTTPException):
@@ -615,7 +635,7 @@ async def test_on_close_and_background(reason: str) -> None:
 
 
 async def test_no_background_after_a_failure() -> None:
-    """After a failure there is no ``background``, but there is on_close."""
+    """After a failure ``background`` does not run, but on_close is called."""
     steps: list[object] = []
 
     async def on_close(why: CloseReason) -> None:
@@ -646,7 +666,7 @@ async def test_on_close_has_five_seconds() -> None:
 
 
 async def test_on_close_that_raises() -> None:
-    """What on_close raises is raised by the response; a failure of the producer is its context."""
+    """The response raises the exception of on_close, with the producer's failure as its context."""
 
     async def on_close(why: CloseReason) -> None:
         raise ValueError("on_close")
@@ -759,7 +779,7 @@ def steps() -> list[str]:
 
 @pytest.fixture
 def endpoint(steps: list[str]) -> Callable[[Request], Awaitable[EventSourceResponse]]:
-    """An endpoint with a stream that never ends by itself."""
+    """An endpoint with a stream that never ends without help."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         try:

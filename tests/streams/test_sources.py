@@ -1,4 +1,4 @@
-"""What a response may be made of, what it refuses, and how an async iterable is closed."""
+"""What a response can be made from, what it refuses, and how an async iterable is closed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def generate_sync() -> Iterator[str]:
 
 
 async def data_of(response: EventSourceResponse) -> list[str]:
-    """The data of all events of a stream that ends by itself."""
+    """The data of all events of a stream that ends without help."""
     async with open_test_stream(response) as stream:
         return [event.data async for event in stream]
 
@@ -63,17 +63,17 @@ async def data_of(response: EventSourceResponse) -> list[str]:
         ({"data": 1}, (), "examples/threads.py"),
         (None, (), "must be a coroutine function, a receive channel or an async iterable; got None"),
         (5, (), "must be a coroutine function"),
-        (generate(), ("arg",), "are arguments for a producer, but the source is a async_generator"),
+        (generate(), ("arg",), "are for a coroutine function, but the source is a async_generator"),
     ],
 )
 def test_what_is_no_source(source: Any, args: tuple[object, ...], advice: str) -> None:
-    """What can't be a source is refused when the response is made, with what to write instead."""
+    """An invalid source raises when the response is made, with what to write instead."""
     with pytest.raises(TypeError, match=advice):
         EventSourceResponse(source, *args)
 
 
 def test_coroutine_is_no_source() -> None:
-    """A coroutine is refused, and is no coroutine that "was never awaited" then."""
+    """A coroutine is refused and closed, so Python does not warn that it "was never awaited"."""
     source: Any = produce(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"EventSourceResponse\(produce, arg\)"):
         EventSourceResponse(source)
@@ -82,13 +82,13 @@ def test_coroutine_is_no_source() -> None:
 def test_channel_takes_no_arguments() -> None:
     """Arguments for a source that is a channel are refused."""
     send_channel, receive_channel = open_event_channel()
-    with send_channel, receive_channel, pytest.raises(TypeError, match="EventReceiveChannel, not a function"):
+    with send_channel, receive_channel, pytest.raises(TypeError, match="but the source is a EventReceiveChannel; got"):
         EventSourceResponse(receive_channel, "arg")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("producer", [None, "name", produce(None), generate()])  # type: ignore[arg-type]
 def test_what_is_no_producer(producer: Any) -> None:
-    """What can't be called is no producer, and a coroutine among them is closed."""
+    """A producer must be callable, and a coroutine among the producers is closed."""
     with pytest.raises(TypeError, match=r"producers=\[partial\(produce, send_channel\)\]"):
         EventSourceResponse(generate(), producers=[producer])
 
@@ -117,13 +117,13 @@ async def test_producers_of_other_kinds() -> None:
 
 
 async def test_async_iterable_of_all_that_can_be_sent() -> None:
-    """What an async iterable gives is sent as send() takes it."""
+    """The items of an async iterable are sent like arguments of send()."""
     events = ["text", 7, {"data": 1}, ServerSentEvent("event")]
     assert await data_of(EventSourceResponse(generate(*events))) == ["text", "7", "1", "event"]
 
 
 async def test_what_cant_be_sent_fails_in_the_source() -> None:
-    """What an async iterable gives and can't be sent fails the stream; the iterable is closed."""
+    """An item of an async iterable that can't be sent fails the stream; the iterable is closed."""
     closed = []
 
     async def generate_bytes() -> AsyncGenerator[Any, None]:
@@ -138,7 +138,7 @@ async def test_what_cant_be_sent_fails_in_the_source() -> None:
 
 
 async def test_own_channel_without_producers() -> None:
-    """A channel is written until all its send ends are closed, whoever has them."""
+    """A channel is written until all its send ends are closed, including the clones."""
     send_channel, receive_channel = open_event_channel()
 
     async def publish() -> None:
@@ -221,7 +221,7 @@ class Closing:
             self.steps.append(anyio.current_time())
 
     def __aiter__(self) -> AsyncIterator[str]:
-        """An iterable that is no iterator, as those of many client libraries."""
+        """An iterable that is not an iterator, like those of many client libraries."""
         return self.generate()
 
 
@@ -257,7 +257,7 @@ async def test_closed_when_it_waits_in_send(kind: str) -> None:
         stream.stall()
         await anyio.sleep(5)
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
     assert closing.steps == ["cleaning", began + (2 if kind == "a generator" else 0)]
 
@@ -273,7 +273,7 @@ async def test_closing_has_an_end() -> None:
         await anyio.sleep(5)
         stream.resume()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert anyio.current_time() - began == 5
     assert closing.steps == ["cleaning"]
@@ -302,7 +302,7 @@ async def test_both_are_closed() -> None:
 
 
 async def test_iterator_that_cant_be_closed() -> None:
-    """What has no aclose() is just left."""
+    """A source without aclose() is not closed."""
 
     class Source:
         def __aiter__(self) -> Source:
@@ -317,7 +317,7 @@ async def test_iterator_that_cant_be_closed() -> None:
 
 
 async def test_closing_that_raises() -> None:
-    """What the closing of an iterable raises is raised by the response."""
+    """The response raises the exception of an iterable that is closed."""
 
     class Source:
         def __aiter__(self) -> Source:

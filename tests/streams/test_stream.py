@@ -34,6 +34,7 @@ from sse_trio import (
     open_event_channel,
 )
 from sse_trio._channels.state import ChannelState
+from sse_trio._groups.group import run_of
 from sse_trio._loops.ticker import Entry
 from sse_trio._servers.connection import UnknownServer
 from sse_trio._streams.stream import Stream
@@ -64,7 +65,7 @@ class Server:
         self.receive = receive or self.wait_gone
 
     async def wait_gone(self) -> Message:
-        """Say nothing until the client is gone, not even when it has everything."""
+        """Return only when the client has disconnected, even if the response is complete."""
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
@@ -146,7 +147,7 @@ async def test_client_that_is_gone_at_once() -> None:
 
 @pytest.mark.parametrize("with_producer", [True, False])
 async def test_receive_that_raises(with_producer: bool) -> None:
-    """What the server's ``receive`` raises ends the stream and is raised by the response."""
+    """An exception of the server's ``receive`` ends the stream and is raised by the response."""
 
     async def receive() -> Message:
         await anyio.sleep(1)
@@ -162,7 +163,7 @@ async def test_receive_that_raises(with_producer: bool) -> None:
 
 @pytest.mark.parametrize("with_producer", [True, False])
 async def test_send_that_raises(with_producer: bool) -> None:
-    """What the server's ``send`` raises, if it isn't that the client is gone, is raised by the response."""
+    """The response raises an exception of the server's ``send``, unless it means that the client has disconnected."""
     send_channel, receive_channel = open_event_channel()
     send_channel.send_nowait("event")
     source: Any = wait if with_producer else receive_channel
@@ -192,8 +193,8 @@ async def test_first_reason_counts(first: str, second: str) -> None:
     """Of two endings in one moment the first is the reason, and the farewell is for that."""
     group = StreamGroup()
     steps = {
-        "kick": lambda stream: group.bound_run().end_all(lambda _: True, CloseReason.KICKED),
-        "shutdown": lambda stream: group.bound_run().end_all(lambda _: True),
+        "kick": lambda stream: run_of(group).end_all(lambda _: True, CloseReason.KICKED),
+        "shutdown": lambda stream: run_of(group).end_all(lambda _: True),
         "disconnect": lambda stream: stream.disconnect(),
         "cancel": lambda stream: stream.cancel(),
     }
@@ -239,7 +240,7 @@ async def test_overflow_before_it_began() -> None:
 
 @pytest.mark.parametrize("who", ["producer", "outside"])
 async def test_overflow(who: str) -> None:
-    """A channel that overflows kicks its stream, whoever sent too much; what is in it is still sent."""
+    """A channel that overflows kicks its stream, whichever task sends; the buffered events are still sent."""
     send_channel, receive_channel = open_event_channel(2, overflow="close")
     errors = []
 
@@ -407,7 +408,7 @@ async def test_broken_channel_of_another_stream_is_a_failure() -> None:
 
 
 async def test_receiver_that_is_closed_by_somebody_else() -> None:
-    """If the receive channel of a stream is closed by somebody else, its producers end, and so does it."""
+    """If another task closes the receive channel of a stream, its producers end, and so does the stream."""
     send_channel, receive_channel = open_event_channel()
 
     async def produce() -> None:
@@ -429,7 +430,7 @@ class Exit(BaseException):
 
 @pytest.mark.parametrize("producers", [1, 2])
 async def test_request_to_exit(producers: int) -> None:
-    """What is no Exception ends the stream as a cancellation does, and is raised."""
+    """A BaseException that is not an Exception ends the stream like a cancellation, and is raised."""
     send_channel, receive_channel = open_event_channel()
 
     async def leave() -> None:
@@ -472,7 +473,7 @@ async def test_shutdown_bounds_the_rest_of_a_failed_stream() -> None:
                 if kind == "failed":
                     stream.resume()
                 elif kind == "kick":
-                    await group.close()
+                    await group.kick()
                 else:
                     stream.request_shutdown()
                 await stream.wait_closed()
@@ -513,7 +514,7 @@ async def test_lifetime_is_spread() -> None:
 
 
 async def test_grace_ends_with_the_producer() -> None:
-    """With grace a producer is told, may still send after a kick, and the stream ends as soon as it has returned."""
+    """With grace a producer may still send after a kick, and the stream ends as soon as the producer has returned."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await send_channel.send("event")
@@ -526,7 +527,7 @@ async def test_grace_ends_with_the_producer() -> None:
     async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
         await stream.receive()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await stream.wait_closed()
         assert anyio.current_time() - began == 3
         assert stream.body == b"data: event\n\ndata: last\n\n"
@@ -548,7 +549,7 @@ async def test_grace_has_an_end() -> None:
     async with open_test_stream(EventSourceResponse(produce, group=group, grace=10)) as stream:
         await stream.receive()
         began = anyio.current_time()
-        await group.close()
+        await group.kick()
         await anyio.sleep(6)
         group.request_shutdown()
         await stream.wait_closed()
@@ -565,7 +566,7 @@ async def test_no_grace_for_a_stalled_client() -> None:
             if kind == "stall":
                 stream.stall()
                 await anyio.sleep(30)  # for a ping
-            await group.close()
+            await group.kick()
             if kind == "cancel":
                 stream.cancel()
             await stream.wait_closed()
@@ -598,7 +599,7 @@ async def test_cleanup_that_waits() -> None:
 )
 @pytest.mark.parametrize("kind", ["shutdown", "kick", "lifetime", "grace"])
 async def test_endless_sender_in_a_shield(kind: str) -> None:
-    """Who sends for ever in a shielded scope is refused a second after the cancellation, and holds nothing up."""
+    """A producer that sends for ever in a shielded scope is refused a second after its cancellation."""
     cancelled: list[float] = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -619,7 +620,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
         if kind in {"shutdown", "grace"}:
             group.request_shutdown()
         elif kind == "kick":
-            await group.close()
+            await group.kick()
         received = [event.data async for event in stream]
         await stream.wait_closed()
         assert 0.9 < anyio.current_time() - cancelled[0] < 2
@@ -765,7 +766,7 @@ async def test_channel_that_a_producer_forgets(number: int) -> None:
 
 
 async def test_channel_that_the_endpoint_forgets() -> None:
-    """So it is for the channel of which the producer has a clone, and that nobody closed."""
+    """The same holds for a channel that the producer has cloned and that was never closed."""
     send_channel, receive_channel = open_event_channel()
 
     async def produce(clone: EventSendChannel) -> None:
@@ -818,7 +819,7 @@ async def test_nothing_is_left_for_the_collector() -> None:
 
 
 async def test_send_timeout_of_a_shielded_server_raises() -> None:
-    """Where nobody can drop the connection, SendTimeoutError has the server do it; it says how long that was."""
+    """If the stream can't drop the connection, SendTimeoutError makes the server do so; it has the time that passed."""
     async with open_test_stream(EventSourceResponse(wait, send_timeout=7, ping=2), bridge=False) as stream:
         await stream.receive()
         stream.stall(shield=True)
@@ -850,7 +851,7 @@ async def test_what_ended_a_stream_with_a_write_under_way() -> None:
 
 
 async def test_shutdown_without_a_send_timeout() -> None:
-    """Who has set no timeout gets no error of one: the stream is left at a shutdown, and its background task runs."""
+    """Without a send_timeout there is no SendTimeoutError: a shutdown abandons the stream, and ``background`` runs."""
     group, ran = StreamGroup(), anyio.Event()
     reasons, on_close = new_reasons()
 
@@ -923,7 +924,7 @@ async def test_stuck_final_frame_hears_of_a_disconnect(seconds: float | None, ki
 
 
 async def test_disconnect_that_comes_before_the_final_send_returns() -> None:
-    """hypercorn says that a response is complete before its ``send`` of the final frame returns: that is no leaving."""
+    """hypercorn says that a response is complete before its final ``send`` returns: that is not a disconnect."""
     reasons, on_close = new_reasons()
     server = Stuck()
     async with anyio.create_task_group() as tg:
@@ -969,7 +970,7 @@ async def test_cancelled_stream_whose_last_writes_are_not_taken(*, bridge: bool)
 
 
 async def test_server_that_tells_nobody_of_a_lost_connection() -> None:
-    """A server that knows the client to be gone and doesn't say so is asked before each ping: that ends the stream."""
+    """A server that knows of a disconnect without reporting it is asked before each ping, which ends the stream."""
     reasons, on_close = new_reasons()
     server = Server()
 
@@ -1044,7 +1045,7 @@ async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING, "sse_trio"):
         await Server(receive=receive).serve(EventSourceResponse(wait))
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
-        "event stream '/': 40 bytes of the request's body came while it waited for the disconnect, and were dropped"
+        "event stream '/': 40 bytes of the request's body arrived while it waited for the disconnect, and were dropped"
     ]
 
 
@@ -1055,7 +1056,7 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 
 async def test_send_runs_in_the_context_of_the_request() -> None:
-    """Whoever sent the event, every message is written in the context of the request, which middlewares rely on."""
+    """Every message is written in the context of the request, whichever task sent the event: middlewares rely on it."""
     send_channel, receive_channel = open_event_channel()
     seen: list[str] = []
 
@@ -1086,7 +1087,7 @@ async def test_send_runs_in_the_context_of_the_request() -> None:
 
 
 async def test_receive_runs_in_the_context_of_the_request() -> None:
-    """The server is asked for the disconnect in the context of the request too, though the ticker has it begin."""
+    """The wait for the disconnect runs in the context of the request too, although the ticker starts it."""
     seen: list[str] = []
 
     class Noting(Server):

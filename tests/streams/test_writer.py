@@ -176,7 +176,7 @@ async def test_what_is_there_before_it_starts(serve: Serve, early: str) -> None:
 
 
 async def test_opening_goes_with_the_first_events(serve: Serve) -> None:
-    """What opens the stream is in the first body message."""
+    """The opening notices are in the first body message."""
     served = serve(opening=b"retry: 1\n\n")
     served.send_channel.send_nowait("event")
     await served.settle()
@@ -383,7 +383,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
 )
 @pytest.mark.parametrize("after", [0, 1, 2])
 async def test_send_that_raises(serve: Serve, error: Exception, outcome: Outcome, after: int) -> None:
-    """An error of ``send`` ends it: a client that is gone is told from a failure, which is kept."""
+    """An error of ``send`` ends it; the error is kept, unless it means that the client has disconnected."""
     served = serve()
 
     def fail() -> None:
@@ -471,7 +471,7 @@ async def test_abandon_in_a_shielded_write(serve: Serve) -> None:
 
 
 async def test_receiver_closed_while_it_rests(serve: Serve) -> None:
-    """A writer whose receive channel is closed by somebody else is not left waiting when it is to finish."""
+    """A writer whose receive channel another task closes is woken when it has to finish."""
     served = serve()
     await served.settle()
     served.receive_channel.close()

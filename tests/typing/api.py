@@ -194,8 +194,8 @@ async def use_group(request: Request) -> None:
     assert_type(group.request_shutdown(), None)
     assert_type(await group.wait_shutdown_requested(), None)
     assert_type(await group.wait_empty(), None)
-    assert_type(await group.close(), int)
-    assert_type(await group.close(lambda labels: labels["user"] == "1"), int)
+    assert_type(await group.kick(), int)
+    assert_type(await group.kick(lambda labels: labels["user"] == "1"), int)
     assert_type(group.statistics(), StreamGroupStatistics)
     assert_type(group.statistics().closed[CloseReason.KICKED], int)
     assert_type(last_event_id(request), "str | None")
@@ -207,7 +207,7 @@ async def use_group(request: Request) -> None:
     StreamGroup(1.0)  # type: ignore[call-arg]
     StreamGroup(max_streams_per=5)  # type: ignore[arg-type]
     StreamGroup(max_streams="5")  # type: ignore[arg-type]
-    await group.close("user")  # type: ignore[arg-type]
+    await group.kick("user")  # type: ignore[arg-type]
 
 
 def user_of(request: Request) -> str | None:
