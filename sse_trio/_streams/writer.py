@@ -12,8 +12,8 @@
 # Rule 5: how it rests is the loop's choice. trio parks the task, for a new one costs five times a wake-up. asyncio
 #         ends it and starts another, which costs as much as a wake-up does and spares an idle stream a tenth of all
 #         its memory. Either way unpark() is all that a receiver's caller has to know.
-# Rule 6: where the connection has an express lane (_servers/express.py), unpark() itself writes for a writer that is
-#         idle, if that can be done without waiting; the task goes on resting. It is the task's turn in every other
+# Rule 6: where there are direct writes (_servers/direct_write.py), unpark() itself writes for a writer that is idle,
+#         if that can be done without waiting; the task goes on resting. It is the task's turn in every other
 #         case.
 # Rule 7: where the stream is compressed (_compression/coder.py), a body is encoded when it is taken, before anybody is
 #         offered it. So what is counted, what takes the lane and what waits in `_untaken` are bytes as they are sent.
@@ -29,7 +29,7 @@ from anyio import BrokenResourceError, ClosedResourceError
 from .._groups.statistics import STALL_SECONDS
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask, Loop
-from .._servers.send_wrappers import send_past_head
+from .._servers.head_only import skip_head_only_wrappers
 from .._wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .._channels.source import StreamSource
     from .._compression.coder import Coder
-    from .._servers.connection import ServerConnection
+    from .._servers.connection import Connection
 
 __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
@@ -124,7 +124,7 @@ class Writer:
         *,
         opening: bytes,
         coder: Coder | None = None,
-        connection: ServerConnection,
+        connection: Connection,
         loop: Loop,
         owner: WriterOwner,
     ) -> None:
@@ -149,7 +149,7 @@ class Writer:
         self._task: DetachedTask | None = None
         self._task_runs = False
         self._abandoned = False
-        self._try_write = connection.try_write
+        self._try_write = None if connection.direct_writer is None else connection.direct_writer.try_write
         self._send_is_unbounded = connection.send_is_unbounded
         self._untaken: Batch | None = None  # what could not be written at once
         self._pending_ping = b""
@@ -333,7 +333,7 @@ class Writer:
         taken = self._source.take_batch()
         batch = Batch(self._opening if taken is None else self._opening + taken.body)
         if not self._source.at_end():
-            self._send = send_past_head(self._send)  # else to look would cost more than it saves
+            self._send = skip_head_only_wrappers(self._send)  # else to look would cost more than it saves
         if self._coder is not None:
             batch = self._coder.encode(batch)
         # An empty message only where the server keeps the head back until there is one: in a program that reads the
