@@ -105,20 +105,19 @@ class FakeConnection(Connection):
 
     def body(self) -> tuple[bytes, bool]:
         """What the client has of the body, and whether it saw its end. Fails where the framing is broken."""
-        head, _, rest = bytes(self.wire).partition(b"\r\n\r\n")
+        head, _, data = bytes(self.wire).partition(b"\r\n\r\n")
         assert b"HTTP/1.1 200 OK".startswith(head[:15])
         body = b""
-        while rest:
-            size, line_end, rest = rest.partition(b"\r\n")
+        while data:
+            size, line_end, data = data.partition(b"\r\n")
             if not line_end:
                 break  # cut off
             if int(size, 16) == 0:
-                assert rest == b"\r\n", rest
+                assert data == b"\r\n", data
                 return body, True
-            data, rest = rest[: int(size, 16)], rest[int(size, 16) :]
-            body += data
-            assert not rest or b"\r\n".startswith(rest[:2]), rest
-            rest = rest[2:]
+            body, data = body + data[: int(size, 16)], data[int(size, 16) :]
+            assert not data or b"\r\n".startswith(data[:2]), data
+            data = data[2:]
         return body, False
 
 

@@ -74,7 +74,7 @@ def says_it_is_starlettes(send: Send) -> Send:
 
 
 class Proxy:
-    """As wrapt makes them: it answers for what is in it, whatever it is asked."""
+    """As wrapt makes them: each attribute is that of what the proxy contains."""
 
     def __init__(self, send: Send) -> None:
         self._send = only_sees_head(send)
@@ -237,13 +237,13 @@ async def serve(app: ASGIApp, path: str = "/a/") -> Recorder:
 
 
 async def test_starlettes_own_wrappers() -> None:
-    """Behind a route in a mount, the head comes through all of Starlette's wrappers and the rest through none."""
+    """Behind a route in a mount, the head comes through all of Starlette's wrappers, later messages through none."""
     recorder = await serve(Starlette(routes=[Mount("/a", routes=[Route("/", endpoint)])]))
-    (head, through), *rest = recorder.sent
+    (head, through), *later = recorder.sent
     assert head == HEAD
     assert any("starlette" in file for file in through)
-    assert rest
-    assert all(not through for _, through in rest)
+    assert later
+    assert all(not through for _, through in later)
 
 
 async def test_a_stream_that_is_over_is_not_looked_into() -> None:

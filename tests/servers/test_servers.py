@@ -125,7 +125,7 @@ def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attri
 
 
 async def test_callables_that_lead_nowhere() -> None:
-    """A server that is not known can do nothing, and says so."""
+    """A server that isn't known can do nothing beyond ASGI, and says so."""
     connection = find_connection({"type": "http"}, plain, plain)
     await connection.wait_flushed()
     assert connection.is_lost is None
@@ -154,7 +154,7 @@ async def test_wrappers_lead_to_the_server() -> None:
 
 
 async def test_servers_that_keep_the_head_back() -> None:
-    """granian and daphne send the head with the first body message, and nothing else is known of them."""
+    """granian and daphne send the head with the first body message; nothing more is known of them."""
 
     class OfGranian(Of):
         __module__ = "granian._granian"
@@ -235,7 +235,7 @@ class TestUvicorn:
         on_uvicorn(transport=object()).cut_off()
 
     async def test_abort_without_a_transport(self) -> None:
-        """A uvicorn that is built otherwise cannot be aborted; that is no error."""
+        """A uvicorn that is built differently can't be aborted; that is not an error."""
         assert on_uvicorn().abort() is False
         assert on_uvicorn(transport=object()).abort() is False
 
@@ -257,7 +257,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """Where its protocol is out of reach, there is none (test_server_uvicorn_exit.py says where there is)."""
+        """Where its protocol is out of reach, there is none (test_uvicorn_exit.py shows where there is one)."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -332,7 +332,7 @@ class TestHypercorn:
 
     @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(terminated=object())])
     async def test_no_shutdown_event(self, context: object) -> None:
-        """A hypercorn that is built otherwise has none, which is no error."""
+        """A hypercorn that is built differently has none; that is not an error."""
         assert on_hypercorn(None, context=context).shutdown_event() is None
 
     async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +395,7 @@ class TestHypercorn:
             on_hypercorn(server).cut_off()
 
     async def test_abort_on_trio_without_a_socket(self) -> None:
-        """A stream that is no socket's cannot be aborted."""
+        """A stream without a socket can't be aborted."""
         assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
 
     async def test_abort_without_a_connection(self) -> None:
