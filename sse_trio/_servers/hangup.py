@@ -7,7 +7,8 @@
 # Rule 1: one epoll for all connections of an event loop, open while there is something to watch.
 # Rule 2: the kernel forgets a connection as soon as its server closes it, and then epoll doesn't report it. So after a
 #         wake-up every watched connection is looked at: at most once in LOOK_AGAIN seconds, and less often with many
-#         connections, so that looking takes about a tenth of the time at most.
+#         connections, so that looking takes about a tenth of the time at most. And without a wake-up every LOOK_ANYWAY
+#         seconds: a busy server can close a connection before epoll has reported anything.
 # Rule 3: a connection that can't decide yet is looked at again, because epoll reports each end only once.
 # Rule 4: without epoll (systems other than Linux) nothing is watched. There the ping after the next one notices.
 
@@ -18,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import sleep, wait_readable
+from anyio import move_on_after, sleep, wait_readable
 from anyio.lowlevel import RunVar
 
 from .._loops.current import current_loop
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ("Watched", "current_hangups")
 
 LOOK_AGAIN = 0.05
+LOOK_ANYWAY = 1.0  # or a hundredth of the time, with more than 10,000 connections
 ASK_SECONDS = 1e-5  # per connection and round: ten times what it costs
 
 
@@ -62,7 +64,9 @@ class Hangups:
                 self._epoll = self._new_epoll()
                 self._task = self._loop.spawn_detached(partial(self._run, self._epoll))
             self._register(self._epoll, fd)
-            self._watched[fd] = watched
+            before, self._watched[fd] = self._watched.get(fd), watched
+            if before is not None:
+                before.look(hung_up=False)  # its server has closed it: the number belongs to another connection now
             self._hung_up.discard(fd)
 
     def forget(self, fd: int, watched: Watched) -> None:
@@ -95,7 +99,8 @@ class Hangups:
     async def _run(self, epoll: select.epoll) -> None:
         with epoll:
             while True:
-                await wait_readable(epoll)
+                with move_on_after(max(LOOK_ANYWAY, len(self._watched) * ASK_SECONDS * 10)):
+                    await wait_readable(epoll)
                 looks_again = True
                 while looks_again:
                     await sleep(max(LOOK_AGAIN, len(self._watched) * ASK_SECONDS))

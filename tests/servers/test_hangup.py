@@ -132,6 +132,31 @@ async def test_connection_that_is_closed_before_it_is_forgotten() -> None:
         hangups.forget(other.fileno(), second)
 
 
+async def test_connection_whose_server_was_faster_than_epoll() -> None:
+    """A connection that its server closes before epoll has reported it is looked at all the same, within a second."""
+    hangups = Hangups(current_loop(), select.epoll)
+    with connections() as [(ours, _)]:
+        watched = Watched()
+        hangups.watch(number := ours.fileno(), watched)
+        ours.close()
+        with anyio.fail_after(5):
+            while not watched.looks:
+                await anyio.sleep(0.05)
+        hangups.forget(number, watched)
+
+
+async def test_number_of_another_connection() -> None:
+    """A watched connection whose number belongs to the next one was closed by its server, so it is looked at."""
+    hangups = Hangups(current_loop(), select.epoll)
+    with connections() as [(ours, _)]:
+        first, second = Watched(), Watched()
+        hangups.watch(ours.fileno(), first)
+        hangups.watch(ours.fileno(), second)
+        assert first.looks == [False]
+        hangups.forget(ours.fileno(), first)
+        hangups.forget(ours.fileno(), second)
+
+
 async def test_system_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system can't tell, nothing is watched, and a stream is served all the same."""
     monkeypatch.delattr(select, "epoll")
