@@ -19,8 +19,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import EventSourceResponse, StreamGroup, open_hub
-from sse_trio._servers.connection import UnknownServer
-from sse_trio._servers.express import ExpressLane
+from sse_trio._servers.connection import Connection
+from sse_trio._servers.direct_write import DirectWriter
 
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
@@ -52,7 +52,21 @@ def counted_calls():
         sys.setprofile(None)
 
 
-class Server(UnknownServer):
+class KeepingWriter(DirectWriter):
+    """Direct writes that are kept in a list."""
+
+    def __init__(self, send, written):
+        super().__init__(send)
+        self.written = written
+
+    is_in_chunks = True
+
+    def write_nowait(self, chunk, /):
+        self.written.append(chunk)
+        return len(chunk)
+
+
+class Server(Connection):
     """A server that keeps what it gets, and costs next to nothing."""
 
     def __init__(self, *, express=False):
@@ -61,8 +75,8 @@ class Server(UnknownServer):
         self.gone = anyio.Event()
         self.send = self._send
         if express:
-            lane = ExpressLane(self, self._send)
-            self.send, self.try_write = lane.send, lane.try_write
+            self.direct_writer = KeepingWriter(self._send, self.written)
+            self.send = self.direct_writer.send
 
     async def receive(self):
         await self.gone.wait()
@@ -70,14 +84,6 @@ class Server(UnknownServer):
 
     async def _send(self, message):
         self.sent.append(message)
-
-    @property
-    def is_in_chunks(self):
-        return True
-
-    def write_nowait(self, chunk, /):
-        self.written.append(chunk)
-        return len(chunk)
 
     async def serve(self, response):
         scope = {"type": "http", "method": "GET", "path": "/", "headers": []}

@@ -1,15 +1,17 @@
-# The one seam to a server: what a stream may ask of the connection that carries it, beyond ASGI.
+# The one seam to a server: what a stream may ask of its client's connection, beyond ASGI.
 #
-#   connection.py        the questions, and the answers of a server that is not known
+#   connection.py        Connection: the questions, and the answers for a server that isn't known
 #   discovery.py         which server is behind `receive` and `send`
-#   uvicorn.py, hypercorn.py, hypercorn_h2.py    one file for each server that is known
+#   uvicorn.py, hypercorn.py, hypercorn_h2.py    the connections of the servers that are known
 #   uvicorn_exit.py      how a stream learns that its uvicorn is shutting down
-#   hangup.py            a client that hangs up while its server reads nothing
+#   hangup.py            a client that hangs up while its server isn't reading
+#   bridge.py            ServerBridge: hands the connection past middlewares
+#   inbox.py             one `receive` for two readers: the application and the stream
+#   direct_write.py      writing a body to an idle connection directly; hypercorn_direct.py: on hypercorn
+#   closures.py          looking into what frameworks put around `receive` and `send`
+#   head_only.py         the proof that a wrapper around `send` looks at the head only
 #   middleware.py        Starlette's BaseHTTPMiddleware in between
-#   bridge.py            ServerBridge: hands the answers past middlewares
-#   express.py           writing a body to an idle connection directly
-#   send_wrappers.py     what frameworks put around the server's `send`
-#   transports.py        what asyncio's transports are asked for
+#   transports.py        asyncio's transports: abort, flush, write without waiting
 
 from __future__ import annotations
 

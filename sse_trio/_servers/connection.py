@@ -1,25 +1,30 @@
-# What a stream may ask of the server that carries it, beyond ASGI, and the answers of a server that is not known.
+# What a stream may ask of its client's connection, beyond ASGI.
+#
+# `Connection` itself gives the answers for a server that isn't known: what ASGI alone can do, which is nothing of this.
+# Each known server has a subclass (uvicorn.py, hypercorn.py, hypercorn_h2.py) that overrides what its server can do.
 #
 # Rule 1: every method may be called at any time: before the head, after the end, twice, with the client gone.
-# Rule 2: a server that cannot do a thing says so by its answer, never by an error.
-# Rule 3: a connection is only dropped, or written to, while it is this stream's: the next request on it is somebody
-#         else's.
+# Rule 2: a server that can't do a thing says so by its answer, never by an error.
+# Rule 3: a connection is dropped, or written to, only while it is this stream's: the next request on it belongs to
+#         another response.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from .inbox import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from starlette.types import Receive, Send
 
     from .._reasons import CloseReason
-    from .._wire.batch import Batch
+    from .direct_write import DirectWriter
 
-__all__ = ("HeadKeeper", "ServerConnection", "ServerShutdown", "UnknownServer")
+__all__ = ("Connection", "HeadKeeper", "ServerShutdown")
 
 
 class ServerShutdown(Protocol):
-    """The server's own notice that it is ending; the same object for every connection of one server.
+    """The server's own notice that it is shutting down; the same object for every connection of one server.
 
     Where the server has an event, this also has its ``async def wait()``, which returns once the server has begun to
     shut down, and is cancellable without effect.
@@ -30,164 +35,117 @@ class ServerShutdown(Protocol):
         ...
 
 
-class ServerConnection(Protocol):
-    """The client's connection as the server sees it. Each method is safe to call at any time."""
+class Connection:
+    """The client's connection as the server sees it. This class is for a server that isn't known."""
 
-    wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None
-    """Returns when the client is gone, without taking body messages from whoever reads them.
+    __slots__ = ("_inbox", "direct_writer")
 
-    Set by ``ServerBridge``; ``None`` means that the only way to wait for the disconnect is to call ``receive``.
-    """
+    send_is_unbounded = False
+    """Whether the server's ``send`` returns however little the client takes, so that the writer has to await
+    :meth:`wait_flushed` after each call."""
 
-    try_write: Callable[[Batch], bool] | None
-    """Writes the body of one message now, past the server's ``send``, or answers ``False``: then nobody has written
-    it, and it has to be sent. Never waits, never raises; see ``_servers/express.py``.
+    tells_failure = True
+    """Whether the server ends a response whose application raised after the head, so that the client can tell."""
 
-    Set by ``ServerBridge(express=True)``; ``None`` means that everything has to be sent.
-    """
+    head_needs_body = False
+    """Whether the server keeps the head back until it gets a body message, even an empty one."""
 
-    send_is_unbounded: bool
-    """Whether the server's ``send`` returns however little the client takes, so that the one who sends has to
-    await :meth:`wait_flushed` after each. It never changes."""
+    def __init__(self) -> None:
+        self._inbox: Inbox | None = None
+        self.direct_writer: DirectWriter | None = None
+        """Writes past the server's ``send``; there only behind ``ServerBridge(express=True)``."""
 
-    tells_failure: bool
-    """Whether the server ends a response whose application raised after the head, so that the client can tell. It
-    never changes."""
+    # --- what ServerBridge asks
 
-    head_needs_body: bool
-    """Whether the server keeps the head back until it is given a body message, if an empty one. It never changes."""
+    def bridge(self, receive: Receive, send: Send, *, direct_writes: bool) -> tuple[Receive, Send]:
+        """Go between the server and the application: return the ``receive`` and ``send`` to call that with.
+
+        From here on the stream can wait for the disconnect beside the application, and, if they are asked for and
+        possible, has direct writes. Returns the very same callables where the server doesn't know of lost clients.
+        """
+        if self.is_lost is None:
+            return receive, send
+        self._inbox = Inbox(receive)
+        self.direct_writer = self.new_direct_writer(send) if direct_writes else None
+        return self._inbox, send if self.direct_writer is None else self.direct_writer.send
+
+    def new_direct_writer(self, send: Send, /) -> DirectWriter | None:
+        """Make what writes past this ``send``, or return ``None`` where bytes can't be written without waiting."""
+        del send
+        return None
+
+    # --- the client
 
     @property
     def is_lost(self) -> bool | None:
-        """Whether the server has noticed that the client is gone, or ``None`` where it cannot be asked."""
-        ...
+        """Whether the server has noticed that the client is gone, or ``None`` where it can't be asked."""
+        return None
 
     @property
-    def in_worker(self) -> bool:
-        """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
-        ...
+    def has_inbox(self) -> bool:
+        """Whether there is a :meth:`wait_disconnect`. If not, the stream has to call ``receive`` for that."""
+        return self._inbox is not None
+
+    async def wait_disconnect(self) -> None:
+        """Return when the client is gone, without taking body messages from the application."""
+        assert self._inbox is not None
+        await self._inbox.wait_disconnect(self)
+
+    def watch_hangup(self) -> None:
+        """Have the server notice a client that leaves while the server isn't reading, until stream_closed()."""
+
+    def says_gone(self, error: Exception, /) -> bool:
+        """Whether an error of the server's ``send`` means that the client is gone, besides those that ASGI names."""
+        del error
+        return False
+
+    # --- the connection
 
     def abort(self) -> bool:
         """Drop the client's connection now, unsent bytes included; over HTTP/2 only this stream of it.
 
         Returns:
-            ``False`` where that cannot be done, and then nothing has been done.
+            ``False`` if that can't be done, and then nothing has been done.
         """
-        ...
+        return False
 
     def cut_off(self) -> None:
         """End the connection after what was written to it, in the middle of the body; over HTTP/2 only this stream.
 
-        Nothing where that cannot be done.
+        Does nothing where that can't be done.
         """
-        ...
 
     async def wait_flushed(self) -> None:
         """Return once this process holds no more bytes for the client, or the client is gone.
 
-        An asyncio server's ``send`` returns while up to 64 KiB of a stalled client's are still in the transport;
-        closing it would wait for those for ever. Returns at once where the server has no such buffer.
+        An asyncio server's ``send`` returns while the transport still holds up to 64 KiB for a stalled client; closing
+        it would wait for those forever. Returns at once where the server has no such buffer.
         A checkpoint only if it has to wait; cancelling leaves nothing behind.
         """
-        ...
 
     async def before_final(self) -> None:
-        """Do what has to be done before the final message is given to ``send``. Called once, by the writer.
+        """Do what has to be done before the final message is given to ``send``. The writer calls it once.
 
         hypercorn closes an HTTP/2 connection as soon as its last stream has ended, without the frames that say so.
         """
-        ...
 
-    def shutdown_event(self) -> ServerShutdown | None:
-        """The server's own notice of its shutdown, or ``None`` where there is none within reach."""
-        ...
-
-    def watch_hangup(self) -> None:
-        """Have the server told of a client that leaves while it reads nothing from it, until stream_closed()."""
-        ...
-
-    def says_gone(self, error: Exception, /) -> bool:
-        """Whether an error of the server's ``send`` means that the client is gone, beside those that ASGI names."""
-        ...
-
-    def stream_closed(self, reason: CloseReason, /) -> None:
-        """Be told why the stream ended, once, when its producers are gone."""
-        ...
-
-
-class UnknownServer:
-    """A server that cannot be asked anything, and the answers that a known one starts from."""
-
-    __slots__ = ("try_write", "wait_disconnect")
-
-    send_is_unbounded = False
-    tells_failure = True
-    head_needs_body = False
-
-    def __init__(self) -> None:
-        self.wait_disconnect: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self.try_write: Callable[[Batch], bool] | None = None
-
-    @property
-    def is_lost(self) -> bool | None:
-        """Nobody knows."""
-        return None
+    # --- the server
 
     @property
     def in_worker(self) -> bool:
-        """Not that anybody knows."""
+        """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
         return False
-
-    def abort(self) -> bool:
-        """No way to do that."""
-        return False
-
-    def cut_off(self) -> None:
-        """No way to do that."""
-
-    async def wait_flushed(self) -> None:
-        """No buffer within reach."""
-
-    async def before_final(self) -> None:
-        """Nothing: its ``send`` writes the end of the body."""
 
     def shutdown_event(self) -> ServerShutdown | None:
-        """None within reach."""
+        """The server's own notice of its shutdown, or ``None`` where there is none within reach."""
         return None
 
-    def watch_hangup(self) -> None:
-        """No connection within reach."""
-
-    def says_gone(self, error: Exception, /) -> bool:
-        """It says no more than ASGI does."""
-        del error
-        return False
-
     def stream_closed(self, reason: CloseReason, /) -> None:
-        """No server wants to know."""
-
-    @property
-    def has_lane(self) -> bool:
-        """Whether bytes can be written to it at all without waiting."""
-        return False
-
-    @property
-    def is_in_chunks(self) -> bool:
-        """Nobody knows."""
-        return False
-
-    def write_nowait(self, chunk: bytes, /) -> int:
-        """Nothing can be written past it."""
-        del chunk
-        return 0
-
-    async def write_rest(self, rest: bytes, /) -> None:
-        """For those whose `write_nowait` writes a part of a chunk."""
-        raise NotImplementedError
+        """Take note of why the stream ended. The stream calls it once, when its producers are gone."""
 
 
-class HeadKeeper(UnknownServer):
-    """A server that keeps the head back until there is a body, and beyond that is not known."""
+class HeadKeeper(Connection):
+    """The connection of a server that keeps the head back until there is a body. Nothing more is known of it."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-# One stream of a hypercorn connection over HTTP/2, on either loop. See _servers/discovery.py for the rules.
+# One stream of a hypercorn connection over HTTP/2, on either loop. The rules are in _servers/discovery.py.
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .connection import UnknownServer
+from .connection import Connection
 
 if TYPE_CHECKING:
     from .connection import ServerShutdown
@@ -18,31 +18,31 @@ _CANCEL = 0x8  # RFC 9113 section 7: "the stream is no longer needed"
 _RESET_WITHIN = 0.5  # seconds; a connection that takes no 13 bytes of RST_STREAM in this time is stalled as a whole
 
 
-class HypercornH2(UnknownServer):
+class HypercornH2(Connection):
     """One HTTP/2 stream of a hypercorn connection: aborting it must leave the connection's other streams alone."""
 
-    __slots__ = ("_carrier", "_protocol", "_stream")
+    __slots__ = ("_connection", "_protocol", "_stream")
 
     # StreamBuffer.push() waits while the buffer is full, but StreamBuffer.pop() ends that wait whenever it has taken
-    # less than 16 KiB, so also when it took nothing because the client's window is shut [hypercorn 0.18].
+    # less than 16 KiB, also when it took nothing because the client's window is shut [hypercorn 0.18].
     send_is_unbounded = True
 
-    # The stream just stays open, for as long as the connection does [hypercorn 0.18].
+    # The stream stays open for as long as the connection does [hypercorn 0.18].
     tells_failure = False
 
-    def __init__(self, stream: Any, protocol: Any, carrier: Hypercorn) -> None:
+    def __init__(self, stream: Any, protocol: Any, connection: Hypercorn) -> None:
         super().__init__()
         self._stream = stream
         self._protocol = protocol
-        self._carrier = carrier
+        self._connection = connection
 
     @property
     def is_lost(self) -> bool | None:
-        return self._carrier.is_lost
+        return self._connection.is_lost
 
     @property
     def in_worker(self) -> bool:
-        return self._carrier.in_worker
+        return self._connection.in_worker
 
     async def wait_flushed(self) -> None:
         buffer = self._protocol.stream_buffers.get(self._stream.stream_id)
@@ -54,7 +54,7 @@ class HypercornH2(UnknownServer):
 
         hypercorn leaves that to a task of the connection, and doesn't wait for it. At a shutdown, and on a client's
         GOAWAY, the end of the last stream closes the connection at once [hypercorn 0.18], and the ends of all streams
-        that the task hasn't come to are lost. It finds the stream ended, and forgets it.
+        that the task hasn't reached are lost. The task then finds this stream ended, and forgets it.
         """
         await self.wait_flushed()
         try:
@@ -67,12 +67,12 @@ class HypercornH2(UnknownServer):
             pass
 
     def shutdown_event(self) -> ServerShutdown | None:
-        return self._carrier.shutdown_event()
+        return self._connection.shutdown_event()
 
     def abort(self) -> bool:
         try:
             if self._stream.stream_id not in self._protocol.streams:
-                return True  # reset by the client, or ended
+                return True  # the client has reset it, or it has ended
             self._protocol.connection.reset_stream(self._stream.stream_id, error_code=_CANCEL)
             self._protocol.task_group.spawn(self._send_reset)
         except Exception:  # noqa: BLE001  h2's ProtocolError, which this file cannot name; the nursery may be closed
@@ -80,24 +80,24 @@ class HypercornH2(UnknownServer):
         return True
 
     def cut_off(self) -> None:
-        self.abort()  # a reset of the stream comes after what was sent of it
+        self.abort()  # the reset follows what the stream has sent
 
     async def _send_reset(self) -> None:
-        """Runs in the nursery of the connection, since the reset is a frame among the frames of other streams."""
+        """Send the reset, a frame among those of other streams. Runs in the nursery of the connection."""
         flushed = anyio.Event()
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(self._release_and_flush, flushed)
             with anyio.move_on_after(_RESET_WITHIN):
                 await flushed.wait()
             if not flushed.is_set():
-                # Not this stream is stalled but the socket, and hypercorn writes to that shielded: all of it must go.
-                self._carrier._drop()  # noqa: SLF001
+                # The socket is stalled, not only this stream, and hypercorn shields its write: drop the connection.
+                self._connection.drop()
 
     async def _release_and_flush(self, flushed: anyio.Event) -> None:
         stream_id, protocol = self._stream.stream_id, self._protocol
         try:
-            # Whoever waits for room or for the end of this stream's buffer goes on; hypercorn's own sending task
-            # then finds the stream closed and forgets it.
+            # A task that waits for room in this stream's buffer, or for its end, goes on. hypercorn's sending task then
+            # finds the stream closed and forgets it.
             await protocol.stream_buffers[stream_id].close()
             protocol.priority.unblock(stream_id)
             await protocol.has_data.set()
@@ -109,9 +109,9 @@ class HypercornH2(UnknownServer):
             flushed.set()
 
     async def _flush(self) -> None:
-        await self._protocol._flush()  # noqa: SLF001  there is no public way to have h2's pending bytes sent
+        await self._protocol._flush()  # noqa: SLF001 -- hypercorn has no public way to send h2's pending bytes
 
     async def _wait_written(self) -> None:
-        # Another task may have taken our bytes along with its own; the lock is handed on in order.
-        async with self._carrier._server.send_lock:  # noqa: SLF001
+        # Another task may be writing our bytes with its own; the lock is handed on in order.
+        async with self._connection.send_lock:
             pass

@@ -1,6 +1,7 @@
-# What asyncio's transports are asked for, whichever server has them; and whose an object is.
+# What we do with asyncio's transports, whichever server has them; and which package an object belongs to.
 #
-# Rule: uvloop's transports, asyncio's own and those of its TLS are asked by name, and what one lacks it can't do.
+# Rule: uvloop's transports, asyncio's own and those of its TLS differ, so each method is looked up by name. A transport
+#       that lacks one can't do that.
 
 from __future__ import annotations
 
@@ -26,16 +27,16 @@ _LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 def owner_of(bound: object, package: str) -> Any:
-    """Return the object whose method this is, if its class or a base of it comes from this package, else None."""
+    """Return the object that this method is bound to, if its class or a base class is from this package, or None."""
     owner = getattr(bound, "__self__", None)
-    for cls in type(owner).__mro__:  # nearly always the first one tells
+    for cls in type(owner).__mro__:  # the first one nearly always answers it
         if cls.__module__.partition(".")[0] == package:
             return owner
     return None
 
 
 def abort_transport(transport: Any) -> bool:
-    """Drop its connection, unsent bytes included; whether that could be done."""
+    """Drop its connection, unsent bytes included; return whether that could be done."""
     if not hasattr(transport, "abort"):
         return False
     reset_on_close(transport.get_extra_info("socket"))
@@ -45,20 +46,20 @@ def abort_transport(transport: Any) -> bool:
 
 def reset_on_close(socket: Any) -> None:
     """Have the connection reset when this socket is closed."""
-    # Without this the kernel goes on holding and offering the unsent bytes to a client that takes none. With it
-    # the client learns by a RST that its stream was cut off.
+    # Otherwise the kernel keeps the unsent bytes for a client that takes none. The reset (RST) also lets the client
+    # know that its stream was cut off.
     with suppress(AttributeError, OSError):  # not a TCP socket, or closed already
         socket.setsockopt(SOL_SOCKET, SO_LINGER, _LINGER_NONE)
 
 
 def close_transport(transport: Any) -> None:
-    """Close its connection when what it holds is sent. What is written after this is dropped."""
+    """Close its connection once everything written so far is sent. Later writes are dropped."""
     if hasattr(transport, "close"):
         transport.close()
 
 
 async def flush_transport(transport: Any, drain: Callable[[], Awaitable[None]] | None) -> None:
-    """Wait until a transport is empty: by a high-water mark of 0, for there is no event for "empty"."""
+    """Wait until a transport is empty: with a high-water mark of 0, because no event exists for "empty"."""
     if drain is None or not hasattr(transport, "set_write_buffer_limits"):
         return
     try:
@@ -74,8 +75,8 @@ async def flush_transport(transport: Any, drain: Callable[[], Awaitable[None]] |
 
 
 def write_transport_nowait(transport: Any, chunk: bytes) -> int:
-    """Write the chunk if nothing waits in the transport; what the socket doesn't take at once then waits there."""
-    # uvloop keeps what it is given until the end of the loop's pass: a second chunk in the same pass is refused.
+    """Write the chunk if the transport is empty; it keeps what the socket doesn't take at once."""
+    # uvloop writes at the end of the loop's pass, so a second chunk in the same pass is refused.
     if transport.is_closing() or transport.get_write_buffer_size():
         return 0
     transport.write(chunk)
@@ -83,5 +84,5 @@ def write_transport_nowait(transport: Any, chunk: bytes) -> int:
 
 
 def is_in_chunks(connection: Any) -> bool:
-    """Whether an ``h11.Connection`` is in the middle of a response that is made of chunks."""
+    """Whether an ``h11.Connection`` is in the middle of a chunked response."""
     return type(getattr(connection, "_writer", None)).__name__ == "ChunkedWriter"

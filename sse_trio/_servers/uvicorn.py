@@ -1,10 +1,11 @@
-# uvicorn, reached by a request's `receive`. See _servers/discovery.py for the rules.
+# uvicorn, reached by a request's `receive`. The rules are in _servers/discovery.py.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .connection import UnknownServer
+from .connection import Connection
+from .direct_write import DirectWriter
 from .hangup import current_hangups
 from .transports import (
     abort_transport,
@@ -17,16 +18,18 @@ from .transports import (
 from .uvicorn_exit import exit_of
 
 if TYPE_CHECKING:
+    from starlette.types import Send
+
     from .._reasons import CloseReason
     from .connection import ServerShutdown
 
 __all__ = ("uvicorn_connection",)
 
 
-class Uvicorn(UnknownServer):
+class Uvicorn(Connection):
     """uvicorn, with h11 and with httptools: ``receive`` is a method of the request's ``RequestResponseCycle``.
 
-    A WebSocket's is one of the protocol itself, which has the transport as well, but neither flags nor flow control.
+    A WebSocket's is a method of the protocol itself, which has the transport as well, but no flags or flow control.
     """
 
     __slots__ = ("_cycle",)
@@ -52,7 +55,7 @@ class Uvicorn(UnknownServer):
             close_transport(getattr(self._cycle, "transport", None))
 
     def _is_current(self) -> bool:
-        # A request that is over: uvicorn replaces its own method here by a lambda once the application has returned.
+        # When the application has returned, uvicorn replaces its own method here by a lambda.
         on_response = getattr(self._cycle, "on_response", None)
         return on_response is None or owner_of(on_response, "uvicorn") is not None
 
@@ -60,18 +63,12 @@ class Uvicorn(UnknownServer):
         transport = getattr(self._cycle, "transport", None)
         await flush_transport(transport, getattr(getattr(self._cycle, "flow", None), "drain", None))
 
-    def write_nowait(self, chunk: bytes, /) -> int:
-        cycle = self._cycle
-        if cycle.response_complete or cycle.disconnected:
-            return 0
-        return write_transport_nowait(cycle.transport, chunk)
-
 
 class UvicornHttp(Uvicorn):
     """uvicorn over HTTP/1.1.
 
-    It stops reading while a request waits behind an open response, and tells the newest request only that the
-    connection is lost. So the older one is told from here, in uvicorn's own way: the flag that its `send` and
+    It stops reading while a request waits behind an open response, and when the connection is lost it says so to the
+    newest request only. So we say it to the older one, in uvicorn's own way: with the flag that its `send` and
     `receive` look at, and the event that `receive` waits for.
     """
 
@@ -85,26 +82,30 @@ class UvicornHttp(Uvicorn):
     def is_lost(self) -> bool | None:
         return self._cycle.disconnected or self._is_closing()
 
+    def new_direct_writer(self, send: Send, /) -> DirectWriter:
+        return UvicornDirectWriter(self._cycle, send)
+
     def watch_hangup(self) -> None:
         hangups, socket = current_hangups(), self._watchable_socket()
         if hangups is not None and socket is not None:
-            if self._is_closing():  # it has no socket any more, and the number may be another one's
+            if self._is_closing():  # its socket is closed, and the number may belong to another one by now
                 self.look(hung_up=False)
                 return
             self._fd = socket.fileno()
             hangups.watch(self._fd, self)
 
     def look(self, *, hung_up: bool) -> bool:
+        """Act on what has happened to the client; return whether to look again (``hangup.Watched``)."""
         cycle = self._cycle
         if cycle.disconnected or cycle.response_complete:
             return False
         if self._is_closing():
-            self._tell_lost()
+            self._set_lost()
         elif hung_up and cycle.flow.read_paused and not cycle.more_body:
-            self._tell_lost()
+            self._set_lost()
             cycle.transport.abort()
         else:
-            return hung_up  # uvicorn is about to read that itself, or first the rest of this request's body
+            return hung_up  # uvicorn is about to read the end itself, or the remainder of this request's body first
         return False
 
     def says_gone(self, error: Exception, /) -> bool:
@@ -116,7 +117,7 @@ class UvicornHttp(Uvicorn):
         if self._fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._fd, self)
         if self._is_closing() and not self._cycle.response_complete and hasattr(self._cycle, "message_event"):
-            self._tell_lost()  # else uvicorn would log that the application didn't complete its response
+            self._set_lost()  # or uvicorn would log that the application didn't complete its response
 
     def _watchable_socket(self) -> Any:
         cycle = self._cycle
@@ -127,44 +128,41 @@ class UvicornHttp(Uvicorn):
         is_closing = getattr(self._cycle.transport, "is_closing", None)
         return is_closing is not None and bool(is_closing())
 
-    def _tell_lost(self) -> None:
+    def _set_lost(self) -> None:
         self._cycle.disconnected = True
         self._cycle.message_event.set()
 
 
-class UvicornHttptools(UvicornHttp):
-    """uvicorn with httptools, which frames the chunks itself."""
+class UvicornDirectWriter(DirectWriter):
+    """Writes to the transport of uvicorn. With httptools, uvicorn frames the chunks; with h11, that does."""
 
-    __slots__ = ()
+    __slots__ = ("_cycle",)
 
-    @property
-    def has_lane(self) -> bool:
-        return True
-
-    @property
-    def is_in_chunks(self) -> bool:
-        return bool(self._cycle.response_started and self._cycle.chunked_encoding)
-
-
-class UvicornH11(UvicornHttp):
-    """uvicorn with h11, which frames the chunks, and keeps no count of them."""
-
-    __slots__ = ()
-
-    @property
-    def has_lane(self) -> bool:
-        return True
+    def __init__(self, cycle: Any, send: Send) -> None:
+        super().__init__(send)
+        self._cycle = cycle
 
     @property
     def is_in_chunks(self) -> bool:
-        return is_in_chunks(self._cycle.conn)
+        cycle = self._cycle
+        if _frames_chunks(cycle):
+            return bool(cycle.response_started and cycle.chunked_encoding)
+        return is_in_chunks(cycle.conn)
+
+    def write_nowait(self, chunk: bytes, /) -> int:
+        cycle = self._cycle
+        if cycle.response_complete or cycle.disconnected:
+            return 0
+        return write_transport_nowait(cycle.transport, chunk)
 
 
 def uvicorn_connection(cycle: Any) -> Uvicorn:
     """Return the connection of this ``RequestResponseCycle``, or of a WebSocket's protocol."""
-    answers = all(hasattr(cycle, name) for name in ("transport", "response_complete", "disconnected"))
-    if answers and hasattr(cycle, "chunked_encoding") and hasattr(cycle, "response_started"):
-        return UvicornHttptools(cycle)
-    if answers and hasattr(getattr(cycle, "conn", None), "our_state"):
-        return UvicornH11(cycle)
-    return Uvicorn(cycle)
+    is_known = all(hasattr(cycle, name) for name in ("transport", "response_complete", "disconnected"))
+    is_framed = _frames_chunks(cycle) or hasattr(getattr(cycle, "conn", None), "our_state")
+    return UvicornHttp(cycle) if is_known and is_framed else Uvicorn(cycle)
+
+
+def _frames_chunks(cycle: Any) -> bool:
+    # As with httptools. h11 frames them otherwise, and keeps no count of them.
+    return hasattr(cycle, "chunked_encoding") and hasattr(cycle, "response_started")

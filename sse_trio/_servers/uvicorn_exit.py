@@ -1,16 +1,16 @@
-# How a stream learns that its uvicorn is shutting down. See _servers/discovery.py for the rules.
+# How a stream learns that its uvicorn is shutting down. The rules are in _servers/discovery.py.
 #
-# uvicorn has no event for it. Its `Server` has a flag, `should_exit`, which a signal handler or a program sets, and it
-# looks at that flag ten times a second itself. At `--limit-max-requests` not even the flag is set, but in either case
-# the server then closes its listening sockets.
+# uvicorn has no event for it. Its `Server` has a flag, `should_exit`, which a signal handler or a program sets, and
+# which the server checks ten times a second. At `--limit-max-requests` not even the flag is set; but in either case the
+# server then closes its listening sockets.
 #
-# Rule 1: this is the one notice that has to be polled for (_groups/shutdown_watch.py), because no event exists. There
-#         is one look for each server that has open streams, not one for each stream.
-# Rule 2: the `Server` is found from the request's protocol: both hold the same `ServerState`. The protocol doesn't lead
-#         to the server, but some task of this loop is inside of `Server.serve()`, and Python lets us look at what a
-#         coroutine awaits. Each server is searched for once.
-# Rule 3: only the frames of uvicorn's own functions are opened. In Python 3.12 and earlier `f_locals` keeps what it
-#         shows alive, and nothing of the user's may live longer because we looked at it.
+# Rule 1: this is the one notice that has to be polled (_groups/shutdown_watch.py), because no event exists. Each server
+#         with open streams is polled once for all of them.
+# Rule 2: the `Server` is found by the `ServerState` that it shares with the request's protocol. The protocol doesn't
+#         lead to the server, but a task of this loop is inside of `Server.serve()`, and Python shows what a coroutine
+#         awaits. Each server is searched for once.
+# Rule 3: only the frames of uvicorn's own functions are opened. In Python 3.12 and earlier `f_locals` keeps alive what
+#         it shows, and the user's objects must not live longer because we looked at them.
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _METHODS = frozenset(("serve", "_serve", "main_loop", "shutdown"))
 
 
 class UvicornExit:
-    """Whether one uvicorn server has begun to shut down, in whatever way. The same object for all its connections."""
+    """Whether one uvicorn server has begun to shut down, for any reason. One object for all its connections."""
 
     __slots__ = ("_server",)
 
@@ -49,7 +49,7 @@ _exits: RunVar[_Exits] = RunVar("sse_trio._uvicorn_exits")
 
 
 def exit_of(state: object) -> UvicornExit | None:
-    """Return the exit of the server with this ``ServerState``, or ``None`` where it isn't found."""
+    """Return the exit of the server with this ``ServerState``, or ``None`` if it isn't found."""
     try:
         exits = _exits.get()
     except LookupError:
@@ -73,7 +73,7 @@ def _find_server(state: object) -> Any:
 
 
 def _uvicorns_in(coroutine: Any) -> Iterator[object]:
-    # The `self` of each method of uvicorn.server that this coroutine, or one that it awaits, is in.
+    # The `self` of each method of uvicorn.server that this coroutine is in, or one that it awaits.
     while coroutine is not None:
         code = getattr(coroutine, "cr_code", None)
         frame = None if code is None or code.co_name not in _METHODS else coroutine.cr_frame
@@ -83,5 +83,5 @@ def _uvicorns_in(coroutine: Any) -> Iterator[object]:
 
 
 def _awaited_by(coroutine: Any) -> Any:
-    # By a coroutine, or by a generator that is one (types.coroutine).
+    # A coroutine, or a generator that acts as one (types.coroutine).
     return getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)

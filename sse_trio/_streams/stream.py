@@ -284,7 +284,7 @@ class Stream:
         dropped = 0
         self._connection.watch_hangup()
         try:
-            if self._connection.wait_disconnect is not None:
+            if self._connection.has_inbox:
                 await self._connection.wait_disconnect()
             else:
                 while not (message := await self._receive())["type"].endswith("disconnect"):

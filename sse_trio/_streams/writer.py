@@ -13,7 +13,7 @@
 # Rule 5: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
 #         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
 #         tenth of an idle stream's memory. In both cases callers only need unpark().
-# Rule 6: if the connection takes direct writes (_servers/express.py), unpark() writes for an idle writer whenever that
+# Rule 6: if the connection takes direct writes (_servers/direct_write.py), unpark() writes for an idle writer whenever that
 #         needs no waiting, and the writer stays idle. In every other case the task writes.
 # Rule 7: if the stream is compressed (_compression/coder.py), a batch is encoded when it is taken from the source. So
 #         the counters, direct writes and `_untaken` have the bytes as they are sent.
@@ -29,7 +29,7 @@ from anyio import BrokenResourceError, ClosedResourceError
 from .._groups.statistics import STALL_SECONDS
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask, Loop
-from .._servers.send_wrappers import send_past_head
+from .._servers.head_only import skip_head_only_wrappers
 from .._wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .._channels.source import StreamSource
     from .._compression.coder import Coder
-    from .._servers.connection import ServerConnection
+    from .._servers.connection import Connection
 
 __all__ = ("CLIENT_GONE", "Outcome", "Writer")
 
@@ -122,7 +122,7 @@ class Writer:
         *,
         opening: bytes,
         coder: Coder | None = None,
-        connection: ServerConnection,
+        connection: Connection,
         loop: Loop,
         owner: WriterOwner,
     ) -> None:
@@ -147,7 +147,7 @@ class Writer:
         self._task: DetachedTask | None = None
         self._task_runs = False
         self._abandoned = False
-        self._try_write = connection.try_write
+        self._try_write = None if connection.direct_writer is None else connection.direct_writer.try_write
         self._send_is_unbounded = connection.send_is_unbounded
         self._untaken: Batch | None = None  # a batch that was taken, but not written directly
         self._pending_ping = b""
@@ -333,7 +333,7 @@ class Writer:
         taken = self._source.take_batch()
         batch = Batch(self._opening if taken is None else self._opening + taken.body)
         if not self._source.at_end():
-            self._send = send_past_head(self._send)  # for a short stream this would cost more than it saves
+            self._send = skip_head_only_wrappers(self._send)  # for a short stream this would cost more than it saves
         if self._coder is not None:
             batch = self._coder.encode(batch)
         # An empty message is sent only if the server keeps the head back until the first message. A middleware or a

@@ -1,8 +1,8 @@
-# The server as a stream sees it (ServerConnection), in its two kinds: behind ServerBridge, and unknown.
+# The server as a stream sees it (Connection), in two kinds: unknown, and behind ServerBridge.
 #
-# Rule 1: BridgedServer can do all that a known server can, PlainServer nothing of it. A stream has to end in order on
-#         both.
-# Rule 2: both are told why the stream ended. That is how a test learns of it.
+# Rule 1: BridgedServer can do all that a known server can; PlainServer can do nothing beyond ASGI. A stream has to end
+#         in order on both.
+# Rule 2: both keep why the stream ended. That is how a test learns of it.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._servers.connection import UnknownServer
+from .._servers.connection import Connection
 from .._servers.discovery import EXTENSION
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ("BridgedServer", "PlainServer")
 
 
-class PlainServer(UnknownServer):
-    """A server that knows nothing beyond ASGI."""
+class PlainServer(Connection):
+    """A server that can do nothing beyond ASGI."""
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__()
@@ -45,8 +45,14 @@ class BridgedServer(PlainServer):
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(exchange)
-        self.wait_disconnect = exchange.wait_disconnect
         self._shutdown = anyio.Event()
+
+    @property
+    def has_inbox(self) -> bool:
+        return True
+
+    async def wait_disconnect(self) -> None:
+        await self._exchange.wait_disconnect()
 
     @property
     def is_lost(self) -> bool | None:

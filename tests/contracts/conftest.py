@@ -20,7 +20,7 @@ import trio
 from starlette.types import Message, Receive, Scope, Send
 
 from sse_trio import EventSendChannel, EventSourceResponse, StreamGroup, open_event_channel
-from sse_trio._servers.express import ExpressLane
+from sse_trio._servers.direct_write import DirectWriter
 from sse_trio.testing import TestStream, open_test_stream, virtual_backend, wait_all_tasks_blocked
 from sse_trio.testing._exchange import Exchange
 
@@ -77,10 +77,11 @@ def cell(anyio_backend: tuple[str, dict[str, Any]], source: type[Source], expres
     return Cell(source, UVLOOP_UNIT if "use_uvloop" in anyio_backend[1] else 1.0, express)
 
 
-class Carrier:
-    """The server of the test kit as the express lane sees it: a chunk is a message that was not sent."""
+class ExchangeWriter(DirectWriter):
+    """Direct writes to the server of the test kit: a chunk is a message that was not sent."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        super().__init__(send)
         self._exchange = exchange
 
     @property
@@ -96,9 +97,6 @@ class Carrier:
         assert rest[int(size, 16) :] == b"\r\n"
         exchange._take({"type": "http.response.body", "body": rest[:-2], "more_body": True})
         return len(chunk)
-
-    async def write_rest(self, rest: bytes, /) -> None:
-        raise NotImplementedError
 
 
 @pytest.fixture
@@ -341,9 +339,9 @@ class Cell:
 
     async def serve(self, response: EventSourceResponse, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["extensions"]["sse_trio"]["connection"]
-        if self.express and connection.wait_disconnect is not None:
-            lane = ExpressLane(Carrier(connection._exchange), send)
-            connection.try_write, send = lane.try_write, lane.send
+        if self.express and connection.has_inbox:
+            connection.direct_writer = ExchangeWriter(connection._exchange, send)
+            send = connection.direct_writer.send
         try:
             await response(scope, receive, send)
         finally:

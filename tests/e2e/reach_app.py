@@ -12,7 +12,7 @@ from sse_trio._servers.discovery import find_connection
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-    from sse_trio._servers.connection import ServerConnection
+    from sse_trio._servers.connection import Connection
 
 __all__ = ("reach_app",)
 
@@ -24,17 +24,17 @@ def body(data: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-async def reach(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def reach(connection: Connection, receive: Receive, send: Send) -> None:
     """Say which of the abilities are there."""
     event = connection.shutdown_event()
     seen.append(event)
-    reached = {"event": event is not None, "same": seen[0] is event, "wait": connection.wait_disconnect is not None}
+    reached = {"event": event is not None, "same": seen[0] is event, "wait": connection.has_inbox}
     report("reach", f"reach-{len(seen)}", **reached)
     await send(HEAD)
     await send(body(b"", more=False))
 
 
-async def abort(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def abort(connection: Connection, receive: Receive, send: Send) -> None:
     """Drop the connection in the middle of a response, twice, and see that the server takes note."""
     await send(HEAD)
     await send(body(b"first"))
@@ -44,7 +44,7 @@ async def abort(connection: ServerConnection, receive: Receive, send: Send) -> N
     report("lost", "abort", lost=connection.is_lost)
 
 
-async def stall(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def stall(connection: Connection, receive: Receive, send: Send) -> None:
     """Send until `send` stays stuck, then abort: the stuck call must come back."""
     await send(HEAD)
     async with anyio.create_task_group() as nursery:
@@ -61,7 +61,7 @@ async def stall(connection: ServerConnection, receive: Receive, send: Send) -> N
         report("aborted", "stall", done=connection.abort())
 
 
-async def flush(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def flush(connection: Connection, receive: Receive, send: Send) -> None:
     """Fill the client's window until the server holds bytes back itself, and wait for them to go."""
     await send(HEAD)
     given_up = anyio.CancelScope()
@@ -76,7 +76,7 @@ async def flush(connection: ServerConnection, receive: Receive, send: Send) -> N
     await send(body(b"", more=False))
 
 
-async def shutdown(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def shutdown(connection: Connection, receive: Receive, send: Send) -> None:
     """Wait for the server's shutdown event, and end then."""
     await send(HEAD)
     await send(body(b"waiting"))
@@ -87,10 +87,10 @@ async def shutdown(connection: ServerConnection, receive: Receive, send: Send) -
     await send(body(b"", more=False))
 
 
-async def unread(connection: ServerConnection, receive: Receive, send: Send) -> None:
+async def unread(connection: Connection, receive: Receive, send: Send) -> None:
     """Never read the body, and write now and then, as a ping would: the client's end must come through."""
     await send(HEAD)
-    assert connection.wait_disconnect is not None
+    assert connection.has_inbox
     async with anyio.create_task_group() as nursery:
 
         async def ping() -> None:

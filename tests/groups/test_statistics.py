@@ -16,9 +16,9 @@ from sse_trio import (
     open_event_channel,
     open_hub,
 )
-from sse_trio._servers.connection import UnknownServer
-from sse_trio._servers.express import ExpressLane
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
+
+from ..servers._fake_connection import FakeConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -137,39 +137,9 @@ async def test_a_stall_that_ends_the_stream_is_counted_once(group):
     assert (statistics.stalls, statistics.stalled) == (1, 0)
 
 
-class LaneServer(UnknownServer):
-    """A server with an express lane that always takes everything."""
-
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-        self.gone = anyio.Event()
-        lane = ExpressLane(self, self._send)
-        self.send, self.try_write = lane.send, lane.try_write
-
-    @property
-    def is_in_chunks(self):
-        return True
-
-    def write_nowait(self, chunk, /):
-        self.bytes += int(chunk.partition(b"\r\n")[0], 16)
-        return len(chunk)
-
-    async def _send(self, message):
-        self.bytes += len(message.get("body", b""))
-
-    async def receive(self):
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def serve(self, response):
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-        await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
-
-
-async def test_what_takes_the_express_lane_is_counted(group):
-    """Bytes, events and the time to the first one are those of the stream, whichever way they took."""
-    server = LaneServer()
+async def test_direct_writes_are_counted(group):
+    """Bytes, events and the time to the first one are those of the stream, direct writes included."""
+    server = FakeConnection()
     async with open_hub() as hub, anyio.create_task_group() as task_group:
         response = EventSourceResponse(hub.subscribe("a"), group=group, retry=100)
         task_group.start_soon(server.serve, response)
@@ -178,15 +148,15 @@ async def test_what_takes_the_express_lane_is_counted(group):
             await hub.publish("a", text)
             await anyio.sleep(1)
         [statistics] = group.streams()
-        server.gone.set()
-    assert statistics.written_bytes == server.bytes
+        server.change(is_gone=True)
+    assert statistics.written_bytes == len(server.body()[0])
     assert statistics.written_events == 2
     assert statistics.first_event_after == pytest.approx(4, abs=0.1)
 
 
-async def test_the_first_event_may_take_the_lane_in_the_writers_own_task(group):
-    """A stream that was filtered, whose writer runs in its task, has its first event timed as well."""
-    server = LaneServer()
+async def test_a_direct_write_in_the_writers_own_task_is_counted(group):
+    """A stream with a filter, whose writer runs in its task, has its first event timed as well."""
+    server = FakeConnection()
     async with open_hub() as hub, anyio.create_task_group() as task_group:
         response = EventSourceResponse(hub.subscribe("a", filter=lambda *_: True), group=group, retry=100)
         task_group.start_soon(server.serve, response)
@@ -194,9 +164,9 @@ async def test_the_first_event_may_take_the_lane_in_the_writers_own_task(group):
         await hub.publish("a", "one")
         await anyio.sleep(1)
         [statistics] = group.streams()
-        server.gone.set()
+        server.change(is_gone=True)
     assert statistics.first_event_after == pytest.approx(4, abs=0.1)
-    assert statistics.written_bytes == server.bytes
+    assert statistics.written_bytes == len(server.body()[0])
 
 
 # --- streams of a hub

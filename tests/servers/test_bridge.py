@@ -76,9 +76,9 @@ async def call_bridged(cycle: FakeCycle, scope: Scope, use: Callable[[Scope, Rec
 
 
 def waiter(scope: Scope) -> Callable[[], Coroutine[Any, Any, None]]:
-    wait_disconnect = find_connection(scope, None, None).wait_disconnect  # type: ignore[arg-type]
-    assert wait_disconnect is not None
-    return wait_disconnect
+    connection = find_connection(scope, None, None)  # type: ignore[arg-type]
+    assert connection.has_inbox
+    return connection.wait_disconnect
 
 
 async def settle() -> None:
@@ -99,21 +99,30 @@ async def test_scope_gets_an_extension_and_keeps_its_own(http_scope: Scope) -> N
 
 
 @pytest.mark.parametrize(
-    ("express", "version", "has_lane"), [(True, "1.1", True), (True, "1.0", False), (False, "1.1", False)]
+    ("express", "version", "is_direct"), [(True, "1.1", True), (True, "1.0", False), (False, "1.1", False)]
 )
-async def test_express_lane(http_scope: Scope, express: bool, version: str, has_lane: bool) -> None:
-    """With `express` the application's `send` is that of a lane, over HTTP/1.1 and where the server has one."""
+async def test_direct_writes(http_scope: Scope, express: bool, version: str, is_direct: bool) -> None:
+    """With `express` there are direct writes over HTTP/1.1, and the application's `send` takes turns with them."""
     cycle = FakeCycle()
     for name in ("transport", "chunked_encoding", "response_started", "response_complete"):
         setattr(cycle, name, None)
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-        try_write = scope["extensions"]["sse_trio"]["connection"].try_write
-        assert (try_write is not None) == has_lane
-        assert (send != cycle.send) == has_lane
+        direct_writer = scope["extensions"]["sse_trio"]["connection"].direct_writer
+        assert (direct_writer is not None) == is_direct
+        assert (send != cycle.send) == is_direct
 
     await ServerBridge(app, express=express)({**http_scope, "http_version": version}, cycle.receive, cycle.send)
     cycle.close()
+
+
+def test_repr() -> None:
+    """The bridge says what it wraps, and how."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+    assert repr(ServerBridge(app, express=True)) == f"ServerBridge({app!r}, express=True)"
 
 
 async def test_second_bridge_adds_nothing(http_scope: Scope) -> None:
@@ -135,7 +144,7 @@ async def test_second_bridge_adds_nothing(http_scope: Scope) -> None:
 
 @pytest.mark.parametrize("extensions", [{}, {"extensions": None}, {"extensions": {"x": {}}}])
 async def test_unknown_server_gets_its_own_receive_back(extensions: dict[str, Any]) -> None:
-    """With a server that is not known the application is given its callables, and a connection that can nothing."""
+    """With a server that is not known the application is given its callables, and a connection that can do nothing."""
 
     async def receive() -> Message:
         raise NotImplementedError
@@ -146,7 +155,7 @@ async def test_unknown_server_gets_its_own_receive_back(extensions: dict[str, An
     async def app(scope: Scope, given_receive: Receive, given_send: Send) -> None:
         assert (given_receive, given_send) == (receive, send)
         connection = find_connection(scope, given_receive, given_send)
-        assert connection.wait_disconnect is None
+        assert not connection.has_inbox
         assert connection.abort() is False
 
     await ServerBridge(app)({"type": "http", **extensions}, receive, send)
@@ -159,7 +168,7 @@ async def test_websocket_keeps_its_receive() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert (receive, send) == (cycle.receive, cycle.send)
         assert "sse_trio" in scope["extensions"]
-        assert find_connection(scope, receive, send).wait_disconnect is None
+        assert not find_connection(scope, receive, send).has_inbox
 
     await ServerBridge(app)({"type": "websocket"}, cycle.receive, cycle.send)
     cycle.close()
@@ -201,7 +210,7 @@ async def test_body_is_read_in_order_while_disconnect_is_awaited(http_scope: Sco
 
 
 async def test_body_behind_which_the_client_left_is_still_read(http_scope: Scope) -> None:
-    """The disconnect overtakes parked messages for the stream that waits for it, never for who reads the body."""
+    """The disconnect overtakes parked messages for the stream that waits for it, never for a reader of the body."""
     cycle = FakeCycle(body(b"a", more=False), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -298,7 +307,7 @@ async def test_read_ahead_counts_small_messages(http_scope: Scope) -> None:
 
 
 async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope) -> None:
-    """Behind a body nobody reads, the end is the server's having seen a write fail; the stream must not live on."""
+    """Behind an unread body, the client is gone when a write of the server's failed: the stream must end then."""
     cycle = FakeCycle(body(b"x" * 70_000), body(b"unread"), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -314,7 +323,7 @@ async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope) -> 
     await call_bridged(cycle, http_scope, use)
 
 
-async def test_failing_receive_fails_whoever_called_it(http_scope: Scope) -> None:
+async def test_failing_receive_fails_its_caller(http_scope: Scope) -> None:
     """An exception from the server's receive reaches the caller, and the next caller asks the server itself."""
     cycle = FakeCycle()
 

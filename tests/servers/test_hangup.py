@@ -1,4 +1,4 @@
-"""A client that hangs up while nobody reads from its connection is noticed, and nothing is left behind."""
+"""A client that hangs up while its server isn't reading is noticed, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_connection_that_its_server_has_closed() -> None:
 
 
 async def test_connection_that_is_closed_before_it_is_forgotten() -> None:
-    """What the server has closed is no error to forget, and the others are watched on."""
+    """To forget what the server has closed is not an error, and the others stay watched."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections(2) as [(ours, _), (other, theirs)]:
         first, second = Watched(), Watched()
@@ -130,6 +130,19 @@ async def test_connection_that_is_closed_before_it_is_forgotten() -> None:
         with anyio.fail_after(5):
             await second.hung_up.wait()
         hangups.forget(other.fileno(), second)
+
+
+async def test_connection_whose_server_was_faster_than_epoll() -> None:
+    """A connection that its server closes before epoll has reported it is looked at all the same, within a second."""
+    hangups = Hangups(current_loop(), select.epoll)
+    with connections() as [(ours, _)]:
+        watched = Watched()
+        hangups.watch(number := ours.fileno(), watched)
+        ours.close()
+        with anyio.fail_after(5):
+            while not watched.looks:
+                await anyio.sleep(0.05)
+        hangups.forget(number, watched)
 
 
 async def test_system_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +182,7 @@ class Cycle:
         self.aborted = True
 
 
-async def test_uvicorn_is_told_for_the_older_request() -> None:
+async def test_the_older_request_of_uvicorn_is_marked_lost() -> None:
     """A request of uvicorn's whose client hangs up behind the next one is marked as uvicorn does it, and dropped."""
     with connections() as [(ours, theirs)]:
         cycle = Cycle(ours)
@@ -197,7 +210,7 @@ async def test_uvicorn_is_told_for_the_older_request() -> None:
     ],
 )
 async def test_uvicorn_that_reads_on(state: dict[str, Any], again: bool, told: bool) -> None:
-    """uvicorn is left alone while it reads, or has the rest of a body to hand on: it notices the end by itself."""
+    """uvicorn is left alone while it reads, or has the remainder of a body to pass on: it notices the end then."""
     cycle = Cycle()
     vars(cycle).update(state)
     connection: Any = connection_of(cycle.receive, None)  # type: ignore[arg-type]
@@ -215,7 +228,7 @@ async def test_uvicorn_whose_transport_is_closed_when_the_stream_ends() -> None:
 
 
 async def test_uvicorn_that_had_lost_it_before() -> None:
-    """A connection that is lost before its stream begins to look is told of at once, and not watched."""
+    """A connection that is lost before its stream begins to look is reported at once, and not watched."""
     with connections() as [(ours, _)]:
         cycle = Cycle(ours)
         cycle.closing = True
@@ -302,7 +315,7 @@ async def test_hypercorn_is_told(*, on_trio: bool) -> None:
 
 @pytest.mark.parametrize("on_trio", [True, False])
 async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
-    """Where there is no socket there is nothing to watch, nor where hypercorn is built otherwise (HTTP/3)."""
+    """Without a socket there is nothing to watch, nor if hypercorn is built differently (HTTP/3)."""
     connection = on_hypercorn(Chain(None, on_trio=on_trio))
     connection.watch_hangup()
     for stream in (Chain(None, on_trio=on_trio), SimpleNamespace(closed=False)):
@@ -311,7 +324,7 @@ async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
 
 
 async def test_hypercorn_that_had_lost_it_before() -> None:
-    """A connection that is lost by the time that a stream begins to look is told of at once."""
+    """A connection that is lost before its stream begins to look is reported at once."""
     with connections() as [(ours, _)]:
         chain = Chain(ours, on_trio=False, closing=True)
         on_hypercorn(chain).watch_hangup()
@@ -323,7 +336,7 @@ async def test_hypercorn_that_had_lost_it_before() -> None:
     [({"closed": True}, False), ({"connection": SimpleNamespace(trailing_data=(b"", False))}, True), ({}, False)],
 )
 async def test_hypercorn_that_reads_on(state: dict[str, Any], again: bool) -> None:
-    """hypercorn is left alone while it reads: it notices the end by itself, and has nothing to be completed then."""
+    """hypercorn is left alone while it reads: it notices the end, and needs no response to be completed."""
     chain = Chain(None, on_trio=True, **state)
     connection = on_hypercorn(chain)
     assert connection.look(hung_up=True) is again
@@ -333,7 +346,7 @@ async def test_hypercorn_that_reads_on(state: dict[str, Any], again: bool) -> No
 
 
 async def test_number_that_is_watched_already() -> None:
-    """A connection that was not forgotten yet, and has the same number, gives way."""
+    """A connection that wasn't forgotten, and whose number another one has by now, is looked at and gives way."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections() as [(ours, theirs)]:
         first, second = Watched(), Watched()
@@ -342,5 +355,5 @@ async def test_number_that_is_watched_already() -> None:
         theirs.close()
         with anyio.fail_after(5):
             await second.hung_up.wait()
-        assert first.looks == []
+        assert first.looks == [False]
         hangups.forget(ours.fileno(), second)

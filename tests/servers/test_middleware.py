@@ -1,4 +1,4 @@
-"""Behind Starlette's BaseHTTPMiddleware: a client that left is nobody's error, and a failure is no clean end."""
+"""Behind Starlette's BaseHTTPMiddleware: a client that left is not an error, and a failure is not a clean end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def through(request: Request, call_next: RequestResponseEndpoint) -> Respo
 
 
 def wrap_receive(app: ASGIApp) -> ASGIApp:
-    """A middleware of somebody's that looks at what is received."""
+    """Another middleware, which looks at what is received."""
 
     async def wrapping(scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_and_look() -> Message:

@@ -13,7 +13,7 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
-from sse_trio._servers.connection import ServerConnection, ServerShutdown, UnknownServer
+from sse_trio._servers.connection import Connection
 from sse_trio._servers.discovery import EXTENSION, connection_of, find_connection
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +29,9 @@ class FakeSocket:
         if self.is_gone:
             raise OSError("not connected")
         self.shut.append(how)
+
+    def fileno(self) -> int:
+        raise NotImplementedError
 
     def setsockopt(self, *option: object) -> None:
         self.options.append(option)
@@ -122,13 +125,13 @@ def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attri
 
 
 async def test_callables_that_lead_nowhere() -> None:
-    """A server that is not known can do nothing, and says so."""
+    """A server that isn't known can do nothing beyond ASGI, and says so."""
     connection = find_connection({"type": "http"}, plain, plain)
     await connection.wait_flushed()
     assert connection.is_lost is None
     assert connection.abort() is False
     assert connection.shutdown_event() is None
-    assert connection.wait_disconnect is None
+    assert not connection.has_inbox
     assert connection.in_worker is False
     await connection.before_final()
 
@@ -151,7 +154,7 @@ async def test_wrappers_lead_to_the_server() -> None:
 
 
 async def test_servers_that_keep_the_head_back() -> None:
-    """granian and daphne send the head with the first body message, and nothing else is known of them."""
+    """granian and daphne send the head with the first body message; nothing more is known of them."""
 
     class OfGranian(Of):
         __module__ = "granian._granian"
@@ -232,7 +235,7 @@ class TestUvicorn:
         on_uvicorn(transport=object()).cut_off()
 
     async def test_abort_without_a_transport(self) -> None:
-        """A uvicorn that is built otherwise cannot be aborted; that is no error."""
+        """A uvicorn that is built differently can't be aborted; that is not an error."""
         assert on_uvicorn().abort() is False
         assert on_uvicorn(transport=object()).abort() is False
 
@@ -254,7 +257,7 @@ class TestUvicorn:
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """Where its protocol is out of reach, there is none (test_server_uvicorn_exit.py says where there is)."""
+        """Where its protocol is out of reach, there is none (test_uvicorn_exit.py shows where there is one)."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -329,7 +332,7 @@ class TestHypercorn:
 
     @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(terminated=object())])
     async def test_no_shutdown_event(self, context: object) -> None:
-        """A hypercorn that is built otherwise has none, which is no error."""
+        """A hypercorn that is built differently has none; that is not an error."""
         assert on_hypercorn(None, context=context).shutdown_event() is None
 
     async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +351,7 @@ class TestHypercorn:
         connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace()))
         assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
         assert not connection.says_gone(RuntimeError("on purpose"))
-        assert not UnknownServer().says_gone(trio.BusyResourceError("of something else"))
+        assert not Connection().says_gone(trio.BusyResourceError("of something else"))
 
     async def test_abort_on_asyncio(self) -> None:
         """The asyncio worker's transport is aborted."""
@@ -392,7 +395,7 @@ class TestHypercorn:
             on_hypercorn(server).cut_off()
 
     async def test_abort_on_trio_without_a_socket(self) -> None:
-        """A stream that is no socket's cannot be aborted."""
+        """A stream without a socket can't be aborted."""
         assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
 
     async def test_abort_without_a_connection(self) -> None:
@@ -555,23 +558,18 @@ class WritingTransport(FakeTransport):
         self.written.append(data)
 
 
-class TestWriteNowait:
-    """What a known server's connection writes past its `send`, and when it refuses to."""
+def writer_of(connection: Any) -> Any:
+    """The direct writes of a connection that has them."""
+    writer = connection.new_direct_writer(plain)
+    assert writer is not None
+    return writer
 
-    def test_unknown_server(self) -> None:
-        """Nothing can be written past a server that is not known."""
-        connection = connection_of(plain, plain)
-        assert connection.has_lane is False
-        assert connection.is_in_chunks is False
-        assert connection.write_nowait(b"chunk") == 0
 
-    async def test_unknown_server_has_no_rest(self) -> None:
-        """Where nothing is written in part, nothing is to be finished."""
-        with pytest.raises(NotImplementedError):
-            await UnknownServer().write_rest(b"rest")
+class TestUvicornDirectWriter:
+    """What is written past uvicorn's `send`, and when it refuses."""
 
-    def test_uvicorn_httptools(self) -> None:
-        """It frames chunks itself; a response that is over, a client that is gone, and a full transport refuse."""
+    def test_httptools(self) -> None:
+        """uvicorn frames the chunks; a response that is over, a client that is gone, and a full transport refuse."""
         transport = WritingTransport()
         cycle = {
             "transport": transport,
@@ -580,67 +578,80 @@ class TestWriteNowait:
             "chunked_encoding": None,
             "response_started": False,
         }
-        connection = on_uvicorn(**cycle)
-        assert connection.has_lane is True
-        assert connection.is_in_chunks is False
-        connection = on_uvicorn(**{**cycle, "response_started": True, "chunked_encoding": True})
-        assert connection.is_in_chunks is True
-        assert connection.write_nowait(b"chunk") == 5
-        assert on_uvicorn(**{**cycle, "response_complete": True}).write_nowait(b"chunk") == 0
-        assert on_uvicorn(**{**cycle, "disconnected": True}).write_nowait(b"chunk") == 0
+        assert writer_of(on_uvicorn(**cycle)).is_in_chunks is False
+        writer = writer_of(on_uvicorn(**{**cycle, "response_started": True, "chunked_encoding": True}))
+        assert writer.is_in_chunks is True
+        assert writer.write_nowait(b"chunk") == 5
+        assert writer_of(on_uvicorn(**{**cycle, "response_complete": True})).write_nowait(b"chunk") == 0
+        assert writer_of(on_uvicorn(**{**cycle, "disconnected": True})).write_nowait(b"chunk") == 0
         transport.unsent = 1
-        assert connection.write_nowait(b"chunk") == 0
+        assert writer.write_nowait(b"chunk") == 0
         transport.unsent = 0
         transport.closed.set()
-        assert connection.write_nowait(b"chunk") == 0
+        assert writer.write_nowait(b"chunk") == 0
         assert transport.written == [b"chunk"]
 
-    def test_uvicorn_h11(self) -> None:
-        """h11 frames them, and says so by the writer that it has for them."""
+    def test_h11(self) -> None:
+        """h11 frames the chunks, and shows it by the class of its writer."""
         transport = WritingTransport()
         h11 = SimpleNamespace(our_state="SEND_BODY", _writer=object())
-        connection = on_uvicorn(transport=transport, response_complete=False, disconnected=False, conn=h11)
-        assert connection.has_lane is True
-        assert connection.is_in_chunks is False
+        writer = writer_of(on_uvicorn(transport=transport, response_complete=False, disconnected=False, conn=h11))
+        assert writer.is_in_chunks is False
         h11._writer = ChunkedWriter()
-        assert connection.is_in_chunks is True
-        assert connection.write_nowait(b"chunk") == 5
+        assert writer.is_in_chunks is True
+        assert writer.write_nowait(b"chunk") == 5
 
-    def test_uvicorn_that_is_built_otherwise(self) -> None:
-        """A cycle that has neither is asked for the rest, and has no lane."""
-        assert on_uvicorn(transport=WritingTransport()).has_lane is False
+    async def test_it_has_no_remainders(self) -> None:
+        """A transport takes a chunk as a whole, so there is never a remainder to write."""
+        connection = on_uvicorn(
+            transport=None, response_complete=False, disconnected=False, conn=SimpleNamespace(our_state="SEND_BODY")
+        )
+        with pytest.raises(NotImplementedError):
+            await writer_of(connection).write_remainder(b"remainder")
 
-    def test_hypercorn_that_is_built_otherwise(self) -> None:
-        """One that is neither on a stream of trio's nor on a transport of asyncio's has no lane."""
-        assert on_hypercorn(None).has_lane is False
-        assert on_hypercorn(None).is_in_chunks is False
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        connection_of(plain, plain),
+        on_uvicorn(transport=WritingTransport()),
+        on_hypercorn(None),
+        on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=None), send_lock=None)),
+        on_hypercorn(OfHypercorn(stream=SimpleNamespace(socket=FakeSocket()))),
+    ],
+    ids=["unknown server", "other uvicorn", "HTTP/3", "TLS of trio", "other hypercorn"],
+)
+def test_no_direct_writes(connection: Any) -> None:
+    """A server that isn't known or is built differently has none, and neither has TLS of trio's."""
+    assert connection.new_direct_writer(plain) is None
 
 
-def current(make: Any, server: Any) -> Any:
+def current(server: Any) -> Any:
     """A hypercorn connection whose protocol is at this very stream."""
-    connection = make(server, protocol={"connection": SimpleNamespace(_writer=ChunkedWriter())})
+    connection = on_hypercorn(server, protocol={"connection": SimpleNamespace(_writer=ChunkedWriter())})
     connection._protocol.stream = connection._stream
     return connection
 
 
-class TestHypercornLane:
+class TestHypercornDirectWriter:
+    """What is written past hypercorn's `send`, and when it refuses."""
+
     def test_asyncio(self) -> None:
         """It writes to the transport, unless hypercorn holds its lock, or the stream is over or another's."""
         transport = WritingTransport()
         lock = SimpleNamespace(locked=lambda: False)
-        server = OfHypercorn(writer=SimpleNamespace(transport=transport), send_lock=lock)
-        connection = current(on_hypercorn, server)
-        assert connection.has_lane is True
-        assert connection.is_in_chunks is True
-        assert connection.write_nowait(b"chunk") == 5
+        connection = current(OfHypercorn(writer=SimpleNamespace(transport=transport), send_lock=lock))
+        writer = writer_of(connection)
+        assert writer.is_in_chunks is True
+        assert writer.write_nowait(b"chunk") == 5
         lock.locked = lambda: True
-        assert connection.write_nowait(b"chunk") == 0
+        assert writer.write_nowait(b"chunk") == 0
         lock.locked = lambda: False
         connection._stream.closed = True
-        assert connection.write_nowait(b"chunk") == 0
+        assert writer.write_nowait(b"chunk") == 0
         connection._stream.closed = False
         connection._protocol.stream = None
-        assert connection.write_nowait(b"chunk") == 0
+        assert writer.write_nowait(b"chunk") == 0
         assert transport.written == [b"chunk"]
 
     def test_trio(self) -> None:
@@ -650,27 +661,20 @@ class TestHypercornLane:
             ours.setblocking(False)
             ours.setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
             lock = SimpleNamespace(locked=lambda: False)
-            stream = SimpleNamespace(socket=ours)
-            connection = current(on_hypercorn, OfHypercorn(stream=stream, send_lock=lock))
-            assert connection.has_lane is True
-            assert connection.write_nowait(b"chunk") == 5
+            writer = writer_of(current(OfHypercorn(stream=SimpleNamespace(socket=ours), send_lock=lock)))
+            assert writer.write_nowait(b"chunk") == 5
             assert theirs.recv(100) == b"chunk"
             chunk = bytes(1 << 20)
-            assert 0 < connection.write_nowait(chunk) < len(chunk)
-            assert connection.write_nowait(chunk) == 0
+            assert 0 < writer.write_nowait(chunk) < len(chunk)
+            assert writer.write_nowait(chunk) == 0
             lock.locked = lambda: True
-            assert connection.write_nowait(b"chunk") == 0
+            assert writer.write_nowait(b"chunk") == 0
             lock.locked = lambda: False
             ours.close()
-            assert connection.write_nowait(b"chunk") == 0
+            assert writer.write_nowait(b"chunk") == 0
 
-    def test_tls_of_trio(self) -> None:
-        """A TLS stream of trio's has no socket of its own, and no lane."""
-        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=None)))
-        assert connection.has_lane is False
-
-    async def test_the_rest(self) -> None:
-        """The rest of a chunk is sent under hypercorn's own lock; whatever goes wrong then is a client that is gone."""
+    async def test_remainder(self) -> None:
+        """The remainder of a chunk is sent under hypercorn's own lock; any error then means that the client is gone."""
         sent: list[object] = []
 
         async def send_all(data: bytes) -> None:
@@ -685,15 +689,15 @@ class TestHypercornLane:
             async def __aexit__(self, *_: object) -> None:
                 sent.append("released")
 
-        server = OfHypercorn(stream=SimpleNamespace(send_all=send_all), send_lock=Lock())
-        connection = on_hypercorn(server)
-        await connection.write_rest(b"rest")
-        assert sent == ["locked", b"rest", "released"]
+        stream = SimpleNamespace(send_all=send_all, socket=FakeSocket())
+        writer = writer_of(on_hypercorn(OfHypercorn(stream=stream, send_lock=Lock())))
+        await writer.write_remainder(b"remainder")
+        assert sent == ["locked", b"remainder", "released"]
         with pytest.raises(anyio.BrokenResourceError):
-            await connection.write_rest(b"more")
+            await writer.write_remainder(b"more")
 
 
-class NeverFlushed(UnknownServer):
+class NeverFlushed(Connection):
     """A server whose `send` takes everything, for a client that takes nothing."""
 
     send_is_unbounded = True
@@ -731,13 +735,3 @@ async def test_unbounded_send_is_bounded() -> None:
     assert connection.reason is CloseReason.SEND_TIMEOUT
     assert anyio.current_time() - began == pytest.approx(5, abs=0.2)
     assert len(sent) < 256, "a few batches of the buffer's 64 KiB"
-
-
-async def test_every_connection_has_the_interface() -> None:
-    """Each adapter offers all that `ServerConnection` names, whatever the server is."""
-    names = {name for name in vars(ServerConnection) if not name.startswith("_")} | set(
-        ServerConnection.__annotations__
-    )
-    for connection in (on_uvicorn(), on_hypercorn(None), connection_of(plain, plain)):
-        assert names <= set(dir(connection))
-    assert "is_set" in dir(ServerShutdown)

@@ -16,7 +16,7 @@ from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
-# A function knows the module that it was made in, so that a server of ours is made in a module of that name.
+# A function knows the module that it was made in, so the tests make their servers in a module with uvicorn's name.
 SOURCE = """
 class Server:
     def __init__(self, state):
@@ -43,7 +43,7 @@ class State:
 
 
 def make_server(state: object) -> Any:
-    """A server as uvicorn's module makes it."""
+    """Make a server as uvicorn's module does."""
     module: dict[str, Any] = {"__name__": "uvicorn.server"}
     exec(SOURCE, module)
     return module["Server"](state)
@@ -70,7 +70,7 @@ async def nowhere(*_: object) -> None:
 
 
 def shutdown_of(state: object) -> Any:
-    """What a stream gets that comes through a connection with this state."""
+    """Return what a stream on a connection with this state gets."""
     return connection_of(Protocol(state).receive, nowhere).shutdown_event()
 
 
@@ -122,7 +122,7 @@ def awaited_by_generator(awaitable: Any) -> Any:
 
 @pytest.mark.parametrize("wrap", [awaited_by_generator, lambda awaitable: asyncio.wait_for(awaitable, None)])
 async def test_awaited_from_afar(until: asyncio.Event, wrap: Any) -> None:
-    """The server is found whatever a program awaits it in."""
+    """The server is found in whatever coroutine a program awaits it."""
 
     async def program() -> None:
         await wrap(server.serve(until))
@@ -136,7 +136,7 @@ async def test_awaited_from_afar(until: asyncio.Event, wrap: Any) -> None:
 
 
 async def test_server_that_is_gone(until: asyncio.Event) -> None:
-    """A server that is not there any more has shut down."""
+    """A server that is gone has shut down."""
     state = State()
     server = make_server(state)
     task = asyncio.create_task(server.serve(until))
@@ -150,7 +150,7 @@ async def test_server_that_is_gone(until: asyncio.Event) -> None:
 
 
 async def test_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A protocol without a server, or one that is built otherwise, has no notice; it is searched for once."""
+    """A protocol without a server, or one that is built differently, has no notice; it is searched for once."""
     state = State()
     assert shutdown_of(state) is None
     monkeypatch.setattr(asyncio, "all_tasks", None)
@@ -160,7 +160,7 @@ async def test_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_nothing_of_others_is_held(until: asyncio.Event) -> None:
-    """To look for the server keeps nothing alive that other coroutines have let go of, whatever their names are."""
+    """The search keeps nothing alive that other coroutines have released, whatever their names are."""
 
     class Kept:
         pass

@@ -36,7 +36,7 @@ from sse_trio import (
 from sse_trio._channels.state import ChannelState
 from sse_trio._groups.group import run_of
 from sse_trio._loops.ticker import Entry
-from sse_trio._servers.connection import UnknownServer
+from sse_trio._servers.connection import Connection
 from sse_trio._streams.stream import Stream
 from sse_trio._streams.writer import Writer
 from sse_trio.testing import open_test_stream, virtual_backend, wait_all_tasks_blocked
@@ -974,7 +974,7 @@ async def test_server_that_tells_nobody_of_a_lost_connection() -> None:
     reasons, on_close = new_reasons()
     server = Server()
 
-    class Lost(UnknownServer):
+    class Lost(Connection):
         is_lost = True
 
     extensions = {"sse_trio": {"connection": Lost()}}

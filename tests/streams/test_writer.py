@@ -14,8 +14,8 @@ from starlette.types import Message
 from sse_trio import open_event_channel
 from sse_trio._channels import pacer
 from sse_trio._loops.current import current_loop
+from sse_trio._servers.connection import Connection
 from sse_trio._streams.writer import Outcome, Writer
-from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 HEAD: Message = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-class Served:
+class Served(Connection):
     """A writer, the channel that it writes, and a server and an owner made by hand."""
 
     def __init__(
@@ -35,6 +35,7 @@ class Served:
         keeps_head: bool = False,
         **limits: Any,
     ) -> None:
+        super().__init__()
         self.send_channel, self.receive_channel = open_event_channel(**limits)
         self.messages: list[Message] = []
         self.sending = 0
@@ -47,12 +48,8 @@ class Served:
         self.done: list[Outcome | None] = []
         self.send_is_unbounded = unbounded
         self.head_needs_body = keeps_head
-        self.try_write: Callable[[Batch], bool] | None = None
         source: Any = self.receive_channel._state
-        connection: Any = self
-        self.writer = Writer(
-            source, self.send, head, opening=opening, connection=connection, loop=current_loop(), owner=self
-        )
+        self.writer = Writer(source, self.send, head, opening=opening, connection=self, loop=current_loop(), owner=self)
 
     async def send(self, message: Message) -> None:
         """Take a message when the gate is open."""
@@ -82,10 +79,6 @@ class Served:
         """Note what had been sent by then."""
         await anyio.lowlevel.checkpoint()
         self.before_final_at = len(self.messages)
-
-    def says_gone(self, error: Exception) -> bool:
-        """Know of no more than ASGI does."""
-        return False
 
     def writer_done(self) -> None:
         """Note how the writer has ended."""

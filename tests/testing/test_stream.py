@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from sse_trio._reasons import CloseReason
-from sse_trio._servers.connection import ServerConnection
+from sse_trio._servers.connection import Connection
 from sse_trio.testing import TestStream, open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -278,7 +278,7 @@ async def test_shutdown_is_told_through_the_bridge() -> None:
     """The stream finds the server's shutdown event where ServerBridge would have put it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        connection: ServerConnection = scope["extensions"]["sse_trio"]["connection"]
+        connection: Connection = scope["extensions"]["sse_trio"]["connection"]
         shutdown = connection.shutdown_event()
         assert shutdown is not None
         await send(HEAD)
@@ -320,7 +320,7 @@ async def test_plain_server_offers_nothing() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["extensions"]["sse_trio"]["connection"]
         assert connection.abort() is False
-        assert connection.wait_disconnect is None
+        assert not connection.has_inbox
         assert connection.is_lost is None
         assert connection.shutdown_event() is None
         await connection.wait_flushed()

@@ -1,4 +1,4 @@
-# What is found behind the wrappers around a `send`, and which of them a message after the head may go past.
+# What is found behind the wrappers around a `send`, and which of them a message after the head may skip.
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route
 
 from sse_trio import EventSourceResponse
-from sse_trio._servers.send_wrappers import innermost_send, send_past_head
+from sse_trio._servers.closures import innermost_send
+from sse_trio._servers.head_only import skip_head_only_wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,11 @@ HEAD = "http.response.start"
 
 
 async def server_send(message: Message) -> None:
-    """A server's, which nothing is wrapped in."""
+    """The server's, inside of all wrappers."""
 
 
 def by_starlette(wrap: Callable[[Send], Send]) -> Callable[[Send], Send]:
-    """Have it be defined in a module of Starlette's."""
+    """Have the wrapper look as if a module of Starlette defined it."""
 
     def wrap_it(send: Send) -> Send:
         sender = cast("FunctionType", wrap(send))
@@ -42,7 +43,7 @@ def by_starlette(wrap: Callable[[Send], Send]) -> Callable[[Send], Send]:
     return wrap_it
 
 
-def by_somebody_else(send: Send) -> Send:
+def by_another_package(send: Send) -> Send:
     """Starlette's, word for word."""
     response_started = False
 
@@ -56,11 +57,11 @@ def by_somebody_else(send: Send) -> Send:
     return sender
 
 
-only_sees_head = by_starlette(by_somebody_else)
+only_sees_head = by_starlette(by_another_package)
 
 
 def says_it_is_starlettes(send: Send) -> Send:
-    """With functools.wraps(), and nothing else to be known by."""
+    """A wrapper whose functools.wraps() copied Starlette's module name."""
     inner = send
     send = only_sees_head(inner)
 
@@ -73,7 +74,7 @@ def says_it_is_starlettes(send: Send) -> Send:
 
 
 class Proxy:
-    """As wrapt makes them: it answers for what is in it, whatever it is asked."""
+    """As wrapt makes them: each attribute is that of what the proxy contains."""
 
     def __init__(self, send: Send) -> None:
         self._send = only_sees_head(send)
@@ -136,45 +137,53 @@ class Method:
         await self._send(message)
 
 
-async def test_what_only_sees_the_head_is_passed() -> None:
+async def test_wrappers_that_only_see_the_head_are_skipped() -> None:
     """However many there are of them."""
     send = server_send
     for _ in range(5):
         send = only_sees_head(send)
-    assert send_past_head(send) is server_send
+    assert skip_head_only_wrappers(send) is server_send
 
 
-OTHERS = [by_somebody_else, says_it_is_starlettes, Proxy, calls_something, sees_bodies, changes_messages, tells_another]
+OTHERS = [
+    by_another_package,
+    says_it_is_starlettes,
+    Proxy,
+    calls_something,
+    sees_bodies,
+    changes_messages,
+    tells_another,
+]
 
 
 @pytest.mark.parametrize("wrap", OTHERS)
-async def test_what_may_do_more_is_not_passed(wrap) -> None:
-    """Nor anything within it; and what is around it is."""
+async def test_a_wrapper_that_may_do_more_is_not_skipped(wrap) -> None:
+    """Nor is anything inside of it; head-only wrappers around it are."""
     wrapped = wrap(only_sees_head(server_send))
-    assert send_past_head(only_sees_head(wrapped)) is wrapped
+    assert skip_head_only_wrappers(only_sees_head(wrapped)) is wrapped
     assert innermost_send(wrapped) is server_send
 
 
-async def test_what_is_no_function_is_not_passed() -> None:
-    """A method, a server's that is not written in Python, and whatever else can be called, is an end."""
+async def test_other_callables_are_not_skipped() -> None:
+    """A method, a builtin and a partial end the search."""
     for end in (Method(only_sees_head(server_send)).send, [].append, partial(server_send)):
-        assert send_past_head(only_sees_head(end)) is end
+        assert skip_head_only_wrappers(only_sees_head(end)) is end
         assert innermost_send(only_sees_head(end)) is end
 
 
 async def test_wrappers_around_each_other() -> None:
-    """One that leads to itself is given up, and so is one whose `send` is not there yet."""
+    """A wrapper that leads to itself ends the search, and so does one whose `send` is not there yet."""
     circle, empty = only_sees_head(server_send), only_sees_head(server_send)
     place = circle.__code__.co_freevars.index("send")
     circle.__closure__[place].cell_contents = circle
     del empty.__closure__[place].cell_contents
     for send in (circle, empty):
         assert innermost_send(send) is send
-        assert send_past_head(send) is send
+        assert skip_head_only_wrappers(send) is send
 
 
 class Recorder:
-    """A server that notes through how many frames of other code than ours each message has come."""
+    """A server that notes through which files besides ours each message has come."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, set[str]]] = []
@@ -202,7 +211,7 @@ async def one_event(send_channel) -> None:
 
 
 class Shouting:
-    """A middleware of a user's, which looks at each body."""
+    """A user's middleware, which looks at each body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -228,17 +237,17 @@ async def serve(app: ASGIApp, path: str = "/a/") -> Recorder:
 
 
 async def test_starlettes_own_wrappers() -> None:
-    """Behind a route in a mount, the head comes through all of Starlette's wrappers and the rest through none."""
+    """Behind a route in a mount, the head comes through all of Starlette's wrappers, later messages through none."""
     recorder = await serve(Starlette(routes=[Mount("/a", routes=[Route("/", endpoint)])]))
-    (head, through), *rest = recorder.sent
+    (head, through), *later = recorder.sent
     assert head == HEAD
     assert any("starlette" in file for file in through)
-    assert rest
-    assert all(not through for _, through in rest)
+    assert later
+    assert all(not through for _, through in later)
 
 
 async def test_a_stream_that_is_over_is_not_looked_into() -> None:
-    """To look would cost it more than the few messages that are left."""
+    """The search would cost more than the few messages that are left."""
     recorder = await serve(Starlette(routes=[Route("/short", endpoint)]), "/short")
     assert len(recorder.sent) == 3
     assert all(any("starlette" in file for file in through) for _, through in recorder.sent)
@@ -246,7 +255,7 @@ async def test_a_stream_that_is_over_is_not_looked_into() -> None:
 
 @pytest.mark.parametrize("middleware", [Shouting, BaseHTTPMiddleware])
 async def test_a_middleware_sees_everything(middleware) -> None:
-    """One of the user's, or Starlette's that has a task between, gets every message."""
+    """A user's middleware gets every message, and so does Starlette's BaseHTTPMiddleware."""
     seen = []
 
     class Counting:

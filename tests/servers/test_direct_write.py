@@ -1,4 +1,4 @@
-# The express lane: when it is open, what becomes of a chunk that was cut short, and that nothing tells it from a send.
+# Direct writes: when they are possible, what happens to a chunk that is cut short, and that clients see no difference.
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
-from sse_trio._servers.express import ExpressLane
 from sse_trio._wire.batch import Batch
 
-from ._fake_connection import FakeConnection
+from ._fake_connection import FakeConnection, FakeWriter
 
 pytestmark = pytest.mark.anyio
 
@@ -27,55 +26,45 @@ def body_of(data: bytes, *, more: bool = True):
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-def scope_of(connection):
-    return {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "headers": [],
-        "extensions": {"sse_trio": {"connection": connection}},
-    }
-
-
-async def send_offered(connection, data, send=None):
-    """Send a body as the writer does: offered first."""
-    assert connection.try_write(Batch(data)) is False
+async def send_refused(connection, data, send=None):
+    """Send a body as the writer does, after a direct write of it is refused."""
+    assert connection.direct_writer.try_write(Batch(data)) is False
     await (send or connection.send)(body_of(data))
 
 
 # --- when it is open
 
 
-async def test_it_opens_when_an_offered_body_was_sent():
-    """Before the head, and before a first body went the whole way, everything has to be sent."""
+async def test_it_opens_when_a_refused_body_was_sent():
+    """Before the head, and before a first body has arrived unchanged, everything has to be sent."""
     connection = FakeConnection()
-    assert connection.try_write(Batch(b"x")) is False
+    assert connection.direct_writer.try_write(Batch(b"x")) is False
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
-    assert connection.try_write(Batch(b"second")) is True
+    await send_refused(connection, b"first")
+    assert connection.direct_writer.try_write(Batch(b"second")) is True
     assert connection.body() == (b"firstsecond", False)
-    assert connection.express_writes == 1
+    assert connection.direct_writes == 1
 
 
 async def test_no_chunk_is_empty():
     """An empty body is never written: a chunk of no bytes is the end of a response (RFC 9112 section 7.1)."""
     connection = FakeConnection()
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
-    assert connection.try_write(Batch(b"")) is False
-    assert connection.try_write(Batch(b"second")) is True
+    await send_refused(connection, b"first")
+    assert connection.direct_writer.try_write(Batch(b"")) is False
+    assert connection.direct_writer.try_write(Batch(b"second")) is True
     assert connection.body() == (b"firstsecond", False)
 
 
 async def test_a_chunk_is_made_once_for_all():
-    """All who are given the same batch write the same chunk."""
+    """All streams that get the same batch write the same chunk."""
     connections = [FakeConnection() for _ in range(3)]
     for connection in connections:
         await connection.send(HEAD)
-        await send_offered(connection, b"first")
+        await send_refused(connection, b"first")
     batch = Batch(b"shared")
     for connection in connections:
-        assert connection.try_write(batch) is True
+        assert connection.direct_writer.try_write(batch) is True
     assert batch.chunk() is batch.chunk()
     assert [connection.body() for connection in connections] == [(b"firstshared", False)] * 3
 
@@ -91,7 +80,7 @@ async def test_it_stays_closed_where_bodies_are_changed():
 
     await send(HEAD)
     for data in (b"first", b"second", b"third"):
-        await send_offered(connection, data, send)
+        await send_refused(connection, data, send)
     assert connection.body() == (b"FIRSTSECONDTHIRD", False)
 
 
@@ -104,52 +93,52 @@ async def test_it_waits_for_a_body_that_is_held_back():
         held.append(message)
 
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
+    await send_refused(connection, b"first")
     connection.room = 0
-    await send_offered(connection, b"second", send)
+    await send_refused(connection, b"second", send)
     connection.change(room=1000)
-    await send_offered(connection, b"third", send)
+    await send_refused(connection, b"third", send)
     for message in held:
         await connection.send(message)
-    assert connection.try_write(Batch(b"fourth")) is True
+    assert connection.direct_writer.try_write(Batch(b"fourth")) is True
     assert connection.body() == (b"firstsecondthirdfourth", False)
 
 
 async def test_it_is_closed_while_something_is_sent():
-    """What a middleware sends of its own is not interrupted."""
+    """No direct write interrupts what a middleware sends."""
     connection = FakeConnection()
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
+    await send_refused(connection, b"first")
     connection.room = 1
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(connection.send, body_of(b"of a middleware"))
         await anyio.wait_all_tasks_blocked()
-        assert connection.try_write(Batch(b"second")) is False
+        assert connection.direct_writer.try_write(Batch(b"second")) is False
         connection.change(room=1000)
     await connection.send(body_of(b"second"))
-    assert connection.try_write(Batch(b"third")) is True
+    assert connection.direct_writer.try_write(Batch(b"third")) is True
     assert connection.body() == (b"firstof a middlewaresecondthird", False)
 
 
 async def test_it_stays_closed_after_a_send_while_a_later_body_is_held_back():
-    """That an earlier body is written says nothing of one that was sent meanwhile."""
+    """A body that is written doesn't prove that one sent after it is."""
     connection = FakeConnection()
     await connection.send(HEAD)
     connection.room = 1
     async with anyio.create_task_group() as nursery:
-        nursery.start_soon(send_offered, connection, b"first")
+        nursery.start_soon(send_refused, connection, b"first")
         await anyio.wait_all_tasks_blocked()
-        assert connection.try_write(Batch(b"second")) is False  # and it is sent, into a middleware
+        assert connection.direct_writer.try_write(Batch(b"second")) is False  # and it is sent, into a middleware
         connection.change(room=1000)
-    assert connection.try_write(Batch(b"third")) is False
+    assert connection.direct_writer.try_write(Batch(b"third")) is False
     await connection.send(body_of(b"second"))
     await connection.send(body_of(b"third"))
-    assert connection.try_write(Batch(b"fourth")) is True
+    assert connection.direct_writer.try_write(Batch(b"fourth")) is True
     assert connection.body() == (b"firstsecondthirdfourth", False)
 
 
 async def test_it_closes_when_a_send_fails():
-    """After an exception nobody knows what was written."""
+    """After an exception it is unknown what was written."""
     connection = FakeConnection()
     failures = [OSError("cut")]
 
@@ -157,39 +146,39 @@ async def test_it_closes_when_a_send_fails():
         if message["type"] == "http.response.body" and failures:
             raise failures.pop()
 
-    lane = ExpressLane(connection, fail)
-    await lane.send(HEAD)
+    writer = FakeWriter(connection, fail)
+    await writer.send(HEAD)
     connection.has_begun = True
-    assert lane.try_write(Batch(b"first")) is False
+    assert writer.try_write(Batch(b"first")) is False
     with pytest.raises(OSError, match="cut"):
-        await lane.send(body_of(b"first"))
-    assert lane.try_write(Batch(b"second")) is False
-    assert connection.express_writes == 0
+        await writer.send(body_of(b"first"))
+    assert writer.try_write(Batch(b"second")) is False
+    assert connection.direct_writes == 0
 
 
 # --- a chunk that was cut short
 
 
-async def test_the_rest_of_a_chunk_is_all_that_its_send_writes():
-    """The send of a body of which the socket took a part writes the rest of its chunk, and nothing twice."""
+async def test_a_send_writes_the_remainder_of_its_chunk_only():
+    """If the socket took a part of a chunk, sending its body writes the remainder, and nothing twice."""
     connection = FakeConnection()
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
+    await send_refused(connection, b"first")
     connection.room = 4
-    assert connection.try_write(Batch(b"second")) is False
+    assert connection.direct_writer.try_write(Batch(b"second")) is False
     connection.change(room=1000)
     await connection.send(body_of(b"second"))
-    assert connection.try_write(Batch(b"third")) is True
+    assert connection.direct_writer.try_write(Batch(b"third")) is True
     assert connection.body() == (b"firstsecondthird", False)
 
 
-async def test_the_rest_of_a_chunk_comes_before_anything_else():
-    """A message of a middleware that comes in between is written after the rest."""
+async def test_the_remainder_of_a_chunk_comes_first():
+    """A middleware's message that comes in between is written after the remainder."""
     connection = FakeConnection()
     await connection.send(HEAD)
-    await send_offered(connection, b"first")
+    await send_refused(connection, b"first")
     connection.room = 4
-    assert connection.try_write(Batch(b"second")) is False
+    assert connection.direct_writer.try_write(Batch(b"second")) is False
     connection.change(room=1000)
     await connection.send(body_of(b"of a middleware"))
     assert connection.body() == (b"firstsecondof a middleware", False)
@@ -210,13 +199,13 @@ async def test_an_event_of_an_idle_producer_is_written_at_once():
         await send_channel.send("second")
         seen.append((connection.body()[0], connection.sends - sends))
 
-    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    await connection.serve(EventSourceResponse(produce))
     assert seen == [(b"data: first\n\ndata: second\n\n", 0)]
     assert connection.body() == (b"data: first\n\ndata: second\n\n", True)
 
 
-async def test_an_event_right_after_one_that_was_written_at_once_is_not_left_behind():
-    """It is gathered with what comes until the producer waits, and then written, not kept for the next one."""
+async def test_an_event_right_after_a_direct_write_is_written():
+    """It is gathered with others until the producer waits, and then written, not kept for the next event."""
     connection = FakeConnection()
     seen = []
 
@@ -228,7 +217,7 @@ async def test_an_event_right_after_one_that_was_written_at_once_is_not_left_beh
         await anyio.sleep(1)
         seen.append(connection.body()[0])
 
-    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    await connection.serve(EventSourceResponse(produce))
     assert seen == [b"data: first\n\ndata: second\n\ndata: third\n\n"]
 
 
@@ -242,21 +231,21 @@ async def test_a_flood_is_still_joined():
         for n in range(1, 10_000):
             await send_channel.send(str(n))
 
-    await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+    await connection.serve(EventSourceResponse(produce))
     assert connection.body() == (b"".join(b"data: %d\n\n" % n for n in range(10_000)), True)
-    assert connection.express_writes
-    assert connection.express_writes + connection.sends < 150
+    assert connection.direct_writes
+    assert connection.direct_writes + connection.sends < 150
 
 
 @pytest.mark.usefixtures("real_clock")
-async def test_a_producer_whose_events_are_written_at_once_still_lets_others_run():
+async def test_a_producer_with_direct_writes_lets_other_tasks_run():
     """One that computes between its events, and awaits nothing but `send`, owes a checkpoint every millisecond."""
     connection = FakeConnection()
     turns = []
 
     async def produce(send_channel):
         await send_channel.send("event")
-        await anyio.sleep(0.01)  # from here on each is written inside of its send
+        await anyio.sleep(0.01)  # from here on each send() writes
         turns.clear()
         for _ in range(40):
             began = anyio.current_time()
@@ -271,9 +260,9 @@ async def test_a_producer_whose_events_are_written_at_once_still_lets_others_run
 
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(take_turns)
-        await EventSourceResponse(produce)(scope_of(connection), connection.receive, connection.send)
+        await connection.serve(EventSourceResponse(produce))
         nursery.cancel_scope.cancel()
-    assert connection.express_writes > 30
+    assert connection.direct_writes > 30
     assert len(turns) > 20
 
 
@@ -282,7 +271,7 @@ async def test_the_last_batch_is_followed_by_the_end():
     connection = FakeConnection()
     async with anyio.create_task_group() as nursery, open_hub() as hub:
         response = EventSourceResponse(hub.subscribe("a"))
-        nursery.start_soon(response, scope_of(connection), connection.receive, connection.send)
+        nursery.start_soon(connection.serve, response)
         await anyio.sleep(1)
         await hub.publish("a", "first")
         await anyio.sleep(1)
@@ -293,7 +282,7 @@ async def test_the_last_batch_is_followed_by_the_end():
 
 
 async def test_a_filter_runs_in_the_subscribers_own_task():
-    """Code of the user's doesn't run in the midst of a publisher: what it raises is its own stream's failure."""
+    """The user's code doesn't run inside of publish(): what it raises fails its own stream."""
     connection = FakeConnection()
 
     def keep(topic, event):
@@ -307,7 +296,7 @@ async def test_a_filter_runs_in_the_subscribers_own_task():
 
             async def serve():
                 with pytest.raises(LookupError):
-                    await response(scope_of(connection), connection.receive, connection.send)
+                    await connection.serve(response)
 
             nursery.start_soon(serve)
             await anyio.wait_all_tasks_blocked()
@@ -333,7 +322,7 @@ async def test_a_client_that_stalls_in_the_middle_of_a_chunk_is_dropped():
         await anyio.sleep_forever()
 
     response = EventSourceResponse(produce, send_timeout=3, on_close=on_close)
-    await response(scope_of(connection), connection.receive, connection.send)
+    await connection.serve(response)
     assert reasons == [CloseReason.SEND_TIMEOUT]
     assert connection.is_aborted
     assert anyio.current_time() == pytest.approx(4.1, abs=0.2)
@@ -379,8 +368,7 @@ class Script:
         return EventSourceResponse(source, *args, **options)
 
     async def serve(self, response):
-        connection = self.connection
-        await response(scope_of(connection), connection.receive, connection.send)
+        await self.connection.serve(response)
 
     async def end(self, finish):
         """Let it end in one of the ways in which streams end; return whether it is whole."""
@@ -460,7 +448,7 @@ async def run_subscriber(seed):
         await script.end(lambda: None)
         await anyio.sleep(0.01)
     body, _ = script.connection.body()
-    script.sent.insert(0, body.split(b"\n\n")[0] + b"\n\n")  # a subscriber is told first where it is
+    script.sent.insert(0, body.split(b"\n\n")[0] + b"\n\n")  # the first event tells a subscriber its position
     return script
 
 
@@ -468,13 +456,13 @@ async def run_subscriber(seed):
 @pytest.mark.parametrize("run", [run_producer, run_pair, run_subscriber])
 async def test_it_is_the_ordinary_stream(run):
     """Under random publishes, pings, cut writes, stalls, disconnects and shutdowns the client sees what was sent."""
-    whole = express = 0
+    whole = direct = 0
     for seed in range(SCRIPTS):
         script = await run(seed)
         try:
             whole += script.check()
         except AssertionError as exc:
             raise AssertionError(f"script {seed}") from exc
-        express += script.connection.express_writes
-    assert whole > SCRIPTS / 3  # else it would show little
-    assert express > SCRIPTS
+        direct += script.connection.direct_writes
+    assert whole > SCRIPTS / 3  # or it would show little
+    assert direct > SCRIPTS
