@@ -13,8 +13,8 @@
 # Rule 5: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
 #         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
 #         tenth of an idle stream's memory. In both cases callers only need unpark().
-# Rule 6: if the connection takes direct writes (_servers/direct_write.py), unpark() writes for an idle writer whenever that
-#         needs no waiting, and the writer stays idle. In every other case the task writes.
+# Rule 6: if the connection takes direct writes (_servers/direct_write.py), unpark() writes for an idle writer whenever
+#         that needs no waiting, and the writer stays idle. In every other case the task writes.
 # Rule 7: if the stream is compressed (_compression/coder.py), a batch is encoded when it is taken from the source. So
 #         the counters, direct writes and `_untaken` have the bytes as they are sent.
 
