@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from anyio import ClosedResourceError, EndOfStream, Event, WouldBlock
 from anyio.lowlevel import checkpoint
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
     from .._reasons import CloseReason
 
-__all__ = ("EventChannelStatistics", "EventReceiveChannel", "EventSendChannel", "check_limits", "open_event_channel")
+__all__ = (
+    "EventChannelStatistics",
+    "EventReceiveChannel",
+    "EventSendChannel",
+    "check_limits",
+    "open_event_channel",
+    "state_of",
+)
 
 
 @final
@@ -99,7 +107,7 @@ def open_event_channel(
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     state.errors = errors
-    return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
+    return _new_end(EventSendChannel, state), _new_end(EventReceiveChannel, state)
 
 
 def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str = "wait") -> None:
@@ -135,20 +143,20 @@ class _End:
     # What both ends are: a share of the state, closed once.
 
     __slots__ = ("__weakref__", "_closed", "_state")
-    _state: ChannelState
-    _closed: bool
 
     def __new__(cls) -> Self:
         msg = f"{cls.__name__} has no public constructor; use open_event_channel(), or clone()"
         raise TypeError(msg)
 
-    @classmethod
-    def _of(cls, state: ChannelState) -> Self:
-        end = object.__new__(cls)
-        end._state = state
-        end._closed = False
-        end._opened()
-        return end
+    def __init__(self, state: ChannelState) -> None:
+        self._state = state
+        self._closed = False
+        self._opened()
+
+    def __repr__(self) -> str:
+        state = self._state
+        held = "closed" if self._closed else f"{len(state.buffer)} of {state.max_buffer_size} events buffered"
+        return f"<{type(self).__name__}: {held}>"
 
     def _opened(self) -> None: ...
 
@@ -168,7 +176,7 @@ class _End:
         if self._closed:
             msg = "this end of the channel was closed, so it can't be cloned; clone it before it is closed"
             raise ClosedResourceError(msg)
-        return self._of(self._state)
+        return _new_end(type(self), self._state)
 
     def statistics(self) -> EventChannelStatistics:
         """Return a snapshot of the channel."""
@@ -213,6 +221,18 @@ class _End:
             loop.call_soon_threadsafe(partial(close, None))
         message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
         warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
+_EndT = TypeVar("_EndT", bound=_End)
+
+state_of: Callable[[_End], ChannelState] = attrgetter("_state")
+"""The state behind either end, for the response that writes from it."""
+
+
+def _new_end(kind: type[_EndT], state: ChannelState) -> _EndT:
+    end = object.__new__(kind)  # calling the class raises
+    _End.__init__(end, state)
+    return end
 
 
 @final

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_count, check_function, check_key, check_text, is_series, members_of, wrong
+from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
 from .._errors import StoreUnavailableError
 from .._failures import collapse
 from .._loops.current import current_loop
@@ -44,8 +45,6 @@ loop that had been all the hub's."""
 MAX_REST_SECONDS = 0.1
 MAX_CALL_SECONDS = 0.0001
 """What a call may have taken, at most: what others did in the time of a round is not the hub's."""
-SLICE_EVENTS = 256
-SLICE_SECONDS = 0.001
 RETRY_SECONDS = 0.25
 """How long a reader waits that found its store down. A follower, which notices by itself, is the store's."""
 

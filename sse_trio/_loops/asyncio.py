@@ -60,25 +60,18 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The five things, of asyncio and uvloop."""
 
-    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks", "tells_cancellations")
+    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.keeps_resting_tasks = False
+        self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
         self._loop = weakref.ref(asyncio.get_running_loop())
-        self._current_time: Callable[[], Callable[[], float] | None] = lambda: None
         self._detached: set[asyncio.Task[None]] = set()
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        current_time = self._current_time()
-        if current_time is None:
-            # One for all: a bound method for each writer is one more thing that the processor's cache has lost when
-            # that writer is called. Kept by those who use it, since it keeps the event loop.
-            current_time = asyncio.get_running_loop().time
-            self._current_time = weakref.ref(current_time)
-        return current_time
+        return get_running_loop().time
 
     def counting_task(self) -> CountingTask | None:
         """Return the running task, which counts from Python 3.11 on."""

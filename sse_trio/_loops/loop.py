@@ -76,7 +76,7 @@ class Loop(Protocol):
         ...
 
     @property
-    def keeps_resting_tasks(self) -> bool:
+    def keeps_idle_tasks(self) -> bool:
         """Whether it is cheaper to wake a task than to start one."""
         ...
 

@@ -77,10 +77,10 @@ class TrioDetachedTask:
 class TrioLoop:
     """The five things, of trio."""
 
-    __slots__ = ("_token", "keeps_resting_tasks", "tells_cancellations")
+    __slots__ = ("_token", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.keeps_resting_tasks = True
+        self.keeps_idle_tasks = True
         self.tells_cancellations = True  # each is a scope's
         self._token = weakref.ref(current_trio_token())
 
