@@ -19,7 +19,7 @@ from ._arguments.http import headers_of
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
-__all__ = ("accepts_event_stream", "preferred_media_type", "quality_of")
+__all__ = ("accepts_event_stream", "preferred_media_type", "quality_of", "read_weight")
 
 EVENT_STREAM = "text/event-stream"
 
@@ -100,6 +100,15 @@ def quality_of(accept: str, media_type: str) -> float:
     return max((each.precedence() for each in ranges if each.matches(offered)), default=(0.0,))[-1]
 
 
+def read_weight(text: str) -> float | None:
+    """Return the value of a ``q`` parameter, from 0 to 1; ``None`` if it is malformed (RFC 9110, section 12.4.2).
+
+    More digits than the RFC's three, a missing digit before or after the point, and more than 1, which counts as 1, are
+    accepted: clients send them. For ``Accept`` and for ``Accept-Encoding``.
+    """
+    return min(float(text), 1.0) if _WEIGHT.fullmatch(text) else None
+
+
 def _read_range(text: str) -> _Range | None:
     # None: it is malformed, or empty, which an element of a list may be (RFC 9110, section 5.6.1.2).
     media, *rest = _split(text, ";")
@@ -109,12 +118,12 @@ def _read_range(text: str) -> _Range | None:
     if not _TOKEN.fullmatch(kind) or not _TOKEN.fullmatch(subtype) or (kind == "*" != subtype):
         return None
     parameters = dict(_read_parameters(rest))
-    weight = parameters.pop("q", "1")
-    if not _WEIGHT.fullmatch(weight):
+    weight = read_weight(parameters.pop("q", "1"))
+    if weight is None:
         return None
     if parameters.get("charset", "").lower() in ("utf-8", "utf8"):
         del parameters["charset"]
-    return _Range(kind, subtype, frozenset(parameters.items()), min(float(weight), 1.0))
+    return _Range(kind, subtype, frozenset(parameters.items()), weight)
 
 
 def _read_parameters(parts: list[str]) -> Iterator[tuple[str, str]]:

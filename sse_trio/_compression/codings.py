@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, cast, get_args
 
 from .._arguments.checks import shown
 
-__all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_shared_compressor")
+__all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_raw_compressor")
 
 Coding: TypeAlias = Literal["zstd", "br", "gzip"]
 CODINGS: tuple[Coding, ...] = get_args(Coding)
@@ -124,7 +124,7 @@ def new_compressor(coding: Coding) -> Compressor:
     return _Zstd() if coding == "zstd" else _Brotli()
 
 
-def new_shared_compressor(coding: Coding) -> Compressor:
+def new_raw_compressor(coding: Coding) -> Compressor:
     """Return a compressor for parts that somebody else puts into streams, of one of SHARED_CODINGS."""
     return _Deflate(-WINDOW_BITS) if coding == "gzip" else _Zstd()
 

@@ -79,7 +79,7 @@ class Feed:
         "_uncalled_events",
         "_whole_from",
         "batch",
-        "chains",
+        "compressors",
         "end",
         "floor",
         "last",
@@ -107,7 +107,7 @@ class Feed:
         """The id of the newest event, or of the newest before the oldest."""
         self.batch: Batch | None = None
         """What was joined last: everything from some cursor to the end. None since an event has come."""
-        self.chains: dict[str, Any] = {}
+        self.compressors: dict[str, Any] = {}
         """What compression makes of it, for those of its subscribers that asked for it: ``_compression/shared.py``."""
         self.subscribers: int = 0
         # Who is to be called when there is an event. A dict, for its order and for leaving it again at once.
@@ -204,7 +204,7 @@ class Feed:
         if batch is None or cursor != batch.start:
             start, chunks = cursor - self._first, self._chunks
             body = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
-            batch = self.batch = Batch(body, self.chains, cursor, self.end)
+            batch = self.batch = Batch(body, self.compressors, cursor, self.end)
         return batch
 
     def events(self, cursor: int) -> list[StoredEvent]:

@@ -265,14 +265,12 @@ async def test_a_compressed_stream(serve, stream):
 async def test_frames_of_zstd(serve, stream, size):
     """Frame after frame, as a hub's shared zstd comes, is decoded wherever the network or we cut it, each at once."""
     from sse_trio._compression.shared import new_shared_coder
+    from sse_trio._wire.batch import Batch
 
-    class Nowhere:
-        feed = None
-
-    coder = new_shared_coder("zstd", Nowhere())
+    coder = new_shared_coder("zstd")
     texts = [f"data: {'x' * n}\n\n" for n in range(40)]
-    burst = b"".join([coder.encode(text.encode()) for text in texts])
-    late = coder.encode(b"data: late\n\n")
+    burst = b"".join([coder.encode(Batch(text.encode())).body for text in texts])
+    late = coder.encode(Batch(b"data: late\n\n")).body
     pieces = [burst[at : at + size] for at in range(0, len(burst), size)]
     server = serve(stream(*pieces, late[:3], 1, late[3:], 1, coder.finish(b""), content_encoding="zstd"))
     async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sse_trio import EventSendChannel, EventSourceResponse
-from sse_trio._compression.codings import SHARED_CODINGS, ZSTD_MODULE, Coding, new_compressor, new_shared_compressor
+from sse_trio._compression.codings import SHARED_CODINGS, ZSTD_MODULE, Coding, new_compressor, new_raw_compressor
 
 from ..wire._decoders import DECODERS, Zstd
 
@@ -44,7 +44,7 @@ def test_a_stream_of_nothing(coding: Coding) -> None:
 @pytest.mark.parametrize("coding", SHARED_CODINGS)
 def test_after_a_restart_nothing_refers_back(coding: Coding) -> None:
     """What a compressor returns after a restart is decodable by one who has seen nothing of what was before it."""
-    compressor = new_shared_compressor(coding)
+    compressor = new_raw_compressor(coding)
     for body in BODIES:
         compressor.restart()
         decoder: Any = Zstd()
