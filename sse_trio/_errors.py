@@ -1,10 +1,9 @@
-# The exceptions that are this library's own; their constructors own the wording.
+# The library's own exceptions. Their constructors make the messages.
 #
-# Rule 1: what happens to a channel is anyio's to name (BrokenResourceError, ClosedResourceError,
-#         EndOfStream, WouldBlock). Nothing here re-invents those.
-# Rule 2: bad arguments are ValueError and TypeError. Nothing here re-invents those either.
-# Rule 3: every exception here derives from SSEError, so that one `except` can catch all of them. SSEError itself, and
-#         what the decoder raises, are in _wire/errors.py, since nothing in there imports from above it.
+# Rule 1: channels raise anyio's exceptions (BrokenResourceError, ClosedResourceError, EndOfStream, WouldBlock).
+# Rule 2: bad arguments raise ValueError and TypeError.
+# Rule 3: every exception here derives from SSEError, so that one `except` can catch all of them. SSEError and the
+#         decoder's EventTooLargeError are defined in _wire/errors.py, because _wire imports nothing from above it.
 
 from __future__ import annotations
 
@@ -35,26 +34,26 @@ __all__ = (
 
 
 class SendTimeoutError(SSEError, TimeoutError):
-    """A client did not take a write in time, and there was no way to abort its connection.
+    """A client did not take a write in time, and its connection could not be aborted.
 
-    In time is within ``send_timeout``, and where the stream ended for another reason, within the second that its last
-    writes have then. ``seconds`` is how long the write had been under way. Raised out of the response, so that the
-    server drops the connection. The client's fault, or its network's.
+    The limit is ``send_timeout``; if the stream ends for another reason, it is one second for the last writes.
+    ``seconds`` is how long the write had been under way. The response raises this so that the server drops the
+    connection. The cause is the client or its network.
     """
 
     def __init__(self, seconds: float, reason: str = "send_timeout") -> None:
         super().__init__(
-            f"the stream ended ({reason}) with a write under way that the client had not taken for {seconds:.3g} s; "
-            "behind ServerBridge, sse_trio.EventSourceResponse has such a connection aborted without this error"
+            f"the stream ended ({reason}) while the client had not taken a write for {seconds:.3g} s; wrap the "
+            "application in ServerBridge, and sse_trio.EventSourceResponse aborts such connections without this error"
         )
         self.seconds = seconds
 
 
 class EventSourceError(SSEError):
-    """An event source gave up: no event stream where one was asked for, or none any more.
+    """An event source gave up: the server did not answer with an event stream, or the stream broke.
 
-    ``response`` is what the server answered, with its body as far as ``max_answer_size`` and 5 seconds allow; ``None``
-    if there was no answer, or if a stream that was there broke. ``is_truncated`` says that the body goes on.
+    ``response`` is the server's answer, with as much of its body as ``max_answer_size`` and 5 seconds allow; ``None``
+    if there was no answer, or if the stream had begun before it broke. ``is_truncated`` is true if the body is longer.
     ``__cause__`` is the HTTP client's own error, if that was the reason.
     """
 
@@ -67,15 +66,15 @@ class EventSourceError(SSEError):
 
     @property
     def is_unauthorized(self) -> bool:
-        """Whether the server answered 401: it wants credentials, or others than it got."""
+        """Whether the server answered 401: credentials are missing or wrong."""
         return self.response is not None and self.response.status_code == 401
 
 
 class StoreUnavailableError(SSEError, ConnectionError):
-    """What a store is made on (a file, a server) can't be reached or used now. Nobody's fault in this process.
+    """A store's file or server can't be reached or used now. The cause is outside this process.
 
-    From opening a store: nothing has happened. From ``append``: the outcome is unknown, and a retry is safe with
-    the same ``key`` only. The cause, where there is one, is the ``__cause__``.
+    When opening a store raises it, nothing has happened. When ``append`` raises it, the outcome is unknown, and a retry
+    is safe only with the same ``key``. ``__cause__`` is the driver's error, if there is one.
     """
 
     def __init__(self, store: str, why: object) -> None:
@@ -85,50 +84,51 @@ class StoreUnavailableError(SSEError, ConnectionError):
 
 
 class InvalidEventError(SSEError, ValueError):
-    """A received event has a declared name, and data that is not of the type declared for it.
+    """A received event has a declared name, but its data is not of the type declared for it.
 
-    The server's fault, or it has another version of the declaration. ``event`` is what was received; ``__cause__`` is
-    the error of pydantic or msgspec. The message says which field is wrong.
+    Either the server is wrong or it has another version of the declaration. ``event`` is the received event;
+    ``__cause__`` is the error of pydantic or msgspec. The message names the field.
     """
 
     def __init__(self, event: ReceivedEvent, type_name: str, reason: str) -> None:
-        reason = " ".join(reason.split())  # names of fields may come from the network, and a log has lines
+        reason = " ".join(reason.split())  # names of fields may come from the network: keep a log's one line
         super().__init__(
             f"the data of event {event.event!r} is not of type {type_name}: {reason}; the server sent something else "
-            "than was declared here, or has another version of it"
+            "than was declared here, or has another version of the declaration"
         )
         self.event = event
 
 
 class UnknownEventError(SSEError, LookupError):
-    """A received event has a name that is not declared. Nobody's fault, as long as servers are newer than clients.
+    """A received event has a name that is not declared. That is normal if servers are newer than clients.
 
-    ``event`` is what was received.
+    ``event`` is the received event.
     """
 
     def __init__(self, event: ReceivedEvent, names: Sequence[str]) -> None:
         super().__init__(
-            f"{event.event!r} is no declared event (they are {', '.join(map(repr, names))}); declare it, or skip what "
-            "a newer server may send: `if event.event in events`"
+            f"{event.event!r} is not a declared event (they are {', '.join(map(repr, names))}); declare it, or skip "
+            "what a newer server may send: `if event.event in events`"
         )
         self.event = event
 
 
 class StreamRefusedError(SSEError, HTTPException):
-    """A stream is one more than its :class:`StreamGroup` lets in. Nobody's fault in this process.
+    """A :class:`StreamGroup` has reached a limit and refuses this stream.
 
-    Raised out of the response, with nothing sent and no producer started. An ``HTTPException``, which Starlette and
-    FastAPI answer: 429 (RFC 6585) for ``max_streams_per``, else 503, with ``Retry-After`` (RFC 9110, section 10.2.3).
+    The response raises it before anything is sent and before a producer starts. It is an ``HTTPException``, so
+    Starlette and FastAPI answer with 429 (RFC 6585) for ``max_streams_per`` and with 503 for other limits, and with
+    ``Retry-After`` (RFC 9110, section 10.2.3).
     """
 
     def __init__(self, reason: RefusalReason, retry_after: int) -> None:
         of_client = reason is RefusalReason.MAX_STREAMS_PER
         super().__init__(
             429 if of_client else 503,
-            "too many event streams of yours are open" if of_client else "too many event streams; come back later",
+            "you have too many event streams open" if of_client else "too many event streams; come back later",
             {"retry-after": str(retry_after)},
         )
         self.reason = reason
-        """Which limit that was."""
+        """The limit that was reached."""
         self.retry_after = retry_after
-        """Seconds after which the client is to try again; random, so that not all do at once."""
+        """Seconds after which the client should try again; random, so that clients don't all return at once."""

@@ -9,6 +9,7 @@ import pytest
 from anyio import BrokenResourceError, create_memory_object_stream
 
 from sse_trio import open_event_channel
+from sse_trio._channels.ends import state_of
 from sse_trio._failures import append_context, cancellation_behind, collapse, is_failure, joined, without_own
 
 if sys.version_info < (3, 11):
@@ -37,7 +38,7 @@ def own_error() -> tuple[BrokenResourceError, object]:
     receive_channel.close()
     with send_channel, pytest.raises(BrokenResourceError) as info:
         send_channel.send_nowait("event")
-    return info.value, send_channel._state
+    return info.value, state_of(send_channel)
 
 
 async def test_single_exception_comes_out_bare() -> None:

@@ -38,7 +38,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 async def raises_in_thread(function: Callable[..., Any], *args: object) -> None:
     """Call it in a worker thread: it raises, and says what to write."""
-    with pytest.raises(RuntimeError, match=r"called from outside of it, so nothing was done.*from_thread"):
+    with pytest.raises(RuntimeError, match=r"called from outside it, so nothing was done.*from_thread"):
         await to_thread.run_sync(function, *args)
 
 

@@ -1,4 +1,4 @@
-# Checks of what callers give, in one wording: "`name` must be ...; got ...", raised at the caller's line.
+# Checks of arguments. Every message has one form, "`name` must be ...; got ...", and is raised at the caller's line.
 #
 #   checks.py       numbers, texts, functions, labels
 #   http.py         headers, status codes, background tasks

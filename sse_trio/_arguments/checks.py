@@ -1,11 +1,11 @@
-# The checks of arguments, and the words for those that make no sense.
+# Checks of arguments: numbers, texts, labels and functions.
 #
-# Rule 1: a mistake is an error of the call that makes it: TypeError for what is of the wrong kind, ValueError for what
-#         is of the right kind and out of range. Nothing is remembered before everything is checked.
-# Rule 2: every message has one form: "`name` must be ...; got ...". It says what to write.
-# Rule 3: True is not a number, nan is not a time, and what is merely true is not a yes.
-# Rule 4: a function that is called and not awaited must not be a coroutine function: a coroutine counts as true. What
-#         is awaited must not be a plain function. Both are refused where that can be known without calling them.
+# Rule 1: the call that gets a bad argument raises: TypeError for the wrong type, ValueError for a value out of range.
+#         It checks all arguments before it stores any.
+# Rule 2: every message has one form, "`name` must be ...; got ...", and tells the caller what to write.
+# Rule 3: True is not a number, nan is not a time, and only True means yes: other truthy values don't.
+# Rule 4: a function that is called without `await` must not be a coroutine function, since a coroutine is truthy. A
+#         function that is awaited must not be a plain one. Both are refused if that is known without calling them.
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ __all__ = (
 E = TypeVar("E", TypeError, ValueError)
 
 LONGEST_SHOWN = 80
-"""Characters of a value that an error shows: it may come from the network."""
+"""How many characters of a value an error shows: the value may come from the network."""
 LARGEST_TIME = 10**15
-"""Seconds: an int beyond the range of float would fail where the deadline is computed."""
+"""Seconds. An int beyond the range of float would only fail later, when the deadline is computed."""
 LARGEST_COUNT = 2**63 - 1
 LEAST_INTERVAL = 0.001
-"""Seconds. A stream that has to be looked at more often than that would keep the loop busy."""
+"""Seconds. A stream that is checked more often would keep the loop busy."""
 
 _ASYNCHRONOUS = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 _LATER = _ASYNCHRONOUS | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
 
 def wrong(error: type[E], name: str, wanted: str, got: object) -> E:
-    """Return the error for an argument, in the one form that they have."""
+    """Return the error for a bad argument: "`name` must be ...; got ..."."""
     return error(f"{name} must be {wanted}; got {shown(got)}")
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: on one line, bounded, whatever its ``repr`` does."""
+    """Return the ``repr`` of a value for an error message: shortened, and a replacement if ``repr`` itself raises."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 -- a user's __repr__, or an int of more digits than Python prints
@@ -66,12 +66,12 @@ def shown(value: object) -> str:
 
 
 def members_of(value: object) -> tuple[object, ...]:
-    """Return what is in a tuple or a list; nothing for anything else."""
+    """Return the members of a tuple or a list; for any other value, none."""
     return tuple(cast("Sequence[object]", value)) if isinstance(value, (tuple, list)) else ()
 
 
 def is_series(value: object) -> bool:
-    """Whether it is an iterable of things, and no text, and no mapping, which are iterables of something else."""
+    """Return whether the value is an iterable, but not a text or a mapping."""
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
@@ -79,16 +79,16 @@ def is_series(value: object) -> bool:
 
 
 def check_seconds(name: str, value: object, *, zero: bool, none: str = ", or None") -> None:
-    """Raise for what is not a positive number of seconds.
+    """Raise unless the value is a positive number of seconds.
 
     Args:
-        name: of the parameter.
-        value: what was given.
+        name: the parameter's name.
+        value: the argument.
         zero: whether 0 is allowed.
-        none: the end of the sentence, which says what ``None`` means; empty where it is not allowed.
+        none: the end of the message, which says what ``None`` means; empty if ``None`` is not allowed.
     """
     if type(value) is float and value > 0:
-        return  # a default nearly always, and asked three times for each stream
+        return  # nearly always a default, and checked three times for each stream
     wanted = f"a number of seconds, 0 or more{none}" if zero else f"a positive number of seconds{none}"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise wrong(TypeError, name, wanted, value)
@@ -97,22 +97,22 @@ def check_seconds(name: str, value: object, *, zero: bool, none: str = ", or Non
 
 
 def check_grace(name: str, value: object) -> None:
-    """Raise for what is not a time that a producer can be given."""
+    """Raise unless the value is a time that producers may be given: finite, and not ``None``."""
     if value is None or value == math.inf:
-        msg = f"{name} must be seconds, 0 or more: a producer that never ends would hold the server; got {value}"
-        raise ValueError(msg)
+        wanted = "a finite number of seconds, 0 or more, because a producer that never ends would hold the server"
+        raise wrong(ValueError, name, wanted, value)
     check_seconds(name, value, zero=True, none="")
 
 
 def check_interval(name: str, value: object, *, zero: bool, none: str = ", or None") -> None:
-    """Raise for what is not a time after which a stream is looked at, again and again. As :func:`check_seconds`."""
+    """Raise unless the value is an interval at which a stream can be checked. Otherwise like :func:`check_seconds`."""
     check_seconds(name, value, zero=zero, none=none)
     if 0 < cast("float", value) < LEAST_INTERVAL:
         raise wrong(ValueError, name, f"{LEAST_INTERVAL} seconds or more{none}", value)
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = LARGEST_COUNT, none: str = "") -> None:
-    """Raise for what is not an int from ``least`` to ``most``; ``none`` as in :func:`check_seconds`."""
+    """Raise unless the value is an int from ``least`` to ``most``; ``none`` is as in :func:`check_seconds`."""
     limits = f"{least} or more" if most == LARGEST_COUNT else f"from {least} to {most}"
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(TypeError, name, f"an int, {limits}{none}", value)
@@ -124,13 +124,13 @@ def check_count(name: str, value: object, *, least: int = 1, most: int = LARGEST
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise for what is neither True nor False."""
+    """Raise unless the value is True or False."""
     if value is not True and value is not False:
         raise wrong(TypeError, name, "True or False", value)
 
 
 def check_text(name: str, value: object, wanted: str = "a str") -> None:
-    """Raise for what is not a str that UTF-8 can carry."""
+    """Raise unless the value is a str that UTF-8 can encode."""
     if not isinstance(value, str):
         raise wrong(TypeError, name, wanted, value)
     try:
@@ -140,13 +140,13 @@ def check_text(name: str, value: object, wanted: str = "a str") -> None:
 
 
 def check_instance(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise for what is not of this class."""
+    """Raise unless the value is an instance of this class."""
     if not isinstance(value, kind):
         raise wrong(TypeError, name, wanted, value)
 
 
 def check_labels(value: object) -> None:
-    """Raise for what is not a mapping of str to str."""
+    """Raise unless the value is a mapping of str to str."""
     if not isinstance(value, Mapping):
         raise wrong(TypeError, "labels", 'a mapping of names to values, such as {"user": "ann"}, or None', value)
     for name, label in cast("Mapping[object, object]", value).items():
@@ -155,10 +155,10 @@ def check_labels(value: object) -> None:
 
 
 def check_key(key: object) -> None:
-    """Raise for what is not the key of a publish."""
-    wanted = '(producer, number), a str and an int that counts up, such as ("orders-1", 7), or None'
+    """Raise unless the value is a publish key."""
+    wanted = '(producer, number), a str and an increasing int, such as ("orders-1", 7), or None'
     pair = members_of(key)
-    if len(pair) != 2 or not isinstance(key, Hashable):  # a store looks it up
+    if len(pair) != 2 or not isinstance(key, Hashable):  # a store uses it as a key
         raise wrong(TypeError, "key", wanted, key)
     check_text("the producer of key", pair[0])
     check_count("the number of key", pair[1], least=0)
@@ -168,7 +168,7 @@ def check_key(key: object) -> None:
 
 
 def check_function(name: str, value: object, wanted: str = "a function") -> None:
-    """Raise TypeError for what can't be called, and for what would have to be awaited."""
+    """Raise TypeError unless the value is a function that returns its result without `await`."""
     if not callable(value):
         _close_coroutine(value)
         msg = f"{name} must be {wanted}; got {shown(value)}; give the function itself, not its result"
@@ -182,16 +182,16 @@ def check_function(name: str, value: object, wanted: str = "a function") -> None
 
 
 def check_any_function(name: str, value: object, wanted: str) -> None:
-    """Raise TypeError for what is not a function, of either kind: a class and a generator function return something."""
+    """Raise TypeError unless the value is a plain or coroutine function: not a class, not a generator function."""
     if isinstance(value, type) or not callable(value) or _has_flags(value, _LATER & ~_ASYNCHRONOUS):
         _close_coroutine(value)
         raise wrong(TypeError, name, wanted, value)
 
 
 def check_coroutine_function(name: str, value: object, wanted: str = "a function that is awaited") -> None:
-    """Raise TypeError for what can't be called, and for what is certain to return nothing that can be awaited.
+    """Raise TypeError unless calling the value may return an awaitable.
 
-    A lambda, an object with ``__call__`` or the wrapper of a coroutine function may well return an awaitable.
+    That holds for a coroutine function, and may hold for a lambda, a wrapper and an object with ``__call__``.
     """
     if not callable(value):
         _close_coroutine(value)
@@ -202,7 +202,7 @@ def check_coroutine_function(name: str, value: object, wanted: str = "a function
 
 
 def innermost(function: object) -> Any:
-    """Return the function inside of partials."""
+    """Return the function inside ``partial`` objects."""
     while isinstance(function, partial):
         function = cast("partial[object]", function).func
     return function
@@ -211,9 +211,9 @@ def innermost(function: object) -> Any:
 def _has_flags(function: object, flags: int) -> bool:
     function = innermost(function)
     if not isinstance(function, (FunctionType, MethodType, BuiltinFunctionType, type)):
-        if inspect.iscoroutinefunction(function):  # marked as one, as mocks are
+        if inspect.iscoroutinefunction(function):  # marked as a coroutine function, as mocks are
             return True
-        function = getattr(type(function), "__call__", None)  # noqa: B004 -- the function itself is what we look into
+        function = getattr(type(function), "__call__", None)  # noqa: B004 -- the function is inspected, not called
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & flags)
 
@@ -230,6 +230,6 @@ def _is_synchronous(function: object) -> bool:
 
 
 def _close_coroutine(value: object) -> None:
-    # It was made for nothing, and would say so when it is collected.
+    # Nothing will await it, and it would warn about that when it is collected.
     if inspect.iscoroutine(value):
         value.close()

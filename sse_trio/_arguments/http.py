@@ -1,8 +1,8 @@
-# The arguments of a response that are HTTP's: its status, its headers, and what runs after it.
+# Checks of a response's HTTP arguments: its status, its headers and its background task.
 #
-# Rule 1: what a server would refuse, garble or pass on to the client as a second header is refused when the response
-#         is made (RFC 9110, sections 5.1, 5.5 and 15).
-# Rule 2: an error names a header and never shows its value: that may be a secret.
+# Rule 1: making the response raises for a value that a server would refuse or garble, or that the client would read as
+#         a second header (RFC 9110, sections 5.1, 5.5 and 15).
+# Rule 2: an error names the header but never shows its value, which may be a secret.
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _HEADERS = 'a mapping of names to values, both str, such as {"vary": "accept"}, 
 
 
 def check_status_code(value: object) -> None:
-    """Raise for what is not the status of a response that has a body."""
-    wanted = "an int from 200 to 599, of a response that has a body"
+    """Raise unless the value is a status code of a response with a body."""
+    wanted = "an int from 200 to 599, for a response with a body"
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(TypeError, "status_code", wanted, value)
     if value in _WITHOUT_BODY:
-        msg = f"status_code must be {wanted}; got {int(value)}; to send none write Response(status_code={int(value)})"
+        msg = f"status_code must be {wanted}; got {int(value)}; without a body write Response(status_code={int(value)})"
         raise ValueError(msg)
     if not 200 <= value <= 599:
         raise wrong(ValueError, "status_code", wanted, value)
 
 
 def check_headers(headers: object) -> None:
-    """Raise for what is not a mapping of names to values that HTTP can carry."""
+    """Raise unless the value is a mapping of header names to header values."""
     if not isinstance(headers, Mapping):
         raise wrong(TypeError, "headers", _HEADERS, headers)
     for name, value in cast("Mapping[object, object]", headers).items():
         if not isinstance(name, str):
             raise wrong(TypeError, "headers", _HEADERS, name)
         if not _NAME.fullmatch(name):
-            raise wrong(ValueError, "the name of each of headers", "letters, digits and '-' (RFC 9110, 5.1)", name)
+            raise wrong(ValueError, "a name in headers", "letters, digits and '-' (RFC 9110, 5.1)", name)
         _check_value(name, value)
 
 
 def check_media_type(value: object) -> None:
-    """Raise for what is not the value of a Content-Type."""
+    """Raise unless the value can be a Content-Type."""
     if not isinstance(value, str):
         raise wrong(TypeError, "media_type", 'a str, such as "text/event-stream", or None', value)
     if not value or _NOT_IN_VALUES.search(value):
@@ -57,7 +57,7 @@ def check_media_type(value: object) -> None:
 
 
 def headers_of(connection: HTTPConnection) -> Headers:
-    """Return the headers of a request. TypeError for what is not one."""
+    """Return the headers of a request; raise TypeError for any other object."""
     headers: Headers | None = getattr(connection, "headers", None)
     if isinstance(connection, type) or not hasattr(headers, "getlist"):
         raise wrong(TypeError, "connection", "a Starlette Request or WebSocket", connection)
@@ -65,14 +65,14 @@ def headers_of(connection: HTTPConnection) -> Headers:
 
 
 def check_background(value: object) -> None:
-    """Raise for what can't be awaited after the response."""
+    """Raise unless the value can be called and awaited after the response."""
     check_coroutine_function("background", value, "a BackgroundTask, or a coroutine function without arguments")
 
 
 def _check_value(name: str, value: object) -> None:
     if not isinstance(value, str):
-        msg = f"headers must be a mapping of str to str; the value of {name!r} is of type {type(value).__name__}"
+        msg = f"headers must be a mapping of str to str; got a value of type {type(value).__name__} for {name!r}"
         raise TypeError(msg)
     if _NOT_IN_VALUES.search(value):
-        msg = f"headers must have values of one line in latin-1 (RFC 9110, 5.5); that of {name!r} has something else"
+        msg = f"headers must have values of one line in latin-1 (RFC 9110, 5.5); got other characters in {name!r}"
         raise ValueError(msg)

@@ -1,11 +1,11 @@
-# The pair: a send channel and a receive channel, and what a writer takes from any source.
+# The pair of channels, and the interface that a stream's writer has to any source of events.
 #
-#   ends.py         open_event_channel() and the two handles that users hold
-#   state.py        what the two ends share: accept, wait, drop, close
-#   pacer.py        when a send() returns at once, and when it owes other tasks a turn
+#   ends.py         open_event_channel() and the two ends that users hold
+#   state.py        the state that both ends share: accept, wait, drop, close
+#   pacer.py        when a send() returns at once, and when it first yields to other tasks
 #   waiters.py      sends that wait for room, receivers that wait for an event
 #   buffer.py       the queue between them, in events and bytes
-#   source.py       what a stream is written from: a channel's state, or a hub's subscription
+#   source.py       the base class of a channel's state and of a hub's subscription, as a writer sees them
 
 from __future__ import annotations
 

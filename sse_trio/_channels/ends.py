@@ -1,8 +1,9 @@
-# open_event_channel() and its two ends: trio's memory channel, for events that will be bytes.
+# open_event_channel() and its two ends: like trio's memory channel, for events that will be sent as bytes.
 #
-# Rule 1: what an end may do is here, and how it is documented; what happens is decided in _channels/state.py.
-# Rule 2: an event that can't be encoded is an error of send(), at the line of whoever sends it.
-# Rule 3: close() never waits and is no checkpoint; aclose() is always one, as in trio.
+# Rule 1: this file has the methods of both ends and their documentation; _channels/state.py makes the decisions.
+# Rule 2: an event that can't be encoded is an error of send(), raised in the producer.
+# Rule 3: close() never waits and is not a checkpoint; aclose() always is one, as in trio.
+# Rule 4: the state of an end is private. Other folders get it from state_of().
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, final
@@ -30,7 +32,14 @@ if TYPE_CHECKING:
 
     from .._reasons import CloseReason
 
-__all__ = ("EventChannelStatistics", "EventReceiveChannel", "EventSendChannel", "check_limits", "open_event_channel")
+__all__ = (
+    "EventChannelStatistics",
+    "EventReceiveChannel",
+    "EventSendChannel",
+    "check_limits",
+    "open_event_channel",
+    "state_of",
+)
 
 
 @final
@@ -45,13 +54,13 @@ class EventChannelStatistics:
     current_buffer_bytes: int
     """Wire bytes in the buffer."""
     max_buffer_bytes: float
-    """The most wire bytes that the buffer may hold, unless one event alone is larger."""
+    """The most wire bytes that the buffer may hold, unless a single event is larger."""
     open_send_channels: int
-    """Send ends that are not closed, clones included."""
+    """Open send ends, including clones."""
     open_receive_channels: int
-    """Receive ends that are not closed, clones included."""
+    """Open receive ends, including clones."""
     tasks_waiting_send: int
-    """Tasks that wait in ``send()`` for room."""
+    """Tasks that wait for room in ``send()``."""
     tasks_waiting_receive: int
     """Tasks that wait for an event."""
     events_received: int
@@ -59,7 +68,7 @@ class EventChannelStatistics:
     events_dropped: int
     """Events dropped by ``overflow="drop_oldest"`` or ``"drop_newest"``."""
     events_conflated: int
-    """Events whose place a newer one with the same key has taken."""
+    """Events that a newer event with the same key replaced."""
 
 
 def open_event_channel(
@@ -73,23 +82,23 @@ def open_event_channel(
     """Open a channel for events. Data flows from left to right.
 
     Args:
-        max_buffer_size: how many events may wait in the channel. ``0`` is a rendezvous, as in trio: a send waits
-            for a receive. ``math.inf`` is allowed when ``max_buffer_bytes`` is not infinite too.
-        max_buffer_bytes: how many bytes, as on the wire, may wait. One event larger than this passes, alone.
-        overflow: what a send does when there is no room: ``"wait"``; ``"drop_oldest"`` or ``"drop_newest"``, which
-            are counted in ``statistics()``; or ``"close"``, which closes the channel: what is in it is still
+        max_buffer_size: how many events the channel may buffer. With ``0`` a send waits for a receive, as in trio.
+            ``math.inf`` is allowed if ``max_buffer_bytes`` is finite.
+        max_buffer_bytes: how many bytes, as on the wire, the channel may buffer. A larger event passes alone.
+        overflow: what a send does when there is no room. ``"wait"`` waits; ``"drop_oldest"`` and ``"drop_newest"`` drop
+            an event and count it in ``statistics()``; ``"close"`` closes the channel: buffered events are still
             received, and senders get :exc:`anyio.BrokenResourceError`.
-        conflate: called with each event that is sent, returns a key. An event takes the place of the one in the
-            buffer with the same key, if there is one. ``None`` as key never conflates. For values of which only
-            the latest counts.
-        errors: for the text and the mappings that are sent, as in :class:`ServerSentEvent`: ``"replace"`` puts U+FFFD
-            in the place of what UTF-8 can't carry. A :class:`ServerSentEvent` that is sent has passed that already.
+        conflate: a function that gets each event that is sent and returns a key. A new event replaces the buffered
+            event with the same key. An event with the key ``None`` replaces none. Use it for values of which only the
+            latest counts.
+        errors: how to treat text that UTF-8 can't encode, in each ``str`` and mapping that is sent, as in
+            :class:`ServerSentEvent`: ``"replace"`` replaces it with U+FFFD.
 
     Returns:
-        ``(send_channel, receive_channel)``, both to be closed by whoever has them.
+        ``(send_channel, receive_channel)``. Close both when you are done.
 
     Raises:
-        ValueError, TypeError: an argument that makes no sense; the message says what does.
+        ValueError, TypeError: an argument is invalid; the message says what to write.
     """
     check_limits(max_buffer_size, max_buffer_bytes, overflow)
     if conflate is not None:
@@ -99,14 +108,14 @@ def open_event_channel(
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     state.errors = errors
-    return EventSendChannel._of(state), EventReceiveChannel._of(state)  # noqa: SLF001 -- no public constructor
+    return EventSendChannel(state), EventReceiveChannel(state)
 
 
 def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str = "wait") -> None:
-    """Raise TypeError or ValueError for limits that make no sense."""
+    """Raise TypeError or ValueError for invalid limits."""
     if max_buffer_size == math.inf:
         if max_buffer_bytes == math.inf:
-            raise wrong(ValueError, "max_buffer_size", "finite where max_buffer_bytes is math.inf", max_buffer_size)
+            raise wrong(ValueError, "max_buffer_size", "finite if max_buffer_bytes is math.inf", max_buffer_size)
     elif type(max_buffer_size) is not int or max_buffer_size < 0:
         _check_size(max_buffer_size)
     if type(max_buffer_bytes) is not int or max_buffer_bytes < 1:
@@ -123,7 +132,7 @@ def _check_size(value: object) -> None:
 
 
 def _check_bytes(value: object) -> None:
-    # A float was always taken, of a computation say. One event that is larger than the limit still passes.
+    # A float is allowed: the limit may be computed. An event larger than the limit still passes.
     wanted = "more than 0 bytes, or math.inf"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise wrong(TypeError, "max_buffer_bytes", wanted, value)
@@ -132,43 +141,46 @@ def _check_bytes(value: object) -> None:
 
 
 class _End:
-    # What both ends are: a share of the state, closed once.
+    # The part that both ends have in common: a reference to the state, and whether this end is closed.
 
     __slots__ = ("__weakref__", "_closed", "_state")
     _state: ChannelState
     _closed: bool
 
-    def __new__(cls) -> Self:
-        msg = f"{cls.__name__} has no public constructor; use open_event_channel(), or clone()"
-        raise TypeError(msg)
-
-    @classmethod
-    def _of(cls, state: ChannelState) -> Self:
+    def __new__(cls, state: ChannelState | None = None) -> Self:
+        if not isinstance(state, ChannelState):
+            msg = f"{cls.__name__} has no public constructor; use open_event_channel() or clone()"
+            raise TypeError(msg)
         end = object.__new__(cls)
         end._state = state
         end._closed = False
         end._opened()
         return end
 
+    def __repr__(self) -> str:
+        state = self._state
+        held = "closed" if self._closed else f"{len(state.buffer)} of {state.max_buffer_size} events buffered"
+        return f"<{type(self).__name__}: {held}>"
+
     def _opened(self) -> None: ...
 
     def close(self) -> None: ...
 
     async def aclose(self) -> None:
-        """Close this end, and be a checkpoint. It is closed even when that is cancelled."""
+        """Close this end. A checkpoint; the end is closed even if the checkpoint is cancelled."""
         self.close()
         await checkpoint()
 
     def clone(self) -> Self:
-        """Return another end of the same kind, to be closed by itself.
+        """Return another end of the same kind, which you close separately.
 
         Raises:
-            ClosedResourceError: this end was closed; clone it first.
+            ClosedResourceError: this end is closed.
         """
         if self._closed:
-            msg = "this end of the channel was closed, so it can't be cloned; clone it before it is closed"
+            msg = "this end of the channel is closed, so it can't be cloned; clone it before you close it"
             raise ClosedResourceError(msg)
-        return self._of(self._state)
+        return type(self)(self._state)
 
     def statistics(self) -> EventChannelStatistics:
         """Return a snapshot of the channel."""
@@ -204,42 +216,46 @@ class _End:
         await self.aclose()
 
     def _close_late(self, close: Callable[[object], None]) -> None:
-        # Whoever forgot to close an end must not keep the other one waiting for ever. Collected in any thread. First
-        # the closing, since a warning may be an error.
+        # An end that the user forgot to close must not make the other end wait for ever. This may run in any thread. It
+        # closes first, because the warning may be turned into an error.
         loop = self._state.loop
-        if loop is None:  # nobody has waited yet
+        if loop is None:  # no task has waited yet
             close(None)
         else:
             loop.call_soon_threadsafe(partial(close, None))
-        message = f"unclosed {type(self).__name__}: write `async with` around its use, or close() it"
+        message = f"unclosed {type(self).__name__}: use it in `async with`, or close() it"
         warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+
+state_of: Callable[[_End], ChannelState] = attrgetter("_state")
+"""The state behind either end, for the response that writes from it."""
 
 
 @final
 class EventSendChannel(_End):
-    """The end for producers. Made by :func:`open_event_channel` and :meth:`clone`."""
+    """The end for producers. Get one from :func:`open_event_channel` or :meth:`clone`."""
 
     __slots__ = ()
 
     async def send(self, event: Sendable, /) -> None:
         """Send one event: a :class:`ServerSentEvent`, its data as ``str`` or ``int``, or a mapping of its fields.
 
-        Waits while there is no room. Schedule point: when it waits, and otherwise when a slice is used up, which
-        is after 256 events, 16 KiB or a millisecond of sending without the receiver having run. Cancellation point:
-        whenever it is a schedule point, and at once when its stream is being ended by the response. So sends in a
-        loop neither starve other tasks nor pay for a checkpoint each.
+        Waits while there is no room. It is a schedule point when it waits, and when a slice is used up: after 256
+        events, 16 KiB or a millisecond of sending during which the receiver did not run. It is a cancellation point
+        whenever it is a schedule point, and at once when the response is ending its stream. So sends in a loop neither
+        starve other tasks nor pay for a checkpoint each.
 
-        Cancellation: atomic. The event was accepted and the call returns, or it was not and the call raises.
+        Cancellation is atomic: either the event was accepted and the call returns, or it was not and the call raises.
 
         Raises:
-            BrokenResourceError: nobody receives any more; for the channel of a response, the stream has ended, or it
-                cancelled its producers a second ago: so a loop that sends in a shielded scope ends, too.
+            BrokenResourceError: there is no receiver any more. For the channel of a response: the stream has ended, or
+                it cancelled its producers a second ago, so that a loop that sends in a shielded scope ends too.
             ClosedResourceError: you closed this end.
-            ValueError, TypeError: what was sent is no legal event; it was not sent, the channel is as before.
+            ValueError, TypeError: the event is invalid; it was not sent, and the channel is as before.
         """
         state = self._state
         fifo = state.fifo
-        # is_plain(), written out: this is the one line of the library that runs for every event of a flood.
+        # is_plain(), written out: this line runs for every event of a flood.
         if type(event) is str and event.isascii() and "\n" not in event and "\r" not in event:
             size = len(event) + state.text_overhead
         else:
@@ -279,9 +295,8 @@ class EventSendChannel(_End):
         Raises:
             WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
-            RuntimeError: it was called from outside of the event loop that the channel is used in, from a worker
-                thread, say. The event was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)``
-                sends it.
+            RuntimeError: you called it outside the channel's event loop, for example from a worker thread. The event
+                was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)`` sends it.
         """
         state = self._state
         held: Queued = event if type(event) is str and is_plain(event) else as_event(event, state.errors)
@@ -294,18 +309,18 @@ class EventSendChannel(_End):
             state.accept_or_drop(held, size, key)
 
     def started(self) -> None:
-        """Say that set-up is over: the response sends its status and headers now, without waiting for an event.
+        """Announce that set-up is over: the response sends its status and headers without waiting for an event.
 
-        Not a checkpoint. Until then, or the first event, or ``commit_within`` seconds, an exception from the
-        producer becomes a response of its own, a 404 say. More than one call, or one too late, does nothing.
+        Not a checkpoint. Until this call, the first event, or ``commit_within`` seconds, an exception from the producer
+        can become an error response, such as a 404. A second call, or one after the headers, does nothing.
         """
         self._state.check_wakes("this send channel")
         self._state.start()
 
     async def wait_closing(self) -> None:
-        """Wait until the stream is about to end, or nobody receives any more; return at once if it is so already.
+        """Wait until the stream is about to end or the last receive end is closed; return at once if it is so already.
 
-        A checkpoint. With ``grace`` this is how a producer learns that it has ``grace`` seconds left.
+        A checkpoint. With ``grace``, it returns when your producer has ``grace`` seconds left.
         """
         state = self._state
         if state.is_closing():
@@ -318,11 +333,11 @@ class EventSendChannel(_End):
 
     @property
     def close_reason(self) -> CloseReason | None:
-        """Why the response ends the stream, from the moment that it does; ``None`` before."""
+        """Why the response ends the stream; ``None`` until it does."""
         return self._state.close_reason
 
     def close(self) -> None:
-        """Close this end; when it is the last one, the receiver gets what is buffered and then the end.
+        """Close this end. If it is the last one, the receiver gets the buffered events and then the end.
 
         Not a checkpoint. A ``send()`` that waits on this end in another task gets
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.
@@ -342,7 +357,7 @@ class EventSendChannel(_End):
 
 @final
 class EventReceiveChannel(_End):
-    """The end for consumers: a response, or a coroutine of yours. Made by :func:`open_event_channel`, `clone()`."""
+    """The end for consumers: a response or your own code. Get one from :func:`open_event_channel` or :meth:`clone`."""
 
     __slots__ = ("_received_at_once",)
     _received_at_once: int
@@ -350,11 +365,11 @@ class EventReceiveChannel(_End):
     async def receive(self) -> ServerSentEvent:
         """Receive the oldest event, waiting while there is none.
 
-        Schedule point and cancellation point: when it waits, and at every 256th event that it finds there at once.
-        Cancellation: atomic. When it raises, no event was taken.
+        It is a schedule point and a cancellation point when it waits, and at every 256th event that was there at once.
+        Cancellation is atomic: if it raises, no event was taken.
 
         Raises:
-            EndOfStream: every send end was closed and everything was received. (``async for`` just ends.)
+            EndOfStream: every send end is closed and every event was received. (``async for`` just ends.)
             ClosedResourceError: you closed this end.
         """
         if self._received_at_once >= SLICE_EVENTS:
@@ -364,7 +379,7 @@ class EventReceiveChannel(_End):
             try:
                 event = self.receive_nowait()
             except WouldBlock:
-                pass  # and wait outside of here, or a cancellation would say "during handling of WouldBlock"
+                pass  # wait below: in here, a cancellation would say "during handling of WouldBlock"
             else:
                 self._received_at_once += 1
                 return event
@@ -378,7 +393,7 @@ class EventReceiveChannel(_End):
             EndOfStream, ClosedResourceError: as :meth:`receive`.
         """
         if self._closed:
-            msg = "this receive channel was closed, so nothing can be received on it"
+            msg = "this receive channel is closed, so you can't receive on it"
             raise ClosedResourceError(msg)
         if self._state.senders.queue:
             self._state.check_wakes("this receive channel")
@@ -395,7 +410,7 @@ class EventReceiveChannel(_End):
         finally:
             state.end_waiting(waiting)
         if self._closed:
-            state.wake_receiver()  # the event that this end was woken for is another's now
+            state.wake_receiver()  # another end receives the event that this one was woken for
 
     def __aiter__(self) -> Self:
         return self
@@ -407,7 +422,7 @@ class EventReceiveChannel(_End):
             raise StopAsyncIteration from None
 
     def close(self) -> None:
-        """Close this end; when it is the last one, what is buffered is dropped and senders get an error.
+        """Close this end. If it is the last one, buffered events are dropped and senders get an error.
 
         Not a checkpoint. A ``receive()`` that waits on this end in another task gets
         :exc:`anyio.ClosedResourceError`. Closing twice does nothing.

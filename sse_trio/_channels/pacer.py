@@ -1,13 +1,14 @@
-# Pacer: when a send() that finds room returns at once, and when it owes other tasks a turn.
+# Pacer: when a send() that finds room returns at once, and when it first yields to other tasks.
 #
 # Rule 1: a slice begins with the first event that is sent after the receiver has run, and lasts for 256 events, 16 KiB
-#         or 1 ms. Within it every send() returns at once; the send() after it is a checkpoint. So a flood fills a slice
-#         and leaves as one message, and the event of a slow producer, the first since the receiver ran, leaves at once.
-# Rule 2: outside of a slice all limits are 0. Then every send() takes the slow way, where everything else is decided.
-# Rule 3: a receiver that takes events inside of send() (a direct write) gives other tasks no turn, so `turn_ends_at`
-#         remembers that they are owed one.
+#         or 1 ms. Within it every send() returns at once; the next send() is a checkpoint. So a fast producer fills a
+#         slice, which is sent as one message, and a slow producer's event is sent at once.
+# Rule 2: outside a slice all limits are 0, so that every send() takes the slow path, which decides everything else.
+# Rule 3: a receiver that takes events inside send() (a direct write) gives other tasks no turn, so `turn_ends_at` notes
+#         when a send() must give them one.
 #
-# A checkpoint in every send() instead costs 955,000 -> 80,000 events/s on uvicorn, 994,000 -> 38,000 on hypercorn-trio.
+# With a checkpoint in every send() instead, throughput falls from 955,000 to 80,000 events/s on uvicorn, and from
+# 994,000 to 38,000 on hypercorn-trio.
 
 from __future__ import annotations
 
@@ -31,35 +32,35 @@ class Pacer:
 
     def __init__(self) -> None:
         self.ends_at = 0.0
-        """When the slice is over, or 0 outside of one."""
+        """When the slice ends; 0 outside a slice."""
         self.max_events = 0.0
-        """How many events the buffer may hold for a send() to return at once."""
+        """A send() returns at once while the buffer holds fewer events than this."""
         self.max_bytes = 0.0
-        """How many bytes it may hold then."""
+        """A send() returns at once while the buffer, with its event, holds no more bytes than this."""
         self.turn_ends_at = 0.0
-        """From when on the next send() owes a checkpoint, where the receiver takes events inside of send()."""
+        """When the next send() must be a checkpoint, if the receiver takes events inside send(); otherwise 0."""
 
     def begin(self, fifo: FifoBuffer | None, max_buffer_size: float, max_buffer_bytes: float) -> None:
-        """Begin a slice. For a conflating channel (no ``fifo``), every send() goes on taking the slow way."""
+        """Begin a slice. In a conflating channel (no ``fifo``) every send() still takes the slow path."""
         self.ends_at = perf_counter() + SLICE_SECONDS
         self.turn_ends_at = 0.0
         if fifo is not None:
-            # With the event that has just come.
+            # The slice includes the event that has just been buffered.
             self.max_events = min(len(fifo.events) - 1 + SLICE_EVENTS, max_buffer_size)
             self.max_bytes = min(fifo.size + SLICE_BYTES, max_buffer_bytes)
 
     def end(self) -> None:
-        """End the slice: the receiver has run, or something has changed."""
+        """End the slice, because the receiver has run or the channel has changed."""
         self.ends_at = self.max_events = self.max_bytes = self.turn_ends_at = 0.0
 
     def keep_turn(self) -> None:
-        """Note that the receiver has taken what there was inside of a send(), and other tasks have not run."""
+        """Note that the receiver took the events inside send(), and other tasks have not run since."""
         self.turn_ends_at = perf_counter() + SLICE_SECONDS
 
     def owes_checkpoint(self, *, conflating: bool) -> bool:
-        """Return whether a send() that takes the slow way owes a checkpoint."""
+        """Return whether a send() on the slow path must be a checkpoint."""
         if self.turn_ends_at:
             return self.turn_ends_at <= perf_counter()
-        if conflating:  # time alone counts, as the slow way is the only one
+        if conflating:  # only time counts, because every send() takes the slow path
             return 0.0 < self.ends_at <= perf_counter()
         return self.ends_at != 0.0

@@ -1,9 +1,9 @@
-# What a stream is made from, as its writer sees it: the state of a channel, or a subscription to a hub.
+# StreamSource: where a stream's events come from, as its writer sees it: a channel's state or a hub's subscription.
 #
-# Rule 1: it says what there is to write and calls its receivers when that changes. It never writes.
-# Rule 2: everything here but `join` is synchronous: the writer takes what is there between two of its sends.
-# Rule 3: these are base classes and no protocols, because a response asks isinstance() for each stream, and asking that
-#         of a protocol costs ten times as much.
+# Rule 1: a source holds the events to write and wakes its receivers when there are any. It never writes.
+# Rule 2: everything here but `join` is synchronous: the writer takes the events between two of its sends.
+# Rule 3: these are base classes, not protocols, because a response calls isinstance() for each stream, and that costs
+#         ten times as much with a protocol.
 
 from __future__ import annotations
 
@@ -23,98 +23,98 @@ __all__ = ("Backlog", "LiveSource", "StreamSource")
 
 
 class Backlog(NamedTuple):
-    """What a source has yet to be relieved of."""
+    """How much of a source has not been written yet."""
 
     events: int
-    """Events that it holds for this stream alone."""
+    """Events held for this stream alone."""
     bytes: int
     """Their bytes on the wire."""
     lag: int | None
-    """Events that it has yet to take from where all subscribers find them."""
+    """Events that a subscriber has not taken yet from those shared with others; None for a channel."""
     topics: tuple[str, ...]
-    """Of which topics."""
+    """The topics of a subscription."""
 
 
 class StreamSource(ABC):
-    """What a writer writes."""
+    """The events that a writer writes."""
 
     __slots__ = ("close_reason", "coalesce_after", "dropped", "received", "refusing", "started")
 
     started: bool
-    """Whether the head may be sent without an event."""
+    """Whether the response may send its head before there is an event."""
     refusing: bool
-    """Whether nothing more is taken in."""
+    """Whether the source accepts no more events."""
     close_reason: CloseReason | None
     received: int
-    """Events that were taken."""
+    """How many events were taken from it."""
     dropped: int
-    """Events that were not, and never will be."""
+    """How many events were dropped."""
     coalesce_after: float
-    """Seconds after the last write from which on what there is may be written at once, in the midst of whoever sends
-    it: before that, more may be about to come. Infinite where code of the user's runs when it is taken."""
+    """Seconds after the last write. Until then more events may come and share a write; after that the writer may write
+    an event inside the send() that brought it. Infinite if the user's code runs when an event is taken."""
 
     @abstractmethod
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
-        """Belong to a stream: its loop, its line end, and what to call when the receiver fell too far behind."""
+        """Attach to a stream: use its loop and line end; call ``on_overflow`` if its client falls too far behind."""
 
     @abstractmethod
     def unbind(self) -> None:
-        """Belong to no stream any more."""
+        """Detach from the stream."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether there is an event to write."""
+        """Return whether there is an event to write."""
 
     @abstractmethod
     def take_batch(self) -> Batch | None:
-        """Remove all that there is to write now, and return it joined; None for nothing."""
+        """Remove all events that can be written now and return them joined; None if there are none."""
 
     @abstractmethod
     def backlog(self) -> Backlog:
-        """Return what there is to take. Looks at all of it."""
+        """Return how much has not been taken. Looks at every event."""
 
     @abstractmethod
     def at_end(self) -> bool:
-        """Whether everything was taken and nothing can come."""
+        """Return whether every event was taken and no more can come."""
 
     @abstractmethod
     def begin_waiting(self, waiting: Receiver) -> None:
-        """Call this receiver when there is an event, or the end."""
+        """Wake this receiver when there is an event, or at the end."""
 
     @abstractmethod
     def end_waiting(self, waiting: Receiver) -> None:
-        """Call it no more."""
+        """Don't wake this receiver any more."""
 
     @abstractmethod
     def keep_waiting(self, waiting: Receiver) -> None:
-        """It was called, has taken what there was while its caller waited, and is to be called again."""
+        """Wake this receiver again: it was woken, and took the events inside the call that woke it."""
 
     @abstractmethod
     def begin_ending(self, reason: CloseReason) -> None:
-        """The stream is about to end."""
+        """Note that the stream is about to end."""
 
     @abstractmethod
     def refuse_sends(self) -> None:
-        """Take in nothing more: what is there is still to be written, and then comes the end."""
+        """Accept no more events. Those that are held are still written, and then comes the end."""
 
 
 class LiveSource(StreamSource):
-    """One that has to be joined before it can be written, and has no producers of its own."""
+    """A source without producers, which is joined before the writer can take its events."""
 
     __slots__ = ()
 
     @abstractmethod
     def check_unused(self) -> None:
-        """Raise RuntimeError where another stream has it, or had it."""
+        """Raise RuntimeError if a stream uses it, or has used it."""
 
     @abstractmethod
     async def join(self, head: Message) -> None:
-        """Get into position: read what was missed. May add headers to the head. What it raises, the response does."""
+        """Read the events that the client missed. May add headers to the head. The response raises what this raises."""
 
     @abstractmethod
     def close(self) -> None:
-        """Take in nothing more, and let go of everything."""
+        """Accept no more events, and release everything."""
 
     @abstractmethod
     def is_shared(self, sep: str) -> bool:
-        """Whether what it gives is what those others are given, with this line end."""
+        """Return whether its batches are the same as other subscribers', with this line end."""

@@ -1,10 +1,10 @@
 # The state that the ends of one channel share, and every decision about it. The ends are in ends.py.
 #
-# Rule 1: an event is accepted, refused with an error, or (drop_*) counted as dropped: exactly one of these. Accepted
-#         means "in the buffer".
-# Rule 2: the channel is open, then ending (the response is about to end the stream), then refusing (nothing more is
-#         taken in; what is buffered is still received), and never goes back.
-# Rule 3: who waits is in waiters.py, when a send() yields in pacer.py, what is queued in buffer.py.
+# Rule 1: an event is accepted, refused with an error, or counted as dropped (drop_*): exactly one of these. Accepted
+#         means that it is in the buffer.
+# Rule 2: a channel is open, then ending (the response is about to end the stream), then refusing (it accepts no more
+#         events, and buffered ones are still received). It never goes back.
+# Rule 3: waiters.py has the waiting tasks, pacer.py decides when a send() yields, and buffer.py is the queue.
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 
 
 class ChannelState(StreamSource):
-    """What the ends of one channel share."""
+    """The state that the ends of one channel share."""
 
     __slots__ = (
         "buffer",
@@ -60,8 +60,8 @@ class ChannelState(StreamSource):
 
     def __init__(self, buffer: Buffer, max_buffer_size: float, max_buffer_bytes: float, overflow: Overflow) -> None:
         self.buffer = buffer
-        # What send() adds to without asking anything else. One that conflates has to be asked, and its pacer's limits
-        # stay 0; so this one is never added to.
+        # The queue to which send() appends on its fast path. A conflating channel has a dummy here: its pacer's limits
+        # stay 0, so the fast path is never taken and nothing is appended.
         self.fifo = buffer if isinstance(buffer, FifoBuffer) else FifoBuffer()
         self.max_buffer_size = max_buffer_size
         self.max_buffer_bytes = max_buffer_bytes
@@ -90,9 +90,9 @@ class ChannelState(StreamSource):
     # --- the sending side
 
     def check_sendable(self, *, closed: bool) -> None:
-        """Raise what a send on an end that is `closed` must raise now, if anything."""
+        """Raise the error of a send on this channel now, if there is one. `closed`: whether its end is closed."""
         if closed:
-            msg = "this send channel was closed, so nothing can be sent on it; send first, or keep a clone() open"
+            msg = "this send channel is closed, so you can't send on it; send before closing it, or keep a clone() open"
             raise ClosedResourceError(msg)
         if not self.open_receivers or self.refusing:
             raise self.broken()
@@ -100,30 +100,30 @@ class ChannelState(StreamSource):
             check_here(self.loop, "this send channel")
 
     def check_wakes(self, what: str) -> None:
-        """Raise RuntimeError where somebody waits who can't be woken from here: another thread, say."""
+        """Raise RuntimeError if a task waits that can't be woken from here, such as from another thread."""
         closing = self.closing
         waited_for = closing is not None and closing.statistics().tasks_waiting
         if self.loop is not None and (self.receivers.queue or self.senders.queue or waited_for):
             check_here(self.loop, what)
 
     def broken(self) -> BrokenResourceError:
-        """Return the error of a send that nobody will receive."""
+        """Return the error of a send that will not be received."""
         why = "fell too far behind" if self.overflowed else "is gone"
         because = "" if self.close_reason is None else f" ({self.close_reason.value})"
         return BrokenChannelError(f"the receiver of this channel {why}{because}; stop sending", self)
 
     def accept(self, event: Queued, size: int, key: Hashable) -> bool:
-        """Put the event in the buffer if there is room for it; False when it must wait."""
+        """Put the event in the buffer and return True, or return False if it must wait for room."""
         if not (self._has_turn(key) and self._has_room(size, key)):
             return False
         self._put(event, size, key)
         if self.senders.queue:
-            self._admit_waiting_sends()  # the event that it replaced may have been larger
+            self._admit_waiting_sends()  # the replaced event may have been larger
         self.wake_receiver()
         return True
 
     def accept_or_drop(self, event: Queued, size: int, key: Hashable) -> None:
-        """Accept the event at the cost of another, or drop it, or close the channel, as `overflow` says."""
+        """Drop another event for this one, drop this one, or close the channel, as `overflow` says."""
         if self.overflow == "drop_newest" or (self.overflow == "drop_oldest" and self.max_buffer_size == 0):
             self.dropped += 1
         elif self.overflow == "drop_oldest":
@@ -139,14 +139,14 @@ class ChannelState(StreamSource):
             raise self.broken()
 
     def begin_slice(self) -> None:
-        """Let sends return at once for a slice, if nothing stands against it."""
+        """Begin a slice, unless one has begun, a task waits, or the channel is ending."""
         if self.pacer.ends_at or self.ending or self.refusing or self.receivers.queue or self.senders.queue:
             return
         fifo = self.fifo if self.buffer is self.fifo else None
         self.pacer.begin(fifo, self.max_buffer_size, self.max_buffer_bytes)
 
     def owes_checkpoint(self) -> bool:
-        """Return whether a send() has to yield before it is decided."""
+        """Return whether a send() must yield before it is decided."""
         return self.ending or self.pacer.owes_checkpoint(conflating=self.buffer is not self.fifo)
 
     async def wait_accepted(self, end: object, event: Queued, size: int, key: Hashable) -> None:
@@ -170,8 +170,8 @@ class ChannelState(StreamSource):
             self.conflated += 1
 
     def _has_turn(self, key: Hashable) -> bool:
-        # An event overtakes waiting sends only by taking a place in the buffer, and none with its own key: that one
-        # would replace it later, and the older value would be the one that is received.
+        # An event may overtake waiting sends only if it replaces a buffered event and no waiting send has its key. That
+        # send would replace it later, and the older value would be received.
         if not self.senders.queue or self.senders.first() is None:
             return True
         return self.buffer.size_at(key) is not None and not self.senders.has_key(key)
@@ -181,20 +181,20 @@ class ChannelState(StreamSource):
         replaced = self.buffer.size_at(key)
         if replaced is not None:
             return queued == 1 or self.buffer.size - replaced + size <= self.max_buffer_bytes
-        # With no buffer there is room for what receivers already wait for: a rendezvous.
+        # Without a buffer there is room for each receiver that waits: a rendezvous.
         room = self.max_buffer_size or self.receivers.able()
         return queued < room and (queued == 0 or self.buffer.size + size <= self.max_buffer_bytes)
 
     def _admit_waiting_sends(self) -> None:
-        # Events of waiting sends move up. The consumer leaves them until their senders have run (take_batch), or
-        # a flood would leave as 64, 1, 64, 1: each send brings its sender's next slice along.
+        # Moves events of waiting sends into the buffer. take_batch() leaves them until their senders have run and sent
+        # their next slice too; otherwise a flood would leave in batches of 64, 1, 64, 1.
         while (waiting := self.senders.first()) is not None and self._has_room(waiting.size, waiting.key):
             self._put(self.senders.admit_first(), waiting.size, waiting.key)
 
     # --- the receiving side
 
     def pop_event(self) -> Queued:
-        """Remove the oldest event, or take it out of the hands of a waiting send. WouldBlock, EndOfStream."""
+        """Remove the oldest event from the buffer or from a waiting send. Raises WouldBlock or EndOfStream."""
         if len(self.buffer):
             event = self.buffer.pop(self.sep)
             self._admit_waiting_sends()
@@ -209,10 +209,10 @@ class ChannelState(StreamSource):
         return event
 
     def take_batch(self) -> Batch | None:
-        """Remove all that is buffered and return it joined; None when there is nothing to take yet."""
+        """Remove all buffered events and return them joined; None if there are none to take yet."""
         if self.senders.resuming:
             return None  # they wake the receiver when they have run
-        if self.buffer.size:  # asked of every channel before each ping, and no event is of no bytes
+        if self.buffer.size:  # cheap: checked before each ping of every channel, and every event has bytes
             taken = len(self.buffer)
             body = self.buffer.drain(self.sep)
             if self.senders.queue:
@@ -227,35 +227,35 @@ class ChannelState(StreamSource):
         return Batch(body)
 
     def backlog(self) -> Backlog:
-        """Return what there is to take."""
+        """Return how much has not been taken."""
         return Backlog(len(self.buffer), self.buffer.size, None, ())
 
     def is_ready(self) -> bool:
-        """Return whether an event was accepted, or is about to be."""
+        """Return whether there is an event, buffered or in a waiting send."""
         return self.buffer.size > 0 or bool(self.senders.queue)
 
     def at_end(self) -> bool:
-        """Return whether every event has been received and none can come."""
+        """Return whether every event was received and no more can come."""
         if self.buffer.size or (self.senders.queue and self.senders.first() is not None):
             return False
         return not self.open_senders or self.refusing
 
     def wake_receiver(self) -> None:
-        """Wake a receiver for each event that none was woken for yet."""
+        """Wake one receiver for each event that has none yet."""
         if self.receivers.queue:
             self.receivers.wake(self.buffer)
 
     def begin_waiting(self, waiting: Receiver) -> None:
-        """Have the receiver woken when an event comes, or the last sender goes."""
+        """Wake the receiver when there is an event, or when the last send end is closed."""
         self.receivers.add(waiting)
         self.pacer.end()
 
     def end_waiting(self, waiting: Receiver) -> None:
-        """Take the receiver off the list, whether it was woken or left on its own."""
+        """Remove the receiver, which was woken or has stopped waiting."""
         self.receivers.discard(waiting)
 
     def keep_waiting(self, waiting: Receiver) -> None:
-        """The receiver has taken what there was inside of a send(), and waits again. Other tasks have not run."""
+        """Queue the receiver again. It took the events inside a send(), and other tasks have not run since."""
         self.receivers.discard(waiting)
         self.receivers.add(waiting)
         self.pacer.keep_turn()
@@ -263,7 +263,7 @@ class ChannelState(StreamSource):
     # --- ends
 
     def close_sender(self, end: object) -> None:
-        """An open send end is closed: its own waiting sends are refused, and the last one ends the stream."""
+        """Close an open send end: its waiting sends raise, and receivers are woken if it was the last one."""
         self.open_senders -= 1
         if self.senders.queue:
             self.senders.refuse_of(end)
@@ -271,7 +271,7 @@ class ChannelState(StreamSource):
             self.receivers.wake_all()
 
     def close_receiver(self, end: object) -> None:
-        """An open receive end is closed: with the last one go the buffer and everyone who sends."""
+        """Close an open receive end. If it was the last one, drop the buffer and refuse all sends."""
         self.open_receivers -= 1
         if self.receivers.queue:
             self.receivers.wake_of(end)
@@ -282,38 +282,38 @@ class ChannelState(StreamSource):
             self.buffer.drain(self.sep)
 
     def start(self) -> None:
-        """Let the head be sent without waiting for an event."""
+        """Let the response send its head without waiting for an event."""
         self.started = True
         self.receivers.wake_all()
 
     def begin_ending(self, reason: CloseReason) -> None:
-        """The response is about to end the stream: the next send sees it at once, and wait_closing() returns."""
+        """Note that the response is about to end the stream: the next send() yields, and wait_closing() returns."""
         self.close_reason = reason
         self.ending = True
-        self._tell_closing()
+        self._announce_closing()
 
     def refuse_sends(self) -> None:
-        """Accept nothing more: what is buffered is still there for the receivers, and then comes the end."""
+        """Accept no more events. Buffered ones can still be received, and then comes the end."""
         self.refusing = True
-        self._tell_closing()
+        self._announce_closing()
         if self.senders.queue:
             self.senders.refuse_all(self.broken)
         if self.receivers.queue:
             self.receivers.wake_all()
 
-    def _tell_closing(self) -> None:
+    def _announce_closing(self) -> None:
         self.pacer.end()
         if self.closing is not None:
             self.closing.set()
 
     def is_closing(self) -> bool:
-        """Return whether wait_closing() has nothing to wait for."""
+        """Return whether wait_closing() returns at once."""
         return self.ending or self.refusing or not self.open_receivers
 
     # --- the stream that it belongs to
 
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
-        """Belong to a stream."""
+        """Attach to a stream."""
         self.loop = loop
         self._use_sep(sep)
         if self.overflowed:
@@ -322,11 +322,11 @@ class ChannelState(StreamSource):
             self.on_overflow = on_overflow
 
     def unbind(self) -> None:
-        """Belong to no stream any more."""
+        """Detach from the stream."""
         self.on_overflow = None
 
     def bound_loop(self) -> Loop:
-        """Return the loop in which the channel is used, from its first use on. RuntimeError in another one."""
+        """Return the channel's loop: that of its first use. RuntimeError in another loop."""
         if self.loop is None:
             self.loop = current_loop()
         else:
@@ -334,7 +334,7 @@ class ChannelState(StreamSource):
         return self.loop
 
     def _use_sep(self, sep: str) -> None:
-        # Encode with this line end from now on, what is buffered included.
+        # Encode with this line end from now on, also the buffered events.
         if sep != self.sep:
             self.sep = sep
             self.text_overhead = size_of("", sep)

@@ -1,11 +1,11 @@
-# Who waits at a channel: sends that wait for room, and receivers that wait for an event.
+# The waiters of a channel: sends that wait for room, and receivers that wait for an event.
 #
-# Rule 1: woken means decided (_loops/loop.py, rule 2). A wait that raises was not decided yet, and only has to leave.
-#         It is passed over from the moment of its cancellation, not only once its task has run.
-# Rule 2: a receiver is woken for each event, and takes it itself when it runs. Until then the event is in the buffer,
-#         so a receiver that is cancelled loses nothing.
-# Rule 3: an event of a waiting send is moved into the buffer by whoever makes room, never by the send itself, so that
-#         no other send overtakes it.
+# Rule 1: once a waiter is woken, its outcome is decided (_loops/loop.py, rule 2). A wait that raises had no outcome yet
+#         and only leaves the queue. From the moment of its cancellation a waiter is skipped, also before its task runs.
+# Rule 2: each event wakes one receiver, which takes the event itself when it runs. Until then the event stays in the
+#         buffer, so a cancelled receiver loses nothing.
+# Rule 3: the task that makes room moves the event of a waiting send into the buffer. The send doesn't do it itself, so
+#         that no other send overtakes it.
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class WaitingSend:
         self.error: Exception | None = None
 
     def refuse(self, error: Exception) -> None:
-        """Have it raise this error."""
+        """Make the send raise this error."""
         self.error = error
         self.parking.unpark()
 
 
 class WaitingSends:
-    """The sends that wait, in their order."""
+    """The sends that wait, in order."""
 
     __slots__ = ("queue", "resuming")
 
     def __init__(self) -> None:
         self.queue: list[WaitingSend] = []
-        """Not to be changed from outside; asked whether it is empty on every path, so without a call."""
+        """Don't change it from outside. It is public because every path checks whether it is empty, without a call."""
         self.resuming = 0
-        """How many have been moved into the buffer and have not run yet."""
+        """How many sends had their event moved into the buffer and have not run yet."""
 
     def add(self, waiting: WaitingSend) -> None:
         """Queue a send."""
         self.queue.append(waiting)
 
     def discard(self, waiting: WaitingSend) -> None:
-        """Take out a send that was cancelled."""
+        """Remove a send that was cancelled."""
         if waiting in self.queue:
             self.queue.remove(waiting)
 
@@ -67,40 +67,40 @@ class WaitingSends:
         return queue[0] if queue else None
 
     def has_key(self, key: Hashable) -> bool:
-        """Return whether any of them sends an event with this key."""
+        """Return whether a waiting send has an event with this key."""
         return any(waiting.key == key for waiting in self.queue)
 
     def admit_first(self) -> Queued:
-        """Let the first send return, and return its event, which is the caller's to keep."""
+        """Let the first send return, and return its event. The caller must keep the event."""
         waiting = self.queue.pop(0)
         self.resuming += 1
         waiting.parking.unpark()
         return waiting.event
 
     def refuse_all(self, make_error: Callable[[], Exception]) -> None:
-        """Have all of them raise."""
+        """Make all waiting sends raise."""
         while self.queue:
             self.queue.pop(0).refuse(make_error())
 
     def refuse_of(self, end: object) -> None:
-        """Have those raise that wait on an end that is closed."""
+        """Make the sends that wait on a closed end raise."""
         for waiting in [waiting for waiting in self.queue if waiting.end is end]:
             self.queue.remove(waiting)
             waiting.refuse(ClosedResourceError("this send channel was closed while it was sending"))
 
     def measure(self, size_of: Callable[[Queued], int]) -> None:
-        """Count the bytes of their events again: the line end has changed."""
+        """Measure the waiting events again, because the line end has changed."""
         for waiting in self.queue:
             waiting.size = size_of(waiting.event)
 
 
 class Receiver(Parked, Protocol):
-    """Who waits for an event: a receive(), or the writer."""
+    """A waiter for events: a receive(), or a stream's writer."""
 
     woken: bool
-    """Whether it was woken for an event and has not run yet."""
+    """Whether the receiver was woken for an event and has not run yet."""
     end: object
-    """The receive end that it waits on; None for a writer, which learns otherwise when that is closed."""
+    """The receive end that it waits on; None for a writer, which is woken when the last receive end is closed."""
 
 
 class WaitingReceive:
@@ -116,7 +116,7 @@ class WaitingReceive:
 
 
 class WaitingReceivers:
-    """The receivers that wait, in their order."""
+    """The receivers that wait, in order."""
 
     __slots__ = ("queue", "woken")
 
@@ -124,19 +124,19 @@ class WaitingReceivers:
         self.queue: list[Receiver] = []  # an empty deque is ten times as large
         """As in WaitingSends."""
         self.woken = 0
-        """How many were woken for an event and have not run yet."""
+        """How many receivers were woken for an event and have not run yet."""
 
     def able(self) -> int:
-        """Return how many events have a receiver: one that was woken, or that still waits."""
+        """Return how many events can be received: by receivers that were woken and receivers that still wait."""
         return self.woken + sum(waiting.is_parked() for waiting in self.queue)
 
     def add(self, waiting: Receiver) -> None:
-        """Queue a receiver, unless it is there."""
+        """Queue a receiver, unless it is queued."""
         if waiting not in self.queue:
             self.queue.append(waiting)
 
     def discard(self, waiting: Receiver) -> None:
-        """Take out a receiver, which was woken or left on its own."""
+        """Remove a receiver that was woken or that stopped waiting."""
         if waiting.woken:
             waiting.woken = False
             self.woken -= 1
@@ -144,17 +144,17 @@ class WaitingReceivers:
             self.queue.remove(waiting)
 
     def wake(self, buffer: Sized) -> None:
-        """Wake a receiver for each event that none was woken for yet."""
-        while self.queue and len(buffer) > self.woken:  # asked anew: one may take its events inside of _wake()
+        """Wake one receiver for each event that has none yet."""
+        while self.queue and len(buffer) > self.woken:  # measured each time: a receiver may take events inside _wake()
             self._wake(self.queue.pop(0))
 
     def wake_all(self) -> None:
-        """Wake every receiver, to find out for itself what has changed."""
+        """Wake every receiver; each checks what has changed."""
         while self.queue:
             self._wake(self.queue.pop(0))
 
     def wake_of(self, end: object) -> None:
-        """Wake those that wait on an end that is closed."""
+        """Wake the receivers that wait on a closed end."""
         for waiting in [waiting for waiting in self.queue if waiting.end is end]:
             self.queue.remove(waiting)
             waiting.unpark()

@@ -1,34 +1,35 @@
-# Which coding a client is answered in: RFC 9110 section 12.5.3, on the values of header fields.
+# Which content coding a response gets, by the request's Accept-Encoding (RFC 9110 section 12.5.3).
 #
-# Rule 1: the client's weights come first, and where they are equal the server's order.
-# Rule 2: when in doubt the answer is identity, which everybody can read: no field, no legal weight, nothing in common,
-#         and also for one that excludes identity and everything there is (an origin SHOULD answer it without a coding).
+# Rule 1: the client's weights decide; between equal weights, the server's order does.
+# Rule 2: in doubt the answer is identity, which every client can read: with no field, no legal weight or no coding in
+#         common, and for a client that excludes identity and all codings on offer (an origin SHOULD then use none).
+# Rule 3: a weight is read as in Accept: _requests.py, read_weight().
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
+
+from .._requests import read_weight
 
 __all__ = ("choose_coding", "forbids_transform")
 
 _Name = TypeVar("_Name", bound=str)
 
-_WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")  # section 12.4.2
-
 
 def choose_coding(accept_encoding: Iterable[str], offered: Sequence[_Name]) -> _Name | None:
-    """Return the coding of ``offered``, in the order of the server's preference, that the client likes best.
+    """Return the coding that the client likes best of those on offer; ``None`` for identity.
 
-    ``None`` is identity: no value, none of them is acceptable, or identity has more weight than any.
-    ``accept_encoding`` is the value of each such field of the request.
+    Args:
+        accept_encoding: the values of the request's ``Accept-Encoding`` fields.
+        offered: the codings on offer, in the server's order of preference.
     """
     weights = _weights(",".join(accept_encoding))
-    rest = weights.get("*", 0.0)
-    coding = max(offered, key=lambda name: weights.get(name, rest), default=None)  # the first of equals
+    others = weights.get("*", 0.0)
+    coding = max(offered, key=lambda name: weights.get(name, others), default=None)  # the first of equals
     if coding is None:
         return None
-    weight = weights.get(coding, rest)
+    weight = weights.get(coding, others)
     return coding if weight and weight >= weights.get("identity", 0.0) else None
 
 
@@ -52,6 +53,4 @@ def _weight(parameter: str) -> float | None:
     if not parameter.strip():
         return 1.0
     name, _, value = parameter.partition("=")
-    if name.strip() != "q" or not _WEIGHT.fullmatch(value.strip()):
-        return None
-    return float(value)
+    return read_weight(value.strip()) if name.strip() == "q" else None

@@ -1,10 +1,10 @@
-# What stands between what a writer takes and what it sends, where a stream is compressed: its coder.
+# The coder of a compressed stream. It stands between the writer and the server.
 #
-# Rule 1: it is given each body once, in the order in which they are sent, and what it returns is sent. So nothing may
-#         be dropped after it, and nothing of the stream goes past it.
-# Rule 2: what it returns makes the body decodable at once; for an empty one it returns nothing.
-# Rule 3: a stream's own compressor remembers what it has seen, which is most of what compressing an event can bring.
-#         Where many subscribers are sent the same, that memory is shared: _compression/shared.py.
+# Rule 1: the coder gets every body of the stream once, in order, and everything it returns is sent. So nothing may be
+#         dropped after it or bypass it.
+# Rule 2: the client can decode each body at once. For an empty body the coder returns nothing.
+# Rule 3: most of the gain comes from the compressor's memory of earlier events. Subscribers that are sent the same
+#         events share that memory: _compression/shared.py.
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Coder(Protocol):
     """Compresses one stream."""
 
     def encode(self, batch: Batch, /) -> Batch:
-        """Return what makes this batch decodable."""
+        """Return the bytes that let the client decode this batch at once."""
         ...
 
     def finish(self, last: bytes, /) -> bytes:
-        """Return the same for the last one, and the end of the stream."""
+        """Return the same for the last body, and the end of the compressed stream."""
         ...
 
 
 class ConnectionCoder:
-    """A coder with a compressor of its own, which is made with the first body."""
+    """A coder with its own compressor, which is made for the first body."""
 
     __slots__ = ("_coding", "_compressor")
 
@@ -38,11 +38,11 @@ class ConnectionCoder:
         self._compressor: Compressor | None = None
 
     def encode(self, batch: Batch, /) -> Batch:
-        """Return what makes this batch decodable."""
+        """Return the bytes that let the client decode this batch at once."""
         return Batch(self._made().compress(batch.body)) if batch.body else batch
 
     def finish(self, last: bytes, /) -> bytes:
-        """Return the same for the last one, and the end of the stream."""
+        """Return the same for the last body, and the end of the compressed stream."""
         return self.encode(Batch(last)).body + self._made().finish()
 
     def _made(self) -> Compressor:

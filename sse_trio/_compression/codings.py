@@ -1,9 +1,9 @@
-# The content codings (RFC 9110 section 8.4.1): gzip, zstd and br, as something that is given text and returns bytes.
+# The content codings gzip, zstd and br (RFC 9110 section 8.4.1), as compressors.
 #
-# Rule 1: what compress() has returned makes everything decodable that it was given. An event is never held back.
-# Rule 2: a compressor lives as long as its stream, so its memory is what counts: the windows are small, and what each
-#         takes is in docs/compression.md and held by a test. For events of a few hundred bytes more brings little.
-# Rule 3: a library is imported when a response asks for its coding, and never else.
+# Rule 1: after each compress() the client can decode all text so far. An event is never held back.
+# Rule 2: a compressor lives as long as its stream, so its windows are small to save memory. docs/compression.md has the
+#         figures, and a test checks them. For events of a few hundred bytes, larger windows gain little.
+# Rule 3: a compression library is imported only when a response uses its coding.
 
 from __future__ import annotations
 
@@ -13,47 +13,46 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast, get_args
 
-from .._arguments.checks import shown
+from .._arguments.checks import wrong
 
-__all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_shared_compressor")
+__all__ = ("SHARED_CODINGS", "Coding", "Compressor", "check_codings", "new_compressor", "new_raw_compressor")
 
 Coding: TypeAlias = Literal["zstd", "br", "gzip"]
 CODINGS: tuple[Coding, ...] = get_args(Coding)
 
 SHARED_CODINGS: Final = ("zstd", "gzip")
-"""Those that can go on after something that somebody else has compressed. A stream of brotli is one from its first
-byte to its last."""
+"""Codings whose streams can contain parts from several compressors. A brotli stream can't."""
 
 WINDOW_BITS = 13
-"""8 KiB. gzip's is at most 32 KiB, and zstd's at most 8 MiB (RFC 9659)."""
+"""8 KiB. gzip allows 32 KiB, and zstd 8 MiB (RFC 9659)."""
 GZIP_LEVEL = 6
 GZIP_MEMORY_LEVEL = 5
 ZSTD_LEVEL = 3
 ZSTD_TABLE_LOG = 10
 BROTLI_QUALITY = 3
-"""4 and more take over twice the memory, for a sixth less bytes."""
+"""Quality 4 and more takes over twice the memory and saves a sixth of the bytes."""
 BROTLI_WINDOW_BITS = 14
 
 ZSTD_MODULE = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
 class Compressor(Protocol):
-    """What compresses one stream, or a part of one."""
+    """Compresses one stream, or parts of many streams."""
 
     def compress(self, text: bytes, /) -> bytes:
-        """Return bytes that make all of the text decodable, to one who was given all that it has returned."""
+        """Compress the text. With all the bytes returned so far, a client can decode all the text so far."""
         ...
 
     def restart(self) -> None:
-        """Refer to nothing that came before in what comes from now on."""
+        """Forget earlier text: what follows refers to nothing before it."""
 
     def finish(self) -> bytes:
-        """Return what ends the stream."""
+        """Return the end of the compressed stream."""
         ...
 
 
 class _Deflate:
-    """RFC 1951, and RFC 1952 around it where the window bits say so."""
+    """Deflate (RFC 1951), in gzip's format (RFC 1952) if the window bits ask for it."""
 
     __slots__ = ("_deflate",)
 
@@ -64,7 +63,7 @@ class _Deflate:
         return self._deflate.compress(text) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
     def restart(self) -> None:
-        # What it returns is one more empty block between two whole bytes, which nobody needs.
+        # The flush returns an empty block. It can be dropped, because it is aligned to whole bytes.
         self._deflate.flush(zlib.Z_FULL_FLUSH)
 
     def finish(self) -> bytes:
@@ -72,7 +71,7 @@ class _Deflate:
 
 
 class _Zstd:
-    """RFC 8878, in frames without a checksum and without their size."""
+    """zstd (RFC 8878), in frames without a checksum or a size."""
 
     __slots__ = ("_zstd",)
 
@@ -91,7 +90,7 @@ class _Zstd:
         return cast("bytes", self._zstd.compress(text, self._zstd.FLUSH_BLOCK))
 
     def restart(self) -> None:
-        # What it returns is the frame's last block, an empty one. Whoever is in the frame is given it by its own coder.
+        # The flush returns the frame's last block, an empty one. Each subscriber's own coder ends the frame instead.
         self._zstd.flush(self._zstd.FLUSH_FRAME)
 
     def finish(self) -> bytes:
@@ -99,7 +98,7 @@ class _Zstd:
 
 
 class _Brotli:
-    """RFC 7932."""
+    """Brotli (RFC 7932)."""
 
     __slots__ = ("_brotli",)
 
@@ -120,25 +119,23 @@ class _Brotli:
 def new_compressor(coding: Coding) -> Compressor:
     """Return a compressor for a whole stream."""
     if coding == "gzip":
-        return _Deflate(zlib.MAX_WBITS + 1 + WINDOW_BITS)  # zlib's way to say: with gzip's header and trailer
+        return _Deflate(zlib.MAX_WBITS + 1 + WINDOW_BITS)  # zlib's way to ask for gzip's header and trailer
     return _Zstd() if coding == "zstd" else _Brotli()
 
 
-def new_shared_compressor(coding: Coding) -> Compressor:
-    """Return a compressor for parts that somebody else puts into streams, of one of SHARED_CODINGS."""
+def new_raw_compressor(coding: Coding) -> Compressor:
+    """Return a compressor whose output has no header or trailer, for one of SHARED_CODINGS."""
     return _Deflate(-WINDOW_BITS) if coding == "gzip" else _Zstd()
 
 
 def check_codings(codings: object) -> None:
-    """Raise for what is no choice of codings, or none that can be had here; with what to write or to install."""
+    """Raise unless the value is a sequence of codings whose libraries are installed."""
     if isinstance(codings, str) or not isinstance(codings, Sequence):
-        raise TypeError(
-            'compress must be a sequence of codings, in order of preference: ("gzip",), or None for no compression, '
-            f"not {shown(codings)}"
-        )
+        wanted = 'a sequence of codings in order of preference, such as ("gzip",), or None for no compression'
+        raise wrong(TypeError, "compress", wanted, codings)
     for coding in cast("Sequence[object]", codings):
         if coding not in CODINGS:
-            raise ValueError(f"compress has {shown(coding)}; the codings are {', '.join(map(repr, CODINGS))}")
+            raise wrong(ValueError, "each coding in compress", f"one of {', '.join(map(repr, CODINGS))}", coding)
         _check_library(coding)
 
 
@@ -148,6 +145,6 @@ def _check_library(coding: Coding) -> None:
         import_module(name)
     except ImportError as exc:
         raise ImportError(
-            f"compress has {coding!r}, which needs {name}: install sse-trio[compress], or leave {coding!r} out",
+            f"compress has {coding!r}, which needs {name}; install sse-trio[compress], or leave {coding!r} out",
             name=name,
         ) from exc

@@ -1,17 +1,19 @@
-# Compressed once for all: what the subscribers of a feed are sent, in a coding that allows it.
+# One compressor for all subscribers of a feed, so that a batch is compressed once for all of them.
 #
-# An event of 150 bytes, compressed by itself, is no smaller than it was: what makes it small is what came before it. So
-# it is not enough that a batch is compressed once; what came before has to be shared as well.
+# An event of 150 bytes doesn't become smaller when it is compressed alone: it becomes small because the compressor has
+# seen the events before it. So subscribers share the compressor's memory of earlier events too.
 #
-# Rule 1: a feed has a chain for each coding: one compressor, given everything in the order of the feed, once. A
-#         subscriber whose decoder has the chain up to a batch is sent the chain's next link as it is, or the next few.
-# Rule 2: every 16 KiB the chain begins anew, with a link that refers to nothing before it. There everybody can join.
-# Rule 3: whoever is out of the chain (it has just come, it was sent a ping or a page of history, it fell behind) is
-#         sent batches that stand by themselves until then. Where most are, the chain begins anew with the next batch.
-# Rule 4: what a subscriber is sent is legal wherever one piece follows another. In gzip the pieces are deflate blocks
-#         (RFC 1951 section 3.2.3), between a header and a trailer of the subscriber's own (RFC 1952). In zstd they are
-#         blocks (RFC 8878 section 3.1.1.2): those of a piece that refers to nothing begin a frame, and the frame before
-#         it is ended with the same write, not sooner: httpx 0.28 can't go on after a write that ended one.
+# Rule 1: a feed has one SharedCompressor for each coding. It compresses the feed in order and makes a segment of each
+#         batch. A subscriber whose decoder has every segment up to a batch is sent the next segments as they are.
+# Rule 2: the compressor restarts every 16 KiB, with a standalone segment, which refers to nothing before it. Any
+#         subscriber can go on from there.
+# Rule 3: until then, a subscriber whose decoder lacks a segment (it has just joined, was sent a ping or a page of
+#         history, or fell behind) is sent standalone batches. If most subscribers are, the compressor restarts with
+#         the next batch.
+# Rule 4: segments and standalone batches may follow each other in any order. In gzip they are deflate blocks (RFC 1951
+#         section 3.2.3) between each subscriber's own header and trailer (RFC 1952). In zstd they are blocks (RFC 8878
+#         section 3.1.1.2). A standalone one begins a frame, and the same write ends the frame before it. No earlier
+#         write may end it: httpx 0.28 can't go on after a write that ended a frame.
 
 from __future__ import annotations
 
@@ -21,160 +23,165 @@ from typing import Any, ClassVar, NamedTuple, final
 from zlib import crc32
 
 from .._wire.batch import Batch
-from .codings import Coding, new_shared_compressor
+from .codings import Coding, new_raw_compressor
 
-__all__ = ("Chain", "SharedCoder", "new_shared_coder")
+__all__ = ("SharedCoder", "SharedCompressor", "new_shared_coder")
 
-CHAIN_BYTES = 16_384
-"""Text after which a chain begins anew: a twentieth more bytes than one without end, and gone within a second or so of
-a feed that is worth compressing."""
-KEPT_LINKS = 32
-"""For those who are a few batches behind the others, as in any order somebody is."""
+RESTART_BYTES = 16_384
+"""How much text is compressed between two restarts. Costs a twentieth more bytes than never restarting; a feed that is
+worth compressing gets there within a second or so."""
+KEPT_SEGMENTS = 32
+"""How many segments are kept for subscribers that are a few batches behind the others."""
 KEPT_BYTES = 65_536
-"""Of their pieces, or only the latest one: events may be large, and the ring has let go of them long since."""
+"""How many bytes of segments are kept, or only the latest segment: events may be large, and the ring has let go of them
+long before."""
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate; no flags, no time; of an unknown system
-DEFLATE_LAST_BLOCK = b"\x03\x00"  # with nothing in it
-ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # likewise
+DEFLATE_LAST_BLOCK = b"\x03\x00"  # an empty one
+ZSTD_LAST_BLOCK = b"\x01\x00\x00"  # an empty one
 ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00"  # without its last block
 
 
-class Link(NamedTuple):
-    """What a compressor made of the batch between two cursors, given what it had seen before."""
+class Segment(NamedTuple):
+    """A batch between two cursors, compressed after the segments before it."""
 
     start: int
     end: int
     size: int
-    """Of the batch, in bytes."""
-    is_first: bool
+    """The batch's size in bytes before compression."""
+    is_standalone: bool
     """Whether it refers to nothing before it."""
-    piece: Batch
+    compressed: Batch
 
 
 @final
-class Chain:
-    """What one coding makes of a feed."""
+class SharedCompressor:
+    """Compresses a feed in one coding."""
 
-    __slots__ = ("_compressor", "_end", "_followed", "_links", "_missed", "_size")
+    __slots__ = ("_compressor", "_end", "_missed", "_segments", "_size", "_used")
 
     def __init__(self, coding: Coding) -> None:
-        self._compressor = new_shared_compressor(coding)
-        self._links: list[Link] = []  # the latest, one after another
+        self._compressor = new_raw_compressor(coding)
+        self._segments: list[Segment] = []  # the latest, each beginning where the one before it ends
         self._end = -1
-        self._size = 0  # since the last that was a first one
-        self._followed = self._missed = 0
+        self._size = 0  # text since the last restart
+        self._used = self._missed = 0  # subscribers that could and could not use the latest segment
 
-    def follow(self, batch: Batch, *, at: int) -> list[Link]:
-        """Return what makes this batch of the feed of one whose decoder has the chain up to the cursor ``at``.
+    def segments_for(self, batch: Batch, *, at: int) -> list[Segment]:
+        """Return the segments of this batch, for a decoder that has every segment up to the cursor ``at``.
 
-        Nothing if that one can't go on with the chain, and has to be sent the batch by itself.
+        Returns an empty list if the decoder can't go on with them and needs a standalone batch.
         """
         if batch.end != self._end:
-            self._go_on(batch.body, batch.start, batch.end)
-        links = self._since(batch.start)
-        if links and (at == batch.start or links[0].is_first):
-            self._followed += 1
-            return links
+            self._extend(batch.body, batch.start, batch.end)
+        segments = self._since(batch.start)
+        if segments and (at == batch.start or segments[0].is_standalone):
+            self._used += 1
+            return segments
         self._missed += 1
         return []
 
-    def _go_on(self, body: bytes, start: int, end: int) -> None:
+    def _extend(self, body: bytes, start: int, end: int) -> None:
         if start > self._end:
-            self._links.clear()  # between them was something that nobody wanted in this coding
+            self._segments.clear()  # no subscriber took what lies between in this coding
         elif start < self._end:
             known = self._since(start)
             if not known:
                 return
-            start, body = self._end, body[sum([link.size for link in known]) :]
-        self._add_link(body, start, end)
+            start, body = self._end, body[sum([segment.size for segment in known]) :]
+        self._add_segment(body, start, end)
 
-    def _add_link(self, body: bytes, start: int, end: int) -> None:
-        is_first = not self._links or self._size >= CHAIN_BYTES or self._missed > self._followed
-        if is_first:
+    def _add_segment(self, body: bytes, start: int, end: int) -> None:
+        restarts = not self._segments or self._size >= RESTART_BYTES or self._missed > self._used
+        if restarts:
             self._compressor.restart()
             self._size = 0
-        self._links.append(Link(start, end, len(body), is_first, Batch(self._compressor.compress(body))))
+        self._segments.append(Segment(start, end, len(body), restarts, Batch(self._compressor.compress(body))))
         self._forget_oldest()
         self._size += len(body)
         self._end = end
-        self._followed = self._missed = 0
+        self._used = self._missed = 0
 
     def _forget_oldest(self) -> None:
-        links = self._links
-        while len(links) > KEPT_LINKS or (links[1:] and sum([len(link.piece.body) for link in links]) > KEPT_BYTES):
-            del links[0]
+        segments = self._segments
+        while len(segments) > KEPT_SEGMENTS or (
+            segments[1:] and sum([len(segment.compressed.body) for segment in segments]) > KEPT_BYTES
+        ):
+            del segments[0]
 
-    def _since(self, start: int) -> list[Link]:
-        # Nearly everybody wants the latest, and hardly anybody more than a few.
-        for n in range(1, len(self._links) + 1):
-            if self._links[-n].start <= start:
-                return self._links[-n:] if self._links[-n].start == start else []
+    def _since(self, start: int) -> list[Segment]:
+        # Searched from the end: nearly all subscribers want the latest segment, and few want more than some.
+        for n in range(1, len(self._segments) + 1):
+            if self._segments[-n].start <= start:
+                return self._segments[-n:] if self._segments[-n].start == start else []
         return []
 
 
 class SharedCoder(ABC):
-    """The coder of one subscriber: puts together what is the same for many."""
+    """The coder of one subscriber: joins shared segments and standalone batches into one legal stream."""
 
     __slots__ = ("_at", "_has_begun")
 
     coding: ClassVar[Coding]
     first: ClassVar[bytes]
-    """What comes before the first piece."""
+    """Bytes before the first segment or batch."""
     between: ClassVar[bytes]
-    """What comes before any other piece that refers to nothing before it."""
+    """Bytes before every later standalone segment or batch."""
     empty: ClassVar[bytes]
-    """What comes before the trailer of a stream of nothing."""
+    """Bytes before the trailer of an empty stream."""
 
     def __init__(self) -> None:
-        self._at = -1  # the cursor up to which its decoder has the chain
+        self._at = -1  # the cursor up to which its decoder has every segment; -1 if it lacks one
         self._has_begun = False
 
     def encode(self, batch: Batch, /) -> Batch:
-        """Return what makes this batch decodable."""
+        """Return the bytes that let the client decode this batch at once."""
         if not batch.body:
             return batch
         self._note(batch.body)
-        if batch.ring is None:
+        if batch.compressors is None:
             self._at = -1
-            return self._alone(batch)
-        links = self._chain_of(batch.ring).follow(batch, at=self._at)
-        if not links:  # and no other link will begin at the place that it has left
-            return self._alone(batch)
+            return self._standalone(batch)
+        segments = self._compressor_of(batch.compressors).segments_for(batch, at=self._at)
+        if not segments:  # `_at` may stay: no later segment begins at this cursor
+            return self._standalone(batch)
         self._at = batch.end
-        if len(links) == 1 and not links[0].is_first:
-            return links[0].piece  # the same for all
-        return Batch(
-            b"".join([self._begin() + link.piece.body if link.is_first else link.piece.body for link in links])
-        )
+        if len(segments) == 1 and not segments[0].is_standalone:
+            return segments[0].compressed  # one object for all subscribers
+        return Batch(b"".join([self._written(segment) for segment in segments]))
 
-    def _alone(self, batch: Batch) -> Batch:
+    def _written(self, segment: Segment) -> bytes:
+        body = segment.compressed.body
+        return self._begin() + body if segment.is_standalone else body
+
+    def _standalone(self, batch: Batch) -> Batch:
         if batch.coded is None or batch.coded[0] != self.coding:
-            batch.coded = (self.coding, new_shared_compressor(self.coding).compress(batch.body))
+            batch.coded = (self.coding, new_raw_compressor(self.coding).compress(batch.body))
         return Batch(self._begin() + batch.coded[1])
 
-    def _chain_of(self, ring: dict[str, Any]) -> Chain:
-        chain: Chain | None = ring.get(self.coding)
-        if chain is None:
-            chain = ring[self.coding] = Chain(self.coding)
-        return chain
+    def _compressor_of(self, compressors: dict[str, Any]) -> SharedCompressor:
+        compressor: SharedCompressor | None = compressors.get(self.coding)
+        if compressor is None:
+            compressor = compressors[self.coding] = SharedCompressor(self.coding)
+        return compressor
 
     def _begin(self) -> bytes:
-        # What comes before a piece that refers to nothing.
+        # The bytes before a standalone segment or batch.
         has_begun, self._has_begun = self._has_begun, True
         return self.between if has_begun else self.first
 
     def finish(self, last: bytes, /) -> bytes:
-        """Return the same for the last one, and the end of the stream."""
+        """Return the same for the last body, and the end of the compressed stream."""
         coded = self.encode(Batch(last)).body
         return (coded if self._has_begun else self.empty) + self._trailer()
 
     @abstractmethod
     def _note(self, body: bytes) -> None:
-        """Take note of a body."""
+        """Count a body for the trailer."""
 
     @abstractmethod
     def _trailer(self) -> bytes:
-        """Return what comes last."""
+        """Return the last bytes of the stream."""
 
 
 @final
@@ -214,5 +221,5 @@ class _SharedZstd(SharedCoder):
 
 
 def new_shared_coder(coding: Coding) -> SharedCoder:
-    """Return a coder for a subscriber, of one of SHARED_CODINGS."""
+    """Return a subscriber's coder, for one of SHARED_CODINGS."""
     return _SharedGzip() if coding == "gzip" else _SharedZstd()

@@ -80,7 +80,7 @@ class Feed:
         "_size",
         "_whole_from",
         "batch",
-        "chains",
+        "compressors",
         "end",
         "floor",
         "last",
@@ -106,8 +106,8 @@ class Feed:
         """The id of the newest event, or ``floor`` while there is none."""
         self.batch: Batch | None = None
         """The latest batch: everything from some cursor to the end. None once another event has come."""
-        self.chains: dict[str, Any] = {}
-        """The compressed forms of its events, by coding, for the streams that want one: ``_compression/shared.py``."""
+        self.compressors: dict[str, Any] = {}
+        """The shared compressors of its events, by coding, for the streams that want one: ``_compression/shared.py``."""
         self.subscribers: int = 0
         self.waiting: dict[Reader, None] = {}
         """The readers to wake at the next event. A dict, because it keeps their order and lets one leave at once."""
@@ -192,7 +192,7 @@ class Feed:
         if batch is None or cursor != batch.start:
             start, chunks = cursor - self._first, self._chunks
             body = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
-            batch = self.batch = Batch(body, self.chains, cursor, self.end)
+            batch = self.batch = Batch(body, self.compressors, cursor, self.end)
         return batch
 
     def events(self, cursor: int) -> list[StoredEvent]:

@@ -13,13 +13,11 @@ from typing import final
 from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_key
+from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
 from ..stores._protocol import AppendNowait, EventId, EventStore, StoredEvent
 from .state import HubState
 
 __all__ = ("Publisher",)
-
-SLICE_EVENTS = 256
-SLICE_SECONDS = 0.001
 
 
 @final

@@ -1,11 +1,11 @@
-# What anyio lacks, for each event loop: a bare wait and wake-up, a task outside every task group, one ticker for all.
+# What anyio lacks, for each event loop: bare waiting and waking, a task outside every task group, one ticker.
 #
 #   loop.py         the protocols
-#   current.py      current_loop(): the one that runs
-#   cancellation.py  whose cancellation it is: a scope's, a task's, or nobody's
-#   trio.py         trio's side; nothing else imports trio
-#   asyncio.py      asyncio's side; nothing else imports asyncio
-#   ticker.py       the one clock of all streams of a run
+#   current.py      current_loop(): the running loop
+#   cancellation.py  where a cancellation comes from: a scope, Task.cancel(), or neither
+#   trio.py         the trio implementation; no other file imports trio
+#   asyncio.py      the asyncio implementation; no other file imports asyncio
+#   ticker.py       calls every stream of a run when its next deadline comes
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# asyncio's side of _loops/loop.py. Imported only where asyncio runs already.
+# The asyncio implementation of _loops/loop.py. Imported only when asyncio is running.
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("AsyncioLoop",)
 
 
 class AsyncioParking:
-    """A parking made of one bare future per wait."""
+    """A parking that uses one bare future for each wait."""
 
     __slots__ = ("_future",)
 
@@ -37,20 +37,20 @@ class AsyncioParking:
             self._future = None
 
     def is_parked(self) -> bool:
-        """Whether an unpark() would find somebody."""
+        """Return whether a task is parked."""
         return self._future is not None and not self._future.done()
 
     def unpark(self) -> None:
-        """Let the parked task go on."""
+        """Wake the parked task, if there is one."""
         future = self._future
         if future is not None and not future.done():
             future.set_result(None)
 
 
 def _cancel_again(exc: asyncio.CancelledError) -> None:
-    # A native Task.cancel() came after unpark() in the same pass of the loop (anyio's own cancellation waits for
-    # the next one). The unpark counts, and asyncio's one-shot cancellation must not be lost: it is put back, to
-    # be raised at the task's next await, and the count of Task.cancelling() is left as it was.
+    # Task.cancel() was called after unpark() in the same pass of the loop (anyio's own cancellation waits for the next
+    # pass). The unpark() wins, and the cancellation, which asyncio raises only once, must not be lost. So cancel again:
+    # the task's next await raises, and Task.cancelling() has the same count.
     task = cast("asyncio.Task[object]", asyncio.current_task())
     if sys.version_info >= (3, 11):
         task.uncancel()
@@ -58,30 +58,23 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 
 
 class AsyncioLoop:
-    """The five things, of asyncio and uvloop."""
+    """The running loop of asyncio or uvloop."""
 
-    __slots__ = ("_current_time", "_detached", "_loop", "keeps_resting_tasks", "tells_cancellations")
+    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.keeps_resting_tasks = False
+        self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
         self._loop = weakref.ref(asyncio.get_running_loop())
-        self._current_time: Callable[[], Callable[[], float] | None] = lambda: None
         self._detached: set[asyncio.Task[None]] = set()
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        current_time = self._current_time()
-        if current_time is None:
-            # One for all: a bound method for each writer is one more thing that the processor's cache has lost when
-            # that writer is called. Kept by those who use it, since it keeps the event loop.
-            current_time = asyncio.get_running_loop().time
-            self._current_time = weakref.ref(current_time)
-        return current_time
+        return get_running_loop().time
 
     def counting_task(self) -> CountingTask | None:
-        """Return the running task, which counts from Python 3.11 on."""
+        """Return the running task. Tasks count from Python 3.11 on."""
         if sys.version_info < (3, 11):
             return None
         else:  # noqa: RET505 -- for type checkers
@@ -94,18 +87,18 @@ class AsyncioLoop:
     def spawn_detached(
         self, async_fn: Callable[[], Awaitable[None]], *, context: contextvars.Context | None = None
     ) -> DetachedTask:
-        """Start a task that its caller holds."""
-        # Not loop.create_task(): an eager task factory would run it here and now, in the middle of its caller.
+        """Start a task. The caller keeps a reference to it."""
+        # Not loop.create_task(): an eager task factory would run the task inside this call.
         loop = get_running_loop()
         if sys.version_info < (3, 11):
-            # A task makes a copy of the context that it is made in; here only a context of its own can be given.
+            # Before 3.11 a task copies the context that it is made in, so make it in the context that it should have.
             context = contextvars.copy_context() if context is None else context
             return context.run(Task, async_fn(), loop=loop)  # type: ignore[arg-type,return-value]
         else:  # noqa: RET505 -- for type checkers
             return Task(async_fn(), loop=loop, context=context)  # type: ignore[arg-type,return-value]
 
     def cancel_detached(self, task: DetachedTask) -> None:
-        """Cancel it, and hold it until it has ended: asyncio itself keeps weak references only."""
+        """Cancel the task, and keep a reference until it has ended: asyncio's own references are weak."""
         native = cast("asyncio.Task[None]", task)
         if not native.done():
             self._detached.add(native)
@@ -113,17 +106,17 @@ class AsyncioLoop:
             native.cancel()
 
     def is_here(self) -> bool:
-        """Whether the caller runs in this event loop."""
+        """Return whether the caller runs in this event loop."""
         try:
             return get_running_loop() is self._loop()
         except RuntimeError:
             return False
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
-        """Have fn() called by the loop."""
+        """Make the loop call fn()."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             try:
                 loop.call_soon_threadsafe(fn)
-            except RuntimeError:  # closed between the question and the call
+            except RuntimeError:  # closed after the check
                 pass

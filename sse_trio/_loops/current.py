@@ -1,4 +1,4 @@
-# current_loop(): the running event loop. Only the side of the loop that runs is imported.
+# current_loop(): the running event loop. Imports only the implementation for that loop.
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _loop: RunVar[Loop] = RunVar("sse_trio._loops.loop")
 
 
 def current_loop() -> Loop:
-    """Return the running loop. anyio's error for "not in a loop" where there is none."""
+    """Return the running loop. Outside a loop, raises anyio's error."""
     try:
         return _loop.get()
     except LookupError:
@@ -23,9 +23,9 @@ def current_loop() -> Loop:
 
 def _make_loop() -> Loop:
     if current_token().backend_class.__module__.endswith("_trio"):
-        from .trio import TrioLoop  # noqa: PLC0415 -- only where trio runs already
+        from .trio import TrioLoop  # noqa: PLC0415 -- only when trio is running
 
         return TrioLoop()
-    from .asyncio import AsyncioLoop  # noqa: PLC0415 -- only where asyncio runs already
+    from .asyncio import AsyncioLoop  # noqa: PLC0415 -- only when asyncio is running
 
     return AsyncioLoop()

@@ -1,10 +1,10 @@
-# The one clock of all streams of a run: it calls each stream when its next deadline may have come.
+# Ticker: calls every stream of a run when its next deadline may have come.
 #
-# Rule 1: a stream is called no later than its earliest deadline, and says itself when to be called next. Events and
-#         writes only ever move deadlines away, so they never touch the ticker: no timer and no scope per event.
-# Rule 2: what is new and earlier is scheduled. Entries are replaced by being emptied, so that a stream that is over
-#         is held by nothing.
-# Rule 3: it lives only while there is something to call.
+# Rule 1: the ticker calls a stream no later than its earliest deadline, and the stream returns when to call it next.
+#         Events and writes only move deadlines later, so they don't touch the ticker: no timer or scope per event.
+# Rule 2: schedule() only makes a call earlier. It empties the entry that it replaces, so that no entry keeps a stream
+#         that has ended.
+# Rule 3: its task runs only while there is something to call.
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ("Entry", "Ticker", "Ticking")
 
 
 class Ticking(Protocol):
-    """What a ticker calls."""
+    """An object that a ticker calls."""
 
     tick_entry: Entry | None
 
     def tick(self, now: float) -> float:
-        """Do what is due at `now`; return when to be called next."""
+        """Do what is due at `now`; return when to call this next."""
         ...
 
 
 class Entry(float):
-    """A place in the ticker's order: the time itself, so that a heap of thousands compares them without our code."""
+    """An entry in the ticker's heap. It is the time itself, so that comparing thousands runs no Python code."""
 
     __slots__ = ("item",)
     item: Ticking | None
@@ -46,10 +46,10 @@ class Ticker:
         self._parking = loop.new_parking()
         self._heap: list[Entry] = []
         self._running = False
-        self._task: DetachedTask | None = None  # held here while it runs
+        self._task: DetachedTask | None = None  # a reference while it runs
 
     def schedule(self, item: Ticking, at: float) -> None:
-        """Call the item at `at`, in seconds of the loop's clock, unless it is to be called before that anyway."""
+        """Call the item at `at`, in seconds of the loop's clock, unless it is scheduled earlier."""
         entry = item.tick_entry
         if entry is not None:
             if entry <= at:
@@ -62,13 +62,13 @@ class Ticker:
             self._start_or_wake()
 
     def discard(self, item: Ticking) -> None:
-        """Call the item no more."""
+        """Don't call the item any more."""
         if item.tick_entry is not None:
             item.tick_entry.item = None
             item.tick_entry = None
 
     def clear(self) -> None:
-        """Call nobody any more, and end the task."""
+        """Discard all items, and end the task."""
         self._heap.clear()
         self._parking.unpark()
 
@@ -91,7 +91,7 @@ class Ticker:
             self._task = None
 
     def _drop_emptied(self) -> None:
-        # Most of what opens ends before its time: nobody wakes up for that.
+        # Most streams end before their deadline. The task must not wake up for those.
         while self._heap and self._heap[0].item is None:
             heappop(self._heap)
 

@@ -1,4 +1,4 @@
-# trio's side of _loops/loop.py. Imported only where trio runs already.
+# The trio implementation of _loops/loop.py. Imported only when trio is running.
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ("TrioLoop",)
 
 
 class TrioParking:
-    """A parking made of trio's own wait and reschedule."""
+    """A parking that uses trio's low-level wait and reschedule."""
 
     __slots__ = ("_task",)
 
@@ -40,11 +40,11 @@ class TrioParking:
         await wait_task_rescheduled(self._abort)
 
     def is_parked(self) -> bool:
-        """Whether an unpark() would find somebody."""
+        """Return whether a task is parked."""
         return self._task is not None
 
     def unpark(self) -> None:
-        """Let the parked task go on."""
+        """Wake the parked task, if there is one."""
         if self._task is not None:
             reschedule(self._task)
             self._task = None
@@ -56,7 +56,7 @@ class TrioParking:
 
 
 class TrioDetachedTask:
-    """A system task in a cancel scope of its own."""
+    """A system task with its own cancel scope."""
 
     __slots__ = ("_async_fn", "_cancel_scope")
 
@@ -65,7 +65,7 @@ class TrioDetachedTask:
         self._cancel_scope = trio.CancelScope()
 
     async def run(self) -> None:
-        """Be the task."""
+        """Run as the task."""
         with self._cancel_scope:
             await self._async_fn()
 
@@ -75,22 +75,22 @@ class TrioDetachedTask:
 
 
 class TrioLoop:
-    """The five things, of trio."""
+    """The running trio loop."""
 
-    __slots__ = ("_token", "keeps_resting_tasks", "tells_cancellations")
+    __slots__ = ("_token", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.keeps_resting_tasks = True
-        self.tells_cancellations = True  # each is a scope's
+        self.keeps_idle_tasks = True
+        self.tells_cancellations = True  # every cancellation comes from a scope
         self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        return current_clock().current_time  # trio.current_time() looks for the run at each call
+        return current_clock().current_time  # trio.current_time() looks up the run at each call
 
     def counting_task(self) -> CountingTask | None:
-        """None: there is no cancellation but a scope's."""
+        """None: in trio every cancellation comes from a scope."""
         return None
 
     def new_parking(self) -> Parking:
@@ -106,18 +106,18 @@ class TrioLoop:
         return task
 
     def cancel_detached(self, task: DetachedTask) -> None:
-        """Cancel it; trio itself holds it."""
+        """Cancel the task. trio keeps a reference to it."""
         task.cancel()
 
     def is_here(self) -> bool:
-        """Whether the caller runs in this run of trio's."""
+        """Return whether the caller runs in this trio run."""
         try:
             return current_trio_token() is self._token()
         except RuntimeError:
             return False
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
-        """Have fn() called by the loop."""
+        """Make the loop call fn()."""
         token = self._token()
         if token is not None:
             try:

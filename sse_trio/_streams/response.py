@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code, headers_of
-from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits
+from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, state_of
 from .._channels.source import LiveSource
 from .._compression.accept_encoding import choose_coding, forbids_transform
 from .._compression.coder import Coder, ConnectionCoder
@@ -227,7 +227,7 @@ class EventSourceResponse(Response):
                 place = await self._enter(group, scope)
             try:
                 end, producers = open_once()
-                source = end._state if isinstance(end, EventReceiveChannel) else end  # noqa: SLF001 -- two parts of one thing
+                source = state_of(end) if isinstance(end, EventReceiveChannel) else end
                 coder = None if coding is None else self._coder(coding, end)
                 try:
                     stream = Stream(self._options, source, end, scope, receive, send, head, coder)

@@ -138,7 +138,7 @@ class Writer:
         self._loop = loop
         self._current_time = loop.current_time
         self._owner: WriterOwner | None = owner
-        self._parking = loop.new_parking() if loop.keeps_resting_tasks else None
+        self._parking = loop.new_parking() if loop.keeps_idle_tasks else None
         # The server's `send` may read context variables: those of the request, whichever task wakes the writer.
         self.context: Context | None = copy_context()
         self._idle = False

@@ -1,7 +1,7 @@
-# Batch: what a writer gives to the server in one message, and what has been made of it for other streams already.
+# Batch: the bytes that a writer gives to the server in one message, with the forms of them that streams can share.
 #
-# Rule 1: a batch never changes what it says. It is made once and may be written by many streams, in several threads.
-# Rule 2: what is made of it (its chunk, its compressed form) is kept in it, so that it is made once for all of them.
+# Rule 1: the body of a batch never changes. Many streams may write the same batch, in several threads.
+# Rule 2: a form that is made of the body (a chunk, a compressed form) is kept here, so it is made once for all streams.
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ class Batch:
 
     Args:
         body: the bytes.
-        ring: for a hub's batch, what is kept for everybody who reads along: see ``_compression/shared.py``.
-        start, end: the cursors in that ring between which the events lie.
+        compressors: for a batch of a hub's feed, the feed's shared compressors, by coding: see
+            ``_compression/shared.py``.
+        start, end: the cursors in that feed between which the events lie.
     """
 
-    __slots__ = ("_chunk", "body", "coded", "end", "ring", "start")
+    __slots__ = ("_chunk", "body", "coded", "compressors", "end", "start")
 
-    def __init__(self, body: bytes, ring: dict[str, Any] | None = None, start: int = -1, end: int = -1) -> None:
+    def __init__(self, body: bytes, compressors: dict[str, Any] | None = None, start: int = -1, end: int = -1) -> None:
         self.body: bytes = body
-        self.ring: dict[str, Any] | None = ring
+        self.compressors: dict[str, Any] | None = compressors
         self.start: int = start
         self.end: int = end
         self.coded: tuple[str, bytes] | None = None
-        """A content coding, and the body compressed by itself."""
+        """A content coding, and the body compressed in it as a standalone batch."""
         self._chunk: bytes | None = None
 
     def chunk(self) -> bytes:

@@ -1,15 +1,16 @@
-# EventDecoder: the bytes of an event stream in, its events out. No I/O, no clock, no anyio.
+# EventDecoder: takes the bytes of an event stream and returns its events. No I/O, no clock, no anyio.
 #
-# Rule 1: every parsing decision of WHATWG HTML 9.2.6 is made in this file and in no other.
-# Rule 2: what comes out does not depend on how the bytes were cut into chunks, the error included.
-# Rule 3: time is linear in the bytes, whatever the chunking: what has been looked at isn't looked at again when more
-#         arrives, and what is held is only ever appended to, or joined when it has grown by a fixed share.
-# Rule 4: what is held between two calls is bounded by ``max_event_size``.
+# Rule 1: this file makes every parsing decision of WHATWG HTML 9.2.6; no other file makes any.
+# Rule 2: the events and the error don't depend on how the bytes were cut into chunks.
+# Rule 3: time is linear in the bytes, however they are cut. Bytes are not looked at again when more arrive, and held
+#         data is only appended to, or joined after it has grown by a fixed share.
+# Rule 4: ``max_event_size`` bounds the bytes that are held between two calls.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._arguments.checks import check_flag, check_instance, shown, wrong
 from .errors import EventTooLargeError
 from .line_ends import PlainLineEnds, has_long_lines
 from .oversize import OversizeEvent
@@ -20,50 +21,48 @@ if TYPE_CHECKING:
 
 __all__ = ("EventDecoder", "ReceivedEvent")
 
-# The most bytes that are decoded in one go, so that a feed() of 100 MB needs no second 100 MB.
+# How many bytes are decoded in one go, so that a feed() of 100 MB doesn't take another 100 MB.
 _WINDOW = 262_144
-# What an unfinished event's lines may weigh as objects: about this many bytes each, whatever their length.
+# The size of each line of an unfinished event as an object: about this many bytes, whatever its length.
 _STR_SIZE = 64
 _MANY_LINES = 1024
-# The standard sets no bound on a retry. Chromium too leaves the time as it was when the number is too long for 64 bits,
-# and int() would raise at 4300 digits.
+# The standard has no limit for retry. Like Chromium, ignore numbers that are too long for 64 bits; int() would raise at
+# 4300 digits.
 _RETRY_DIGITS = 18
 
 
 def _check(max_event_size: object, last_event_id: object, skip_too_large: object) -> None:
     if not isinstance(max_event_size, int) or isinstance(max_event_size, bool):
-        raise TypeError(f"max_event_size must be an int, a number of bytes, not {max_event_size!r}")
+        raise wrong(TypeError, "max_event_size", "an int, the most bytes that an event may have", max_event_size)
     if max_event_size < 1:
-        raise ValueError("max_event_size must be at least 1 byte; it is the most that one event may take")
-    if not isinstance(last_event_id, str):
-        raise TypeError(f'last_event_id must be a str, "" for none, not {last_event_id!r}')
-    if not isinstance(skip_too_large, bool):
-        raise TypeError(f"skip_too_large must be True or False, not {skip_too_large!r}")
+        raise wrong(ValueError, "max_event_size", "at least 1 byte, the most that an event may have", max_event_size)
+    check_instance("last_event_id", last_event_id, str, 'a str, or "" for none')
+    check_flag("skip_too_large", skip_too_large)
 
 
-# The named tuple's own __new__ is a Python function, which would take as long as all the rest of a small event.
+# The named tuple's own __new__ is a Python function. It takes as long as all other work for a small event.
 _new_event: Callable[[type[ReceivedEvent], tuple[str, str, str]], ReceivedEvent]
 _new_event = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class EventDecoder:
-    """Decodes one event stream, WHATWG HTML 9.2.6 to the letter.
+    """Decodes one event stream, exactly as WHATWG HTML 9.2.6 says.
 
-    Handled: a leading byte order mark; CR, LF and CRLF, also when a chunk ends between CR and LF; invalid UTF-8
-    (replaced by U+FFFD). An event is dispatched at the first byte of its blank line's end, so a CR doesn't wait for
-    a LF. An event that the end of the stream cuts off is never dispatched. A connection's bytes need a decoder of
-    their own: make a new one for each. (Where you want what the end has cut off all the same: :meth:`flush`.)
+    It handles a leading byte order mark; CR, LF and CRLF, also when a chunk ends between CR and LF; and invalid UTF-8,
+    which becomes U+FFFD. :meth:`feed` returns an event at the first byte of its blank line's end, so a CR doesn't wait
+    for a LF. An event that the end of the stream cuts off is dropped; :meth:`flush` returns it if you want it. Make a
+    new decoder for each connection.
 
     Args:
-        max_event_size: the most bytes that one event may take: its lines without comments, each line end counted as
-            one byte, and the line that hasn't ended yet, whatever that is.
-        last_event_id: the last event id of an earlier connection, which holds until this stream sets another.
+        max_event_size: the most bytes that one event may have: its lines without comments, with each line end counted
+            as one byte, and the line that hasn't ended yet, even if it is a comment.
+        last_event_id: the last event id of an earlier connection, valid until this stream sets another.
         skip_too_large: drop an event that is larger and go on after it, instead of raising. Its ``id`` and ``retry``
-            count, so a reconnection doesn't meet it again.
+            count, so a reconnection doesn't get it again.
 
     Raises:
         TypeError: ``max_event_size`` is not an int, ``last_event_id`` not a str, or ``skip_too_large`` not a bool.
-        ValueError: ```max_event_size``` is less than 1.
+        ValueError: ``max_event_size`` is less than 1.
     """
 
     __slots__ = (
@@ -89,18 +88,18 @@ class EventDecoder:
     ) -> None:
         _check(max_event_size, last_event_id, skip_too_large)
         self._max_event_size = max_event_size
-        # Half the limit, so that what is held and a window exceed it together only if an event may be too large.
+        # Half the limit, so that a window and the held bytes together exceed it only if an event may be too large.
         self._window = min(_WINDOW, max_event_size // 2 or 1)
         self._too_large = False
         self._skip_too_large = skip_too_large
-        # The event that is being dropped, if there is one.
+        # The event that is being dropped, or None.
         self._oversize: OversizeEvent | None = None
         self._skipped = 0
         self._line_ends = PlainLineEnds()
         # The line that hasn't ended. A bytearray grows in place, so a long line in small chunks stays linear.
         self._tail = bytearray()
-        # The event that hasn't ended: its bytes without _tail, and its fields. The first data line is apart because
-        # most events have no other.
+        # The event that hasn't ended: its bytes without _tail, and its fields. The first data line is kept apart,
+        # because most events have only one.
         self._size = 0
         self._event = ""
         self._data: str | None = None
@@ -109,17 +108,20 @@ class EventDecoder:
         self._last_event_id = last_event_id
         self._retry: int | None = None
 
+    def __repr__(self) -> str:
+        held = self._size + len(self._tail)
+        return f"<EventDecoder: last_event_id={shown(self._last_event_id)}, {held} bytes of an unfinished event>"
+
     @property
     def last_event_id(self) -> str:
-        """What a reconnection sends as ``Last-Event-ID``: committed at each blank line, with data or without."""
+        """The ``Last-Event-ID`` for a reconnection. Each blank line commits it, also one of an event without data."""
         return self._last_event_id
 
     @property
     def retry(self) -> int | None:
-        """The reconnection time the stream last asked for, in milliseconds; ``None`` if it hasn't.
+        """The last reconnection time that the stream asked for, in milliseconds, or ``None``.
 
-        Holds from the end of the ``retry`` line, without waiting for a blank line. A value of more than 18 digits is
-        ignored.
+        It is set at the end of the ``retry`` line, without a blank line. A value of more than 18 digits is ignored.
         """
         return self._retry
 
@@ -129,17 +131,17 @@ class EventDecoder:
         return self._skipped
 
     def feed(self, data: bytes) -> list[ReceivedEvent]:
-        """Take the next bytes of the stream, in whatever chunks they come.
+        """Take the next bytes of the stream, cut into chunks in any way.
 
         Returns:
-            The events that ended in them, oldest first; often none.
+            The events that ended in these bytes, oldest first; often none.
 
         Raises:
-            EventTooLargeError: an event is larger than ```max_event_size```; the server's fault. The events that ended
-                before it in this call are in the error's ``events``, and ``last_event_id`` is as the last of them
-                left it; a reconnection that goes on from there meets the event again, one that goes on from the
-                error's ``event_id`` doesn't. The decoder has dropped what it held and is of no further use: every
-                later call raises the same error, with no events. Not with ``skip_too_large``.
+            EventTooLargeError: an event is larger than ``max_event_size``. Never raised with ``skip_too_large``. The
+                error's ``events`` are the events that ended before it in this call, and ``last_event_id`` is that of
+                the last of them. A reconnection from there gets the large event again; one from the error's
+                ``event_id`` doesn't. The decoder can't be used any more: it has dropped all held data, and every later
+                call raises the same error, without events.
         """
         events: list[ReceivedEvent] = []
         if self._too_large:
@@ -155,26 +157,26 @@ class EventDecoder:
         return events
 
     def flush(self) -> list[ReceivedEvent]:
-        """Take the end of the stream for the end of its last event, and return that event if there is one.
+        """End the last event with the end of the stream, and return that event if there is one.
 
-        Not what the standard says: it has an event dropped that no blank line ends, because a connection that breaks
-        looks the same. For streams whose server is known to leave the last blank line out. Call it once, at the end.
+        The standard says to drop an event without a blank line, because a broken connection looks the same. Use this
+        only for a server that is known to leave out the last blank line. Call it once, at the end of the stream.
 
         Raises:
-            EventTooLargeError: as feed() has done before.
+            EventTooLargeError: :meth:`feed` raised it before.
         """
         events: list[ReceivedEvent] = []
         if self._too_large:
             raise self._error(events)
         while self._oversize is not None:
             self._skip(b"\n")
-        # The end of a line that may be under way, and the blank line.
+        # The end of a line that hasn't ended, and the blank line.
         for end in (b"\n", b"\n") if self._tail else (b"\n",):
             self._take(end, events)
         return events
 
     def _take_line_by_line(self, window: bytes, events: list[ReceivedEvent]) -> None:
-        """Take a window in which some event may be too large: the limit is exact, and the same for any chunking."""
+        """Take a window in which an event may be too large. The limit is exact, however the bytes were cut."""
         for line in window.splitlines(keepends=True):
             is_blank = line == b"\n" and not self._tail
             fits = is_blank or self._size + len(self._tail) + len(line) <= self._max_event_size
@@ -188,7 +190,7 @@ class EventDecoder:
                 raise self._error(events)
 
     def _skip(self, line: bytes) -> None:
-        """Take a line of an event that is dropped, or the next part of one: only its id and retry count."""
+        """Take a line, or a part of one, of an event that is dropped. Only its id and retry count."""
         if self._oversize is None:
             self._oversize = OversizeEvent(self._tail, self._max_event_size)
             self._tail, self._data, self._more_data, self._event = bytearray(), None, [], ""
@@ -206,7 +208,7 @@ class EventDecoder:
         return EventTooLargeError(self._max_event_size, events, None if self._id == self._last_event_id else self._id)
 
     def _take(self, window: bytes, events: list[ReceivedEvent]) -> None:
-        """Interpret the lines that end in `window` and keep the rest. The caller has checked the limit."""
+        """Interpret the lines that end in `window` and keep the remainder. The caller has checked the limit."""
         cut = window.rfind(b"\n") + 1
         if not cut:
             self._tail += window
@@ -218,21 +220,21 @@ class EventDecoder:
             lines += memoryview(window)[:cut]
         if cut < len(window):
             self._tail += memoryview(window)[cut:]
-        # Short lines are cheapest decoded all in one call, long ones each by itself with fewer copies.
+        # Short lines are fastest decoded all in one call, long ones one by one with fewer copies.
         if has_long_lines(lines):
             self._interpret_long(lines, events)
         else:
             self._interpret_short(lines, events)
         self._size = 0 if lines.endswith(b"\n\n") else _size_after(lines, self._size)
-        # Many short lines are large as objects. Joining them when they outweigh what is joined keeps that linear.
+        # Many short lines take much memory as objects. Joining them once they outweigh the joined data stays linear.
         many = len(self._more_data)
         if many > _MANY_LINES and many * _STR_SIZE > len(self._data or ""):
             self._join_data()
 
     def _interpret_short(self, lines: bytes | bytearray, events: list[ReceivedEvent]) -> None:
-        # A LF ends any UTF-8 sequence, so decoding many lines at once replaces what decoding each would.
+        # A LF ends any UTF-8 sequence, so decoding many lines at once gives the same U+FFFDs as decoding each.
         text = str(lines, "utf-8", "replace")
-        # Many streams have a single data line in each event. A run of those comes apart without a loop over lines.
+        # Many streams have one data line in each event. A run of such events is split without a loop over lines.
         if not self._size and text.startswith("data: ") and text.endswith("\n\n"):
             values = text[6:-2].split("\n\ndata: ")
             if text.count("\n") == 2 * len(values):
@@ -242,11 +244,11 @@ class EventDecoder:
         self._interpret(text.split("\n")[:-1], events)
 
     def _interpret(self, lines: Iterable[str], events: list[ReceivedEvent]) -> None:
-        """Process complete lines. The hot loop: what small events are made of is done right here."""
+        """Process complete lines. This is the hot loop, so the common fields are processed inline."""
         append, new = events.append, _new_event
         for line in lines:
             if line:
-                # Most servers put a space after the colon. Then this is right at once, and so it is for a name alone.
+                # Right for a line with a space after the colon, as most servers write it, or without a colon.
                 name, _, value = line.partition(": ")
                 if name == "data":
                     if self._data is None:
@@ -270,7 +272,7 @@ class EventDecoder:
                 self._event = ""
 
     def _interpret_long(self, lines: bytes | bytearray, events: list[ReceivedEvent]) -> None:
-        """As `_interpret`, but a long value is copied once only, when it is decoded."""
+        """Like `_interpret`, but copy a long value only once, when it is decoded."""
         view = memoryview(lines)
         start = 0
         while start < len(lines):
@@ -289,7 +291,7 @@ class EventDecoder:
         self._more_data = []
 
     def _process_field(self, name: str, value: str) -> None:
-        """The field rules of 9.2.6. A comment is a field without a name; what isn't known is ignored."""
+        """Apply the field rules of 9.2.6. A comment is a field without a name; unknown fields are ignored."""
         if name == "data":
             if self._data is None:
                 self._data = value
@@ -307,7 +309,7 @@ class EventDecoder:
 
 
 def _size_after(lines: bytes | bytearray, size: int) -> int:
-    """The size of the unfinished event after `lines`, where it was `size` before them."""
+    """Return the size of the unfinished event after `lines`, if it was `size` before them."""
     blank = lines.rfind(b"\n\n")
     if blank >= 0:
         lines, size = lines[blank + 2 :], 0

@@ -1,4 +1,4 @@
-# The base of every exception of this library, and what a decoder raises. The others are in _errors.py.
+# The base class of the library's exceptions, and the error of the decoder. The others are in _errors.py.
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ __all__ = ("EventTooLargeError", "SSEError")
 
 
 class SSEError(Exception):
-    """The base of every exception that is ``sse_trio``'s own."""
+    """The base class of ``sse_trio``'s own exceptions."""
 
 
 class EventTooLargeError(SSEError):
-    """An event of a stream is larger than the decoder's ``max_event_size``. The server's fault, or the limit's.
+    """An event is larger than the decoder's ``max_event_size``. Either the server is wrong or the limit is too low.
 
-    ``events`` are the events that ended before it in the same bytes and that nothing else has returned. ``event_id`` is
-    the id that the event itself has set before it became too large: go on after that one and it doesn't come back.
-    ``None`` if it had set none by then.
+    ``events`` are the events that ended before it in the same bytes; no other call returns them. ``event_id`` is the id
+    that the large event set before it became too large, or ``None``. Reconnect with it and the event doesn't come back.
     """
 
     def __init__(self, max_event_size: int, events: Sequence[ReceivedEvent] = (), event_id: str | None = None) -> None:
         super().__init__(
-            f"the stream holds an event of more than {max_event_size} bytes; if such events are expected, "
+            f"the stream holds an event of more than {max_event_size} bytes; if you expect such events, "
             "use a larger max_event_size, or skip_too_large=True to go on without them"
         )
         self.max_event_size = max_event_size

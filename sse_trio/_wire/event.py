@@ -1,13 +1,13 @@
-# ServerSentEvent: one event as a value, and the bytes it is on the wire. No I/O, no anyio.
+# ServerSentEvent: one event as a value, and its bytes on the wire. No I/O, no anyio.
 #
-# Rule 1: an event that exists can be encoded: it is encoded when it is made, and that is its validation.
-#         What the wire can't carry is therefore refused at the line that made the event.
-# Rule 2: nothing is silently changed. A line break in an id is an error, not a cleaned id. `errors="replace"` asks for
-#         one change, of what UTF-8 can't carry.
-# Rule 3: `data` and `comment` are split at CRLF, CR and LF only, the line ends of WHATWG HTML 9.2.6; not at
-#         U+0085 or U+2028, at which str.splitlines() splits as well.
-# Rule 4: what send() accepts beside events (str, int, mappings) is defined here too, in as_event().
-# Rule 5: a plain text (is_plain) is legal as it is, its bytes are known without encoding it, and so is their number.
+# Rule 1: an event is encoded when it is made, and that validates it. So every event can be sent, and bad input raises
+#         at the line that makes the event.
+# Rule 2: nothing is changed silently: a line break in an id is an error. `errors="replace"` allows one change, of text
+#         that UTF-8 can't encode.
+# Rule 3: `data` and `comment` are split only at CRLF, CR and LF, the line ends of WHATWG HTML 9.2.6. str.splitlines()
+#         would also split at U+0085 and U+2028.
+# Rule 4: as_event() defines what else send() accepts: str, int and mappings.
+# Rule 5: plain text (is_plain) is always legal, and its size on the wire is known without encoding it.
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = (
 LINE_ENDS = ("\n", "\r\n", "\r")
 
 TextErrors: TypeAlias = Literal["strict", "replace"]
-"""What becomes of text that UTF-8 can't carry, as in ``str.encode``."""
+"""How to treat text that UTF-8 can't encode, as in ``str.encode``."""
 
 _Value = TypeVar("_Value")
-_RETRY_DIGITS = 18  # what clients take: Chromium reads 64 bits, our decoder as much
+_RETRY_DIGITS = 18  # what clients accept: Chromium and our decoder read 64 bits
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -43,22 +43,22 @@ class ServerSentEvent:
     """One server-sent event, immutable and known to be legal.
 
     Args:
-        data: the payload. ``int`` and ``float`` are sent as ``str()`` gives them, ``bytes`` must be UTF-8; for
-            anything else see :meth:`json`. Line breaks are allowed: each line travels as a ``data`` field of its
-            own and the client joins them with LF. A client dispatches no event that has no data at all.
+        data: the payload. ``int`` and ``float`` are sent as ``str()`` formats them, ``bytes`` must be UTF-8; for
+            other types see :meth:`json`. Line breaks are allowed: each line is sent as its own ``data`` field, and the
+            client joins them with LF. A client ignores an event without data.
         event: the event type; ``None`` means ``message``. One line.
-        id: becomes the client's last event id. One line without NUL. The empty string resets it.
+        id: the client's last event id from now on. One line without NUL. The empty string resets it.
         retry: the client's reconnection time, in milliseconds.
-        comment: ignored by clients; seen by whoever reads the wire. May have several lines.
-        errors: what becomes of a lone surrogate in the text, which UTF-8 can't carry, and of ``bytes`` that are not
-            UTF-8. ``"strict"`` raises :exc:`ValueError`; ``"replace"`` puts U+FFFD in its place. Use it for text that
-            comes from elsewhere: a language model's token can hold half of a character.
+        comment: text that clients ignore; you see it when you look at the raw stream. May have several lines.
+        errors: how to treat a lone surrogate in the text, which UTF-8 can't encode, and ``bytes`` that are not UTF-8.
+            ``"strict"`` raises :exc:`ValueError`; ``"replace"`` replaces them with U+FFFD. Use that for text you don't
+            control: a language model's token can contain half of a character.
 
     Raises:
-        ValueError: the wire can't carry one of the values; the message says which, and what to write instead.
-        TypeError: a value of a type that has no meaning here.
+        ValueError: a value can't be sent; the message says which, and what to write instead.
+        TypeError: a value has the wrong type.
 
-    The format is that of WHATWG HTML section 9.2.5 and 9.2.6.
+    The format is defined in WHATWG HTML sections 9.2.5 and 9.2.6.
     """
 
     data: str | None
@@ -73,7 +73,7 @@ class ServerSentEvent:
         data: str | float | bytes | None = None,
         *,
         event: str | None = None,
-        id: str | None = None,  # noqa: A002 -- the wire's own name
+        id: str | None = None,  # noqa: A002 -- the name of the field on the wire
         retry: int | None = None,
         comment: str | None = None,
         errors: TextErrors = "strict",
@@ -82,7 +82,7 @@ class ServerSentEvent:
             check_errors(errors)
             data, event, id, comment = _replaced(data), _replaced(event), _replaced(id), _replaced(comment)  # noqa: A001
         text = data if data is None or type(data) is str else _data_as_text(data)
-        set_field = object.__setattr__  # frozen: the only way, and the dataclass's own
+        set_field = object.__setattr__  # the class is frozen; dataclasses do this too
         set_field(self, "data", text)
         set_field(self, "event", event)
         set_field(self, "id", id)
@@ -91,10 +91,10 @@ class ServerSentEvent:
         set_field(self, "_wire", _encode_fields(text, event, id, retry, comment, "\n"))
 
     def encode(self, sep: str = "\n") -> bytes:
-        r"""Return the event as it is on the wire, the blank line that ends it included.
+        r"""Return the event's bytes on the wire, including the blank line that ends it.
 
         Fields come in the order comment, event, id, retry, data. ``sep`` is the line end: ``"\n"``, ``"\r\n"``
-        or ``"\r"``; anything else raises :exc:`ValueError`.
+        or ``"\r"``; other values raise :exc:`ValueError`.
         """
         if sep == "\n":
             return self._wire
@@ -112,20 +112,20 @@ class ServerSentEvent:
         dumps: Callable[[object], str | bytes] | None = None,
         errors: TextErrors = "strict",
     ) -> ServerSentEvent:
-        """Return an event whose data is ``value`` as JSON on one line: compact, non-ASCII kept.
+        """Return an event whose data is ``value`` as JSON: on one line, compact, with non-ASCII characters kept.
 
-        Dataclasses, ``datetime``, ``UUID``, ``Decimal`` and enums are known; with the extra ``json``
-        (pydantic-core) pydantic models and many more. ``dumps`` replaces all that. ``errors`` is for the text that
-        they return.
+        It supports dataclasses, ``datetime``, ``UUID``, ``Decimal`` and enums; with the extra ``json`` (pydantic-core)
+        also pydantic models and many other types. Pass ``dumps`` to use another serializer. ``errors`` applies to the
+        JSON text.
 
         Raises:
-            TypeError: a type that is not known.
-            ValueError: NaN or an infinity, for which JSON has no form.
+            TypeError: a value's type is not supported.
+            ValueError: a value is NaN or an infinity, which JSON doesn't have.
         """
         text = dumps_compact(value) if dumps is None else _dump(dumps, value)
         return cls(text, event=event, id=id, retry=retry, comment=comment, errors=errors)
 
-    # The wire form is derived, so copies and pickles carry the fields alone and are validated again.
+    # Copies and pickles hold only the fields. They are encoded, and so validated, again.
     def __getstate__(self) -> tuple[str | None, str | None, str | None, int | None, str | None]:
         return (self.data, self.event, self.id, self.retry, self.comment)
 
@@ -135,16 +135,16 @@ class ServerSentEvent:
 
 
 Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
-"""What ``send()`` takes: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
+"""What ``send()`` accepts: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
 
 
 def is_plain(text: str) -> bool:
-    """Whether the text needs no look at its bytes: one line of ASCII, nearly every event of nearly every stream."""
+    """Return whether the text is one line of ASCII, as nearly every event of nearly every stream is."""
     return text.isascii() and "\n" not in text and "\r" not in text
 
 
 def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
-    """Return the event that a sendable stands for. What it raises is what ServerSentEvent raises."""
+    """Return the event for a sendable. Raises what ServerSentEvent raises."""
     if isinstance(event, ServerSentEvent):
         return event
     if isinstance(event, Mapping):
@@ -152,8 +152,8 @@ def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
     if isinstance(event, (str, int)) and not isinstance(event, bool):
         return ServerSentEvent(event, errors=errors)
     msg = (
-        f"an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields, not "
-        f"{type(event).__name__}; for an object as JSON write ServerSentEvent.json(value)"
+        "an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields; got "
+        f"{type(event).__name__}; to send an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
 
@@ -167,10 +167,9 @@ def _dump(dumps: Callable[[object], str | bytes], value: object) -> str | bytes:
 
 
 def check_sep(sep: str) -> str:
-    """Return ``sep`` when it is one of the three line ends; ValueError otherwise."""
+    """Return ``sep`` if it is one of the three line ends; raise ValueError otherwise."""
     if sep not in LINE_ENDS:
-        msg = rf"sep={shown(sep)} is not a line end of an event stream; it must be '\n', '\r\n' or '\r'"
-        raise ValueError(msg)
+        raise wrong(ValueError, "sep", r"'\n', '\r\n' or '\r', a line end of an event stream", sep)
     return sep
 
 
@@ -178,8 +177,8 @@ _FIELDS = frozenset(("data", "event", "id", "retry", "comment"))
 
 
 def check_errors(errors: object) -> None:
-    """Raise ValueError for what is not a way to treat text that UTF-8 can't carry."""
-    if errors not in ("strict", "replace"):  # a tuple: what no set can hold may be asked about
+    """Raise ValueError unless the value is one of TextErrors."""
+    if errors not in ("strict", "replace"):  # not a set: the value may be unhashable
         raise wrong(ValueError, "errors", "'strict' or 'replace'", errors)
 
 
@@ -187,7 +186,7 @@ def _event_of_mapping(fields: Mapping[str, object], errors: TextErrors) -> Serve
     if not fields.keys() <= _FIELDS:
         unknown = shown([*sorted(map(str, fields.keys() - _FIELDS))])[1:-1]
         msg = (
-            f"{unknown} is no field of an event (they are comment, data, event, id, retry); to send a mapping "
+            f"the fields of an event must be comment, data, event, id or retry; got {unknown}; to send a mapping "
             "as JSON write ServerSentEvent.json(value)"
         )
         raise TypeError(msg)
@@ -199,7 +198,7 @@ def _replaced(value: _Value) -> _Value | str:
         return value.decode(errors="replace")
     if not isinstance(value, str) or value.isascii():
         return value
-    # By way of UTF-16, where two halves that belong together are one character again.
+    # Through UTF-16, which turns a pair of surrogates back into one character.
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -208,9 +207,9 @@ def _data_as_text(data: object) -> str:
         try:
             return data.decode()
         except UnicodeDecodeError as exc:
-            msg = f"data={data[:40]!r} is not UTF-8 ({exc.reason}); an event stream is text: base64-encode binary data"
+            msg = f"data must be UTF-8 ({exc.reason}); got {shown(data)}; base64-encode binary data, a stream is text"
             raise ValueError(msg) from None
-    # The plain value of a subclass: str() of an enum's member with a str or int mixed in is its name.
+    # The base type's own value: str() of a str or int enum member is the member's name.
     if isinstance(data, str):
         return str.__str__(data)
     if isinstance(data, float):
@@ -218,8 +217,8 @@ def _data_as_text(data: object) -> str:
     if isinstance(data, int) and not isinstance(data, bool):
         return _digits_of(data)
     msg = (
-        f"data must be str, int, float or UTF-8 bytes, not {type(data).__name__}; "
-        "for an object as JSON write ServerSentEvent.json(value)"
+        f"data must be a str, an int, a float or UTF-8 bytes; got {type(data).__name__}; "
+        "to send an object as JSON write ServerSentEvent.json(value)"
     )
     raise TypeError(msg)
 
@@ -228,7 +227,7 @@ def _digits_of(data: int) -> str:
     try:
         return int.__repr__(data)
     except ValueError:
-        msg = "data must be an int that Python can print; this one has too many digits (sys.set_int_max_str_digits)"
+        msg = "data must be an int that Python can print; got one with too many digits (sys.set_int_max_str_digits)"
         raise ValueError(msg) from None
 
 
@@ -253,8 +252,8 @@ def _encode_fields(
         return (text + sep).encode()
     except UnicodeEncodeError as exc:
         msg = (
-            f"{exc.object[max(0, exc.start - 8) : exc.end + 8]!r} has a lone surrogate, which UTF-8 can't carry; "
-            "write ServerSentEvent(..., errors='replace') to have U+FFFD in its place"
+            f"{exc.object[max(0, exc.start - 8) : exc.end + 8]!r} has a lone surrogate, which UTF-8 can't encode; "
+            "write ServerSentEvent(..., errors='replace') to replace it with U+FFFD"
         )
         raise ValueError(msg) from None
 
@@ -269,16 +268,16 @@ def _one_line(name: str, text: str) -> str:
     if not isinstance(cast("object", text), str):
         raise _not_text(name, text)
     if "\n" in text or "\r" in text:
-        msg = f"{name}={text[:80]!r} has a line break, and travels on one line; encode it, with urllib.parse.quote say"
+        msg = f"{name} must be one line; got {shown(text)}; encode the line break, for example with urllib.parse.quote"
         raise ValueError(msg)
     if name == "id" and "\0" in text:
-        msg = f"id={text[:80]!r} has a NUL, and a client ignores such an id (WHATWG HTML 9.2.6); leave it out"
+        msg = f"id must not contain NUL, or clients ignore it (WHATWG HTML 9.2.6); got {shown(text)}"
         raise ValueError(msg)
     return str.__str__(text)
 
 
 def _not_text(name: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be a str, not {type(value).__name__}; write {name}=str(...)")
+    return TypeError(f"{name} must be a str; got {type(value).__name__}; write {name}=str(...)")
 
 
 def _milliseconds(retry: int) -> int:
@@ -286,9 +285,8 @@ def _milliseconds(retry: int) -> int:
         msg = f"retry must be an int of milliseconds; got {shown(retry)}; write retry=3000 for three seconds"
         raise TypeError(msg)
     if retry < 0:
-        msg = f"retry={shown(retry)} is negative; it is a time in milliseconds"
-        raise ValueError(msg)
+        raise wrong(ValueError, "retry", "0 or more milliseconds", retry)
     if retry >= 10**_RETRY_DIGITS:
-        msg = f"retry has more than {_RETRY_DIGITS} digits, and clients ignore such a time; it is in milliseconds"
+        msg = f"retry must be milliseconds of at most {_RETRY_DIGITS} digits, or clients ignore it; got more digits"
         raise ValueError(msg)
-    return int(retry)  # of an enum's member the text is its name
+    return int(retry)  # str() of an int enum member is its name

@@ -1,9 +1,8 @@
 # A value to one line of JSON: compact, non-ASCII kept, NaN refused. Used by ServerSentEvent.json().
 #
-# Rule 1: the same value gives the same text whether or not pydantic-core (the extra `json`) is installed;
-#         with it more types are known, none differently: it is asked for what is not known here, and only for that.
-# Rule 2: the standard library writes the text, so that NaN is refused in either case: no serializer that
-#         knows the other types does that.
+# Rule 1: a value gives the same text with and without pydantic-core (the extra `json`). pydantic-core only serializes
+#         types that this module doesn't know.
+# Rule 2: the standard library writes the text, because it can refuse NaN; the serializers that know more types can't.
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ __all__ = ("dumps_compact",)
 
 
 def dumps_compact(value: object) -> str:
-    """Return ``value`` as JSON without spaces or line breaks. ValueError for NaN, TypeError for a foreign type."""
+    """Return ``value`` as JSON without spaces or line breaks. ValueError for NaN, TypeError for an unknown type."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_to_jsonable)
     except ValueError as exc:
@@ -28,13 +27,13 @@ def dumps_compact(value: object) -> str:
             raise ValueError(msg) from None
         if "Out of range" not in str(exc):
             raise
-        msg = f"{exc}: JSON has no NaN and no infinity; send None or a string, or pass dumps= to decide yourself"
+        msg = f"{exc}: JSON has no NaN and no infinity; send None or a str, or pass your own dumps="
         raise ValueError(msg) from None
 
 
-def _to_jsonable(value: Any) -> object:  # Any: anything may be asked of it  # noqa: PLR0911 -- one for each kind
+def _to_jsonable(value: Any) -> object:  # Any: its attributes are unknown  # noqa: PLR0911 -- one for each kind
     if hasattr(value, "__pydantic_serializer__"):
-        return _to_jsonable_by_pydantic(value)  # its dataclasses are dataclasses too, with serializers of their own
+        return _to_jsonable_by_pydantic(value)  # before dataclasses: pydantic's have their own serializers
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (datetime.datetime, datetime.time)):
@@ -59,11 +58,11 @@ def _to_jsonable_by_pydantic(value: object) -> object:
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError as exc:
-        raise _unknown_type(value) from exc  # which may be the error of a model's own serializer
+        raise _unknown_type(value) from exc  # `exc` may come from a model's own serializer
 
 
 def _unknown_type(value: object) -> TypeError:
     return TypeError(
-        f"an object of type {type(value).__name__} has no JSON form here; convert it first, pass dumps=, "
+        f"an object of type {type(value).__name__} can't be converted to JSON; convert it first, pass dumps=, "
         "or install sse-trio[json], which knows more types"
     )

@@ -1,15 +1,15 @@
-# PlainLineEnds: the bytes of an event stream without its byte order mark, and with every line end a LF.
+# PlainLineEnds: removes the byte order mark of an event stream and makes every line end a LF.
 #
-# Rule 1: a CR becomes a LF at once. The LF that may follow it, in the next chunk perhaps, is then dropped.
-# Rule 2: only what could be a byte order mark is ever held back: at most two bytes, at the very start.
+# Rule 1: a CR becomes a LF at once. If a LF follows it, also in the next chunk, that one is dropped.
+# Rule 2: at most two bytes are held back, at the very start: those that may begin a byte order mark.
 
 from __future__ import annotations
 
 __all__ = ("PlainLineEnds", "has_long_lines")
 
 _BOM = b"\xef\xbb\xbf"
-# Splitting many lines in one call and splitting them one by one, with fewer copies, break even at about this many bytes
-# a line (benchmarks/decoder.py).
+# Bytes in a line. Shorter lines are split faster all in one call, longer ones one by one with fewer copies
+# (benchmarks/decoder.py).
 _LONG_LINE = 512
 
 
@@ -20,13 +20,13 @@ class PlainLineEnds:
 
     def __init__(self) -> None:
         self.is_pending = True
-        """Whether the next chunk has to come here even if there is no CR in it."""
+        """Whether the next chunk must be fed even if it has no CR."""
         # The bytes of a byte order mark so far; None once it is known whether there is one.
         self._start: bytes | None = b""
         self._after_cr = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return what the next bytes of the stream are with plain line ends."""
+        """Return the next bytes of the stream with plain line ends."""
         if self._start is not None:
             data = self._without_bom(self._start + data)
         if self._after_cr and data:
@@ -47,7 +47,7 @@ class PlainLineEnds:
 
 
 def has_long_lines(data: bytes | bytearray) -> bool:
-    """Whether the line in the middle is long. It stands for all: only speed depends on it."""
+    """Return whether the line in the middle is long, as a sample for all lines. Only speed depends on it."""
     middle = len(data) // 2
     return middle > _LONG_LINE and data.find(b"\n", middle, middle + _LONG_LINE) < 0
 

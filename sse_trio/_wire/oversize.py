@@ -1,7 +1,7 @@
-# OversizeEvent: an event that is larger than the decoder's limit, on its way to its blank line.
+# OversizeEvent: reads an event that is larger than the decoder's limit, up to its blank line, and drops it.
 #
-# Rule 1: nothing is kept of it but the line that hasn't ended, which is bounded by the same limit.
-# Rule 2: what it comes to doesn't depend on how the bytes were cut: a line counts unless it is too long by itself.
+# Rule 1: it keeps only the line that hasn't ended, which is bounded by the same limit.
+# Rule 2: the result doesn't depend on how the bytes were cut into chunks: a line counts unless that line is too long.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("OversizeEvent",)
 
 
 class OversizeEvent:
-    """Takes the lines of an event that is dropped, with plain line ends, and finds those that count nevertheless."""
+    """Takes the lines of a dropped event, with plain line ends, and returns those that count: ``id`` and ``retry``."""
 
     __slots__ = ("_is_line_too_long", "_limit", "_line", "is_done")
 
@@ -18,10 +18,10 @@ class OversizeEvent:
         self._limit = limit
         self._is_line_too_long = False
         self.is_done = False
-        """Whether its blank line has come."""
+        """Whether the event's blank line has come."""
 
     def take(self, part: bytes) -> str:
-        """Take a line, or a part of one. Return the line if it ends here and sets an id or a retry, without its end."""
+        """Take a line or a part of one. Return an ``id`` or ``retry`` line, without its end, once it is complete."""
         self._line += part
         if len(self._line) > self._limit:
             self._is_line_too_long, self._line = True, bytearray()

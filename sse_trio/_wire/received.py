@@ -1,4 +1,4 @@
-# ReceivedEvent: one event as a decoder gives it out.
+# ReceivedEvent: one event, as the decoder returns it.
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 __all__ = ("ReceivedEvent",)
 
 
-# A tuple, because making one is a large part of what decoding costs, and a frozen dataclass takes far longer to make.
+# A tuple, because making these objects is a large part of the cost of decoding. A frozen dataclass is far slower.
 class ReceivedEvent(NamedTuple):
     """One event as an ``EventSource`` would dispatch it (WHATWG HTML 9.2.6). Immutable."""
 
     event: str = "message"
-    """The event's type; ``"message"`` where the server named none."""
+    """The event's type; ``"message"`` if the server did not name one."""
     data: str = ""
     """The values of its ``data`` lines, joined by ``"\\n"``."""
     id: str = ""
-    """The last event id as it stood when this event ended, which an earlier event may have set. ``""`` for none."""
+    """The last event id when this event ended. An earlier event may have set it. ``""`` if no event has."""
 
     def json(self) -> Any:
         """Return ``json.loads(data)``.
 
         Raises:
-            ValueError: the data isn't JSON (:exc:`json.JSONDecodeError`), or is nested deeper, or has a longer number,
-                than Python takes. The server's fault.
+            ValueError: the data isn't JSON (:exc:`json.JSONDecodeError`), is nested too deep for Python, or has an int
+                too long for it. The server is wrong.
         """
         try:
             return json.loads(self.data)

@@ -1,6 +1,6 @@
-# What functions of the user's return: events, decisions, keys. And the farewell: an event, or such a function.
+# Checks of what the user's functions return: events, decisions and keys. Also of the farewell, an event or a function.
 #
-# Rule: what is merely true is not a yes. A coroutine is true, and so a check of rights would let everything through.
+# Rule: only True means yes. A coroutine is truthy, so a check of rights that forgot to await would let everyone in.
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("check_farewell", "returned_bool", "returned_event", "returned_key")
 
 
 def returned_event(name: str, event: object) -> ServerSentEvent:
-    """Return what a function has returned; TypeError if that is not an event."""
+    """Return the event that a function returned; raise TypeError if it is not an event."""
     if not isinstance(event, ServerSentEvent):
         msg = f"{name} must return a ServerSentEvent; it returned {shown(event)}"
         raise TypeError(msg)
@@ -23,7 +23,7 @@ def returned_event(name: str, event: object) -> ServerSentEvent:
 
 
 def returned_bool(name: str, value: object) -> bool:
-    """Return what a function has decided; TypeError if that is neither True nor False."""
+    """Return the decision that a function returned; raise TypeError unless it is True or False."""
     if value is True or value is False:
         return value
     if inspect.iscoroutine(value):
@@ -33,7 +33,7 @@ def returned_bool(name: str, value: object) -> bool:
 
 
 def returned_key(name: str, key: object, wanted: str) -> Hashable:
-    """Return what a function has made a key of; TypeError if no table can hold that, or if it is not there yet."""
+    """Return the key that a function returned; raise TypeError if it can't be hashed or must be awaited first."""
     if _can_be_key(key):
         return key
     if inspect.iscoroutine(key):
@@ -43,7 +43,7 @@ def returned_key(name: str, key: object, wanted: str) -> Hashable:
 
 
 def _can_be_key(key: object) -> TypeGuard[Hashable]:
-    # A tuple says that it is hashable, whatever is in it; and an awaitable is.
+    # isinstance(key, Hashable) is not enough: a tuple may hold a list, and an awaitable is hashable.
     if isinstance(key, Awaitable):
         return False
     try:
@@ -54,6 +54,6 @@ def _can_be_key(key: object) -> TypeGuard[Hashable]:
 
 
 def check_farewell(value: object) -> None:
-    """Raise TypeError for what is neither an event nor a function."""
+    """Raise TypeError unless the value is an event or a function."""
     if not isinstance(value, ServerSentEvent):
         check_function("farewell", value, "a ServerSentEvent, or a function that returns one")

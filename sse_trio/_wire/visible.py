@@ -1,7 +1,7 @@
-# visible(): text of strangers as people may see it, in a terminal or on a page.
+# visible(): makes untrusted text safe to show in a terminal or on a page.
 #
-# Rule: what moves the cursor, reorders or hides text, or has no width, is shown by its number; the tab stays. So a name
-#       looks like no other name, and a line like no other line.
+# Rule: characters that move the cursor, reorder or hide text, or have no width, are shown as escapes; the tab stays. So
+#       different names look different, and different lines too.
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import unicodedata
 __all__ = ("shortened", "visible")
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Marks and fillers that have no width of their own, and are in none of these categories.
+# Marks and fillers without width that are not in these categories.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def visible(text: str) -> str:
-    """Return the text with every character that people can't see replaced by its escape."""
+    """Return the text with every character that can't be seen replaced by its escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join([_escaped(char) if _is_hidden(char) else char for char in text])
 
 
 def shortened(text: str, length: int) -> str:
-    """Return the text, or its beginning and an ellipsis if it is longer than this."""
+    """Return the text, or its beginning and an ellipsis if it is longer than ``length``."""
     return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

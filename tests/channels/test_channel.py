@@ -24,6 +24,7 @@ from sse_trio import (
 )
 from sse_trio._channels import ends as channel
 from sse_trio._channels import pacer
+from sse_trio._channels.ends import state_of
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -350,7 +351,7 @@ async def test_overflow_tells_the_response(open_pair: OpenPair) -> None:
     """The one that the channel belongs to is told of an overflow, before the sender gets its error."""
     send_channel, _ = open_pair(1, overflow="close")
     told = []
-    send_channel._state.on_overflow = lambda: told.append("told")
+    state_of(send_channel).on_overflow = lambda: told.append("told")
     send_channel.send_nowait("first")
     with pytest.raises(BrokenResourceError):
         send_channel.send_nowait("second")
@@ -498,7 +499,7 @@ async def test_ending_stream_is_seen_at_once(open_pair: OpenPair) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await send_channel.send("in the slice")
-        send_channel._state.begin_ending(CloseReason.SHUTDOWN)
+        state_of(send_channel).begin_ending(CloseReason.SHUTDOWN)
         await send_channel.send("after")
         pytest.fail("was no cancellation point")  # pragma: no cover
     assert take_all(receive_channel) == ["before", "in the slice"]
@@ -507,7 +508,7 @@ async def test_ending_stream_is_seen_at_once(open_pair: OpenPair) -> None:
 async def test_ending_stream_with_grace_still_accepts(open_pair: OpenPair, checkpoints: list[None]) -> None:
     """During the grace events are accepted, and each send is a checkpoint."""
     send_channel, receive_channel = open_pair()
-    send_channel._state.begin_ending(CloseReason.SHUTDOWN)
+    state_of(send_channel).begin_ending(CloseReason.SHUTDOWN)
     for n in range(3):
         await send_channel.send(n)
     assert len(checkpoints) == 3
@@ -635,7 +636,7 @@ async def test_closing_while_checkpointing(open_pair: OpenPair, monkeypatch: pyt
         receive_channel.close()
 
     monkeypatch.setattr(channel, "checkpoint", checkpoint)
-    send_channel._state.begin_ending(CloseReason.SHUTDOWN)
+    state_of(send_channel).begin_ending(CloseReason.SHUTDOWN)
     with pytest.raises(BrokenResourceError, match=r"is gone \(shutdown\)"):
         await send_channel.send("late")
 
@@ -715,18 +716,18 @@ async def test_aclose_is_a_checkpoint_and_closes(open_pair: OpenPair, end: int) 
         scope.cancel()
         await pair[end].aclose()
     assert scope.cancelled_caught
-    assert pair[end]._closed
+    assert "closed" in repr(pair[end])
 
 
 @pytest.mark.parametrize("end", [0, 1])
 async def test_context_managers_close(open_pair: OpenPair, end: int) -> None:
     """``with`` and ``async with`` close the end."""
     with open_pair()[end] as first:
-        assert not first._closed
+        assert "closed" not in repr(first)
     async with open_pair()[end] as second:
-        assert not second._closed
-    assert first._closed
-    assert second._closed
+        assert "closed" not in repr(second)
+    assert "closed" in repr(first)
+    assert "closed" in repr(second)
 
 
 @pytest.mark.parametrize("end", [0, 1])
@@ -734,7 +735,7 @@ async def test_clone_of_a_closed_end(open_pair: OpenPair, end: int) -> None:
     """An end that was closed can't be cloned."""
     closed = open_pair()[end]
     closed.close()
-    with pytest.raises(ClosedResourceError, match="clone it before it is closed"):
+    with pytest.raises(ClosedResourceError, match="clone it before you close it"):
         closed.clone()
 
 
@@ -789,7 +790,7 @@ async def test_started(open_pair: OpenPair) -> None:
         await wait_all_tasks_blocked()
         send_channel.started()
         send_channel.started()
-        assert send_channel._state.started
+        assert state_of(send_channel).started
         await wait_all_tasks_blocked()
         assert receiving.outcome is None
         send_channel.send_nowait("event")
@@ -797,9 +798,9 @@ async def test_started(open_pair: OpenPair) -> None:
 
 
 CLOSE: dict[str, Step] = {
-    "the stream ends": lambda _, send_channel: send_channel._state.begin_ending(CloseReason.KICKED),
+    "the stream ends": lambda _, send_channel: state_of(send_channel).begin_ending(CloseReason.KICKED),
     "the receiver is closed": lambda receive_channel, _: receive_channel.close(),
-    "nothing is accepted": lambda receive_channel, _: receive_channel._state.refuse_sends(),
+    "nothing is accepted": lambda receive_channel, _: state_of(receive_channel).refuse_sends(),
 }
 
 
@@ -831,7 +832,7 @@ async def test_close_reason(open_pair: OpenPair) -> None:
     """The reason is None until the stream ends, and in the error of sends after that."""
     send_channel, receive_channel = open_pair()
     assert send_channel.close_reason is None
-    send_channel._state.begin_ending(CloseReason.LIFETIME)
+    state_of(send_channel).begin_ending(CloseReason.LIFETIME)
     assert send_channel.close_reason is CloseReason.LIFETIME
     receive_channel.close()
     with pytest.raises(BrokenResourceError, match=r"\(lifetime\)"):
@@ -948,10 +949,10 @@ async def test_no_slice_begins_after_the_end(open_pair: OpenPair) -> None:
 
 MAKE_ROOM: dict[str, Step] = {
     "receive_nowait": lambda receive_channel, _: receive_channel.receive_nowait(),
-    "take_batch": lambda receive_channel, _: receive_channel._state.take_batch(),
+    "take_batch": lambda receive_channel, _: state_of(receive_channel).take_batch(),
     "close the receiver": lambda receive_channel, _: receive_channel.close(),
     "close the sender": lambda _, send_channel: send_channel.close(),
-    "refuse": lambda receive_channel, _: receive_channel._state.refuse_sends(),
+    "refuse": lambda receive_channel, _: state_of(receive_channel).refuse_sends(),
 }
 
 
@@ -1211,7 +1212,7 @@ async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:
     """The bytes of a conflating channel are counted with another line end too."""
     send_channel, receive_channel = open_pair(conflate=by_type)
     send_channel.send_nowait(of_type("a", 1))
-    send_channel._state._use_sep("\r\n")
+    state_of(send_channel)._use_sep("\r\n")
     assert send_channel.statistics().current_buffer_bytes == len("event: adata: 1") + 6
     assert len(take_all(receive_channel)) == 1
     assert send_channel.statistics().current_buffer_bytes == 0
@@ -1314,3 +1315,13 @@ async def test_nobody_waits_for_a_cancelled_send(open_pair: OpenPair) -> None:
         sending.scope.cancel()
         state.refuse_sends()
         assert state.at_end()
+
+
+async def test_repr_shows_whether_an_end_is_open_and_what_is_buffered(open_pair: OpenPair) -> None:
+    """An end shows its class, and how full the channel is or that this end is closed."""
+    send_channel, receive_channel = open_pair(8)
+    await send_channel.send("a")
+    assert repr(receive_channel) == "<EventReceiveChannel: 1 of 8 events buffered>"
+    send_channel.close()
+    assert repr(send_channel) == "<EventSendChannel: closed>"
+    assert repr(receive_channel) == "<EventReceiveChannel: 1 of 8 events buffered>"

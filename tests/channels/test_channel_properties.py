@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sse_trio import ServerSentEvent, open_event_channel
+from sse_trio._channels.ends import state_of
 from sse_trio._channels.state import ChannelState
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -77,7 +78,7 @@ class Model:
 
     def take_batch(self, _: int) -> None:
         """Receive as a writer does."""
-        batch = self.receive_channel._state.take_batch()
+        batch = state_of(self.receive_channel).take_batch()
         wire = "" if batch is None else batch.body.decode()
         self.received += [line.removeprefix("data: ") for line in wire.split("\n") if line.startswith("data: ")]
 
@@ -139,7 +140,7 @@ async def play(steps: Steps, **options: Any) -> Model:
                 else:
                     getattr(model, action)(number)
             await model.finish()
-    state = model.send_channel._state
+    state = state_of(model.send_channel)
     assert (state.receivers.woken, state.senders.resuming, len(state.receivers.queue)) == (0, 0, 0)
     assert model.accepted | model.refused == set(model.begun)
     return model

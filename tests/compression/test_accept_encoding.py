@@ -41,10 +41,14 @@ OFFERED = ("zstd", "br", "gzip")
         # as it may be written
         ([" GZIP ; Q=0.5 ,, "], "gzip"),
         (["x-gzip"], "gzip"),
-        # what makes no sense is not there
-        (["gzip;q=2, br;q=-1, zstd;level=3, *;q=nan"], None),
+        # malformed weights that clients do send, read as in Accept
+        (["gzip;q=2, br;q=.9"], "gzip"),
+        (["gzip;q=2, br"], "br"),
+        (["gzip;q=0.1234, br;q=0.1233"], "gzip"),
+        (["gzip;q=1., br;q=.5"], "gzip"),
+        # a malformed weight: its coding doesn't count
+        (["gzip;q=-1, br;q=1e-5, zstd;level=3, *;q=nan"], None),
         (["gzip;q="], None),
-        (["gzip;q=0.1234"], None),
     ],
 )
 def test_the_coding_of_a_client(accept_encoding: list[str], coding: str | None) -> None:

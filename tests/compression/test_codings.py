@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sse_trio import EventSendChannel, EventSourceResponse
-from sse_trio._compression.codings import SHARED_CODINGS, ZSTD_MODULE, Coding, new_compressor, new_shared_compressor
+from sse_trio._compression.codings import SHARED_CODINGS, ZSTD_MODULE, Coding, new_compressor, new_raw_compressor
 
 from ..wire._decoders import DECODERS, Zstd
 
@@ -44,7 +44,7 @@ def test_a_stream_of_nothing(coding: Coding) -> None:
 @pytest.mark.parametrize("coding", SHARED_CODINGS)
 def test_after_a_restart_nothing_refers_back(coding: Coding) -> None:
     """What a compressor returns after a restart is decodable by one who has seen nothing of what was before it."""
-    compressor = new_shared_compressor(coding)
+    compressor = new_raw_compressor(coding)
     for body in BODIES:
         compressor.restart()
         decoder: Any = Zstd()
@@ -86,12 +86,12 @@ def test_memory(coding: Coding) -> None:
 @pytest.mark.parametrize(
     ("compress", "error", "message"),
     [
-        ("gzip", TypeError, r'\("gzip",\), or None for no compression, not .gzip.'),
+        ("gzip", TypeError, r'\("gzip",\), or None for no compression; got .gzip.'),
         (5, TypeError, "compress must be a sequence of codings"),
-        (False, TypeError, "or None for no compression, not False"),
+        (False, TypeError, "or None for no compression; got False"),
         ({"gzip"}, TypeError, "in order of preference"),
-        (("deflate",), ValueError, "compress has 'deflate'; the codings are 'zstd', 'br', 'gzip'"),
-        ((None,), ValueError, "compress has None"),
+        (("deflate",), ValueError, "each coding in compress must be one of 'zstd', 'br', 'gzip'; got 'deflate'"),
+        ((None,), ValueError, "each coding in compress must be .*; got None"),
     ],
 )
 def test_what_is_no_choice(compress: Any, error: type[Exception], message: str) -> None:
@@ -110,6 +110,6 @@ def test_what_is_one(compress: Any) -> None:
 def test_a_library_that_is_missing(coding: Coding, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A coding whose library is not installed is an error when the response is made, and names the extra."""
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"'{coding}', which needs {module}: install sse-trio\[compress\]") as caught:
+    with pytest.raises(ImportError, match=rf"'{coding}', which needs {module}; install sse-trio\[compress\]") as caught:
         EventSourceResponse(produce, compress=("gzip", coding))
     assert caught.value.name == module

@@ -1,4 +1,4 @@
-"""Compressed once for all: what each of many subscribers can decode of it, whatever happens to each."""
+"""A feed compressed once for all: each subscriber can decode what it is sent, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from sse_trio import ServerSentEvent
 from sse_trio._compression.codings import SHARED_CODINGS
-from sse_trio._compression.shared import CHAIN_BYTES, KEPT_BYTES, KEPT_LINKS, new_shared_coder
+from sse_trio._compression.shared import KEPT_BYTES, KEPT_SEGMENTS, RESTART_BYTES, new_shared_coder
 from sse_trio._hubs.feed import Feed
 from sse_trio._wire.batch import Batch
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
@@ -123,8 +123,8 @@ class Crowd:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_happens_each_decodes_what_it_was_sent(topic, coding, seed):
-    """Any order of joining, lagging, pings, history, leaving and resets: each piece is decodable when it has come."""
+def test_each_subscriber_decodes_what_it_was_sent(topic, coding, seed):
+    """Any order of joining, lagging, pings, history, leaving and resets: each write is decodable at once."""
     crowd = Crowd(topic, coding, seed)
     often = [crowd.publish, crowd.all_take, crowd.one_takes] * 9
     for step in crowd.random.choices([*often, crowd.ping, crowd.history, crowd.join, crowd.leave, crowd.reset], k=400):
@@ -134,7 +134,7 @@ def test_whatever_happens_each_decodes_what_it_was_sent(topic, coding, seed):
 
 
 def test_it_is_compressed_once(topic, coding):
-    """Subscribers who are at the same place are sent the same object; each but its first piece."""
+    """Subscribers at the same position are sent the same object, after the first write of each."""
     readers = [Reader(topic, coding) for _ in range(5)]
     for _ in range(20):
         topic.publish()
@@ -145,7 +145,7 @@ def test_it_is_compressed_once(topic, coding):
 
 
 def test_what_came_before_makes_it_small(topic, coding):
-    """The events of a ticker take less than half of their bytes; compressed by themselves, nearly all of them."""
+    """The events of a ticker shrink to less than half; as standalone batches, hardly at all."""
     reader = Reader(topic, coding)
     text = 0
     for _ in range(1000):
@@ -157,8 +157,8 @@ def test_what_came_before_makes_it_small(topic, coding):
     assert len(new_shared_coder(coding).encode(last).body) > 0.8 * len(last.body)
 
 
-def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
-    """One who is new is sent events by themselves first, and what the others are sent after 16 KiB at the latest."""
+def test_a_subscriber_that_joins_later_goes_on_from_the_next_restart(topic, coding):
+    """A new subscriber is sent standalone events first, and the others' segments after 16 KiB at the latest."""
     readers = [Reader(topic, coding) for _ in range(3)]
     sent = 0
 
@@ -173,15 +173,15 @@ def test_who_comes_later_joins_where_the_chain_begins_anew(topic, coding):
     readers.append(Reader(topic, coding))
     publish()
     assert readers[-1].pieces[-1] != readers[0].pieces[-1]
-    while sent < CHAIN_BYTES:
+    while sent < RESTART_BYTES:
         publish()
     publish()
     publish()
     assert readers[-1].batches[-1] is readers[0].batches[-1]
 
 
-def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
-    """A ping takes its client out of the chain; where it took most of them, they are in it again an event later."""
+def test_the_compressor_restarts_when_all_were_pinged(topic, coding):
+    """After a ping a subscriber can't use the segments; when most can't, the compressor restarts at once."""
     readers = [Reader(topic, coding) for _ in range(3)]
     firsts = []
     for n in range(4):
@@ -191,13 +191,13 @@ def test_when_all_were_pinged_the_chain_begins_anew(topic, coding):
         topic.publish()
         for reader in readers:
             reader.take()
-        firsts.append(topic.feed.chains[coding]._links[-1].is_first)
+        firsts.append(topic.feed.compressors[coding]._segments[-1].is_standalone)
         assert len({reader.pieces[-1] for reader in readers}) == 1
     assert firsts == [True, False, True, False]
 
 
-def test_who_is_a_few_batches_behind_stays_in_the_chain(topic, coding):
-    """One that takes at once what others took one by one, or the other way round, is sent the same links."""
+def test_a_subscriber_a_few_batches_behind_is_sent_the_segments(topic, coding):
+    """A subscriber that takes several batches at once, or one that others took at once, is sent the same segments."""
     readers = [Reader(topic, coding) for _ in range(3)]
     for n in range(60):
         topic.publish()
@@ -210,40 +210,40 @@ def test_who_is_a_few_batches_behind_stays_in_the_chain(topic, coding):
     assert max(sizes) < min(sizes) + 10
 
 
-def test_who_is_far_behind_does_not_hold_up_the_others(topic, coding):
-    """What is further back than the links that are kept is made for the one who needs it."""
+def test_a_subscriber_far_behind_does_not_hold_up_the_others(topic, coding):
+    """A batch older than the segments that are kept is compressed for the subscriber that needs it."""
     fast, slow = Reader(topic, coding), Reader(topic, coding)
     topic.publish()
     slow.take()
-    for _ in range(KEPT_LINKS + 1):
+    for _ in range(KEPT_SEGMENTS + 1):
         fast.take()
         topic.publish()
     fast.take()
     topic.publish()
-    links = [*topic.feed.chains[coding]._links]
-    assert len(links) == KEPT_LINKS
+    segments = [*topic.feed.compressors[coding]._segments]
+    assert len(segments) == KEPT_SEGMENTS
     slow.take()
-    assert topic.feed.chains[coding]._links == links
+    assert topic.feed.compressors[coding]._segments == segments
     assert slow.pieces[-1].endswith(topic.feed.batch.coded[1])
     topic.publish()
     fast.take()
-    assert not topic.feed.chains[coding]._links[-1].is_first
+    assert not topic.feed.compressors[coding]._segments[-1].is_standalone
 
 
 def test_large_events_are_not_kept_for_long(topic, coding):
-    """However large events are, what is kept of them is bounded in bytes; who is a little behind reads on."""
+    """Segments are bounded in bytes, however large events are; a subscriber a little behind can still decode."""
     readers = [Reader(topic, coding) for _ in range(3)]
-    for n in range(2 * KEPT_LINKS):
+    for n in range(2 * KEPT_SEGMENTS):
         topic.publish(noise=20_000)
         readers[n % 2].take()
         if n % 11 == 0:
             readers[2].take()
-        kept = sum(len(link.piece.body) for link in topic.feed.chains[coding]._links)
+        kept = sum(len(segment.compressed.body) for segment in topic.feed.compressors[coding]._segments)
         assert KEPT_BYTES // 2 < kept <= KEPT_BYTES or n < 10
     topic.publish(noise=2 * KEPT_BYTES + 10_000)
     for reader in readers:
         reader.take()
-    assert len(topic.feed.chains[coding]._links) == 1
+    assert len(topic.feed.compressors[coding]._segments) == 1
     for reader in readers:
         topic.publish()
         reader.take()
@@ -251,14 +251,14 @@ def test_large_events_are_not_kept_for_long(topic, coding):
 
 
 def test_an_event_that_nobody_took_in_this_coding(topic, coding):
-    """A chain that has not seen all of the feed begins anew."""
+    """A compressor that has not seen all of the feed restarts."""
     reader = Reader(topic, coding)
     for n in range(3):
         topic.publish()
         if n == 1:
             reader.cursor = topic.feed.end
         reader.take()
-    assert [link.is_first for link in topic.feed.chains[coding]._links] == [True]
+    assert [segment.is_standalone for segment in topic.feed.compressors[coding]._segments] == [True]
 
 
 def test_a_stream_of_nothing_is_whole(topic, coding):

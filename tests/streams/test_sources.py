@@ -132,7 +132,7 @@ async def test_what_cant_be_sent_fails_in_the_source() -> None:
         finally:
             closed.append(True)
 
-    with pytest.raises(TypeError, match="not bytes"):
+    with pytest.raises(TypeError, match="got bytes"):
         await data_of(EventSourceResponse(generate_bytes()))
     assert closed
 

@@ -823,7 +823,7 @@ async def test_send_timeout_of_a_shielded_server_raises() -> None:
     async with open_test_stream(EventSourceResponse(wait, send_timeout=7, ping=2), bridge=False) as stream:
         await stream.receive()
         stream.stall(shield=True)
-        with pytest.raises(SendTimeoutError, match=r"ended \(send_timeout\) .* not taken for 7 s") as info:
+        with pytest.raises(SendTimeoutError, match=r"ended \(send_timeout\) .* not taken a write for 7 s") as info:
             await stream.wait_closed()
     assert isinstance(info.value, TimeoutError)
     assert info.value.seconds == 7
@@ -845,7 +845,7 @@ async def test_what_ended_a_stream_with_a_write_under_way() -> None:
         stream.stall(shield=True)
         await anyio.sleep(1 + 4)
         group.request_shutdown()
-        with pytest.raises(SendTimeoutError, match=r"ended \(shutdown\) .* not taken for 5 s") as info:
+        with pytest.raises(SendTimeoutError, match=r"ended \(shutdown\) .* not taken a write for 5 s") as info:
             await stream.wait_closed()
     assert info.value.seconds == pytest.approx(5)
 

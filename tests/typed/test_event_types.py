@@ -145,7 +145,7 @@ def test_an_unknown_event_is_an_error_that_says_how_to_skip_it() -> None:
     events = EventTypes({"tick": Tick})
     event = ReceivedEvent("newer", "{}")
     assert event.event not in events
-    with pytest.raises(UnknownEventError, match=r"'newer' is no declared.*'tick'.*if event.event in events") as info:
+    with pytest.raises(UnknownEventError, match=r"'newer' is not a declared.*'tick'.*if event.event in events") as info:
         events.decode(event)
     assert info.value.event is event
     assert isinstance(info.value, (SSEError, LookupError))

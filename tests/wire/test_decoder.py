@@ -327,3 +327,10 @@ def test_flush_and_an_event_too_large(end):
         decoder.feed(stream)
     with pytest.raises(EventTooLargeError):
         decoder.flush()
+
+
+def test_repr_shows_where_the_decoder_is():
+    """A decoder shows the last event id, and how much it holds of an event that hasn't ended."""
+    decoder = EventDecoder(last_event_id="6")
+    decoder.feed(b"id: 7\n\ndata: x\nda")
+    assert repr(decoder) == "<EventDecoder: last_event_id='7', 10 bytes of an unfinished event>"
