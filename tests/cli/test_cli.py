@@ -203,7 +203,7 @@ def test_tail_without_reconnecting(capsys):
         (
             head(content_type="text/html", end=NO_BODY),
             [],
-            "answered with content-type 'text/html', which is no text/event-stream",
+            "answered with content-type 'text/html', which is not text/event-stream",
         ),
         (head(), ["--no-reconnect", "--idle-timeout", "0.5"], "no byte came for 0.5 s"),
         (head() + b"data: " + b"x" * 100, ["--max-event-size", "50"], "more than 50 bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import anyio
 import httpx
@@ -265,14 +266,12 @@ async def test_a_compressed_stream(serve, stream):
 async def test_frames_of_zstd(serve, stream, size):
     """Frame after frame, as a hub's shared zstd comes, is decoded wherever the network or we cut it, each at once."""
     from sse_trio._compression.shared import new_shared_coder
+    from sse_trio._wire.batch import Batch
 
-    class Nowhere:
-        feed = None
-
-    coder = new_shared_coder("zstd", Nowhere())
+    coder = new_shared_coder("zstd")
     texts = [f"data: {'x' * n}\n\n" for n in range(40)]
-    burst = b"".join([coder.encode(text.encode()) for text in texts])
-    late = coder.encode(b"data: late\n\n")
+    burst = b"".join([coder.encode(Batch(text.encode())).body for text in texts])
+    late = coder.encode(Batch(b"data: late\n\n")).body
     pieces = [burst[at : at + size] for at in range(0, len(burst), size)]
     server = serve(stream(*pieces, late[:3], 1, late[3:], 1, coder.finish(b""), content_encoding="zstd"))
     async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
@@ -611,3 +610,30 @@ async def test_the_callers_headers_win(serve, stream):
     assert [request.headers["accept"] for request in server.requests] == ["text/event-stream, */*"] * 2
     assert server.ids == [b"0", b"1"]
     assert headers == {"Accept": "text/event-stream, */*", "last-event-id": "0"}
+
+
+async def test_what_an_event_source_shows_of_itself(serve, stream):
+    """Its repr() says where it is connected to and how far it has come, without what may be secret."""
+    server = serve(stream("id: 7\ndata: x\n\n", 1), stream(status=204))
+    headers = {"authorization": "SECRET"}
+    url = "http://user:SECRET@test/clock?token=SECRET"
+    async with server.client() as client, open_event_source(url, client=client, headers=headers) as source:
+        assert repr(source) == "<EventSource: GET http://test/clock, open, attempt 1, last_event_id=''>"
+        assert [event.data async for event in source] == ["x"]
+        assert repr(source) == "<EventSource: GET http://test/clock, closed, attempt 2, last_event_id='7'>"
+
+
+async def test_a_source_that_has_gone_leaves_no_cycle(serve, stream):
+    """Without the garbage collector, nothing of a source is left after its block."""
+    server = serve(stream("data: x\n\n", status=204))
+    async with (
+        server.client() as client,
+        open_event_source("/", client=client, on_state_change=lambda _: None) as source,
+    ):
+        ref = weakref.ref(source)
+    gc.disable()
+    try:
+        del source
+        assert ref() is None
+    finally:
+        gc.enable()
