@@ -80,13 +80,14 @@ class EventTypes(Generic[T]):
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in vars(cls).items():
-            if isinstance(value, EventType):
+            attribute: EventType[Any] | object = value
+            if isinstance(attribute, EventType):
                 if hasattr(EventTypes, name):
                     raise TypeError(
                         f"{cls.__name__}.{name} must have another name, because EventTypes has one of that name; "
                         f"write {name}_ = EventType(..., name={name!r})"
                     )
-                _check_argument(cls, name, payload_of(cast("EventType[Any]", value)).declared)
+                _check_argument(cls, name, payload_of(attribute).declared)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{name!r}: {name_of(payload.declared)}" for name, payload in self._payloads.items())
