@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, UnionType
-from typing import Any, ForwardRef, Generic, TypeVar, Union, cast, get_args, get_origin, overload
+from typing import Any, ForwardRef, Generic, TypeGuard, TypeVar, Union, cast, get_args, get_origin, overload
 
 from .._arguments.checks import check_instance, check_text
 from .._errors import UnknownEventError
@@ -80,14 +80,13 @@ class EventTypes(Generic[T]):
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in vars(cls).items():
-            attribute: EventType[Any] | object = value
-            if isinstance(attribute, EventType):
+            if _is_event_type(value):
                 if hasattr(EventTypes, name):
                     raise TypeError(
                         f"{cls.__name__}.{name} must have another name, because EventTypes has one of that name; "
                         f"write {name}_ = EventType(..., name={name!r})"
                     )
-                _check_argument(cls, name, payload_of(attribute).declared)
+                _check_argument(cls, name, payload_of(value).declared)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{name!r}: {name_of(payload.declared)}" for name, payload in self._payloads.items())
@@ -178,9 +177,13 @@ def _declared_in(cls: type) -> Iterator[EventType[Any]]:
     """The events that are attributes of a class, those of its bases first, without those that are overridden."""
     names = {name: None for base in reversed(cls.__mro__) for name in vars(base)}
     for name in names:
-        attribute: EventType[Any] | object = getattr(cls, name, None)
-        if isinstance(attribute, EventType):
+        attribute: object = getattr(cls, name, None)
+        if _is_event_type(attribute):
             yield attribute
+
+
+def _is_event_type(value: object) -> TypeGuard[EventType[Any]]:
+    return isinstance(value, EventType)
 
 
 def _check_argument(cls: type, name: str, type_: object) -> None:
