@@ -63,12 +63,12 @@ class _Zlib:
         text = self._zlib.decompress(data, LIMIT)
         if self._zlib.eof:
             return text, self._zlib.unused_data, False
-        # It may have taken all of the data and still hold text of it.
+        # zlib may have consumed all of the data and still hold text.
         return text, self._zlib.unconsumed_tail, len(text) == LIMIT
 
 
 class _Deflate:
-    """RFC 1950, which the coding is, or RFC 1951 alone, which many servers send under its name."""
+    """RFC 1950, as the coding is defined, or bare RFC 1951, which many servers send under that name."""
 
     def __init__(self) -> None:
         self._start = b""
@@ -118,12 +118,12 @@ class _Brotli:
 
     def step(self, data: bytes) -> tuple[bytes, bytes, bool]:
         text: bytes = self._brotli.process(data, output_buffer_limit=LIMIT)
-        # It may accept more and still hold text, which only asking for it shows.
+        # brotli may accept more data and still hold text; only another call shows it.
         return text, b"", not self.is_done and (bool(text) or not self._brotli.can_accept_more_data())
 
 
 class _InPieces:
-    """A frame, with a library that decompresses all it is given at once."""
+    """A frame, with a library that decompresses all of its input at once."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class Decompressor:
 
 
 def codings_of(values: Sequence[str]) -> list[str]:
-    """Return how a body was compressed, in order, given the values of its Content-Encoding."""
+    """Return the codings of a body in the order they were applied, from the values of its Content-Encoding."""
     codings = [value.strip().lower().removeprefix("x-") if value else "" for value in values]
     return [coding for coding in codings if coding not in {"", "identity"}]
 
