@@ -35,11 +35,10 @@ async def is_accepted(accept: Callable[[httpx.Response], bool] | None, response:
 
 def _checked(answer: object) -> bool:
     if not isinstance(answer, bool):
+        got = shown(answer)
         if isinstance(answer, Coroutine):
             answer.close()  # otherwise Python would warn that it was never awaited
-        raise TypeError(
-            f"accept must be a function, not async, that returns True or False; it returned {shown(answer)}"
-        )
+        raise TypeError(f"accept must be a function, not async, that returns True or False; it returned {got}")
     return answer
 
 
