@@ -1,10 +1,10 @@
 # The commands of python -m sse_trio: tail and decode. Needs typer and httpx, the extra `cli`.
 #
-# Rule 1: main() takes arguments and returns an exit code. It never ends the process and shows no traceback for what
-#         is not a bug of ours.
-# Rule 2: an argument that makes no sense is told before anything is done, in the command line's words and in one line:
-#         hence no rich_markup_mode, whose boxes break lines.
-# Rule 3: Ctrl+C, and a reader of the output that has had enough, are ways to end and no errors.
+# Rule 1: main() takes arguments and returns an exit code. It never ends the process. It shows a traceback only for our
+#         own bugs.
+# Rule 2: a wrong argument is reported before anything is done, in the command line's words and on one line. Therefore
+#         rich_markup_mode is off: its boxes break lines.
+# Rule 3: Ctrl+C, and a program that stops reading the output, are ways to end and not errors.
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ WRONG_ARGUMENTS = 2
 INTERRUPTED = 128 + signal.SIGINT
 _EXPECTED = (SSEError, httpx.InvalidURL, BrokenPipeError)
 _CHUNK = 65_536
-# RFC 9110, 5.1 and 5.5; what is not ASCII, httpx doesn't take.
+# RFC 9110, 5.1 and 5.5; httpx takes ASCII only.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
-# What Python makes of bytes in the arguments that are none.
+# What Python makes of bytes in the arguments that are not UTF-8.
 _NO_UTF_8 = re.compile("[\ud800-\udfff]")
 _NOT_IN_IDS = re.compile("[\r\n\0\ud800-\udfff]")  # WHATWG HTML 9.2.6
 
 _HELP = (
     "Look at streams of server-sent events.\n\n"
-    "Exit codes: 0, the stream ended, or whoever read the output has had enough; "
+    "Exit codes: 0, the stream ended, or the program that read the output stopped; "
     f"{FAILED}, it was refused, it broke and --no-reconnect was given, or an event was too large; "
     f"{WRONG_ARGUMENTS}, wrong arguments; 3, a package is missing; {INTERRUPTED}, Ctrl+C."
 )
@@ -53,33 +53,33 @@ _HELP = (
 
 def _check_url(url: str) -> str:
     if _NO_UTF_8.search(url):
-        raise typer.BadParameter("the URL has bytes that are not UTF-8; percent-encode them")
+        raise typer.BadParameter("the URL must be UTF-8; percent-encode other bytes")
     return url
 
 
 def _check_last_event_id(event_id: str) -> str:
     if _NOT_IN_IDS.search(event_id):
-        raise typer.BadParameter(f"{event_id[:80]!r} has a line break, a NUL or what is no UTF-8, so no stream gave it")
+        raise typer.BadParameter(f"an id must be UTF-8 without line breaks and NUL; got {event_id[:80]!r}")
     return event_id
 
 
 def _check_idle_timeout(seconds: float | None) -> float | None:
     if seconds is not None and not 0 < seconds < math.inf:
         raise typer.BadParameter(
-            f"{seconds:g} must be more than 0 seconds, and finite; leave the option out to wait for ever"
+            f"must be a finite number of seconds, more than 0; got {seconds:g}; leave the option out to wait for ever"
         )
     return seconds
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for each event, on a line of its own.")]
-AsWire = Annotated[bool, typer.Option("--raw", help="Each event as it travels: its fields and a blank line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for each event, on its own line.")]
+AsWire = Annotated[bool, typer.Option("--raw", help="Each event as it is sent: its fields and a blank line.")]
 MaxEventSize = Annotated[int, typer.Option(min=1, metavar="BYTES", help="The most bytes that an event may have.")]
 _DEFAULT_SIZE = 1_048_576
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    # What the client would log, the screen shows.
+    # The screen shows what the client would log.
     logging.getLogger("sse_trio.client").addHandler(logging.NullHandler())
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True, help=_HELP
@@ -98,7 +98,8 @@ def tail(
     url: Annotated[str, typer.Argument(callback=_check_url, help="Where the stream is.", show_default=False)],
     *,
     header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Sent along; may be repeated.")
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header to send; may be repeated."),
     ] = None,
     last_event_id: Annotated[
         str, typer.Option(callback=_check_last_event_id, metavar="ID", help="Go on after this event.")
@@ -107,7 +108,7 @@ def tail(
     idle_timeout: Annotated[
         float | None,
         typer.Option(
-            callback=_check_idle_timeout, metavar="SECONDS", help="Connect again when nothing comes for so long."
+            callback=_check_idle_timeout, metavar="SECONDS", help="Connect again when nothing has come for this long."
         ),
     ] = None,
     max_event_size: MaxEventSize = _DEFAULT_SIZE,
@@ -144,11 +145,11 @@ def decode(
     as_json: AsJson = False,
     as_wire: AsWire = False,
 ) -> None:
-    """Show the events in a stream's bytes, kept in a file or coming from another program."""
+    """Show the events in a stream's bytes, from a file or from another program."""
     screen = _screen(as_json=as_json, as_wire=as_wire)
     decoder = EventDecoder(max_event_size=max_event_size)
     try:
-        # read1: what another program writes is shown when it comes.
+        # read1: what another program writes is shown at once.
         while chunk := file.read1(_CHUNK):
             for event in _feed(decoder, chunk):
                 screen.event(event)
@@ -159,7 +160,7 @@ def decode(
 
 
 def _feed(decoder: EventDecoder, chunk: bytes) -> Iterator[ReceivedEvent]:
-    """The events of a chunk, and then the error, if it has one."""
+    """Yield the events of a chunk, and then raise its error, if it has one."""
     try:
         yield from decoder.feed(chunk)
     except EventTooLargeError as exc:
@@ -169,7 +170,7 @@ def _feed(decoder: EventDecoder, chunk: bytes) -> Iterator[ReceivedEvent]:
 
 def _screen(*, as_json: bool, as_wire: bool) -> Screen:
     if as_json and as_wire:
-        raise typer.BadParameter("--json and --raw are two ways to show an event; choose one")
+        raise typer.BadParameter("--json and --raw can't be combined; choose one")
     if as_json:
         return Screen(_output.as_json)
     return Screen(_output.as_wire if as_wire else partial(_output.as_text, style=_output.style_for(sys.stdout)))
@@ -180,15 +181,15 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not (colon and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-            # Without the value: it may be a password, and this may be the log of a job.
-            which = f"the one of {name!r}" if colon else "one without a colon"
-            raise typer.BadParameter(f"{which} is not a header; write -H 'NAME: VALUE', in ASCII", param_hint="-H")
+            # Without the value: it may be a password, and this output may go to a log.
+            which = f"that begins with {name!r}" if colon else "without a colon"
+            raise typer.BadParameter(f"must be 'NAME: VALUE', a header in ASCII; got a line {which}", param_hint="-H")
         headers[name] = value
     return headers
 
 
 def _describe(source: EventSource) -> str:
-    """The status line of an event source."""
+    """Return the status line of an event source."""
     if source.state is ConnectionState.OPEN:
         return f"open, connection {source.attempt}"
     wait = source.connect_at - anyio.current_time()
@@ -200,7 +201,7 @@ def _describe(source: EventSource) -> str:
 
 
 async def _until_interrupted(follow: Callable[[], Awaitable[int]]) -> int:
-    """Return what ``follow()`` does, unless Ctrl+C cancels it: a KeyboardInterrupt could come anywhere."""
+    """Return the exit code of ``follow()``. Ctrl+C cancels it, because a KeyboardInterrupt could come anywhere."""
     code = INTERRUPTED
 
     async def cancel_on_sigint() -> None:
@@ -216,10 +217,10 @@ async def _until_interrupted(follow: Callable[[], Awaitable[int]]) -> int:
 
 
 def _report(screen: Screen, exc: Exception) -> int:
-    """Say what went wrong, and return the exit code."""
+    """Show what went wrong, and return the exit code."""
     if not isinstance(exc, BrokenPipeError):
         screen.error(str(exc))
         return WRONG_ARGUMENTS if isinstance(exc, httpx.InvalidURL) else FAILED
-    # Else Python would complain at its end that it can't flush stdout (its documentation on SIGPIPE says so).
+    # Python's documentation on SIGPIPE: otherwise Python complains at exit that it can't flush stdout.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,8 +1,9 @@
-# How the command line shows events, and what goes on meanwhile.
+# How the command line shows events, and its status line.
 #
-# Rule 1: text from a server is shown to people without what a terminal might obey, and without what they can't see.
-# Rule 2: colours and the status line are for terminals only, and NO_COLOR (https://no-color.org) is respected.
-# Rule 3: events go to stdout, each at once; everything else goes to stderr.
+# Rule 1: text from a server is shown to people without control sequences that a terminal might obey, and without
+#         invisible characters.
+# Rule 2: only terminals get colours and the status line. NO_COLOR (https://no-color.org) turns colours off.
+# Rule 3: each event goes to stdout at once; all other text goes to stderr.
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def style_for(stream: TextIO) -> Style:
-    """What makes text coloured on this stream, or leaves it as it is."""
+    """Return a function that colours text on this stream, or leaves it unchanged."""
     return typer.style if stream.isatty() and not os.environ.get("NO_COLOR") else _unstyled
 
 
@@ -35,7 +36,7 @@ def _unstyled(text: str, **_: object) -> str:
 
 
 def as_text(event: ReceivedEvent, style: Style) -> str:
-    """The event for people: its name, its id, its data; further lines of data indented."""
+    """Return the event for people: its name, its id, its data; further lines of data indented."""
     name = style(visible(event.event), fg="cyan", bold=True)
     number = style(f" #{visible(event.id)}", dim=True) if event.id else ""
     data = "\n    ".join(visible(line) for line in event.data.split("\n"))
@@ -43,12 +44,12 @@ def as_text(event: ReceivedEvent, style: Style) -> str:
 
 
 def as_json(event: ReceivedEvent) -> str:
-    """The event as an object on one line, in ASCII."""
+    """Return the event as a JSON object on one line, in ASCII."""
     return json.dumps(event._asdict()) + "\n"
 
 
 def as_wire(event: ReceivedEvent) -> str:
-    """The event as it could have been sent; its id is the last event id as of this event."""
+    """Return the event as it could have been sent; its id is the last event id as of this event."""
     name = None if event.event == "message" else event.event
     return ServerSentEvent(event.data, event=name, id=event.id or None).encode().decode()
 
@@ -59,10 +60,10 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 class Screen:
-    """Where the command line writes.
+    """Writes events, the status line and errors.
 
     Args:
-        format_event: makes the text of an event.
+        format_event: returns the text of an event.
     """
 
     def __init__(self, format_event: Callable[[ReceivedEvent], str]) -> None:
@@ -78,13 +79,13 @@ class Screen:
         self.status(status)
 
     def status(self, text: str) -> None:
-        """Show in the last line of the terminal what goes on, until something else is shown. Elsewhere, nothing."""
+        """Show a status in the last line of the terminal, until other text is shown. Terminals only."""
         if sys.stderr.isatty():
             line = self._style(visible(text), dim=True) if text else ""
             _write(sys.stderr, _CLEAR_LINE * bool(self._status) + line)
             self._status = text
 
     def error(self, text: str) -> None:
-        """Write a line that says what went wrong."""
+        """Write an error on one line."""
         self.status("")
         _write(sys.stderr, self._style("error: ", fg="red") + visible(text) + "\n")

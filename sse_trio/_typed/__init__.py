@@ -1,4 +1,4 @@
-# Typed events: which events a stream has, what they carry, and how an OpenAPI document says so.
+# Typed events: the events of a stream, what they carry, and their OpenAPI documentation.
 #
 #   event_type.py        EventType: one event's name and payload
 #   event_types.py       EventTypes: all events of a stream

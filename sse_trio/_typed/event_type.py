@@ -1,11 +1,13 @@
-# EventType: one event of a stream, its name and what its data is. Makes events of values, and values of events.
+# EventType: one event of a stream, its name and the type of its data. Turns values into events, and events into values.
 #
 # Rule 1: the data is JSON on one line, by the library that knows its type best (_typed/payload.py).
-# Rule 2: a name that the wire can't carry, or that a client could never receive, is refused where it is declared.
+# Rule 2: a declaration refuses a name that the wire can't carry, or that a client could never receive.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast, final, overload
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar, cast, final, overload
 
 from .._arguments.checks import check_instance, check_text
 from .._errors import InvalidEventError, UnknownEventError
@@ -13,7 +15,7 @@ from .._wire.event import ServerSentEvent
 from .._wire.received import ReceivedEvent
 from .payload import Payload, name_of, open_payload
 
-__all__ = ("EventType", "check_received", "decode_payload")
+__all__ = ("EventType", "check_received", "decode_payload", "payload_of")
 
 T = TypeVar("T")
 
@@ -23,9 +25,9 @@ class EventType(Generic[T]):
     """One event of an :class:`EventTypes`: its name, and the type of its data. Calling it makes an event.
 
     Args:
-        type: a pydantic model, a dataclass, a ``msgspec.Struct``, or what else pydantic or msgspec write as JSON: a
-            ``TypedDict``, ``list[Tick]``, ``Tick | None``, ``str``, ``None``. The data is JSON in each case.
-        name: the name on the wire; by default that of the attribute.
+        type: a pydantic model, a dataclass, a ``msgspec.Struct``, or any other type that pydantic or msgspec can write
+            as JSON: a ``TypedDict``, ``list[Tick]``, ``Tick | None``, ``str``, ``None``. The data is always JSON.
+        name: the name on the wire; by default the name of the attribute.
 
     Raises:
         TypeError: the type has no JSON form.
@@ -54,7 +56,7 @@ class EventType(Generic[T]):
         """The name of the event on the wire.
 
         Raises:
-            AttributeError: it has none: it was given none, and is no attribute of a class.
+            AttributeError: it has no name, because none was given and it is not an attribute of a class.
         """
         if self._name is None:
             raise AttributeError("this EventType has no name; write EventType(..., name=...)")
@@ -74,27 +76,29 @@ class EventType(Generic[T]):
         The other arguments are those of :class:`ServerSentEvent`.
 
         Raises:
-            TypeError: the value is no instance of the declared class.
-            ValueError: a field of the value is not of its type, or has no JSON form, as NaN; the message names it.
+            TypeError: the value is not an instance of the declared class.
+            ValueError: a field of the value has another type, or no JSON form, such as NaN; the message names it.
         """
         payload = self._payload
         if not isinstance(value, payload.record):
-            raise TypeError(f"event {self.name!r} takes {name_of(payload.declared)}, not {type(value).__name__}")
+            msg = f"the value of event {self.name!r} must be of type {name_of(payload.declared)}; got {_kind_of(value)}"
+            raise TypeError(msg)
         try:
             data = payload.to_json(value)
         except Exception as exc:
-            raise ValueError(
-                f"event {self.name!r} takes {name_of(payload.declared)}, and this {type(value).__name__} has "
-                f"something else in it: {payload.reason(exc)}"
-            ) from exc
+            msg = (
+                f"the value of event {self.name!r} must match {name_of(payload.declared)}; "
+                f"got {_kind_of(value)}: {payload.reason(exc)}"
+            )
+            raise ValueError(msg) from exc
         return ServerSentEvent(data, event=self.name, id=id, retry=retry, comment=comment)
 
     def decode(self, event: ReceivedEvent) -> T:
         """Return the value that an event carries.
 
         Raises:
-            InvalidEventError: its data is not of the type; the server's fault.
-            UnknownEventError: it is another event, by its name.
+            InvalidEventError: its data is not of the type. This is the server's fault.
+            UnknownEventError: the event has another name.
             ImportError: neither pydantic nor msgspec is installed.
         """
         check_received(event)
@@ -103,22 +107,31 @@ class EventType(Generic[T]):
         return cast("T", decode_payload(self._payload, event))
 
 
+payload_of: Final = cast("Callable[[EventType[Any]], Payload]", attrgetter("_payload"))
+"""Return how the values of an event type are written and read. For this package; users have no need of it."""
+
+
 def decode_payload(payload: Payload, event: ReceivedEvent) -> object:
     """Return the value that an event of this payload carries. InvalidEventError: it carries something else."""
     try:
         return payload.from_json(event.data)
-    except ValueError as exc:  # the errors of both libraries are
+    except ValueError as exc:  # both libraries raise subclasses of it
         raise InvalidEventError(event, name_of(payload.declared), payload.reason(exc)) from exc
 
 
 def check_received(event: object) -> None:
-    """Raise TypeError for what no client has received."""
+    """Raise TypeError for anything but a received event."""
     check_instance("event", event, ReceivedEvent, "a ReceivedEvent, as a client gets it")
+
+
+def _kind_of(value: object) -> str:
+    # Not the value itself: it may hold a secret.
+    return f"an object of type {type(value).__name__}"
 
 
 def _check_name(name: str) -> str:
     check_text("name", name)
     if not name:
-        raise ValueError("an event can't have the name '': a client would receive it as 'message'")
-    ServerSentEvent(event=name)  # its errors say what the wire can't carry
+        raise ValueError("name must not be empty: a client would receive the event as 'message'")
+    ServerSentEvent(event=name)  # raises for what the wire can't carry
     return name

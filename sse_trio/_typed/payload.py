@@ -1,11 +1,12 @@
-# What an event's data is: a declared type, to and from JSON, by the library that knows the type best.
+# Payload: the declared type of an event's data, to and from JSON, by the library that knows the type best.
 #
-# Rule 1: pydantic for what it knows, msgspec for its Structs and for what pydantic does not know, or where there is no
-#         pydantic. With neither, the standard library writes what ServerSentEvent.json() knows, and reads nothing.
+# Rule 1: pydantic handles every type it knows. msgspec handles its Structs, and every type if pydantic doesn't know it
+#         or is not installed. With neither, the standard library writes what ServerSentEvent.json() knows, and reads
+#         nothing.
 # Rule 2: one library for one type, chosen when the type is declared: it writes, it reads and it describes, so that the
-#         three agree. Its own JSON writer is used, with what the type has configured for it.
-# Rule 3: what the reader of the same type would refuse is refused where it is sent. A NaN as null is such a thing.
-# Rule 4: no library is imported before a type is declared, and msgspec's types import no pydantic.
+#         three agree. Its own JSON writer is used, with the type's own configuration.
+# Rule 3: a value is refused where it is sent if the reader of the same type would refuse it, such as a NaN as null.
+# Rule 4: no library is imported before a type is declared, and msgspec's types don't import pydantic.
 
 from __future__ import annotations
 
@@ -29,44 +30,44 @@ NOT_FINITE = "JSON has no NaN and no infinity"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Payload:
-    """A declared type, and what its library makes of values and of JSON."""
+    """A declared type, and its library's functions for values and for JSON."""
 
     declared: object
     library: Library
     record: type[Any]
-    """What a value has to be an instance of: the type, if it is a class with fields; else ``object``."""
+    """The class that a value must be an instance of: the type, if it is a class with fields; otherwise ``object``."""
     to_json: Callable[[Any], str | bytes]
-    """Raises an error of the library's for a value that has another form than the type says, or none in JSON."""
+    """Raises an error of the library for a value that doesn't match the type, or has no JSON form."""
     from_json: Callable[[str], Any]
-    """Raises ValueError for a text that is not of the type."""
+    """Raises ValueError for a text that doesn't match the type."""
     reason: Callable[[Exception], str]
-    """What was wrong, and in which field, out of an error of either function; of a text without what stood in it."""
+    """Returns what was wrong and in which field, given an error of either function. It quotes nothing of a text."""
 
 
 def name_of(type_: object) -> str:
-    """Return a type's name as one would write it."""
+    """Return a type's name as you would write it."""
     if is_class(type_):
         return type_.__name__
     try:
         return inspect.formatannotation(type_)
-    except Exception:  # noqa: BLE001 -- its __repr__ is anybody's
+    except Exception:  # noqa: BLE001 -- a user's __repr__ may raise anything
         return shown(type_)
 
 
 def is_class(type_: object) -> TypeGuard[type]:
-    """Whether a type is a class, and no generic alias, which isinstance() takes for one before Python 3.11."""
+    """Whether a type is a class. A generic alias isn't, though isinstance() says so before Python 3.11."""
     return isinstance(type_, type) and not get_args(type_)
 
 
 def open_payload(type_: object) -> Payload:
-    """Return what writes and reads the values of a type.
+    """Return the payload of a type.
 
     Raises:
-        TypeError: no library that is installed knows a JSON form of the type; or it is the name of one, which nothing
-            says where to look for.
+        TypeError: no installed library knows a JSON form of the type; or it is a type's name in quotes, which can't
+            be looked up here.
     """
     if isinstance(type_, str):
-        raise TypeError(f"{type_!r} is the name of a type, and would have to be the type itself: without the quotes")
+        raise wrong(TypeError, "type", "the type itself, without the quotes", type_)
     if isinstance(type_, (int, float, bytes, list, dict, FunctionType, BuiltinFunctionType, partial)):
         wanted = "a type, such as a pydantic model, a dataclass or list[int]"
         raise wrong(TypeError, "type", wanted, cast("object", type_))
@@ -76,21 +77,21 @@ def open_payload(type_: object) -> Payload:
             return opener(type_)
         except ImportError:
             pass
-        except Exception as exc:  # noqa: BLE001 -- whatever a library, or a hook of the type's own, finds wrong with it
+        except Exception as exc:  # noqa: BLE001 -- a library, or a hook of the type, may raise anything
             errors.append(exc)
     if errors:
         why = str(errors[0]).partition("\n")[0]
-        raise TypeError(f"{name_of(type_)} is no type that has a JSON form: {why}") from errors[0]
+        raise TypeError(f"type must have a JSON form; got {name_of(type_)}: {why}") from errors[0]
     return _of_stdlib(type_)
 
 
 def _mentions_struct(type_: object) -> bool:
-    """Whether a Struct of msgspec is, or is part of, what was declared: ``Tick``, ``list[Tick]``, ``Tick | None``."""
+    """Whether a type is a Struct of msgspec or has one in it: ``Tick``, ``list[Tick]``, ``Tick | None``."""
     return hasattr(type_, "__struct_fields__") or any(_mentions_struct(part) for part in get_args(type_))
 
 
 def _record_of(type_: object) -> type[Any]:
-    """The type itself, if it is a class with fields, whose values are its instances."""
+    """The type itself, if it is a class with fields; otherwise ``object``."""
     marks = ("__pydantic_decorators__", "__struct_fields__", "__dataclass_fields__")
     return type_ if is_class(type_) and any(hasattr(type_, mark) for mark in marks) else object
 
@@ -101,11 +102,11 @@ def _of_pydantic(type_: Any) -> Payload:
     adapter: TypeAdapter[Any] = TypeAdapter(type_)
 
     def to_json(value: Any) -> bytes:
-        # By alias, as a client reads it. A warning of pydantic's says that a field is not of its type.
+        # By alias, as a client reads it. A warning of pydantic means that a field has another type.
         try:
             text = adapter.dump_json(value, by_alias=True, warnings="error")
         except ValueError:
-            # The reader names the field in every version of pydantic, and says it better than the writer's warning.
+            # The reader names the field in every version of pydantic, and explains it better than the writer's warning.
             adapter.validate_json(adapter.dump_json(value, by_alias=True, warnings=False))
             raise
         if b"null" in text or b"NaN" in text or b"Infinity" in text:
@@ -114,11 +115,11 @@ def _of_pydantic(type_: Any) -> Payload:
 
     def check_finite(value: Any, text: bytes) -> None:
         _refuse_constants(text)
-        # A NaN is written as null, unless the type says otherwise: then there are more of them than without that.
+        # pydantic writes a NaN as null, unless the type says otherwise: then the text has more nulls than the values.
         values = adapter.dump_python(value, mode="json", by_alias=True)
         if json.dumps(values).count("null") < text.count(b"null"):
             try:
-                adapter.validate_json(text)  # which says where
+                adapter.validate_json(text)  # its error says where
             except ValidationError as exc:
                 raise ValueError(f"{_where(exc.errors())}{NOT_FINITE}") from None
             raise ValueError(NOT_FINITE)
@@ -134,13 +135,13 @@ def _of_pydantic(type_: Any) -> Payload:
 
 
 def _of_msgspec(type_: Any) -> Payload:
-    import msgspec  # noqa: PLC0415 -- who declares a Struct has it
+    import msgspec  # noqa: PLC0415 -- an extra
 
-    msgspec.json.schema(type_)  # raises what a Decoder would only raise when it is used
+    msgspec.json.schema(type_)  # raises now what a Decoder would raise later
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(type_).decode
 
     def to_json(value: Any) -> bytes:
-        # A Struct checks nothing when it is made, so what is written is read at once. Both take 0.3 us together.
+        # A Struct checks nothing when it is made, so the text is read back at once. Both take 0.3 us together.
         text = encode(value)
         try:
             decode(text)
@@ -155,7 +156,7 @@ def _of_msgspec(type_: Any) -> Payload:
 def _of_stdlib(type_: object) -> Payload:
     def from_json(_: str) -> NoReturn:
         raise ImportError(
-            f"to decode a {name_of(type_)} takes pydantic or msgspec, and neither is installed; "
+            f"decoding a {name_of(type_)} needs pydantic or msgspec, and neither is installed; "
             "install sse-trio[json], or read event.json()"
         )
 
@@ -163,13 +164,13 @@ def _of_stdlib(type_: object) -> Payload:
 
 
 def _where(errors: Sequence[Any]) -> str:
-    """The path to the field of the first of pydantic's errors; nothing if it is the whole value."""
+    """The path to the field of pydantic's first error; empty if it is the whole value."""
     where = ".".join(map(str, errors[0]["loc"]))
     return f"{where}: " if where else ""
 
 
 def _refuse_constants(text: bytes) -> None:
-    """Raise ValueError for a NaN or Infinity that stands in the text as such."""
+    """Raise ValueError for a bare NaN or Infinity in the text."""
     json.loads(text, parse_constant=_refuse)
 
 

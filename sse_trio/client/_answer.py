@@ -1,8 +1,8 @@
-# Answers that are not an event stream by the standard: what the caller or a proxy makes of them, and their bodies,
-# which are read for the error, whole or up to a limit.
+# Answers that are not an event stream by the standard: whether the caller accepts them, and how their bodies are read
+# for the error.
 #
-# Rule 1: the body comes from a server that may be hostile: its size and the time that it takes are bounded.
-# Rule 2: whether something is missing is known: an answer that was cut short looks like a whole one.
+# Rule 1: the server may be hostile, so the size of a body and the time to read it are bounded.
+# Rule 2: the error says whether the body is complete, because an answer that was cut short looks like a whole one.
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Coroutine
 import anyio
 import httpx
 
+from .._arguments.checks import shown
 from ._body import Body, close, codings_of_response, why_undecodable
 
 __all__ = ("is_accepted", "is_final_for_proxy", "read_answer", "refuse_unread")
@@ -20,10 +21,10 @@ _SECONDS = 5.0
 
 
 async def is_accepted(accept: Callable[[httpx.Response], bool] | None, response: httpx.Response) -> bool:
-    """Whether the caller takes this answer for a stream. Where that raises, the answer is closed.
+    """Whether the caller accepts this answer as a stream. If the caller's function raises, the answer is closed.
 
     Raises:
-        TypeError: the caller's function returned something else than True or False: a coroutine, say.
+        TypeError: the caller's function returned neither True nor False, but a coroutine, for example.
     """
     try:
         return accept is not None and _checked(accept(response))
@@ -34,15 +35,16 @@ async def is_accepted(accept: Callable[[httpx.Response], bool] | None, response:
 
 def _checked(answer: object) -> bool:
     if not isinstance(answer, bool):
+        got = shown(answer)
         if isinstance(answer, Coroutine):
-            answer.close()  # or Python would warn that nobody has awaited it
-        raise TypeError(f"accept must be a function that returns True or False, and not async; it returned {answer!r}")
+            answer.close()  # otherwise Python would warn that it was never awaited
+        raise TypeError(f"accept must be a function, not async, that returns True or False; it returned {got}")
     return answer
 
 
 def is_final_for_proxy(error: httpx.HTTPError, retry_statuses: Container[int]) -> bool:
-    """Whether a proxy refused to connect us in a way that asking again won't change: 407, 403."""
-    # httpcore has the status of a proxy's answer in its message only: "407 Proxy Authentication Required".
+    """Whether a proxy refused to connect us, and will do so again: 407, 403."""
+    # httpcore has the proxy's status only in its message: "407 Proxy Authentication Required".
     status = str(error).partition(" ")[0]
     return isinstance(error, httpx.ProxyError) and status.isdecimal() and int(status) not in retry_statuses
 
@@ -50,8 +52,8 @@ def is_final_for_proxy(error: httpx.HTTPError, retry_statuses: Container[int]) -
 async def read_answer(response: httpx.Response, limit: int) -> bool:
     """Read the body of an answer, as far as the limit and 5 seconds allow, close it, and return whether it is whole.
 
-    The body is decompressed then, and the response has no ``content-encoding`` any more. One that can't be decompressed
-    is left as it came, with its header; of one that was compressed more than once, nothing is read.
+    The body is decompressed, and ``content-encoding`` removed from the response. A body that can't be decompressed
+    stays as it came, with its header. If it was compressed more than once, nothing is read.
     """
     if len(codings_of_response(response)) > 1:
         return await refuse_unread(response)
@@ -64,7 +66,7 @@ async def read_answer(response: httpx.Response, limit: int) -> bool:
     except anyio.EndOfStream:
         is_whole = len(head) <= limit
     except httpx.HTTPError:
-        pass  # the answer itself is the error to be reported
+        pass  # the error to report is the answer itself
     finally:
         await body.aclose()
     await _set_content(response, bytes(head[:limit]), is_raw=is_raw)
@@ -79,7 +81,7 @@ async def refuse_unread(response: httpx.Response) -> bool:
 
 
 def _body_of(response: httpx.Response, *, raw: bool) -> Body:
-    """Return the body, to be read without the response's knowing, which takes another one afterwards."""
+    """Return the body, to be read behind the response's back: _set_content() gives it another one."""
     reader = httpx.Response(
         response.status_code,
         headers=response.headers,
@@ -93,6 +95,6 @@ def _body_of(response: httpx.Response, *, raw: bool) -> Body:
 async def _set_content(response: httpx.Response, content: bytes, *, is_raw: bool) -> None:
     coding = response.headers.pop("content-encoding", "")
     response.stream = httpx.ByteStream(content)
-    await response.aread()  # without a content-encoding, or httpx would decode
+    await response.aread()  # after removing content-encoding, or httpx would decode it
     if is_raw and coding:
         response.headers["content-encoding"] = coding

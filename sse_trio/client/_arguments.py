@@ -1,32 +1,30 @@
-# What open_event_source() takes, and the words for what it doesn't.
+# Checks of what open_event_source() takes.
 #
-# Rule 1: what makes no sense is a TypeError or a ValueError where the caller opens the source, and says what to write.
-# Rule 2: no message has a URL, a parameter or a header's value in it: there may be a password.
+# Rule 1: a wrong argument is a TypeError or a ValueError where the caller opens the source. Its message has the form of
+#         _arguments/checks.py, whose checks are used wherever the client wants nothing more.
+# Rule 2: no message quotes a URL, a parameter, a body or a header's value: there may be a password in it.
+# Rule 3: a number of seconds is finite: every wait of the client ends, or None says that it doesn't.
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Collection, Container, Mapping, Sequence
-from functools import partial
 from typing import cast
 
 import httpx
 
+from .._arguments import checks
+from .._arguments.checks import check_flag, wrong
 from ._redirects import Origin
 
 __all__ = (
     "InvalidURLError",
-    "check_body",
-    "check_bool",
-    "check_client",
-    "check_event_id",
+    "check_answers",
+    "check_connection",
     "check_function",
-    "check_method",
+    "check_reconnection",
     "check_seconds",
-    "check_size",
-    "check_statuses",
     "checked_origins",
     "checked_params",
     "checked_url",
@@ -41,7 +39,7 @@ _PARAMS = (str, int, float, type(None))
 
 
 class InvalidURLError(httpx.InvalidURL, ValueError):
-    """The URL is none. Nothing of it is in the message, but for what kind of mistake it has."""
+    """The URL is not valid. The message says what kind of mistake it has and quotes nothing of it."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -50,35 +48,50 @@ class InvalidURLError(httpx.InvalidURL, ValueError):
         )
 
 
+def _wrong_type(name: str, wanted: str, got: object) -> TypeError:
+    """Return the error for an argument that may hold a secret (rule 2)."""
+    return TypeError(f"{name} must be {wanted}; got an object of type {type(got).__name__}")
+
+
+def check_connection(client: object, method: object, content: object, json: object, last_event_id: object) -> None:
+    """Check what each request is made of."""
+    _check_client(client)
+    _check_method(method)
+    _check_body(content, json)
+    _check_event_id(last_event_id)
+
+
+def check_reconnection(
+    reconnect: object, retry: object, max_retry: object, idle_timeout: object, retry_statuses: object
+) -> None:
+    """Check what says when to connect again."""
+    if reconnect is not None and not isinstance(reconnect, bool):
+        raise wrong(TypeError, "reconnect", "True, False, or None for GET only", reconnect)
+    check_seconds("retry", retry, zero=True)
+    check_seconds("max_retry", max_retry, zero=True)
+    check_seconds("idle_timeout", idle_timeout, zero=False, none="to wait for ever")
+    _check_statuses(retry_statuses)
+
+
+def check_answers(head_timeout: object, max_answer_size: object, accept: object, take_unfinished: object) -> None:
+    """Check what is done with an answer."""
+    check_seconds("head_timeout", head_timeout, zero=False, none="to wait for ever")
+    _check_size("max_answer_size", max_answer_size)
+    check_function("accept", accept)
+    check_flag("take_unfinished", take_unfinished)
+
+
 def checked_url(url: object) -> httpx.URL:
     """Return the URL as httpx reads it."""
     if not isinstance(url, (str, httpx.URL)):
-        raise TypeError(f"url must be a str or an httpx.URL, not {type(url).__name__}")
+        raise _wrong_type("url", "a str or an httpx.URL", url)
     try:
         return httpx.URL(url)
     except UnicodeEncodeError:
         raise InvalidURLError("Lone surrogates") from None
     except httpx.InvalidURL as exc:
-        # Up to here, it says what is wrong; after it, it quotes.
+        # httpx's message first says what is wrong, and then quotes the URL.
         raise InvalidURLError(re.split("[:,]", str(exc))[0]) from None
-
-
-def check_client(client: object) -> None:
-    """Refuse what is no client that can send."""
-    if client is None:
-        return
-    if not isinstance(client, httpx.AsyncClient):
-        raise TypeError(f"client must be an httpx.AsyncClient or None, not {type(client).__name__}")
-    if client.is_closed:
-        raise ValueError("client is closed; open the event source inside its `async with`")
-
-
-def check_method(method: object) -> None:
-    """Refuse what is no method, and those whose answers have no body."""
-    if not isinstance(method, str):
-        raise TypeError(f'method must be a str such as "GET", not {type(method).__name__}')
-    if not _METHOD.fullmatch(method) or method.upper() in _WITHOUT_STREAM:
-        raise ValueError(f'method={method[:80]!r} can\'t get a stream; write "GET" or "POST"')
 
 
 def checked_params(params: object) -> httpx.QueryParams:
@@ -86,14 +99,102 @@ def checked_params(params: object) -> httpx.QueryParams:
     if params is None or isinstance(params, httpx.QueryParams):
         return httpx.QueryParams(params)
     if not isinstance(params, Mapping):
-        raise TypeError(f"params must be a mapping of names to values, not {type(params).__name__}")
+        raise _wrong_type("params", 'a mapping of names to values, such as {"topic": "a"}, or None', params)
     for name, value in cast("Mapping[object, object]", params).items():
         if not isinstance(name, str) or not _is_param(value):
-            raise TypeError(f"params must have str for names, and str, numbers, bool or None for values; see {name!r}")
+            raise _wrong_type("params", f"a mapping of str to str, numbers, bool or None; see {name!r}", value)
     checked = httpx.QueryParams(cast("Mapping[str, str]", params))
     if any(_SURROGATES.search(name + value) for name, value in checked.multi_items()):
-        raise ValueError("params has a lone surrogate, which a URL can't have; replace it")
+        raise ValueError("params must be without lone surrogates, because a URL can't carry them; replace them")
     return checked
+
+
+def checked_origins(origins: object) -> tuple[Origin, ...]:
+    """Return the origins that these texts name."""
+    if isinstance(origins, (str, bytes)) or not isinstance(origins, Collection):
+        raise _wrong_type("trusted_origins", 'a collection of str, such as ["https://stream.example.org"]', origins)
+    return tuple(map(_checked_origin, cast("Collection[object]", origins)))
+
+
+def check_seconds(name: str, value: object, *, zero: bool, none: str = "") -> None:
+    """Raise for what is not a finite number of seconds. ``none`` says what None is for, where it is allowed."""
+    if value is None and none:
+        return
+    hint = f", or None {none}" if none else ""
+    checks.check_seconds(name, value, zero=zero, none=hint)
+    if value == math.inf:
+        raise wrong(ValueError, name, f"a finite number of seconds{hint}", value)
+
+
+def check_function(name: str, function: object) -> None:
+    """Raise TypeError for what can't be called, and for what would have to be awaited. None is allowed."""
+    if function is not None:
+        checks.check_function(name, function, "a function")
+
+
+def _check_client(client: object) -> None:
+    if client is None:
+        return
+    if not isinstance(client, httpx.AsyncClient):
+        raise _wrong_type("client", "an httpx.AsyncClient or None", client)
+    if client.is_closed:
+        raise ValueError("client must be open, and this one is closed; open the event source inside its `async with`")
+
+
+def _check_method(method: object) -> None:
+    wanted = '"GET", "POST" or another method whose answer has a body'
+    if not isinstance(method, str):
+        raise wrong(TypeError, "method", wanted, method)
+    if not _METHOD.fullmatch(method) or method.upper() in _WITHOUT_STREAM:
+        raise wrong(ValueError, "method", wanted, method)
+
+
+def _check_body(content: object, json: object) -> None:
+    if content is not None and not isinstance(content, (str, bytes)):
+        raise _wrong_type("content", "str, bytes or None, because each connection sends it again", content)
+    if content is not None and json is not None:
+        raise ValueError("content and json are both the request's body; give one of them")
+    if isinstance(content, str) and _SURROGATES.search(content):
+        raise ValueError("content must be without lone surrogates, because UTF-8 can't carry them; give bytes")
+    try:
+        httpx.Request("POST", "", json=json)
+    except TypeError as exc:
+        raise TypeError(f"json must be a value that JSON can express: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"json must be a value that JSON can express: {exc}") from exc
+
+
+def _check_event_id(event_id: object) -> None:
+    if not isinstance(event_id, str):
+        raise wrong(TypeError, "last_event_id", 'a str, or "" for none', event_id)
+    if _NOT_IN_IDS.search(event_id):
+        wanted = "the id of an event, which has no line break, no NUL and no lone surrogate"
+        raise wrong(ValueError, "last_event_id", wanted, event_id)
+
+
+def _check_size(name: str, value: object) -> None:
+    # Without the upper limit of check_count(): a huge number is a way to say that there is no limit.
+    wanted = "an int, a number of bytes, 0 or more"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(TypeError, name, wanted, value)
+    if value < 0:
+        raise wrong(ValueError, name, wanted, value)
+
+
+def _check_statuses(statuses: object) -> None:
+    if not isinstance(statuses, Container) or isinstance(statuses, (str, bytes)):
+        raise wrong(TypeError, "retry_statuses", "a collection of int, such as {429, 503}", statuses)
+    if isinstance(statuses, (set, frozenset, list, tuple, dict)):
+        for status in cast("Collection[object]", statuses):
+            _check_status(status)
+
+
+def _check_status(status: object) -> None:
+    wanted = "HTTP statuses, int from 100 to 599"
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise wrong(TypeError, "retry_statuses", wanted, status)
+    if not 100 <= status <= 599:
+        raise wrong(ValueError, "retry_statuses", wanted, status)
 
 
 def _is_param(value: object) -> bool:
@@ -102,122 +203,15 @@ def _is_param(value: object) -> bool:
     return isinstance(value, _PARAMS)
 
 
-def check_body(content: object, json: object) -> None:
-    """Refuse what is no body, or two."""
-    if content is not None and not isinstance(content, (str, bytes)):
-        raise TypeError(
-            f"content must be str, bytes or None, not {type(content).__name__}: it is sent again by each connection"
-        )
-    if content is not None and json is not None:
-        raise ValueError("content and json are both the request's body; give one of them")
-    if isinstance(content, str) and _SURROGATES.search(content):
-        raise ValueError("content has a lone surrogate, which UTF-8 can't write; give bytes, or replace it")
-    _check_json(json)
-
-
-def _check_json(json: object) -> None:
-    try:
-        httpx.Request("POST", "", json=json)
-    except TypeError as exc:
-        raise TypeError(f"json must be what JSON can say: {exc}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ValueError(f"json must be what JSON can say: {exc}") from exc
-
-
-def check_event_id(event_id: object) -> None:
-    """Refuse what no stream could have given as an id."""
-    if not isinstance(event_id, str):
-        raise TypeError(f'last_event_id must be a str, "" for none, not {type(event_id).__name__}')
-    if _NOT_IN_IDS.search(event_id):
-        raise ValueError(
-            f"last_event_id={event_id[:80]!r} has a line break, a NUL or a lone surrogate, so no stream gave it"
-        )
-
-
-def check_bool(name: str, value: object, *, none: str = "") -> None:
-    """Refuse what is neither True nor False. ``none`` says what None means, where it means something."""
-    if isinstance(value, bool) or (value is None and none):
-        return
-    if none:
-        raise TypeError(f"{name} must be True, False, or None for {none}; not {value!r}")
-    raise TypeError(f"{name} must be True or False, not {value!r}")
-
-
-def check_size(name: str, value: object) -> None:
-    """Refuse what is no number of bytes."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, a number of bytes, not {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must be 0 or more bytes, not {_short(value)}")
-
-
-def check_seconds(name: str, value: object, *, zero: bool, none: str = "") -> None:
-    """Refuse what is no finite number of seconds. ``none`` says what None means, where it means something."""
-    if value is None and none:
-        return
-    hint = f"; None {none}" if none else ""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}{hint}")
-    if not _is_finite(value) or not (value > 0 or (zero and value == 0)):
-        least = "0 or more" if zero else "more than 0"
-        raise ValueError(f"{name} must be {least} seconds, and finite; not {_short(value)}{hint}")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _short(value: float) -> str:
-    # repr() of an int refuses more than 4300 digits.
-    return repr(value) if isinstance(value, float) or abs(value) < 10**80 else "an int of more than 80 digits"
-
-
-def check_statuses(statuses: object) -> None:
-    """Refuse what holds no HTTP statuses."""
-    if not isinstance(statuses, Container) or isinstance(statuses, (str, bytes)):
-        raise TypeError(f"retry_statuses must be a collection of int, such as {{429, 503}}; not {statuses!r}")
-    if isinstance(statuses, (set, frozenset, list, tuple, dict)):
-        for status in cast("Collection[object]", statuses):
-            _check_status(status)
-
-
-def _check_status(status: object) -> None:
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise TypeError(f"retry_statuses must hold int, such as 503, not {status!r}")
-    if not 100 <= status <= 599:
-        raise ValueError(f"retry_statuses must hold HTTP statuses, from 100 to 599, not {_short(status)}")
-
-
-def check_function(name: str, function: object) -> None:
-    """Refuse what can't be called, and what would have to be awaited."""
-    if function is None:
-        return
-    if not callable(function):
-        raise TypeError(f"{name} must be a function or None, not {function!r}; give the function, not its result")
-    plain = function.func if isinstance(function, partial) else function
-    if inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None)):  # noqa: B004
-        raise TypeError(f"{name} must be a plain function, as nothing awaits it; {function!r} is an async one")
-
-
-def checked_origins(origins: object) -> tuple[Origin, ...]:
-    """Return the origins that these texts name."""
-    if isinstance(origins, (str, bytes)) or not isinstance(origins, Collection):
-        raise TypeError('trusted_origins must be a collection of str, such as ["https://stream.example.org"]')
-    return tuple(map(_origin, cast("Collection[object]", origins)))
-
-
-def _origin(text: object) -> Origin:
+def _checked_origin(text: object) -> Origin:
     if not isinstance(text, str):
-        raise TypeError(f"trusted_origins must hold str, not {type(text).__name__}")
+        raise _wrong_type("trusted_origins", "a collection of str", text)
     url = checked_url(text)
     is_bare = url.raw_path == b"/" and not url.userinfo and not url.fragment
     name = url.host.removeprefix("*.")
     if url.scheme not in {"http", "https"} or not is_bare or not name or "*" in name:
         raise ValueError(
-            'trusted_origins must hold scheme, host and maybe port, such as "https://stream.example.org" or '
-            '"https://*.example.org", and nothing else'
+            'trusted_origins must be scheme, host and maybe port, such as "https://stream.example.org" or '
+            '"https://*.example.org"; one of them has something more or less'
         )
     return Origin.of(url)

@@ -1,10 +1,10 @@
-# The body of an HTTP answer: read piece by piece, decompressed, and closed. What is made of it: events, or an error.
+# The body of an HTTP answer: read piece by piece, decompressed, decoded into events, and closed.
 #
-# Rule 1: between two checkpoints a bounded amount of work is done, whatever the server sends: many tiny chunks, or a
-#         few that decompress to gigabytes. A piece that had not to be waited for counts as work.
-# Rule 2: a body that ends before its compressed data does was cut off, whichever coding it has.
-# Rule 3: closing is not interrupted by a cancellation, and is bounded in time.
-# Rule 4: no async generator of httpx's or httpcore's is left to the garbage collector, where trio would warn of it.
+# Rule 1: the work between two checkpoints is bounded, whatever the server sends: many tiny chunks, or a few that
+#         decompress to gigabytes. A piece that is there without waiting counts as work.
+# Rule 2: if the body ends before its compressed data does, it was cut off, whichever coding it has.
+# Rule 3: a cancellation doesn't interrupt closing, and closing is bounded in time.
+# Rule 4: no async generator of httpx or httpcore is left to the garbage collector, because trio would warn of it.
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ._http2 import close_unknown
 
 __all__ = ("Body", "OpenStream", "close", "codings_of_response", "why_undecodable")
 
-# Bytes between two checkpoints, and what a piece counts for beside its bytes: going through httpx's layers takes about
-# as long as decoding this many.
+# Bytes between two checkpoints. Each piece counts as this many bytes more, because going through httpx's layers takes
+# about as long as decoding them.
 _SLICE = LIMIT
 _PIECE_COST = 2048
-# TLS may want to say goodbye; a dead peer must not hold us.
+# TLS may send a close alert; a dead peer must not hold us.
 _CLOSE_SECONDS = 5.0
-# More chunks than a closed connection can have left in its buffer, and those dropped between two checkpoints. A
-# transport that goes on for ever is left alone.
+# More chunks than a closed connection can still have buffered, and the chunks dropped between two checkpoints. A
+# transport that never ends is left alone.
 _BUFFERED_CHUNKS = 10_000
 _DROPPED_AT_ONCE = 50
 
 
 class Body:
-    """The body of a response, in pieces of about 64 KiB at most; decompressed unless it is to be ``raw``."""
+    """The body of a response, in pieces of about 64 KiB at most; decompressed unless ``raw``."""
 
     def __init__(self, response: httpx.Response, *, raw: bool = False) -> None:
         self._response = response
@@ -47,7 +47,7 @@ class Body:
         self._is_closed = False
 
     async def read(self) -> bytes:
-        """Wait for bytes if there are none, and return some of them decompressed; b"" if that is nothing yet.
+        """Wait for bytes if there are none, and return some of them, decompressed. May be b"".
 
         A cancellation point always, and a checkpoint at least once for each 64 KiB. Cancellation, or any other
         exception: the connection is closed.
@@ -55,7 +55,7 @@ class Body:
         Raises:
             EndOfStream: the server ended the response.
             ClosedResourceError: the body is closed already.
-            httpx.HTTPError: the connection broke, or what it brings can't be decompressed.
+            httpx.HTTPError: the connection broke, or the body can't be decompressed.
         """
         if self._is_closed:
             raise anyio.ClosedResourceError
@@ -65,7 +65,7 @@ class Body:
                 self._text = memoryview(await self._next_text())
         except StopAsyncIteration:
             raise self._end() from None
-        except ssl.SSLError as exc:  # gets past httpx on asyncio
+        except ssl.SSLError as exc:  # on asyncio, httpx doesn't convert it
             await self.aclose()
             raise httpx.ReadError(str(exc)) from exc
         except BaseException:
@@ -155,8 +155,8 @@ async def close(response: httpx.Response, chunks: AsyncIterator[bytes] | None = 
 async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
     """End the iteration over the body of a closed response.
 
-    httpx and httpcore nest six async generators and close none but the outermost. All end only if the innermost
-    does, which it does when it is asked to read on: the connection is closed and we are cancelled.
+    httpx and httpcore nest six async generators and close only the outermost. The others end only if the innermost
+    does, and it ends when it reads on: the connection is closed, and we are cancelled.
     """
     for _ in range(_BUFFERED_CHUNKS // _DROPPED_AT_ONCE):
         with anyio.CancelScope() as scope:
@@ -172,7 +172,7 @@ async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
 
 
 def why_undecodable(response: httpx.Response) -> str:
-    """Return why the body of an answer can't be decompressed, as the rest of a sentence; "" if it can."""
+    """Return why the body of an answer can't be decompressed, as the end of a sentence; "" if it can."""
     codings = codings_of_response(response)
     if len(codings) > 1:
         return "that was compressed more than once, so that a few bytes could be gigabytes"
@@ -187,5 +187,5 @@ def why_undecodable(response: httpx.Response) -> str:
 
 
 def codings_of_response(response: httpx.Response) -> list[str]:
-    """Return how its body was compressed, in order."""
+    """Return the codings of the body, in the order they were applied."""
     return codings_of(response.headers.get_list("content-encoding", split_commas=True))

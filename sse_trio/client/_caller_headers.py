@@ -1,8 +1,8 @@
-# The headers that a caller gives: a mapping, or a function that is asked before each attempt to connect.
+# The caller's headers: a mapping, or a function that returns one.
 #
-# Rule 1: a function is asked anew each time, since tokens expire.
-# Rule 2: what can't be sent is an error before anything is sent, and no message has a header's value, which may be
-#         a token.
+# Rule 1: a function is called before each attempt to connect, because tokens expire.
+# Rule 2: a header that can't be sent is an error before anything is sent. No message shows a header's value, because it
+#         may be a token.
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 
 
 class CallerHeaders:
-    """What the caller gave as ``headers=``.
+    """The caller's ``headers=``.
 
     Raises:
         TypeError: it is neither a mapping of str to str nor a function.
-        ValueError: no header can be called so, or have such a value.
+        ValueError: HTTP has no header of this name, or with this value.
     """
 
     def __init__(self, headers: HeaderMapping | HeaderSource | None) -> None:
@@ -37,20 +37,20 @@ class CallerHeaders:
 
     @property
     def can_refresh(self) -> bool:
-        """Whether asking again may bring others."""
+        """Whether another call may return other headers."""
         return self._source is not None
 
     async def ask(self) -> httpx.Headers:
         """Return the headers of the next request.
 
         Raises:
-            TypeError: the function has returned what is no mapping of str to str.
-            ValueError: no header can be called so, or have such a value.
+            TypeError: the function did not return a mapping of str to str.
+            ValueError: HTTP has no header of this name, or with this value.
         """
         if self._source is None:
             return self._fixed
         answer = self._source()
-        return _checked(await answer if inspect.isawaitable(answer) else answer, "what headers() returns")
+        return _checked(await answer if inspect.isawaitable(answer) else answer, "the return value of headers")
 
 
 def _checked(headers: object, what: str) -> httpx.Headers:
@@ -61,18 +61,21 @@ def _pairs(headers: object, what: str) -> Iterable[tuple[object, object]]:
     if isinstance(headers, httpx.Headers):
         return headers.multi_items()
     if not isinstance(headers, Mapping):
-        raise TypeError(f"{what} must be a mapping of header names to values, not {type(headers).__name__}")
+        raise TypeError(
+            f"{what} must be a mapping of header names to values; got an object of type {type(headers).__name__}"
+        )
     return cast("Mapping[object, object]", headers).items()
 
 
 def _checked_pair(name: object, value: object, what: str) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"{what} must have str for names and values, not {type(value).__name__} for {name!r}")
+        kind = type(value).__name__
+        raise TypeError(f"{what} must be a mapping of str to str; the value of {name!r} is of type {kind}")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{what} must not have {name!r}: no header can be called so")
+        raise ValueError(f"{what} must have names of letters, digits and '-' (RFC 9110, 5.1); got {name!r}")
     if not _VALUE.fullmatch(value):
         raise ValueError(
-            f"{what} must not have such a value for {name!r}: it is ASCII without control characters, and without "
-            "blanks around it; maybe .strip() it"
+            f"{what} must have values in ASCII without control characters and without blanks around them; "
+            f"that of {name!r} has something else; maybe .strip() it"
         )
     return name, value

@@ -1,8 +1,7 @@
-# Interruptible: what one task waits for, and another may end.
+# Interruptible: one task waits, and another task may end the wait.
 #
-# Rule 1: an interruption counts until it is cleared, so it makes no difference whether it comes before, during or
-#         between two waits.
-# Rule 2: it is no cancellation from outside: the wait ends, and the code after it goes on.
+# Rule 1: an interruption counts until it is cleared, so it may come before a wait, during it or between two waits.
+# Rule 2: an interruption is not a cancellation: the wait ends, and the code after it goes on.
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ __all__ = ("Interruptible",)
 
 
 class Interruptible:
-    """The waits of one task, which others may interrupt."""
+    """The waits of one task, which other tasks may interrupt."""
 
     def __init__(self) -> None:
         self._scope: anyio.CancelScope | None = None
@@ -32,18 +31,18 @@ class Interruptible:
         return self._is_interrupted
 
     def interrupt(self) -> None:
-        """End the wait that is under way, and those to come at once. From the event loop's own thread only."""
+        """End the current wait, and every later one at once, until clear(). Call it in the event loop's thread only."""
         self._is_interrupted = True
         if self._scope is not None:
             self._scope.cancel()
 
     def clear(self) -> None:
-        """Forget the interruption: it has been dealt with."""
+        """Forget the interruption, after handling it."""
         self._is_interrupted = False
 
     @contextmanager
     def scope(self, seconds: float | None = None) -> Generator[anyio.CancelScope, None, None]:
-        """Wait in this, for at most so many seconds. Where ``cancelled_caught``, it was interrupted or too long."""
+        """Limit a wait to these seconds. If ``cancelled_caught``, the wait was interrupted or took too long."""
         with anyio.move_on_after(seconds) as scope:
             self._scope = scope
             try:

@@ -1,8 +1,8 @@
-# LastingStep: what goes on when the task that waits for it gives up, so that a wait can have an end of its own.
+# LastingStep: a step that goes on when the task that waits for it gives up. So a timeout ends the wait, not the step.
 #
-# Rule 1: it runs in a task outside every nursery, and only because a caller has asked for it. Its owner closes it, and
-#         then it has ended: nothing is left behind.
-# Rule 2: what it raises comes out of wait(), and is not lost if nobody waits at that moment.
+# Rule 1: it runs in a task outside every nursery, and only for a receive() with a timeout. Its owner closes it and
+#         waits for its end, so nothing is left behind.
+# Rule 2: an error of the step comes out of wait(), even if no task waits at that moment.
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class LastingStep:
         self._done: anyio.Event | None = None
         self._scope = anyio.CancelScope()
         self._error: BaseException | None = None
-        # Held, as _loops/loop.py demands.
+        # Kept, because a loop keeps only a weak reference (_loops/loop.py).
         self._task: DetachedTask | None = None
 
     @property
     def is_pending(self) -> bool:
-        """Whether a step has been started whose outcome nobody has taken."""
+        """Whether a step was started and wait() has not returned its outcome yet."""
         return self._done is not None
 
     def start(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Begin ``step()``. There must be no other that is pending."""
+        """Begin ``step()``. No other step may be pending."""
         self._done, self._scope = anyio.Event(), anyio.CancelScope()
         self._task = current_loop().spawn_detached(partial(self._run, step, self._done))
 

@@ -1,9 +1,9 @@
-# What an error of httpx's means: its cause in words, and whether trying again can help.
+# Errors of httpx: their cause in words, and whether a certificate is at fault.
 #
-# Rule 1: every error says its cause. Some of httpx's say nothing ("ConnectError('')" on trio), because the words are in
-#         the exception that caused them, or nowhere. None quotes a URL: a Location may have a password in it.
-# Rule 2: every error is httpx's. An alert of TLS that comes after the handshake gets past httpx on asyncio.
-# Rule 3: a certificate that one side refuses is a matter for people. Trying again doesn't help, so it is final.
+# Rule 1: every error says its cause. Some of httpx's have no message ("ConnectError('')" on trio), because it is in the
+#         exception that caused them, or nowhere. No message quotes a URL: a Location may have a password in it.
+# Rule 2: every error is httpx's. On asyncio, httpx doesn't convert a TLS alert that comes after the handshake.
+# Rule 3: a refused certificate is final: trying again doesn't help, a person has to change the configuration.
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import httpx
 
 __all__ = ("explain", "is_certificate_error", "tls_as_httpx")
 
-# What OpenSSL calls an alert about a certificate: the peer's word for ours, or ours for the peer's.
+# OpenSSL's names for an alert about a certificate: the peer refuses ours, or we refuse the peer's.
 _OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA")
-# httpx gives these no words at all.
+# httpx gives these no message at all.
 _TIMEOUTS: Final[Mapping[type[httpx.HTTPError], str]] = {
     httpx.PoolTimeout: (
         "every connection of the httpx client's pool was in use for as long as its pool timeout allows; each stream "
@@ -32,7 +32,7 @@ _TIMEOUTS: Final[Mapping[type[httpx.HTTPError], str]] = {
 
 @contextmanager
 def tls_as_httpx() -> Generator[None, None, None]:
-    """Raise an error of TLS as httpx's, with the same words."""
+    """Raise an error of TLS as one of httpx, with the same message."""
     try:
         yield
     except ssl.SSLError as exc:
@@ -40,33 +40,33 @@ def tls_as_httpx() -> Generator[None, None, None]:
 
 
 def explain(error: httpx.HTTPError) -> None:
-    """Give an error that has no message the one of its cause, and one about a Location that quotes it none of it."""
+    """Give an error without a message that of its cause. An error about a Location gets one that doesn't quote it."""
     if isinstance(error.__context__, httpx.InvalidURL):
         error.args = ("Invalid URL in Location",)
     elif not str(error).strip():
-        # It is ours by now, and to replace it would lose the traceback and the class.
-        error.args = (_words(error),)
+        # A new exception would lose the traceback and the class.
+        error.args = (_message_of(error),)
 
 
-def _words(error: httpx.HTTPError) -> str:
+def _message_of(error: httpx.HTTPError) -> str:
     if type(error) in _TIMEOUTS:
         return _TIMEOUTS[type(error)]
-    causes = list(_chain(error))
-    words = (str(cause) for cause in causes if str(cause).strip())
-    return next(words, f"caused by {type(causes[-1]).__name__}")
+    causes = list(_causes_of(error))
+    messages = (str(cause) for cause in causes if str(cause).strip())
+    return next(messages, f"caused by {type(causes[-1]).__name__}")
 
 
 def is_certificate_error(error: BaseException) -> bool:
-    """Whether TLS failed because of a certificate: it has expired, is for another name, comes from nobody known."""
-    return any(isinstance(cause, ssl.SSLError) and _is_about_a_certificate(cause) for cause in _chain(error))
+    """Whether TLS failed because of a certificate: expired, for another name, from an unknown authority."""
+    return any(isinstance(cause, ssl.SSLError) and _is_about_a_certificate(cause) for cause in _causes_of(error))
 
 
 def _is_about_a_certificate(error: ssl.SSLError) -> bool:
     return isinstance(error, ssl.SSLCertVerificationError) or any(word in str(error) for word in _OF_CERTIFICATES)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what caused it, what caused that, and so on."""
+def _causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, its cause, the cause's cause, and so on."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

@@ -1,7 +1,7 @@
 # The query of a request's URL: the URL's own, the client's parameters and those of the call, together.
 #
-# Rule 1: what the call gives replaces parameters of the same name in the URL, and those replace the client's.
-# Rule 2: what isn't replaced stays as it was written, byte by byte, since a URL may be signed.
+# Rule 1: a parameter of the call replaces those of the same name in the URL, and those replace the client's.
+# Rule 2: what isn't replaced stays as it was written, byte by byte, because a URL may be signed.
 
 from __future__ import annotations
 

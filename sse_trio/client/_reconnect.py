@@ -1,62 +1,38 @@
-# When an event source connects again, and after how long. No I/O, no clock, no httpx.
+# How long an event source waits before it connects again. No I/O, no clock, no httpx.
 #
-# Rule 1: what an answer means is decided in judge() and nowhere else (WHATWG HTML 9.2.3, "fetch").
-# Rule 2: the reconnection time that the server asked for is the least wait, and so is its Retry-After. After a healthy
-#         connection the wait is at most a fifth longer. Only failed connections in a row are backed off from.
-# Rule 3: a connection is healthy if it gave an event, or if it lasted and gave any byte: a quiet stream that sends
-#         pings is not a broken one. It failed if it was short, or gave nothing at all.
-# Rule 4: every wait has bounds, whatever the server says: never so short that the client floods the server, never
-#         longer than hours.
+# Rule 1: the server's reconnection time is the shortest wait, and so is its Retry-After. After a healthy connection the
+#         wait is at most a fifth longer. Only failed connections in a row make it grow.
+# Rule 2: a connection is healthy if it gave an event, or if it lasted and gave any byte: a quiet stream that sends
+#         pings is not broken. It failed if it was short, or gave nothing at all.
+# Rule 3: every wait has bounds, whatever the server says. The client never floods the server, and never waits longer
+#         than hours.
 
 from __future__ import annotations
 
-import enum
 import random
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
-__all__ = ("LEAST_WAIT", "RETRY_STATUSES", "Backoff", "Verdict", "judge", "retry_after_seconds")
+__all__ = ("LEAST_WAIT", "RETRY_STATUSES", "Backoff", "retry_after_seconds")
 
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 """What a server, or a proxy in front of it, answers while it is overloaded, out of order or being replaced; 520 to 524
-are Cloudflare's. Not among them is what the same request would be answered again: 501, and 4xx but for too early, too
-late (408) and too many."""
+are Cloudflare's. The others are not here because the same request would get the same answer: 501, and every 4xx except
+too early (425), too late (408) and too many (429)."""
 
 LEAST_WAIT = 0.1
 """The least seconds between two connections. A server that says ``retry: 0`` gets ten connections a second, not 700."""
 
-# Enough to spread clients that lost the same server at the same moment, and within what WPT's
-# format-field-retry.any.js takes for the time that was asked for.
+# This spreads clients that lost the same server at the same moment, and WPT's format-field-retry.any.js still takes
+# it for the time that the server asked for.
 _SPREAD = 1.2
 # The longest wait that a server can ask for, in seconds, by `retry` or Retry-After: 6 hours, as in urllib3.
 _LONGEST_ASKED = 21_600.0
-# Connections that end sooner, in seconds, failed unless they gave an event: they are what a crashing server makes.
+# A connection that ends sooner (seconds) failed, unless it gave an event: a crashing server makes such connections.
 _SHORT = 10.0
-# 2**10 times a reconnection time is past any max_retry that makes sense, and floats stay finite.
+# 2**10 times a reconnection time is above any sensible max_retry, and floats stay finite.
 _MAX_EXPONENT = 10
-
-
-class Verdict(enum.Enum):
-    """What an answer means for the connection."""
-
-    OPEN = enum.auto()
-    """It is an event stream."""
-    STOP = enum.auto()
-    """The server says that there is no more (204)."""
-    RETRY = enum.auto()
-    """Not now; try again."""
-    FAIL = enum.auto()
-    """Not an event stream, and trying again wouldn't make it one."""
-
-
-def judge(status: int, content_type: str, retry_statuses: Container[int]) -> Verdict:
-    """Return what an answer means, redirects having been followed."""
-    if status == 200 and content_type.partition(";")[0].strip().lower() == "text/event-stream":
-        return Verdict.OPEN
-    if status == 204:
-        return Verdict.STOP
-    return Verdict.RETRY if status in retry_statuses else Verdict.FAIL
 
 
 class Backoff:
@@ -64,8 +40,8 @@ class Backoff:
 
     Args:
         retry: the reconnection time until the server sets one, in seconds.
-        max_retry: how far backing off goes, in seconds. A reconnection time above it is followed all the same.
-        uniform: a random number between two bounds.
+        max_retry: the longest wait that backing off makes, in seconds. A longer reconnection time still counts.
+        uniform: returns a random number between two bounds.
     """
 
     __slots__ = ("_failures", "_gave_bytes", "_max_retry", "_opened_at", "_uniform", "retry")
@@ -82,16 +58,16 @@ class Backoff:
         self._gave_bytes = False
 
     def opened(self, now: float) -> None:
-        """There is a stream."""
+        """Note that there is a stream."""
         self._opened_at, self._gave_bytes = now, False
 
     def ended(self, now: float) -> None:
-        """The stream ended or broke, or was dropped."""
+        """Note that the stream ended, broke or was dropped."""
         if self._gave_bytes and now - self._opened_at >= _SHORT:
             self._failures = 0
 
     def received(self, *, events: bool) -> None:
-        """Bytes of the stream came, and maybe events."""
+        """Note that bytes of the stream came, and maybe events."""
         self._gave_bytes = True
         if events:
             self._failures = 0
@@ -111,16 +87,16 @@ class Backoff:
         return self._uniform(least, max(least * _SPREAD, backed_off))
 
     def _at_least(self, floor: float, wait: float) -> float:
-        """Return ``wait``, or a little more than ``floor``, so that not everybody comes back in the same second."""
+        """Return ``wait``, or a little more than ``floor``, so that clients don't all come back in the same second."""
         return wait if wait >= floor else self._uniform(floor, floor * _SPREAD)
 
 
 def retry_after_seconds(value: str, date: str = "") -> float:
-    """Return the seconds that a Retry-After asks for (RFC 9110, 10.2.3); 0 if it is absent, past or garbage.
+    """Return the seconds that a Retry-After asks for (RFC 9110, 10.2.3); 0 if it is absent, past or malformed.
 
     Args:
         value: the header's value: seconds, or an HTTP date.
-        date: the value of the answer's Date header, against which a date is taken, as the clocks may differ.
+        date: the value of the answer's Date header. A date counts from it, because the clocks may differ.
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
@@ -140,6 +116,6 @@ def _http_date(value: str) -> datetime:
     try:
         date = parsedate_to_datetime(value)
     except OverflowError as exc:
-        raise ValueError(f"{value!r} has a zone that is out of this world") from exc
+        raise ValueError(f"{value!r} has a time zone that is out of range") from exc
     # The asctime form has no zone and is in UTC (RFC 9110, 5.6.7).
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -1,13 +1,13 @@
 # Redirects: where a redirected request may go, and what it carries there.
 #
-# Rule 1: to the origin that was asked first, everything goes. The same host by https, where http was asked, is that
-#         origin, too; so are those that the caller trusts.
-# Rule 2: to any other origin go the headers of a safe list, and nothing else: no credentials in headers of whatever
-#         name, no cookies, no Last-Event-ID. That is Fetch's credentials mode "same-origin", made stricter.
-# Rule 3: a body goes nowhere else. A request that would need it there fails.
-# Rule 4: a request that has left stays without them, also if it is redirected back: the server that it went to chose
-#         where it goes on.
-# Rule 5: no message has more of a Location than its origin. The rest may be a password or a token.
+# Rule 1: the first origin gets everything. The same host by https instead of http counts as the first origin, and so do
+#         the origins that the caller trusts.
+# Rule 2: any other origin gets the headers of a safe list, and nothing more: no credentials in headers of any name, no
+#         cookies, no Last-Event-ID. That is Fetch's credentials mode "same-origin", made stricter.
+# Rule 3: no other origin gets a body. A redirect that would send it there fails.
+# Rule 4: a request that has left the first origin stays without them, even if it is redirected back, because another
+#         server chose where it goes.
+# Rule 5: no message shows more of a Location than its origin. The other parts may hold a password or a token.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ("Origin", "RedirectRefusedError", "Redirects")
 
 _logger = logging.getLogger("sse_trio.client")
 
-# What says nothing about the caller. Content-Length is 0 here: a request with a body doesn't come this far.
+# These reveal nothing about the caller. Content-Length is 0 here, because of rule 3.
 _SAFE_HEADERS = frozenset(
     {
         "accept",
@@ -38,11 +38,11 @@ _DEFAULT_PORTS = (("http", 80), ("https", 443))
 
 
 class RedirectRefusedError(httpx.RequestError):
-    """A redirect would have sent the request's body to an origin that isn't trusted."""
+    """A redirect would have sent the request's body to an origin that the caller doesn't trust."""
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port (WHATWG HTML 7.1.1). A host that begins with ``*.`` stands for every name below it."""
+    """Scheme, host and port (WHATWG HTML 7.1.1). A host ``*.name`` stands for every name below it."""
 
     scheme: str
     host: str
@@ -54,7 +54,7 @@ class Origin(NamedTuple):
         return cls(url.scheme, url.host, url.port or dict(_DEFAULT_PORTS).get(url.scheme))
 
     def covers(self, other: Origin) -> bool:
-        """Whether the other is this origin, or one of those that this stands for."""
+        """Whether this stands for the other origin, or is the same."""
         if self.host.startswith("*."):
             return self._replace(host="") == other._replace(host="") and other.host.endswith(self.host[1:])
         return self == other
@@ -73,8 +73,8 @@ class Redirects:
     """The redirects of one request.
 
     Args:
-        first: the request as it was made.
-        trusted: other origins that may have all that the first one gets.
+        first: the request before any redirect.
+        trusted: other origins that may get all that the first one gets.
     """
 
     def __init__(self, first: httpx.Request, trusted: Collection[Origin]) -> None:
@@ -83,10 +83,10 @@ class Redirects:
         self._has_left = False
 
     def follow(self, response: httpx.Response, redirected: httpx.Request) -> httpx.Request:
-        """Return what to send next, made of what httpx would send.
+        """Return the request to send next, given the one that httpx would send.
 
         Raises:
-            RedirectRefusedError: it would send a body where none may go.
+            RedirectRefusedError: the redirect would send a body to an origin that may not get it.
         """
         origin = Origin.of(redirected.url)
         if not self._has_left and self._may_have_all(origin):
@@ -104,7 +104,7 @@ class Redirects:
 
 
 def _keep_authorization(request: httpx.Request, redirected: httpx.Request) -> None:
-    """Put back what httpx takes away where the origin changes. It has put in the client's cookies."""
+    """Put back the header that httpx removes when the origin changes. httpx has added the client's cookies itself."""
     if "authorization" in request.headers:
         redirected.headers["authorization"] = request.headers["authorization"]
 
@@ -115,7 +115,7 @@ def _has_body(request: httpx.Request) -> bool:
 
 def _body_refused(status: int, origin: Origin) -> str:
     return (
-        f"a {status} redirect would send the request's body to another origin; if that is meant, write "
+        f"a {status} redirect would send the request's body to another origin; to allow that, write "
         f"trusted_origins=[{str(origin)!r}]"
     )
 

@@ -1,18 +1,17 @@
-"""sse-starlette's names on this machinery: what uses sse-starlette changes one import.
+"""sse-starlette's names on sse_trio's streams: code that uses sse-starlette changes one import.
 
 ::
 
     from sse_trio.compat import EventSourceResponse, ServerSentEvent  # was: from sse_starlette import ...
 
-A package that imports sse-starlette itself finds the adapter after :func:`install`. What differs is in the docstring of
-:class:`EventSourceResponse`, and why in ``docs/sse-starlette.md``. For new code there is
+A package that imports sse-starlette itself finds the adapter after :func:`install`. The docstring of
+:class:`EventSourceResponse` lists what differs, and ``docs/sse-starlette.md`` says why. New code should use
 :class:`sse_trio.EventSourceResponse`.
 """
 
-# Rule 1: the wire is sse-starlette's, byte for byte, and so is what it is called with. tests/compat/test_compat.py runs
-#         both.
-# Rule 2: there is no machinery in here: each response makes one of sse_trio's when it is called, and that streams.
-# Rule 3: what can't be meant is an error that says what to write instead.
+# Rule 1: the bytes on the wire are sse-starlette's, and so are the arguments. tests/compat/test_compat.py runs both.
+# Rule 2: nothing in here streams: each response makes one of sse_trio's when it is called, and that streams.
+# Rule 3: a use that has no meaning here is an error that says what to write instead.
 
 from ._app_status import AppStatus as AppStatus
 from ._event import JSONServerSentEvent as JSONServerSentEvent

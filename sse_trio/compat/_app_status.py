@@ -1,10 +1,10 @@
-# AppStatus: sse-starlette's word for "the server goes", and ours, which is a StreamGroup.
+# AppStatus: sse-starlette's flag for a shutdown of the server. It stands for our StreamGroup.
 #
-# Rule 1: in sse-starlette it is a flag of the process that every stream polls, and that every later server finds set.
-#         Here it tells the default groups of the event loops in which streams were opened, and keeps hold of none: a
-#         loop that starts later begins anew.
-# Rule 2: what fixtures and signal handlers assign is taken wherever they run, in any thread and without a loop, and
-#         means the same. What can't be meant is an error that says what to write instead.
+# Rule 1: in sse-starlette it is a flag of the process that every stream polls, and every later server finds it set.
+#         Here, setting it reaches the default group of each event loop in which a stream was opened. It keeps no group
+#         alive: a loop that starts later begins anew.
+# Rule 2: fixtures and signal handlers may assign to it in any thread, with or without an event loop; it means the same
+#         everywhere. An assignment that has no meaning here is an error that says what to write instead.
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from .._groups.group import StreamGroup, default_group, group_state_of
 __all__ = ("AppStatus", "note_default_group")
 
 NOT_FOR_ALL = (
-    "whether streams end at a signal is not a setting of the process here; give the responses "
-    "group=StreamGroup(signals=False), and call its request_shutdown() when they are to end"
+    "AppStatus can't turn off the shutdown of streams at a signal for the whole process; give the responses "
+    "group=StreamGroup(signals=False), and call its request_shutdown() to end them"
 )
 NOT_REPLACED = (
-    "AppStatus.original_handler is the method of uvicorn's that sse-starlette replaced, and nothing was replaced here; "
-    "install a signal handler of your own, which is called after ours"
+    "AppStatus.original_handler must be None: it is the method of uvicorn that sse-starlette replaced, and nothing was "
+    "replaced here; install your own signal handler, which is called after ours"
 )
 
 
 @final
 class _AppStatus:
-    """Whether the server shuts down: sse-starlette's flag, as the default :class:`StreamGroup` of each event loop.
+    """Whether the server shuts down: sse-starlette's flag, for the default :class:`StreamGroup` of each event loop.
 
-    Nothing has to be set on uvicorn, whose signals are heard of, or reset between tests: each event loop begins anew.
+    You need not set anything on uvicorn, whose signals are noticed, and not reset anything between tests: each event
+    loop begins anew.
     """
 
     __slots__ = ("_groups",)
 
     def __init__(self) -> None:
-        # Replaced as a whole, so that a signal handler or another thread never sees a half of it.
+        # Replaced as a whole, so that a signal handler or another thread never sees half of a change.
         self._groups: tuple[ref[StreamGroup], ...] = ()
 
     @property
     def should_exit(self) -> bool:
-        """Whether the streams were told to end. ``True`` tells them, at once; ``False`` lets new ones open again.
+        """Whether a shutdown was requested. Set ``True`` to request it at once, ``False`` to let new streams open.
 
-        Speaks of the streams without a ``group`` of their own. Setting it is for every event loop of the process in
-        which one of the adapter's was opened, and for the one that runs here. Read in an event loop, in a signal
-        handler of its thread or in a worker thread of anyio's, it is that loop's; elsewhere it is ``True`` while
-        streams that were told are still open.
+        It concerns the streams that have no ``group`` of their own. Setting it affects every event loop of the process
+        in which one of the adapter's streams was opened, and the loop that runs here. Reading it in an event loop, in a
+        signal handler of its thread or in a worker thread of anyio gives that loop's state; elsewhere it is ``True``
+        while streams that are shutting down are still open.
         """
         here = _group()
         if here is not None:
@@ -69,7 +70,7 @@ class _AppStatus:
     def should_exit_event(self) -> None:
         """``None``. Older versions kept an event here, bound to one event loop, which tests had to replace.
 
-        May be set to anything, which does nothing: here no event outlives its loop.
+        You may set it to anything; that does nothing, because here no event outlives its loop.
         """
         return
 
@@ -89,7 +90,7 @@ class _AppStatus:
 
     @property
     def original_handler(self) -> None:
-        """``None``: nothing of uvicorn's was replaced. May be set to ``None`` only."""
+        """``None``, because nothing in uvicorn was replaced. You can only set it to ``None``."""
         return
 
     @original_handler.setter
@@ -98,19 +99,19 @@ class _AppStatus:
             raise NotImplementedError(NOT_REPLACED)
 
     def handle_exit(self, *args: object, **kwargs: object) -> None:
-        """Set :attr:`should_exit`; calls no handler of uvicorn's, since it has taken the place of none."""
+        """Set :attr:`should_exit`. It calls no handler of uvicorn, because it has replaced none."""
         del args, kwargs
         self.should_exit = True
 
     def disable_automatic_graceful_drain(self) -> NoReturn:
-        """Raise :exc:`NotImplementedError`, which says what to write instead: ``StreamGroup(signals=False)``."""
+        """Raise :exc:`NotImplementedError`. Use ``StreamGroup(signals=False)`` instead."""
         raise NotImplementedError(NOT_FOR_ALL)
 
     def enable_automatic_graceful_drain_mode(self) -> None:
-        """Do nothing: it is never off."""
+        """Do nothing: it is always on."""
 
     def note(self, group: StreamGroup) -> None:
-        """Speak of this group from now on, for as long as its event loop keeps it. Internal: responses call it."""
+        """Include this group from now on, as long as its event loop keeps it. Internal: responses call it."""
         noted = self._noted()
         if group not in noted:
             self._groups = tuple(ref(each) for each in (*noted, group))
@@ -124,7 +125,7 @@ AppStatus: Final = _AppStatus()
 
 
 def note_default_group() -> None:
-    """Have :data:`AppStatus` speak of the streams of this event loop, too."""
+    """Have :data:`AppStatus` include the streams of this event loop."""
     AppStatus.note(default_group())
 
 
@@ -132,7 +133,7 @@ def _group() -> StreamGroup | None:
     try:
         return default_group()
     except RuntimeError:
-        pass  # no event loop runs in this thread; but it may be one of its worker threads
+        pass  # no event loop runs in this thread, but this may be a worker thread of one
     try:
         return run_sync(default_group)
     except RuntimeError:

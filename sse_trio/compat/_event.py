@@ -1,15 +1,15 @@
-# sse-starlette's events: any value as data, fields that can be changed until they are encoded, its order of fields.
+# sse-starlette's events: any value as data, fields that can change until they are encoded, its order of fields.
 #
-# Rule 1: the bytes are those of sse-starlette, its mistakes included: line breaks in an id or an event type are taken
-#         out without a word, and what is no text becomes what str() makes of it. sse_trio.ServerSentEvent refuses both.
-# Rule 2: on the way to the writer the bytes travel as an event of sse_trio's that encodes to them (Chunk).
+# Rule 1: the bytes are those of sse-starlette, its mistakes included: line breaks in an id or an event type are removed
+#         silently, and a value that is not a str becomes str(value). sse_trio.ServerSentEvent refuses both.
+# Rule 2: on their way to the writer, the bytes are a Chunk: an sse_trio event that encodes to them.
 
 from __future__ import annotations
 
 import re
 from typing import Any, cast
 
-from .._arguments.checks import check_text, shown
+from .._arguments.checks import check_text, shown, wrong
 from .._wire import event as _event
 from .._wire.json import dumps_compact
 
@@ -19,14 +19,14 @@ LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class ServerSentEvent:
-    r"""An event, as sse-starlette has it.
+    r"""sse-starlette's event.
 
     Args:
-        data: anything; ``str()`` of it is sent, a ``data`` field for each of its lines. ``None``: no data.
+        data: anything; ``str(data)`` is sent, a ``data`` field for each of its lines. ``None``: no data.
         event, id: line breaks in them are removed.
         retry: milliseconds.
-        comment: a line for each of its lines.
-        sep: the line end, ``"\r\n"`` by default. It counts, not that of the response.
+        comment: a comment line is sent for each of its lines.
+        sep: the line end, ``"\r\n"`` by default. It wins over the line end of the response.
 
     Nothing is checked before :meth:`encode`. :class:`sse_trio.ServerSentEvent` is checked where it is made.
     """
@@ -50,12 +50,16 @@ class ServerSentEvent:
         self.comment: str | None = comment
         self._sep = self.DEFAULT_SEPARATOR if sep is None else sep
 
+    def __repr__(self) -> str:
+        fields = {name: value for name, value in vars(self).items() if value is not None and not name.startswith("_")}
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(value)}' for name, value in fields.items())})"
+
     def encode(self) -> bytes:
         """Return the event as it is on the wire: comment, id, event, data, retry, and the blank line.
 
         Raises:
-            TypeError: an ``id`` or ``event`` that is no ``str``, a ``retry`` that is no ``int``.
-            ValueError: a lone surrogate, which UTF-8 can't carry.
+            TypeError: ``id`` or ``event`` is not a ``str``, or ``retry`` is not an ``int``.
+            ValueError: a field has a lone surrogate, which UTF-8 can't carry.
         """
         check_text("sep", self._sep)
         lines: list[str] = []
@@ -76,12 +80,12 @@ class JSONServerSentEvent(ServerSentEvent):
     """An event whose data is a value as JSON on one line: compact, non-ASCII kept, NaN refused.
 
     Args:
-        data: the value; ``None`` is no data. Beside what sse-starlette knows: what ``ServerSentEvent.json()`` of
-            ``sse_trio`` does (dataclasses, ``datetime``, pydantic models).
+        data: the value; ``None``: no data. Besides what sse-starlette accepts, it may be what
+            ``sse_trio.ServerSentEvent.json()`` accepts (dataclasses, ``datetime``, pydantic models).
         args, kwargs: as for :class:`ServerSentEvent`.
 
     Raises:
-        TypeError, ValueError: a value that has no JSON form.
+        TypeError, ValueError: the value has no JSON form.
     """
 
     def __init__(self, data: Any | None = None, *args: Any, **kwargs: Any) -> None:
@@ -89,14 +93,14 @@ class JSONServerSentEvent(ServerSentEvent):
 
 
 def ensure_bytes(data: Any, sep: str) -> bytes:
-    """Return what an item of a stream is on the wire.
+    """Return the bytes of a stream's item.
 
-    ``bytes`` and a ``memoryview`` are that already. An event encodes itself. A ``dict`` is the fields of one, and of
-    anything else ``str()`` is the data; both with ``sep`` as line end. :class:`sse_trio.ServerSentEvent` has its place
-    as well, with ``sep``.
+    ``bytes`` and a ``memoryview`` are sent unchanged. An event encodes itself. A ``dict`` holds the fields of an event;
+    for any other item, ``str(item)`` is the data; both with ``sep`` as line end. An :class:`sse_trio.ServerSentEvent`
+    is encoded with ``sep``, too.
 
     Raises:
-        TypeError: a ``dict`` with a key that is no field; what :meth:`ServerSentEvent.encode` raises.
+        TypeError: a ``dict`` has a key that is not a field; what :meth:`ServerSentEvent.encode` raises.
     """
     if isinstance(data, bytes | memoryview):
         return bytes(cast("bytes", data))
@@ -111,7 +115,7 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
 
 
 class Chunk(_event.ServerSentEvent):
-    """Bytes for the wire, in the clothes of an event. Internal."""
+    """An event that encodes to the bytes it was given. Internal."""
 
     __slots__ = ()
 
@@ -120,20 +124,18 @@ class Chunk(_event.ServerSentEvent):
         object.__setattr__(self, "_wire", wire)
 
     def encode(self, sep: str = "\n") -> bytes:
-        """Return the bytes, whatever the line end: they have theirs."""
+        """Return the bytes. They have their own line ends, so ``sep`` does nothing."""
         del sep
         return self._wire
 
 
 def _without_line_ends(name: str, text: object) -> str:
     if not isinstance(text, str):
-        msg = f"{name} must be a str, not {type(text).__name__}; write {name}=str(...)"
-        raise TypeError(msg)
+        raise wrong(TypeError, name, f"a str; write {name}=str(...)", text)
     return LINE_END.sub("", text)
 
 
 def _milliseconds(retry: object) -> int:
     if not isinstance(retry, int):
-        msg = f"retry must be an int of milliseconds, not {shown(retry)}; write retry=3000 for three seconds"
-        raise TypeError(msg)
+        raise wrong(TypeError, "retry", "an int of milliseconds, such as 3000 for three seconds", retry)
     return retry

@@ -1,9 +1,8 @@
 # install(): `import sse_starlette`, in packages that can't be changed, finds the adapter.
 #
-# Rule 1: it says what sse-starlette 3.7's modules say, and no more. A name that they have and the adapter has not is an
-#         error where it is imported.
-# Rule 2: it comes first or not at all. Whoever has imported sse-starlette before keeps what that gave him, and half of
-#         a program on each would be worse than an error.
+# Rule 1: the modules have the names of sse-starlette 3.7 that the adapter implements. Importing any other is an error.
+# Rule 2: install() comes first or not at all. Modules that have imported sse-starlette before would keep it, and a
+#         program with half of its streams on each would be worse than an error.
 
 from __future__ import annotations
 
@@ -30,14 +29,14 @@ TOO_LATE = (
 def install() -> None:
     """Have every later ``import sse_starlette`` in this process find this adapter.
 
-    For packages that import sse-starlette themselves. Call it once, before they are imported; again does no harm.
-    These imports then work, with ``sse_starlette`` installed or not::
+    For packages that import sse-starlette themselves. Call it before they are imported; calling it twice does no harm.
+    These imports then work, whether ``sse_starlette`` is installed or not::
 
         from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
         from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
         from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
 
-    ``__version__`` is that of the sse-starlette that the adapter follows, ``"3.7.0"``.
+    ``__version__`` is the version of sse-starlette that the adapter follows, ``"3.7.0"``.
 
     Raises:
         RuntimeError: ``sse_starlette`` was imported before.
@@ -72,6 +71,6 @@ def _module(name: str, **names: object) -> ModuleType:
     module = ModuleType(name, "sse_trio.compat, in the place of sse-starlette's module.")
     module.__spec__ = ModuleSpec(name, None, origin="sse_trio.compat.install()", is_package=name == NAME)
     if module.__spec__.submodule_search_locations is not None:
-        module.__path__ = module.__spec__.submodule_search_locations  # empty: there is no other submodule to be found
+        module.__path__ = module.__spec__.submodule_search_locations  # empty: there are no other submodules
     vars(module).update(names)
     return module

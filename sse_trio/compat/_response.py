@@ -1,8 +1,8 @@
-# EventSourceResponse with sse-starlette's constructor. It says what is meant in sse_trio's words; that one streams.
+# EventSourceResponse with sse-starlette's constructor. Calling it makes an sse_trio response, and that streams.
 #
-# Rule 1: everything may be changed until the response is called, as there: only then are the options read.
-# Rule 2: content is iterated in the response's own task, and what runs beside it (the data sender, who looks out for a
-#         shutdown) goes when it ends.
+# Rule 1: as in sse-starlette, everything may change until the response is called: the options are read then.
+# Rule 2: content is iterated in the response's own task. The data sender and the watch for a shutdown run beside it and
+#         are cancelled when it ends.
 
 from __future__ import annotations
 
@@ -10,24 +10,13 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timezone
 from functools import partial
-from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from anyio import CancelScope, Event, create_task_group, move_on_after
 from starlette.concurrency import iterate_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from .._arguments.checks import (
-    check_coroutine_function,
-    check_function,
-    check_grace,
-    check_instance,
-    check_interval,
-    check_seconds,
-    wrong,
-)
-from .._arguments.http import check_background, check_headers, check_media_type, check_status_code
+from .._arguments.checks import check_grace, check_interval, check_seconds, shown
 from .._channels.ends import EventSendChannel
 from .._errors import SendTimeoutError
 from .._failures import collapse, raise_again
@@ -39,7 +28,9 @@ from .._streams.sources import close_source, iterate
 from .._wire import event as _event
 from .._wire.event import check_sep
 from ._app_status import note_default_group
+from ._arguments import check_content, check_functions, check_http, check_shutdown
 from ._event import Chunk, ServerSentEvent, ensure_bytes
+from ._headers import legal_headers, with_defaults
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -50,45 +41,47 @@ __all__ = ("EventSourceResponse", "SendTimeoutError")
 logger = logging.getLogger("sse_trio")
 
 Content: TypeAlias = AsyncIterable[Any] | Iterable[Any]
-"""What is streamed; for its items see ensure_bytes()."""
+"""The items of a stream; ensure_bytes() says what they may be."""
 
 
 class EventSourceResponse(Response):
-    r"""A stream of server-sent events, made as sse-starlette's 3.7 is.
+    r"""A stream of server-sent events, with the constructor of sse-starlette 3.7.
 
     Args:
         content: an async iterable, or an iterable, which is iterated in worker threads. Its items are events,
-            ``dict``\ s of their fields, ``bytes`` as they are, or anything that ``str()`` makes data of.
+            ``dict``\ s of their fields, ``bytes``, which are sent unchanged, or anything else, whose ``str()`` is the
+            data.
         status_code, headers, media_type, background: as for any Starlette response. ``Cache-Control: no-store`` is
-            set unless ``headers`` says else, ``X-Accel-Buffering: no`` and ``Connection: keep-alive`` in any case.
+            set unless ``headers`` has another value, ``X-Accel-Buffering: no`` and ``Connection: keep-alive`` always.
         ping: seconds, 15 by default, 0 for never.
         sep: the line end on the wire, ``"\r\n"`` by default.
-        ping_message_factory: returns what is sent as a ping; by default a comment with the time.
-        data_sender_callable: a coroutine function without arguments that runs beside ``content``, and no longer.
-        send_timeout: seconds that one write may take, ``None`` for any time. Then :exc:`SendTimeoutError` is raised.
+        ping_message_factory: returns the event to send as a ping; by default a comment with the time.
+        data_sender_callable: a coroutine function without arguments. It runs beside ``content``, and is cancelled when
+            ``content`` ends.
+        send_timeout: seconds that one write may take before :exc:`SendTimeoutError` is raised; ``None`` for no limit.
         client_close_handler_callable: awaited with the message ``http.disconnect`` when the client has left.
-        shutdown_event: set when the server shuts down, so that ``content`` can say goodbye and end,
-        shutdown_grace_period: for which it has so many seconds before it is cancelled.
-        cleanup_timeout: seconds that ``content`` may take for its ``aclose()``, ``None`` for any time.
-        group: the :class:`StreamGroup`. sse-starlette has none; without one, :data:`AppStatus` speaks of the stream.
+        shutdown_event: set when the server shuts down, so that ``content`` can send its last events and end.
+        shutdown_grace_period: the seconds after which ``content`` is cancelled in a shutdown.
+        cleanup_timeout: seconds that the ``aclose()`` of ``content`` may take, ``None`` for no limit.
+        group: the :class:`StreamGroup`. sse-starlette has none. Without one, :data:`AppStatus` includes the stream.
 
     Raises:
-        TypeError, ValueError: an option that makes no sense, when the response is made.
+        TypeError, ValueError: an option is wrong. This is raised when the response is made.
 
-    What it doesn't mean the same way:
+    What differs from sse-starlette:
 
-    - It runs on trio as well, and ends at a shutdown on every server that ``sse_trio`` knows, with the final chunk.
-    - ``ping`` is seconds of silence. Events make a ping needless.
+    - It runs on trio as well. At a shutdown it ends on every server that ``sse_trio`` knows, with the final chunk.
+    - ``ping`` is seconds of silence. A stream that sends events needs no ping.
     - ``content`` runs ahead of its client, by 256 events or 64 KiB, and several events may be in one ASGI message.
-    - ``content`` is closed when the stream ends, however it ends. What its ``aclose()`` raises is raised. Where it has
-      run ahead into its own ``finally``, it is cancelled there: a ``finally`` that awaits shields itself.
-    - ``client_close_handler_callable`` is called when ``content`` has been cancelled and cleaned up, for at most five
-      seconds; also where it is ``send`` that finds the client gone, which is no error here.
-    - In the grace period of a shutdown, a client that leaves doesn't cut it short: the next item finds it gone.
+    - ``content`` is closed when the stream ends, however it ends. What its ``aclose()`` raises is raised. If it has
+      run ahead into its own ``finally``, it is cancelled there: shield a ``finally`` that awaits.
+    - ``client_close_handler_callable`` is called after ``content`` has been cancelled and cleaned up, for at most five
+      seconds. It is also called if ``send`` finds out that the client has left, which is not an error here.
+    - A client that leaves during the grace period of a shutdown doesn't shorten it: the next item finds out.
     - ``Connection`` is left out in HTTP/2 and HTTP/3, which forbid it.
-    - On HEAD, too, ``content`` is never begun; ``send_timeout`` is for the whole of the answer.
-    - :data:`AppStatus` is that of the event loop, not of the process. Nothing of uvicorn is replaced.
-    - Private methods (``_ping``, ``_stream_response``, ...) aren't there to be overridden.
+    - A HEAD request never starts ``content`` either; ``send_timeout`` limits the whole answer.
+    - :data:`AppStatus` is that of the event loop, not of the process. Nothing in uvicorn is replaced.
+    - There are no private methods (``_ping``, ``_stream_response``, ...) to override.
     """
 
     DEFAULT_PING_INTERVAL: int | float = 15
@@ -114,24 +107,24 @@ class EventSourceResponse(Response):
         *,
         group: StreamGroup | None = None,
     ) -> None:
-        _check_content(content)
-        _check_http(status_code, headers, media_type, background)
-        _check_functions(ping_message_factory, data_sender_callable, client_close_handler_callable)
-        _check_shutdown(shutdown_event, group)
+        check_content(content)
+        check_http(status_code, headers, media_type, background)
+        check_functions(ping_message_factory, data_sender_callable, client_close_handler_callable)
+        check_shutdown(shutdown_event, group)
         self.sep: str = self.DEFAULT_SEPARATOR if sep is None else check_sep(sep)
         if isinstance(content, AsyncIterable):
             self.body_iterator: AsyncIterable[Any] = content
         else:
             self.body_iterator = iterate_in_threadpool(content)
         self.status_code = status_code
-        if media_type is not None:  # else that of the class, as in Starlette
+        if media_type is not None:  # otherwise the class's own, as in Starlette
             self.media_type = media_type
         self.background = background
         self.data_sender_callable = data_sender_callable
         if send_timeout is not None:
             check_interval("send_timeout", send_timeout, zero=False, none=", or None for no limit")
         self.send_timeout = send_timeout
-        self.init_headers(_with_defaults(headers))
+        self.init_headers(with_defaults(headers))
         self.ping_interval = self.DEFAULT_PING_INTERVAL if ping is None else ping
         self.ping_message_factory = ping_message_factory
         self.client_close_handler_callable = client_close_handler_callable
@@ -145,12 +138,15 @@ class EventSourceResponse(Response):
         self.active: bool = True
         self._close_reason: CloseReason | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.status_code}, {shown(self.body_iterator)}, ping={self.ping_interval}>"
+
     @property
     def ping_interval(self) -> int | float:
         """Seconds of silence after which a ping is sent, 0 for never. Read when the response is called.
 
         Raises:
-            TypeError, ValueError: set to what is no number of seconds.
+            TypeError, ValueError: the new value is not a number of seconds.
         """
         return self._ping_interval
 
@@ -162,15 +158,15 @@ class EventSourceResponse(Response):
     def enable_compression(self, force: bool = False) -> NoReturn:  # noqa: FBT001, FBT002 -- sse-starlette's signature
         """Raise :exc:`NotImplementedError`, as sse-starlette does."""
         del force
-        msg = "there is no compression here, as sse-starlette's has none; see compress= of sse_trio.EventSourceResponse"
+        msg = "sse-starlette's responses can't be compressed; write sse_trio.EventSourceResponse(..., compress=...)"
         raise NotImplementedError(msg)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the stream, as ASGI says.
+        """Serve the stream: the ASGI application.
 
         Raises:
             SendTimeoutError: the client took nothing for ``send_timeout`` seconds.
-            Exception: what ``content``, the data sender or a function that was given raised, a single one bare.
+            Exception: ``content``, the data sender or one of your functions raised. One error is raised as it is.
         """
         response = StreamResponse(
             self._produce,
@@ -183,7 +179,7 @@ class EventSourceResponse(Response):
             sep=self.sep,
             group=self._group,
         )
-        response.raw_headers = _legal_headers(self.raw_headers, scope)
+        response.raw_headers = legal_headers(self.raw_headers, scope)
         if self._group is None:
             note_default_group()
         if scope.get("method", "").upper() == "HEAD":
@@ -202,7 +198,7 @@ class EventSourceResponse(Response):
             raise SendTimeoutError(self.send_timeout)
 
     async def _produce(self, send_channel: EventSendChannel) -> None:
-        send_channel.started()  # the head waits for no event
+        send_channel.started()  # the head doesn't wait for an event
         watches = self._shutdown_event is not None or self._shutdown_grace_period > 0
         if self.data_sender_callable is None and not watches:
             await self._send_content(send_channel)
@@ -215,7 +211,7 @@ class EventSourceResponse(Response):
                     nursery.start_soon(self._watch_closing, send_channel, nursery.cancel_scope)
                 await guarded("the content", partial(self._send_content, send_channel))
                 nursery.cancel_scope.cancel()
-        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's own layer
+        except BaseException as exc:  # noqa: BLE001 -- raised again, without the nursery's group
             raise_again(collapse(exc))
 
     async def _send_content(self, send_channel: EventSendChannel) -> None:
@@ -229,7 +225,7 @@ class EventSourceResponse(Response):
             logger.warning("the cleanup of %r was cancelled after %s s", iterable, self._cleanup_timeout)
 
     async def _watch_closing(self, send_channel: EventSendChannel, content_scope: CancelScope) -> None:
-        # `grace` is for every ending, and here only a shutdown is to have one.
+        # `grace` applies to every ending, but here only a shutdown may have a grace period.
         shutting_down = False
         try:
             await send_channel.wait_closing()
@@ -251,53 +247,3 @@ class EventSourceResponse(Response):
         self._close_reason = reason
         if reason is CloseReason.DISCONNECTED and self.client_close_handler_callable is not None:
             await self.client_close_handler_callable({"type": "http.disconnect"})
-
-
-def _check_content(content: object) -> None:
-    if not isinstance(content, (AsyncIterable, Iterable)):
-        if iscoroutine(content):
-            content.close()
-        raise wrong(TypeError, "content", "an async iterable or an iterable: call the generator function", content)
-
-
-def _check_http(status_code: object, headers: object, media_type: object, background: object) -> None:
-    check_status_code(status_code)
-    if headers is not None:
-        check_headers(headers)
-    if media_type is not None:
-        check_media_type(media_type)
-    if background is not None:
-        check_background(background)
-
-
-def _check_shutdown(event: object, group: object) -> None:
-    if event is not None and (isinstance(event, type) or not hasattr(event, "set")):
-        raise wrong(TypeError, "shutdown_event", "an anyio.Event, or None", event)
-    if group is not None:
-        check_instance("group", group, StreamGroup, "a StreamGroup, or None for the default one")
-
-
-def _check_functions(factory: object, data_sender: object, close_handler: object) -> None:
-    if factory is not None:
-        check_function("ping_message_factory", factory)
-    if data_sender is not None:
-        check_coroutine_function("data_sender_callable", data_sender)
-    if close_handler is not None:
-        check_coroutine_function("client_close_handler_callable", close_handler)
-
-
-def _with_defaults(headers: Mapping[str, str] | None) -> MutableHeaders:
-    all_headers = MutableHeaders()
-    if headers is not None:
-        all_headers.update(headers)
-    all_headers.setdefault("Cache-Control", "no-store")
-    all_headers["Connection"] = "keep-alive"
-    all_headers["X-Accel-Buffering"] = "no"
-    return all_headers
-
-
-def _legal_headers(raw_headers: list[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
-    # RFC 9113 section 8.2.2 and RFC 9114 section 4.2: a message with a Connection header is malformed.
-    if scope.get("http_version", "1.1").startswith("1"):
-        return raw_headers
-    return [(name, value) for name, value in raw_headers if name != b"connection"]

@@ -195,7 +195,10 @@ async def test_head_timeout_by_default(serve, stream):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"head_timeout": 0}, "head_timeout must be more than 0"), ({"max_answer_size": -1}, "max_answer_size must be 0")],
+    [
+        ({"head_timeout": 0}, "head_timeout must be a positive"),
+        ({"max_answer_size": -1}, "max_answer_size must be an int"),
+    ],
 )
 async def test_limits_that_make_no_sense(options, message):
     """Such an argument is an error at once."""

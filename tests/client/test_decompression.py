@@ -10,8 +10,8 @@ import pytest
 import zstandard
 
 from sse_trio._compression.codings import ZSTD_MODULE
-from sse_trio.client import _decompression
-from sse_trio.client._decompression import LIMIT, DecompressionError, codings_of, open_decompressor
+from sse_trio.client import _codecs
+from sse_trio.client._decompression import LIMIT, DecompressionError, Decompressor, codings_of, open_decompressor
 
 zstd = pytest.importorskip(ZSTD_MODULE)
 TEXT = b"".join(b"data: %d \xe2\x80\xa6\n\n" % n for n in range(2000))
@@ -47,8 +47,8 @@ PACK = {
 }
 OPEN = {
     "raw deflate": lambda: open_decompressor("deflate"),
-    "zstandard": lambda: _decompression._open_zstandard(zstandard),
-    "old br": lambda: _decompression._open_brotli_of(OLD_BROTLI),
+    "zstandard": lambda: Decompressor(_codecs._open_zstandard(zstandard)),
+    "old br": lambda: Decompressor(_codecs._open_brotli_of(OLD_BROTLI)),
 }
 
 
@@ -144,7 +144,7 @@ def test_libraries_that_are_not_installed(monkeypatch):
             raise ImportError(f"no {name}", name=name)
         return installed[name]
 
-    monkeypatch.setattr(_decompression, "import_module", import_module)
+    monkeypatch.setattr(_codecs, "import_module", import_module)
     for coding, other in (("zstd", "zstandard"), ("br", "old br")):
         assert b"".join(unpack(open_decompressor(coding), PACK[other](TEXT))) == TEXT
     installed.clear()

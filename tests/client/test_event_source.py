@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import anyio
 import httpx
@@ -609,3 +610,30 @@ async def test_the_callers_headers_win(serve, stream):
     assert [request.headers["accept"] for request in server.requests] == ["text/event-stream, */*"] * 2
     assert server.ids == [b"0", b"1"]
     assert headers == {"Accept": "text/event-stream, */*", "last-event-id": "0"}
+
+
+async def test_what_an_event_source_shows_of_itself(serve, stream):
+    """Its repr() says where it is connected to and how far it has come, without what may be secret."""
+    server = serve(stream("id: 7\ndata: x\n\n", 1), stream(status=204))
+    headers = {"authorization": "SECRET"}
+    url = "http://user:SECRET@test/clock?token=SECRET"
+    async with server.client() as client, open_event_source(url, client=client, headers=headers) as source:
+        assert repr(source) == "<EventSource: GET http://test/clock, open, attempt 1, last_event_id=''>"
+        assert [event.data async for event in source] == ["x"]
+        assert repr(source) == "<EventSource: GET http://test/clock, closed, attempt 2, last_event_id='7'>"
+
+
+async def test_a_source_that_has_gone_leaves_no_cycle(serve, stream):
+    """Without the garbage collector, nothing of a source is left after its block."""
+    server = serve(stream("data: x\n\n", status=204))
+    async with (
+        server.client() as client,
+        open_event_source("/", client=client, on_state_change=lambda _: None) as source,
+    ):
+        ref = weakref.ref(source)
+    gc.disable()
+    try:
+        del source
+        assert ref() is None
+    finally:
+        gc.enable()

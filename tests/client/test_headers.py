@@ -206,7 +206,7 @@ async def test_close_and_restart_interrupt_the_function(serve, stream, act):
 async def test_what_the_function_returns_is_checked(serve, stream, kind, returned, error):
     """What is no mapping of headers is an error that names the header and not its value."""
     server = serve(stream())
-    with pytest.raises(error, match=r"^what headers\(\) returns must ") as info:
+    with pytest.raises(error, match=r"^the return value of headers must ") as info:
         async with server.client() as client, open_event_source("/", client=client, headers=kind(lambda: returned)):
             pytest.fail("opened")
     assert "SECRET" not in str(info.value)

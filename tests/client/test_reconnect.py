@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from sse_trio.client._reconnect import RETRY_STATUSES, Backoff, Verdict, judge, retry_after_seconds
+from sse_trio.client._reconnect import RETRY_STATUSES, Backoff, retry_after_seconds
+from sse_trio.client._verdicts import Verdict, judge
 
 
 @pytest.mark.parametrize(

@@ -871,3 +871,11 @@ async def test_messages_before_the_first_event(library):
     async with open_test_stream(library.EventSourceResponse(content()), bridge=False) as stream:
         await stream.receive()
         assert [message.get("body") for message in stream.messages] == [None, b"data: a\n\n"]
+
+
+def test_what_the_adapter_shows_of_itself():
+    """A repr() of a response says what it streams, that of an event has its fields."""
+    response = compat.EventSourceResponse([], ping=5)
+    assert re.fullmatch(r"<EventSourceResponse: 200, <async_generator .*>, ping=5>", repr(response))
+    assert repr(compat.ServerSentEvent("x", id="7", sep="\n")) == "ServerSentEvent(data='x', id='7')"
+    assert repr(compat.JSONServerSentEvent({"a": 1})) == """JSONServerSentEvent(data='{"a":1}')"""

@@ -89,20 +89,24 @@ def test_there_and_back(type_: Any, value: Any, text: str, library: str) -> None
 @pytest.mark.parametrize(
     ("type_", "value", "message"),
     [
-        (Model, Model(Price=math.nan), "takes Model.*: Price: JSON has no NaN and no infinity"),
-        (Data, Data(math.inf), "takes Data.*: price: JSON has no NaN and no infinity"),
-        (Data, Data(1, math.nan), "takes Data.*: JSON has no NaN and no infinity"),
-        (Struct, Struct(math.nan), r"takes Struct.*got `null` - at `\$\.price` \(as a NaN is written\)"),
-        (Struct, Struct("x"), r"takes Struct.*got `str` - at `\$\.price`$"),  # type: ignore[arg-type]
-        (Data, Data("x"), "takes Data.*: price: "),  # type: ignore[arg-type]
-        (list[Data], [Data(1), Data("x", "y")], r"takes list\[.*Data\].*this list.*: 1\.price: .*\(and 1 more\)"),  # type: ignore[arg-type]
-        (Data, Data("1.5"), "takes Data.*: .*Expected `float`"),  # type: ignore[arg-type]  # the reader's no error
-        (int, "1x", "takes int, and this str has .*integer"),
+        (Model, Model(Price=math.nan), "must match Model.*: Price: JSON has no NaN and no infinity"),
+        (Data, Data(math.inf), "must match Data.*: price: JSON has no NaN and no infinity"),
+        (Data, Data(1, math.nan), "must match Data.*: JSON has no NaN and no infinity"),
+        (Struct, Struct(math.nan), r"must match Struct.*got `null` - at `\$\.price` \(as a NaN is written\)"),
+        (Struct, Struct("x"), r"must match Struct.*got `str` - at `\$\.price`$"),  # type: ignore[arg-type]
+        (Data, Data("x"), "must match Data.*: price: "),  # type: ignore[arg-type]
+        (
+            list[Data],
+            [Data(1), Data("x", "y")],
+            r"must match list\[.*Data\]; got an object of type list: 1\.price: .*\(and 1 more\)",
+        ),  # type: ignore[arg-type]
+        (Data, Data("1.5"), "must match Data.*: .*Expected `float`"),  # type: ignore[arg-type]  # the reader's no error
+        (int, "1x", "must match int; got an object of type str: .*integer"),
     ],
 )
 def test_a_value_that_its_type_does_not_accept(type_: Any, value: Any, message: str) -> None:
     """Refused where it is sent, not where it is received; the error names the event and, as far as known, the field."""
-    with pytest.raises(ValueError, match=rf"^event 'event' {message}"):
+    with pytest.raises(ValueError, match=rf"^the value of event 'event' {message}"):
         EventTypes({"event": type_}).event(value)
 
 
@@ -144,7 +148,7 @@ def test_the_name_of_a_type() -> None:
 @pytest.mark.parametrize("type_", [Unknown, list[Unknown], Struct | Unknown, object()])
 def test_a_type_that_no_library_knows(type_: Any) -> None:
     """Refused in the declaration, by its name."""
-    with pytest.raises(TypeError, match="is no type that has a JSON form: ") as info:
+    with pytest.raises(TypeError, match="type must have a JSON form; got .*: ") as info:
         EventTypes({"event": type_})
     assert "\n" not in str(info.value)
 
@@ -159,7 +163,7 @@ def test_data_classes_without_pydantic(lacking: str) -> None:
     if lacking == "no pydantic":
         assert events.decode(received) == Data(1.5)
     else:
-        with pytest.raises(ImportError, match=r"decode a Data.*sse-trio\[json\]"):
+        with pytest.raises(ImportError, match=r"decoding a Data.*sse-trio\[json\]"):
             events.decode(received)
 
 
@@ -167,7 +171,7 @@ def test_data_classes_without_pydantic(lacking: str) -> None:
 def test_what_is_refused_without_pydantic() -> None:
     """Another class, and NaN."""
     events = EventTypes({"data": Data})
-    with pytest.raises(TypeError, match="takes Data, not dict"):
+    with pytest.raises(TypeError, match="must be of type Data; got an object of type dict"):
         events.data({"price": 1})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="NaN"):
         events.data(Data(math.nan))
