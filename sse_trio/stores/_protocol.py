@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from .._arguments.checks import wrong
 from .._wire.event import ServerSentEvent, check_sep
 from ._topics import TopicFilter
 
@@ -219,10 +220,8 @@ def pack_event(event: ServerSentEvent) -> bytes:
         ValueError: it has an id. In a hub the store gives the ids, or they would have no order.
     """
     if event.id is not None:
-        raise ValueError(
-            f"id={event.id!r}: an event that is published to a hub gets its id there, so that a client can resume "
-            "with it; put an id of your own into the data"
-        )
+        wanted = "None, because the hub gives each event its id (put an id of your own into the data)"
+        raise wrong(ValueError, "id", wanted, event.id)
     return event.encode()
 
 

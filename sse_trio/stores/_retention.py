@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
-from ._arguments import check_number, check_seconds
+from .._arguments.checks import check_instance
+from ._arguments import check_limit, check_wait
 
 __all__ = ("KEY_SECONDS", "MAX_FORGOTTEN", "Retention", "check_retention", "maintenance_interval", "narrowest_age")
 
@@ -41,9 +41,9 @@ class Retention:
     """Bytes of payload; what a store needs beside that is not counted."""
 
     def __post_init__(self) -> None:
-        check_number("max_events", self.max_events, "events")
-        check_seconds("max_age", self.max_age, least=_SHORTEST_AGE, none="no limit")
-        check_number("max_bytes", self.max_bytes, "bytes")
+        check_limit("max_events", self.max_events)
+        check_wait("max_age", self.max_age, least=_SHORTEST_AGE, none=", or None for no limit")
+        check_limit("max_bytes", self.max_bytes)
 
     def exceeded_by(self, events: int, size: int) -> bool:
         """Whether the oldest of ``events`` events of ``size`` bytes in all has to go."""
@@ -57,9 +57,8 @@ def narrowest_age(hub: Retention, topic: Retention) -> float | None:
 
 
 def check_retention(per_topic: Retention) -> Retention:
-    """Return the limits of each topic. TypeError for what is none."""
-    if not isinstance(cast("object", per_topic), Retention):
-        raise TypeError(f"per_topic must be a Retention, as Retention(max_events=1000), not {type(per_topic).__name__}")
+    """Return the limits of each topic. TypeError for anything but a :class:`Retention`."""
+    check_instance("per_topic", per_topic, Retention, "a Retention, such as Retention(max_events=1000)")
     return per_topic
 
 

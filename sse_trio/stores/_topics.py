@@ -35,11 +35,11 @@ def check_topic(topic: str) -> str:
     """
     _check_text(topic)
     if not topic or "*" in topic:
-        raise ValueError(f"{shown(topic)} is no topic to publish to: a topic is not empty, and * is for subscribers")
+        raise wrong(ValueError, "a topic to publish to", "a str that is not empty and has no *", topic)
     try:
         topic.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"topic {shown(topic)} has a lone surrogate, which UTF-8 can't carry") from None
+        raise wrong(ValueError, "a topic", "a str without lone surrogates", topic) from None
     return topic
 
 
@@ -72,7 +72,7 @@ class TopicFilter:
 
     def __init__(self, *patterns: str) -> None:
         if not patterns:
-            raise ValueError('no topic was given; write "*" for all topics')
+            raise ValueError('topics must be one or more; got none; write "*" for all topics')
         if len(patterns) > MAX_PATTERNS:
             msg = f"topics must be {MAX_PATTERNS} at most; got {len(patterns)}: write a common prefix, as in 'prices/*'"
             raise ValueError(msg)
@@ -126,6 +126,6 @@ def _prefix(pattern: str) -> str:
     prefix = pattern[:-1]
     if prefix:
         if not prefix.endswith("/") or "*" in prefix or pattern[-1] != "*":
-            raise ValueError(f"{shown(pattern)} is no pattern: * is the last level, as in 'prices/*', or stands alone")
+            raise wrong(ValueError, "a pattern", "a topic, '*', or a prefix such as 'prices/*'", pattern)
         check_topic(prefix)
     return prefix

@@ -15,23 +15,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import cast, final
+from typing import final
 
 from anyio import create_memory_object_stream, sleep
 from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
 
+from .._arguments.checks import check_instance, check_text, wrong
 from .._errors import StoreUnavailableError
-from ._arguments import (
-    check_callable,
-    check_follow,
-    check_items,
-    check_key,
-    check_read,
-    check_read_last,
-    check_seconds,
-)
+from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
@@ -90,10 +83,10 @@ class RedisStore(OpenedOnce):
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._max_age = narrowest_age(limits, check_retention(per_topic))
-        check_seconds("reply_within", reply_within, least=_SHORTEST_WAIT)
-        check_seconds("retry_for", retry_for, least=0)
+        check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
+        check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
-        check_callable("clock", clock)
+        check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._log = RedisLog(_check_name(name), limits, per_topic, clock)
         self._writer = RedisWorker(self._server, retry_for=retry_for)
@@ -200,27 +193,15 @@ class RedisStore(OpenedOnce):
 
 
 def _check_name(name: str) -> str:
-    """Return the hub's name. With a brace in it, it could end its own tag, and its keys be those of another hub."""
-    if not isinstance(cast("object", name), str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    """Return the hub's name. A brace in it would end the hash tag of its keys, which could become another hub's."""
+    wanted = "a str without { and }, and not empty, because keys begin with {name}"
+    check_text("name", name, wanted)
     if not name or "{" in name or "}" in name:
-        raise ValueError(
-            f"name={name[:80]!r} must be a text without {{ and }}, and not empty: keys begin with {{name}}"
-        )
-    return _check_encodable(name)
-
-
-def _check_encodable(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"name={name[:80]!r} has a lone surrogate, which UTF-8 can't carry") from None
+        raise wrong(ValueError, "name", wanted, name)
     return name
 
 
 def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:
-    if ssl_context is not None and not isinstance(cast("object", ssl_context), ssl.SSLContext):
-        raise TypeError(
-            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}; "
-            "ssl.create_default_context() makes one"
-        )
+    if ssl_context is not None:
+        wanted = "an ssl.SSLContext, such as ssl.create_default_context(), or None"
+        check_instance("ssl_context", ssl_context, ssl.SSLContext, wanted)

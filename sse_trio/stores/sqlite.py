@@ -18,15 +18,7 @@ from typing import TypeVar, final
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from .._errors import StoreUnavailableError
-from ._arguments import (
-    check_callable,
-    check_follow,
-    check_items,
-    check_key,
-    check_read,
-    check_read_last,
-    check_seconds,
-)
+from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import Follower
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
@@ -94,9 +86,9 @@ class SQLiteStore(OpenedOnce):
         self._name = f"the SQLite file {self._path}"
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._topic_limits = check_retention(per_topic)
-        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL)
+        check_wait("poll_interval", poll_interval, least=_SHORTEST_POLL)
         self._poll_interval = poll_interval
-        check_callable("clock", clock)
+        check_clock(clock)
         self._clock = clock
         self._mode = check_mode(mode)
         self._outage = Outage()

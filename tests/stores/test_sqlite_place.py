@@ -289,7 +289,7 @@ async def test_a_schema_that_another_process_has_just_made(path, monkeypatch):
     ("bad", "advice"),
     [
         (":memory:", r"write MemoryStore\(\)"),
-        ("file:x.db?mode=memory", "write the path of the file itself"),
+        ("file:x.db?mode=memory", "the path of a file itself"),
         ("", "must be the path of a file"),
         ("a\0b", "without NUL"),
     ],

@@ -71,7 +71,7 @@ class RedisServer:
 
     def _find_place(self, ssl_context: ssl.SSLContext | None) -> _Place:
         if ssl_context is not None and not self._address.tls:
-            raise ValueError("ssl_context is for TLS, and url is not; write rediss:// in url")
+            raise ValueError("ssl_context must be None without TLS; got an SSLContext; write rediss:// in url for TLS")
         if self._address.path:
             return {"unix_socket_path": self._address.path}
         place: _Place = {"host": self._address.host, "port": self._address.port}

@@ -48,14 +48,14 @@ def parse_redis_url(url: str) -> RedisAddress:
         ValueError: it is not such a URL. The message quotes nothing of it.
     """
     if not isinstance(cast("object", url), str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}; {_FORM}")
+        raise TypeError(f"url must be a str; got an object of type {type(url).__name__}; {_FORM}")
     if not url.isprintable() or " " in url:  # which urlsplit would drop without a word
-        raise ValueError(f"url has blanks or characters that can't be printed; {_FORM}")
+        raise ValueError(f"url must have no blanks and no characters that can't be printed; {_FORM}")
     parts = _split(url)
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(f"url is not that of a Redis server; {_FORM}")
+        raise ValueError(f"url must begin with redis://, rediss:// or unix://; {_FORM}")
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "#" in url:
-        raise ValueError(f"url has a / ? or # that is not percent-encoded before its @, or a fragment; {_FORM}")
+        raise ValueError(f"url must have no fragment, and each / ? and # before its @ percent-encoded; {_FORM}")
     return _address(parts)
 
 
@@ -67,13 +67,13 @@ def _split(url: str) -> SplitResult:
         pass
     else:
         return parts
-    raise ValueError(f"url has a host or a port that can't be read; {_FORM}")  # not the cause's text, which quotes
+    raise ValueError(f"url must have a valid host and port; {_FORM}")  # not the cause's text, which quotes
 
 
 def _address(parts: SplitResult) -> RedisAddress:
     is_unix = parts.scheme == "unix"
     if is_unix and (parts.hostname or len(parts.path) < 2):
-        raise ValueError(f"url names no path of a unix socket; {_FORM}")
+        raise ValueError(f"url must name the path of a unix socket, and no host; {_FORM}")
     return RedisAddress(
         host="" if is_unix else unquote(parts.hostname or "localhost"),
         port=_PORT if parts.port is None else parts.port,
@@ -95,8 +95,8 @@ def _database(parts: SplitResult, *, is_unix: bool) -> int:
     number = options.pop("db", number) or "0"
     if options:
         raise ValueError(
-            f"url has options other than db; give the others as arguments, ssl_context= for what TLS needs; {_FORM}"
+            f"url must have no options but db; give others as arguments, such as ssl_context= for TLS; {_FORM}"
         )
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise ValueError(f"url has a database that is not a number; {_FORM}")
+        raise ValueError(f"url must have a number as its database; {_FORM}")
     return int(number)

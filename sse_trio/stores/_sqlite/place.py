@@ -15,12 +15,13 @@ import stat
 from contextlib import suppress
 from typing import cast, final
 
-from .._arguments import shown
+from ..._arguments.checks import wrong
 
 __all__ = ("Place", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
 
 _logger = logging.getLogger("sse_trio")
 _Inode = tuple[int, int]  # with its device
+_MODE = "permissions that let the owner read and write, such as 0o600 or 0o660"
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
@@ -31,23 +32,23 @@ def check_path(path: str | os.PathLike[str]) -> str:
         ValueError: it is what SQLite, but not this store, takes for a database.
     """
     if not isinstance(cast("object", path), (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a pathlib.Path, not {type(path).__name__}")
+        raise wrong(TypeError, "path", "a str or a pathlib.Path", path)
     text = os.fsdecode(path)
     if text.startswith(":memory:"):
-        raise ValueError("path=':memory:' is not a file; write MemoryStore() to keep events in memory")
+        raise wrong(ValueError, "path", "the path of a file (write MemoryStore() to keep events in memory)", text)
     if text.startswith("file:"):
-        raise ValueError(f"path={text[:80]!r} is a URI; write the path of the file itself")
+        raise wrong(ValueError, "path", "the path of a file itself, not a URI", text)
     if not text or "\0" in text:
-        raise ValueError(f"path={text[:80]!r} must be the path of a file, without NUL characters")
+        raise wrong(ValueError, "path", "the path of a file, without NUL characters", text)
     return os.path.abspath(text)  # noqa: PTH100 -- Path.resolve() would look at the disk, in what may be an event loop
 
 
 def check_mode(mode: int) -> int:
     """Return the mode of a file that is made. Its owner must be able to read and write it."""
     if not isinstance(cast("object", mode), int) or isinstance(mode, bool):
-        raise TypeError(f"mode must be an int, as 0o600 or 0o660, not {type(mode).__name__}")
+        raise wrong(TypeError, "mode", _MODE, mode)
     if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
-        raise ValueError(f"mode={shown(mode)} must have permissions only, and those of the owner: write 0o600 or 0o660")
+        raise wrong(ValueError, "mode", _MODE, mode)
     return mode
 
 
