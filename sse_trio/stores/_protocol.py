@@ -41,6 +41,9 @@ class EventId(NamedTuple):
     epoch: str
     sequence: int
 
+    def __repr__(self) -> str:
+        return f"EventId({self.epoch!r}, {self.sequence})"
+
     def __str__(self) -> str:
         return f"{self.epoch}-{self.sequence}" if self.sequence >= 0 else self.epoch
 

@@ -78,6 +78,10 @@ class MemoryStore(OpenedOnce):
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
         self._appended: Event | None = None
 
+    def __repr__(self) -> str:
+        events = f"{self._live} events, {self._live_size} bytes, {len(self._topics)} topics"
+        return f"<MemoryStore {self._epoch}: {self._lifetime()}, {events}>"
+
     @property
     def epoch(self) -> str:
         """The name of this history."""

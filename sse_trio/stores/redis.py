@@ -88,11 +88,15 @@ class RedisStore(OpenedOnce):
         _check_ssl_context(ssl_context)
         check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
-        self._log = RedisLog(_check_name(name), limits, per_topic, clock)
+        self._name = _check_name(name)
+        self._log = RedisLog(name, limits, per_topic, clock)
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit(self._commit)
         self._group_numbers = count(1)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._name!r} in {self._server.name}: {self._lifetime()}>"  # no user, no password
 
     @property
     def epoch(self) -> str:

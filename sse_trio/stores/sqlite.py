@@ -95,6 +95,9 @@ class SQLiteStore(OpenedOnce):
         self._commits = GroupCommit(self._commit)
         self._epoch = ""
 
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self._path!r}: {self._lifetime()}>"
+
     @property
     def epoch(self) -> str:
         """The name of the file's history, made with the file."""

@@ -149,7 +149,7 @@ class TrioWatch:
     """
 
     def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+        self.watch = watch
         self._idle = False
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
@@ -173,19 +173,19 @@ class TrioWatch:
 
         # No task ran since the loop was idle, so who else could have called run_sync_soon?
         if self._idle and trio.lowlevel.current_statistics().run_sync_soon_queue_size:
-            self._watch.complain(_A_THREAD)
+            self.watch.complain(_A_THREAD)
 
     def _check_threads(self) -> None:
         import trio  # noqa: PLC0415 -- only where trio runs
 
         if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-            self._watch.complain(_A_THREAD)
+            self.watch.complain(_A_THREAD)
 
     def _check_sockets(self, io_statistics: object) -> None:
         # Each platform has counters of its own. trio's wake-up socket is the one that is always waited for.
         waiting = [getattr(io_statistics, name, 0) for name in ("tasks_waiting_read", "tasks_waiting_write")]
         if sum(waiting) > 1:
-            self._watch.complain(_A_SOCKET)
+            self.watch.complain(_A_SOCKET)
 
 
 def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -252,10 +252,8 @@ def watch_of(backend: Any) -> Watch | None:
     options: dict[str, Any] = {} if backend is None or isinstance(backend, str) else backend[1]
     candidates = [options.get("loop_factory"), *options.get("instruments", ())]
     for candidate in candidates:
-        if isinstance(candidate, _LoopFactory):
+        if isinstance(candidate, (_LoopFactory, TrioWatch)):
             return candidate.watch
-        if isinstance(candidate, TrioWatch):
-            return candidate._watch  # noqa: SLF001 -- the same file
     return None
 
 

@@ -158,6 +158,14 @@ class TestStream:
         self._decoder = EventDecoder()
         self._events: deque[ReceivedEvent] = deque()
 
+    def __repr__(self) -> str:
+        scope, head = self._exchange.scope, self._exchange.head
+        status = "no status yet" if head is None else f"status {head['status']}"
+        end = "returned" if self.is_closed else "open"
+        if self.close_reason is not None:
+            end = self.close_reason.value
+        return f"<TestStream {scope['method']} {scope['path']!r}: {status}, {len(self.body)} bytes, {end}>"
+
     # What arrived
 
     @property

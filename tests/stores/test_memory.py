@@ -207,7 +207,7 @@ async def test_a_store_is_opened_once():
     store = MemoryStore()
     async with store:
         pass
-    with pytest.raises(RuntimeError, match="opened once"):
+    with pytest.raises(RuntimeError, match="opened once only"):
         await store.__aenter__()
 
 
@@ -303,3 +303,13 @@ async def test_short_names_are_not_forgotten_for_a_small_limit():
         for n in range(1000):
             await store.append([(str(n), b"x" * 10)])
         assert (await store.read(TopicFilter("first"), first)).gap is None
+
+
+async def test_its_repr_says_what_it_holds():
+    """A memory store shows its epoch, whether it is open, and what it holds."""
+    store = MemoryStore()
+    assert repr(store) == f"<MemoryStore {store.epoch}: not open yet, 0 events, 0 bytes, 0 topics>"
+    async with store:
+        await store.append([("a", b"12"), ("a", b"3"), ("b", b"")])
+        assert repr(store) == f"<MemoryStore {store.epoch}: open, 3 events, 3 bytes, 2 topics>"
+    assert repr(store) == f"<MemoryStore {store.epoch}: closed, 3 events, 3 bytes, 2 topics>"

@@ -96,3 +96,9 @@ def test_a_name_reaches_no_other_hubs_keys(name):
     """All keys begin with the name in braces, so it has none itself."""
     with pytest.raises(ValueError, match="name must be"):
         RedisStore("redis://localhost", name=name)
+
+
+def test_its_repr_names_the_server():
+    """A Redis store shows its hub's name and its server, and neither the user nor the password."""
+    store = RedisStore("redis://app:hunter2@localhost:7/3", name="prices")
+    assert repr(store) == "<RedisStore 'prices' in Redis at localhost:7: not open yet>"
