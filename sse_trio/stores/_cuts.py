@@ -4,8 +4,8 @@
 # Rule 1: time never goes back in a log. An event gets the clock's time as its stamp, or the stamp of the event before
 #         it if the clock says less. So a clock that is slow for a while makes no event look old.
 # Rule 2: if a stamp is ahead of the clock, one of the two is wrong, and the store can't know which. It keeps the stamp
-#         and adds a cut, a pair (sequence, time): "events up to this one were there at this time". While the stamp is
-#         ahead, the cut's time counts as the event's; once the clock has passed the stamp, the stamp counts again.
+#         and adds a cut, a pair (sequence, time): "no event up to this one is younger than this time". While the stamp
+#         is ahead, the cut's time counts as the event's; once the clock has passed the stamp, the stamp counts again.
 # Rule 3: of cuts that are close together in time only the first and the last are kept. There are never more than a few
 #         hundred, and an event goes at most a hundredth of its age too late, and never too early.
 

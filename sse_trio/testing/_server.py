@@ -1,8 +1,8 @@
-# The server as a stream sees it (ServerConnection), in its two kinds: behind ServerBridge, and unknown.
+# The two kinds of server that a stream can meet in a test: behind ServerBridge, and unknown.
 #
-# Rule 1: BridgedServer can do all that a known server can, PlainServer nothing of it. A stream has to end in order on
-#         both.
-# Rule 2: both are told why the stream ended. That is how a test learns of it.
+# Rule 1: BridgedServer can do everything that a known server can, PlainServer nothing beyond ASGI. A stream must end
+#         cleanly on both.
+# Rule 2: the stream gives both its close reason, and the test reads it there.
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ("BridgedServer", "PlainServer")
 
 
 class PlainServer(UnknownServer):
-    """A server that knows nothing beyond ASGI."""
+    """A server that can do nothing beyond ASGI."""
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class PlainServer(UnknownServer):
 
     def request_shutdown(self) -> None:
         raise RuntimeError(
-            "a server without a bridge has no way to tell its streams; open the stream with bridge=True, or call "
-            "request_shutdown() of the StreamGroup that the response is in"
+            "a server without a bridge can't announce its shutdown; open the stream with bridge=True, or call "
+            "request_shutdown() of the response's StreamGroup"
         )
 
 

@@ -1,4 +1,4 @@
-# The inspector in a real browser, on real servers: what it shows, that it can kick, and that a crowd is no trouble.
+# The inspector in a real browser, on real servers: the page, the kick, and a crowd of streams.
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def wait_line(page, plot, colour):
 
 
 def kick(page, text):
-    """Press the button until the page says that it was a kick: on a busy machine the second press may come too late."""
+    """Press the button until the page reports the kick: on a busy machine the second press may come too late."""
     deadline = time.monotonic() + 4 * PATIENCE / 1000
     while "was kicked" not in page.locator("#alert").inner_text():
         assert time.monotonic() < deadline, "the button did nothing"
@@ -183,7 +183,7 @@ def test_a_button_stays_while_the_table_changes(lasting_app, connect, open_page)
 
 
 def test_a_kick_that_is_not_confirmed(lasting_app, connect, open_page):
-    """A press that nobody confirms does nothing, and is forgotten."""
+    """A press without a second one does nothing, and is forgotten."""
     connect(lasting_app, "prices?who=alice")
     page = open_page(lasting_app, "streams/", extra_http_headers=ADMIN)
     button = row_of(page, "who=alice").get_by_role("button")
@@ -229,7 +229,7 @@ def test_filter_order_and_number_of_rows(app, open_page):
 
 @one_server
 def test_five_thousand_streams(app, connect, open_page):
-    """With a crowd the page is live, has its rows and no more, and can kick one of them."""
+    """With 5,000 streams the page stays live, shows 50 rows, and can kick one of them."""
     client = connect(app, "prices?who=alice")
     gather_crowd(app, 5000)
     page = open_page(app, "streams/", extra_http_headers=ADMIN)

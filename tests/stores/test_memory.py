@@ -239,7 +239,7 @@ async def test_two_followers_are_both_woken():
 
 @pytest.mark.parametrize("limit", ["max_events", "max_age", "max_bytes"])
 def test_limits_are_positive(limit):
-    """A store that keeps nothing is no store; None is for no limit."""
+    """A limit must be positive; None means no limit."""
     with pytest.raises(ValueError, match=f"{limit} must be .* or None for no limit; got 0"):
         Retention(**{limit: 0})
     with pytest.raises(ValueError, match=f"{limit} must be .*; got -1"):
@@ -247,7 +247,7 @@ def test_limits_are_positive(limit):
 
 
 async def test_a_page_has_room():
-    """A limit below one is the caller's mistake."""
+    """A read with a limit below 1 is a ValueError."""
     async with MemoryStore() as store:
         with pytest.raises(ValueError, match="limit must be .*; got 0"):
             await store.read(ALL, None, limit=0)

@@ -294,8 +294,8 @@ async def test_a_schema_that_another_process_has_just_made(path, monkeypatch):
         ("a\0b", "without NUL"),
     ],
 )
-async def test_what_is_no_path_is_refused(bad, advice, tmp_path, monkeypatch):
-    """What SQLite takes for a database in memory, or for a URI, makes no file of that name."""
+async def test_a_bad_path_is_refused(bad, advice, tmp_path, monkeypatch):
+    """A path that SQLite would open as a database in memory, or as a URI, is refused and makes no file."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=advice):
         SQLiteStore(bad)
