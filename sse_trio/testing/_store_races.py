@@ -87,7 +87,7 @@ async def _cancel_followers_waits(store: EventStore, after: EventId) -> None:
 
 
 async def falling_behind(places: Places) -> None:
-    """A follower that is too slow for what is kept is told, and what it is sent is in order and not doubled."""
+    """A follower that falls behind what is kept gets a gap, and its events stay in order and come once."""
     async with places.open("limited", Retention(max_events=5)) as store:
         start = (await store.read_last(ALL, 0)).tip
         async with store.follow(start) as pages:

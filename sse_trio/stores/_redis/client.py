@@ -135,7 +135,7 @@ class _Request:
 
 @final
 class RedisWorker:
-    """Sends the requests of many tasks, one after another, over a client of its own."""
+    """Sends the requests of many tasks, one after another, over its own client."""
 
     def __init__(self, server: RedisServer, *, retry_for: float) -> None:
         self._server = server

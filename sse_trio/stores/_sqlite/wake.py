@@ -93,7 +93,7 @@ class WakeSocket:
     def _bind(self, datagrams: socket.socket) -> None:
         try:
             datagrams.bind(self._directory.address(self._name))
-            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- who may write may wake
+            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- a user that may write may wake
         except OSError as exc:
             _logger.warning(
                 "no wake-ups in %s (%s): other processes' events come by polling", self._directory.path, exc
