@@ -29,12 +29,12 @@ def asked_for(after: EventId | Page | None) -> tuple[EventId | None, int]:
 
 def start_reading(after: EventId | Page | None, tip: EventId, trimmed_to: int) -> Start:
     """Decide where to start, in a history that ends at ``tip`` and has lost events up to ``trimmed_to``."""
-    id_, told = asked_for(after)
+    id_, known_to = asked_for(after)
     if id_ is None:
         return Start(0, missed=False)
     if id_.epoch != tip.epoch or not 0 <= id_.sequence <= tip.sequence:
         return Start(0, missed=True)
-    return Start(id_.sequence, missed=trimmed_to > max(id_.sequence, told))
+    return Start(id_.sequence, missed=trimmed_to > max(id_.sequence, known_to))
 
 
 def make_page(

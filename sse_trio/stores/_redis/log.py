@@ -82,15 +82,15 @@ class RedisLog:
 
     async def read(self, client: Redis[bytes], topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`."""
-        id_, told = asked_for(after)
+        id_, known_to = asked_for(after)
         start: Start | None = None
         while True:
             asked = id_ if id_ is not None else EventId("", -1)
-            answer = await self._read(client, topics, "after", asked, told, limit)
+            answer = await self._read(client, topics, "after", asked, known_to, limit)
             start = start or Start(asked.sequence, answer.missed)  # a later look no longer reports the same gap
             if answer.events or answer.last == answer.tip.sequence or not start.missed:
                 return make_page(after, start, answer.events, answer.last, answer.tip, answer.trimmed_to)
-            id_, told = EventId(answer.tip.epoch, answer.last), answer.trimmed_to
+            id_, known_to = EventId(answer.tip.epoch, answer.last), answer.trimmed_to
 
     async def read_last(self, client: Redis[bytes], topics: TopicFilter, count: int) -> Page:
         """See :meth:`EventStore.read_last`."""
@@ -104,22 +104,22 @@ class RedisLog:
         return Page(events, first.tip, None, first.tip, EventId(first.tip.epoch, first.trimmed_to))
 
     async def _read(
-        self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, told: int, limit: int
+        self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, known_to: int, limit: int
     ) -> _Answer:
         if not topics.prefixes:
             limit = min(limit, max(1, _INDEXED // len(topics.exact)))
         scan = events_of_a_step(_SCAN, topics)
-        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, told, limit, scan]
+        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, known_to, limit, scan]
         args += [len(topics.exact), *topics.exact, *topics.prefixes]
-        generation, *rest = await self._run(client, READ, args)
+        generation, *fields = await self._run(client, READ, args)
         self._generation = generation.decode()
-        answer = _Answer(rest)
+        answer = _Answer(fields)
         self._saw(answer.tip)
         return answer
 
     async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
         """Wait for events of the hub. None if there were none, or if only the script can tell what happened."""
-        id_, told = asked_for(after)
+        id_, known_to = asked_for(after)
         assert id_ is not None
         log = f"{self._root}{self._generation}:log"
         found = await client.xread({log: f"{id_.sequence}-0"}, count=FOLLOWED_AT_ONCE, block=round(seconds * 1000))
@@ -133,7 +133,7 @@ class RedisLog:
         if not events:
             return None
         self._saw(events[-1].id)
-        return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, told))
+        return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, known_to))
 
     async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
         known = (new_epoch(), self._seen.epoch, self._seen.sequence)
