@@ -1,4 +1,4 @@
-"""Where a hub keeps its events: the protocol of a store, and the stores that need nothing beyond the standard library.
+"""Where a hub keeps its events: the protocol of a store, and the stores that need only the standard library.
 
 ``RedisStore`` is in ``sse_trio.stores.redis``: it needs the extra ``redis``.
 """

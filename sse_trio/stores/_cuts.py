@@ -1,12 +1,13 @@
-# Ages where clocks were wrong. Pure: what is known is a few pairs of numbers, the same in SQLite as in Redis' script.
+# How old an event is when a clock was wrong. No I/O: the state is a few pairs of numbers, and the Redis script
+# (_redis/scripts.py) computes the same.
 #
-# Rule 1: time never goes back in a log: an event is stamped with the clock, or as the one before it where the clock
-#         says less. A clock that is behind for a while makes nothing old.
-# Rule 2: a stamp ahead of the clock is either wrong, or the clock is. So the stamp stays, and a cut is noted beside it:
-#         "up to this event nothing is younger than this time", which is when that was seen. While a stamp is ahead, its
-#         event is as old as its cut says; when the clock has come to it, the stamp counts again.
-# Rule 3: of cuts that are close together in time the first and the last are kept: there are never more than some
-#         hundreds, and an event goes a hundredth of its age too late, and never early.
+# Rule 1: time never goes back in a log. An event gets the clock's time as its stamp, or the stamp of the event before
+#         it if the clock says less. So a clock that is slow for a while makes no event look old.
+# Rule 2: if a stamp is ahead of the clock, one of the two is wrong, and the store can't know which. It keeps the stamp
+#         and adds a cut, a pair (sequence, time): "no event up to this one is younger than this time". While the stamp
+#         is ahead, the cut's time counts as the event's; once the clock has passed the stamp, the stamp counts again.
+# Rule 3: of cuts that are close together in time only the first and the last are kept. There are never more than a few
+#         hundred, and an event goes at most a hundredth of its age too late, and never too early.
 
 from __future__ import annotations
 
@@ -18,15 +19,15 @@ from ._retention import KEY_SECONDS
 
 __all__ = ("Cuts",)
 
-_TOLERANCE = 1.0  # seconds, or a tenth of max_age: by that the clocks of several machines differ
+_TOLERANCE = 1.0  # seconds, or a tenth of max_age: the clocks of several machines may differ by that
 
 
 @final
 class Cuts:
-    """What is known of stamps that are ahead of the clock.
+    """The cuts of one history.
 
     Args:
-        pairs: a sequence, and the time that no event up to it is younger than; both grow.
+        pairs: the cuts, each a sequence and a time; both grow.
         max_age: of events, in seconds, or None.
     """
 
@@ -36,7 +37,7 @@ class Cuts:
         self._tolerance = min(_TOLERANCE, math.inf if max_age is None else max_age / 10)
 
     def see(self, now: float, latest: float, sequence: int) -> None:
-        """Note what the clock says, where the latest stamp up to ``sequence`` is ``latest``."""
+        """Compare the clock with ``latest``, the latest stamp of the events up to ``sequence``; add or drop cuts."""
         if latest <= now:
             self.pairs.clear()
         elif latest > now + self._tolerance:
@@ -46,21 +47,21 @@ class Cuts:
         while self.pairs and self.pairs[-1][1] > now:
             self.pairs.pop()
         if self.pairs and self.pairs[-1][0] >= sequence:
-            return  # an earlier one says more
+            return  # an earlier cut covers the same events
         if len(self.pairs) > 1 and now - self.pairs[-2][1] < self._age / 100:
             self.pairs.pop()
         self.pairs.append((sequence, now))
 
     def time_of(self, sequence: int, stamp: float, now: float) -> float:
-        """The time that an event is reckoned to be of."""
+        """Return the time that counts for an event."""
         if stamp <= now:
             return stamp
         return min([stamp, *(time for upto, time in self.pairs if sequence <= upto)])
 
     def older_than(self, time: float) -> int:
-        """The newest sequence up to which every event whose stamp is ahead is older than ``time``; 0 if none is."""
+        """Return the newest sequence up to which all events with a stamp ahead are older than ``time``, or 0."""
         return max((upto for upto, cut in self.pairs if cut < time), default=0)
 
     def forget(self, now: float) -> None:
-        """Let go of cuts whose events, and keys, have gone."""
+        """Drop cuts whose events and keys have gone."""
         self.pairs = [pair for pair in self.pairs if pair[1] >= now - 2 * self._age]

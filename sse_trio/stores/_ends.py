@@ -1,11 +1,13 @@
-# What is gone, of names that may be many: the newest sequence that was trimmed of each.
+# The end of each topic and prefix: the sequence of the newest event that retention has taken from it. Gaps are
+# computed from ends (_gaps.py).
 #
-# Rule 1: only so many names are remembered, and so many bytes of them: those that changed last. Of all others one
-#         number is kept, the newest that was forgotten: a gap may then be reported where there is none, and never none
-#         where there is one.
-# Rule 2: what is gone below a prefix is noted when it goes, since whoever joins must not look at every topic there was.
-#         That is for a few levels, since a name of nothing but "/" has as many prefixes as characters. Of a deeper
-#         prefix the end is that of its first levels: at least as new, so again rather a gap too many.
+# Rule 1: the number and the bytes of the names kept are bounded; those that changed last stay. One number, the floor,
+#         stands for all forgotten names: the newest end among them. So a store may report a gap that there was not, and
+#         never misses one.
+# Rule 2: an event's end is noted for each prefix of its topic when the event goes, so that a read of a prefix needs no
+#         look at every topic. Only the first levels are noted, because a name of slashes alone has as many prefixes as
+#         characters. A deeper prefix uses the end of its first levels, which is at least as new: again a gap too many
+#         rather than one too few.
 
 from __future__ import annotations
 
@@ -19,17 +21,17 @@ from ._topics import MAX_TOPIC
 __all__ = ("LEVELS", "Ends", "noted_prefix", "prefixes_of", "size_of_name")
 
 LEVELS = 8
-"""How many levels of a topic are prefixes of which the end is noted."""
+"""The levels of a topic that are noted as prefixes."""
 
 
 @final
 class Ends:
-    """The newest sequence that is gone, by name."""
+    """The newest sequence that is gone, for each name."""
 
     __slots__ = ("_ends", "_floor", "_max_bytes", "_size")
 
     def __init__(self, max_bytes: int = MAX_FORGOTTEN * MAX_TOPIC) -> None:
-        self._ends: OrderedDict[str, int] = OrderedDict()  # what changed last is last
+        self._ends: OrderedDict[str, int] = OrderedDict()  # the latest change last
         self._floor = 0
         self._max_bytes = max_bytes  # of names
         self._size = 0
@@ -38,11 +40,11 @@ class Ends:
         return len(self._ends)
 
     def of(self, name: str) -> int:
-        """The newest sequence that is gone of this name, 0 if none is."""
+        """Return the newest sequence that is gone from this name, or 0."""
         return self._ends.get(name, self._floor)
 
     def raise_to(self, name: str, end: int) -> None:
-        """Note that this sequence is gone."""
+        """Note that the events of this name up to ``end`` are gone."""
         self._ends[name] = max(end, self.pop(name))
         self._size += size_of_name(name)
         while len(self._ends) > MAX_FORGOTTEN or self._size > self._max_bytes:
@@ -51,7 +53,7 @@ class Ends:
             self._floor = max(self._floor, gone)
 
     def pop(self, name: str) -> int:
-        """Forget a name, and return what `of` has said of it."""
+        """Forget a name, and return its end."""
         end = self._ends.pop(name, None)
         if end is None:
             return self._floor
@@ -60,12 +62,12 @@ class Ends:
 
 
 def size_of_name(name: str) -> int:
-    """The bytes that a topic's name counts."""
+    """Return the size of a name in UTF-8."""
     return len(name) if name.isascii() else len(name.encode())
 
 
 def prefixes_of(topic: str) -> Iterator[str]:
-    """The prefixes that a topic is below, the shortest first, as far as their ends are noted."""
+    """Yield the prefixes of a topic whose ends are noted, the shortest first."""
     slash = topic.find("/")
     for _ in range(LEVELS):
         if slash < 0:
@@ -75,6 +77,6 @@ def prefixes_of(topic: str) -> Iterator[str]:
 
 
 def noted_prefix(prefix: str) -> str:
-    """The prefix of which the end is noted: itself, or its first levels."""
+    """Return the noted prefix whose end counts for ``prefix``: itself, or its first levels."""
     *_, deepest = prefixes_of(prefix)
     return deepest

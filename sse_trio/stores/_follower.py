@@ -1,7 +1,7 @@
 # The cursor of a follower.
 #
-# Rule 1: it moves in the moment in which a page is handed out, with nothing awaited in between. So a cancelled
-#         `__anext__` loses no page and doubles none.
+# Rule 1: the cursor moves when a page is returned, with no await in between. So a cancelled `__anext__` neither loses
+#         a page nor returns one twice.
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("ALL_TOPICS", "FOLLOWED_AT_ONCE", "Follower")
 
 ALL_TOPICS = TopicFilter("*")
 FOLLOWED_AT_ONCE = 256
-"""Events in one page of a follower: enough to catch up fast, little enough to fit in memory when events are large."""
+"""Events in one page of a follower: enough to catch up fast, few enough to fit in memory when events are large."""
 
 
 @final

@@ -1,9 +1,10 @@
-# Where reading starts and whether something was missed: the one decision about gaps, as a pure function.
+# Where a read starts, and whether the reader has missed events. The memory and SQLite stores decide gaps here; the
+# Redis script (_redis/scripts.py) decides in the same way. Pure functions.
 #
-# Rule 1: a topic is trimmed from its oldest end only, so of any selection of topics one number says it all: the newest
-#         sequence that is gone. Somebody who has seen everything up to that number has missed nothing.
-# Rule 2: an id that this history has not given tells nothing about what its owner has seen: that is a gap, and
-#         reading starts from the beginning.
+# Rule 1: a topic loses its oldest events first. So one number, the newest sequence that is gone, decides for any
+#         selection of topics: a reader that has seen everything up to that number has missed nothing.
+# Rule 2: an id that this history never gave says nothing about what its owner has seen. That is a gap, and the read
+#         starts at the beginning.
 
 from __future__ import annotations
 
@@ -15,25 +16,25 @@ __all__ = ("Start", "asked_for", "make_page", "start_reading")
 
 
 class Start(NamedTuple):
-    """Where to read from, in the order of the sequences."""
+    """The sequence to read after, and whether events were missed."""
 
     sequence: int
     missed: bool
 
 
 def asked_for(after: EventId | Page | None) -> tuple[EventId | None, int]:
-    """Return the id to read after, and the sequence up to which the asker knows that events are gone."""
+    """Return the id to read after, and the sequence up to which the reader knows that events are gone."""
     return (after.next, after.trimmed_to.sequence) if isinstance(after, Page) else (after, 0)
 
 
 def start_reading(after: EventId | Page | None, tip: EventId, trimmed_to: int) -> Start:
-    """Decide from where to read, in a history that ends at ``tip`` and is not whole up to ``trimmed_to``."""
-    id_, told = asked_for(after)
+    """Decide where to start, in a history that ends at ``tip`` and has lost events up to ``trimmed_to``."""
+    id_, known_to = asked_for(after)
     if id_ is None:
         return Start(0, missed=False)
     if id_.epoch != tip.epoch or not 0 <= id_.sequence <= tip.sequence:
         return Start(0, missed=True)
-    return Start(id_.sequence, missed=trimmed_to > max(id_.sequence, told))
+    return Start(id_.sequence, missed=trimmed_to > max(id_.sequence, known_to))
 
 
 def make_page(
@@ -44,7 +45,7 @@ def make_page(
     tip: EventId,
     trimmed_to: int,
 ) -> Page:
-    """Return the page that answers a read: ``events`` are all there are up to ``last``."""
+    """Return the page for a read: ``events`` are all that there are up to ``last``."""
     id_, _ = asked_for(after)
     gap = Gap(id_, events[0].id if events else None) if id_ is not None and start.missed else None
     return Page(events, EventId(tip.epoch, last), gap, tip, EventId(tip.epoch, trimmed_to))

@@ -1,8 +1,8 @@
-# Appends from many tasks, committed in groups by one: what makes a durable store fast.
+# Group commit: one task commits the appends of many tasks together. This is what makes a durable store fast.
 #
-# Rule 1: one task commits, so there is no lock and the order of the groups is the order of the ids.
-# Rule 2: a group is whatever came while the one before was being committed. Nobody waits for a group to fill up.
-# Rule 3: who appends only waits for the answer. Cancelling that wait cancels nothing that is under way.
+# Rule 1: only one task commits, so there is no lock, and the order of the groups is the order of the ids.
+# Rule 2: a group is whatever arrived during the commit before it. No append waits for a group to fill up.
+# Rule 3: a task that appends only waits for the result. Cancelling that wait does not cancel the commit.
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ._protocol import EventId
 
 __all__ = ("Append", "GroupCommit")
 
-# One of these bounds how long a commit keeps the others waiting; a larger append goes by itself.
+# These bound how long one commit keeps the next group waiting; a larger append is a group alone.
 _LARGEST_GROUP = 1000  # appends
 _LARGEST_GROUP_BYTES = 1024 * 1024
 
 
 @final
 class Append:
-    """One call of ``append``, and in the end its answer."""
+    """One call of ``append`` and its result."""
 
     __slots__ = ("answered", "error", "ids", "items", "key", "size")
 
@@ -58,14 +58,14 @@ class GroupCommit:
         self._arrived.set()
         await append.answered.wait()
         if append.error is not None:
-            # An exception of its own for each task: they would share, and lengthen, one traceback.
+            # A new exception for each task: they would share one traceback, and lengthen it.
             raise StoreUnavailableError(append.error.store, append.error.why) from append.error.__cause__
         if len(append.ids) < len(items):
             raise ClosedResourceError("the store was closed before this was appended")
         return append.ids
 
     async def run(self) -> None:
-        """Commit what arrives until cancelled. Then nobody is left waiting."""
+        """Commit what arrives until cancelled. No append is left waiting then."""
         group: list[Append] = []
         try:
             while True:

@@ -1,7 +1,7 @@
-# What all stores have in common: they are opened once, they are closed once, and in between they are open.
+# The lifetime of every store: opened once, closed once.
 #
-# Rule 1: a store says what being open means in `_open`, as one async context manager, so that it unwinds by itself.
-# Rule 2: what the body of `async with store` raises comes out as it was raised, not wrapped by a store's task group.
+# Rule 1: `_open` of a store is one async context manager, so that leaving it releases everything in order.
+# Rule 2: an exception from the body of `async with store` comes out unchanged, not wrapped by the store's task group.
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ("OpenedOnce", "bare_errors", "open_service_group")
 
 
 class OpenedOnce(ABC):
-    """A base for stores: ``async with`` once, ``check_open`` in every method."""
+    """The base of the stores: enter with ``async with`` once, call ``_check_open`` in every method."""
 
     def __init__(self) -> None:
         self._context: AbstractAsyncContextManager[None] | None = None
@@ -31,11 +31,11 @@ class OpenedOnce(ABC):
 
     @abstractmethod
     def _open(self) -> AbstractAsyncContextManager[None]:
-        """Return what is entered to open the store and left to close it."""
+        """Return the context manager that opens the store and closes it."""
 
     async def __aenter__(self) -> Self:
         if self._context is not None:
-            raise RuntimeError(f"a {type(self).__name__} is opened once; make a new one to open it again")
+            raise RuntimeError(f"a {type(self).__name__} can be opened once only; make a new one to open it again")
         self._context = self._open()
         await self._context.__aenter__()
         self._is_open = True
@@ -48,6 +48,12 @@ class OpenedOnce(ABC):
         self._is_open = False
         return await self._context.__aexit__(exc_type, exc, traceback)
 
+    def _lifetime(self) -> str:
+        """Where the store is in its life, for its ``repr``."""
+        if self._is_open:
+            return "open"
+        return "not open yet" if self._context is None else "closed"
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise ClosedResourceError(f"this {type(self).__name__} is not open; use it inside `async with`")
@@ -55,7 +61,7 @@ class OpenedOnce(ABC):
 
 @contextmanager
 def bare_errors() -> Generator[None]:
-    """Take the groups of one, in which task groups wrap it, off whatever the body raises."""
+    """Unwrap what the body raises from the exception groups that task groups put around it."""
     error: BaseException | None = None
     try:
         yield

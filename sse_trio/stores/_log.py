@@ -1,7 +1,7 @@
-# A run of events in memory: appended at one end, dropped at the other, found by sequence in between.
+# A log of events in memory: a list that grows at one end and loses its oldest entries at the other.
 #
-# Rule 1: entries are in the order of their sequences, so that a place is found by bisection.
-# Rule 2: dropping the oldest is O(1) amortised: the head moves, and the list is cut when half of it is dead.
+# Rule 1: entries are in the order of their sequences, so that bisection finds a position.
+# Rule 2: dropping the oldest entry is O(1) amortised: the head moves, and the list is cut when half of it is dead.
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._protocol import StoredEvent
 
 __all__ = ("Entry", "Log")
 
-_CUT_FROM = 64  # below that the list isn't worth cutting
+_CUT_FROM = 64  # entries: a shorter list is not worth cutting
 
 
 class Entry(NamedTuple):
-    """An event beside what retention needs to know of it."""
+    """An event, with the sequence and the time that retention goes by."""
 
     sequence: int
     time: float
@@ -39,14 +39,14 @@ class Log:
         self.size = 0
         """Bytes of payload."""
         self.trimmed_to = trimmed_to
-        """The sequence that was dropped last."""
+        """The sequence of the entry dropped last."""
 
     def __len__(self) -> int:
         return len(self._entries) - self._head
 
     @property
     def oldest(self) -> Entry:
-        """The entry that goes first. IndexError if there is none."""
+        """The oldest entry. IndexError if there is none."""
         return self._entries[self._head]
 
     def append(self, entry: Entry) -> None:
@@ -66,19 +66,19 @@ class Log:
         return entry
 
     def after(self, sequence: int) -> Iterator[Entry]:
-        """The entries newer than ``sequence``, the oldest first. Valid until the log is changed."""
+        """Return the entries newer than ``sequence``, the oldest first. Valid until the log is changed."""
         start = bisect_right(self._entries, sequence, lo=self._head, key=_SEQUENCE)
         return (self._entries[index] for index in range(start, len(self._entries)))
 
     def newest_first(self, before: int | None = None) -> Iterator[Entry]:
-        """The entries older than ``before``, or all, the newest first. Valid until the log is changed."""
+        """Return the entries older than ``before``, or all, the newest first. Valid until the log is changed."""
         end = len(self._entries)
         if before is not None:
             end = bisect_left(self._entries, before, lo=self._head, key=_SEQUENCE)
         return (self._entries[index] for index in range(end - 1, self._head - 1, -1))
 
     def keep(self, wanted: Callable[[Entry], bool]) -> None:
-        """Drop every entry that is not wanted, wherever it is. O(n)."""
+        """Keep the wanted entries only. O(n)."""
         self._entries = [entry for entry in self._entries[self._head :] if wanted(entry)]
         self._head = 0
         self.size = sum(len(entry.event.payload) for entry in self._entries)

@@ -1,4 +1,4 @@
-# One line in the log for each outage, however often it is met.
+# One line in the log for each outage, however often a task runs into it.
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _logger = logging.getLogger("sse_trio")
 
 @final
 class Outage:
-    """Whether a store is down, as those of its tasks know that go on trying."""
+    """Whether a store is down, for those of its tasks that go on trying."""
 
     __slots__ = ("_is_known",)
 
@@ -22,11 +22,11 @@ class Outage:
         self._is_known = False
 
     def note(self, exc: StoreUnavailableError, consequence: str) -> None:
-        """Say that something failed. The first time since it last succeeded, the log gets a line."""
+        """Note a failure. The first one since the last success writes a line to the log."""
         if not self._is_known:
             _logger.warning("%s; %s", exc, consequence)
         self._is_known = True
 
     def end(self) -> None:
-        """Say that something succeeded."""
+        """Note a success."""
         self._is_known = False

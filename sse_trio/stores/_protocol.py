@@ -1,9 +1,9 @@
-# What a hub asks of a store: the protocol, and the values that pass between the two. No I/O, no anyio.
+# The protocol of a store, and the values that pass between a hub and its store. No I/O, no anyio.
 #
-# Rule 1: a store gives ids, keeps order, decides gaps. The hub fans out. Neither does the other's work.
+# Rule 1: the store gives ids, keeps the order and decides gaps; the hub fans out. Neither does the other's work.
 # Rule 2: a payload is opaque to a store. It is the event's wire form without an id, made by `pack_event`, so that the
-#         wire form with its id is one concatenation (`StoredEvent.encode`) and nothing is parsed on the way.
-# Rule 3: `EventId` is the one place that knows what an id looks like on the wire.
+#         wire form with the id is one concatenation (`StoredEvent.encode`), and nothing is parsed on the way.
+# Rule 3: only `EventId` knows what an id looks like on the wire.
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from .._arguments.checks import wrong
 from .._wire.event import ServerSentEvent, check_sep
 from ._topics import TopicFilter
 
@@ -33,7 +34,7 @@ __all__ = (
 )
 
 _LONGEST_SEQUENCE = 18  # decimal digits: fits 64 bits, and int() of a hostile header stays cheap
-_LONGEST = 200  # characters of an id: ours have less than 30, and a client is told in its gap what it came with
+_LONGEST = 200  # characters of an id: ours have fewer than 30, and a gap event repeats the id that the client sent
 
 
 def new_epoch() -> str:
@@ -42,14 +43,17 @@ def new_epoch() -> str:
 
 
 class EventId(NamedTuple):
-    """``<epoch>-<sequence>``: the place of an event in the history of a hub.
+    """``<epoch>-<sequence>``: the position of an event in the history of a hub.
 
-    Within an epoch sequences grow with every event of the hub, whatever its topic, so one id is a place in all
-    topics at once. Ids of different epochs can't be compared: they are of different histories.
+    Within an epoch the sequence grows with every event of the hub, whatever its topic, so one id is a position in
+    all topics at once. Ids of different epochs belong to different histories and can't be compared.
     """
 
     epoch: str
     sequence: int
+
+    def __repr__(self) -> str:
+        return f"EventId({self.epoch!r}, {self.sequence})"
 
     def __str__(self) -> str:
         return f"{self.epoch}-{self.sequence}" if self.sequence >= 0 else self.epoch
@@ -58,8 +62,8 @@ class EventId(NamedTuple):
     def parse(cls, text: str) -> EventId:
         """Return the id that a client named as its last; ``str()`` of it is ``text`` again, cut at 200 characters.
 
-        Never raises: a client may send anything. What no store has made becomes an id that no store knows, which
-        a store answers with a gap; and what UTF-8 can't carry becomes a question mark.
+        Never raises, because a client may send anything. A text that no store has made becomes an id that no store
+        knows, so a read after it reports a gap. Characters that UTF-8 can't carry become question marks.
         """
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST - 3]}..."
@@ -88,17 +92,17 @@ class StoredEvent(NamedTuple):
 
     @property
     def event(self) -> ServerSentEvent:
-        """The event as it was published, with the id that it was given."""
+        """The event as it was published, with its id."""
         return unpack_event(self.payload, str(self.id))
 
 
 class Gap(NamedTuple):
-    """Events that the asker has not seen are gone, or it can't be known which it has seen."""
+    """Events that the reader has not seen are gone, or the store can't know which it has seen."""
 
     after: EventId
-    """The id that was asked for."""
+    """The id that the reader named."""
     oldest: EventId | None
-    """The first event that is left to deliver, or ``None`` if there is none."""
+    """The first event that can still be delivered, or ``None``."""
 
 
 class Page(NamedTuple):
@@ -106,21 +110,21 @@ class Page(NamedTuple):
 
     events: tuple[StoredEvent, ...]
     next: EventId
-    """Up to here these are all events that are kept. It may be newer than the last one: what lies between was of
-    other topics. The page was the last one if ``next == tip``."""
+    """These are all the kept events up to this id. It may be newer than the last event, if events of other topics
+    follow. The page is the last one if ``next == tip``."""
     gap: Gap | None
-    """Said before the events: some were missed between the id that was asked for and ``trimmed_to``."""
+    """The gap before the events: some between the id that the reader named and ``trimmed_to`` are gone."""
     tip: EventId
-    """The newest id that the hub had given when this page was read."""
+    """The newest id of the hub when this page was read."""
     trimmed_to: EventId
-    """Of the topics asked for, the newest event that is no longer kept. Older ones may still be: each topic loses its
-    own oldest. So who reads on from this page knows already that the history is not whole up to here."""
+    """The newest event of these topics that is no longer kept. Older ones may still be there, because each topic
+    loses its own oldest events. A reader that goes on from this page knows of the gap up to here."""
 
 
 class EventStore(Protocol):
     """Keeps the events of one hub, in order, and gives them back by id. An async context manager that owns its tasks.
 
-    What every store promises; ``sse_trio.testing.check_event_store`` checks it, in these words:
+    Every store makes these promises; ``sse_trio.testing.check_event_store`` checks them under these names:
 
     *order*: ids grow with each event of the hub, and are never given twice, also across restarts and processes.
     The events of one ``append`` are neighbours, in the order given.
@@ -132,33 +136,33 @@ class EventStore(Protocol):
     one. A key is remembered for at least ten minutes, or until the store's history ends.
 
     *unknown outcome*: an ``append`` that was cancelled, or that raised ``StoreUnavailableError``, may or may not have
-    happened; only a ``key`` makes it safe to try again. Cancelling one call never disturbs another, however often.
+    happened; only a ``key`` makes it safe to try again. Cancelling one call never disturbs another.
 
-    *gap*: ``read`` says whether the asker missed something, exactly: a gap is reported if and only if an event of
-    the topics asked for, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than
-    anything in this one. After a gap of the first kind the events that are left and newer than ``after`` follow; after
-    the others everything that is kept. (A store may report a gap rather than none in two cases: for topics that have
+    *gap*: ``read`` reports exactly whether the reader missed events: there is a gap if and only if an event of these
+    topics, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than
+    anything in this one. After a gap of the first kind the kept events newer than ``after`` follow; after the others,
+    all kept events. (A store may report a gap rather than none in two cases: for topics that have
     no event left, beyond the latest 100,000 of them; and for a prefix of more than eight levels, where something below
     its first eight is gone.)
 
-    A reader who reads on from a page is told of what was trimmed meanwhile, and not again of what is older than
-    the page's ``trimmed_to``.
+    A reader that goes on from a page gets a gap for what was trimmed meanwhile, and no second one for what is older
+    than the page's ``trimmed_to``.
 
     *join*: reading from an id page by page until ``next == tip``, and from there what a follower gets, is each event
     once.
 
-    *follow*: every event of the hub after an id, in order, exactly once, through restarts of what the store is made
-    on. If events were trimmed before they could be delivered, or history was lost, a page says so with its ``gap``.
+    *follow*: every event of the hub after an id, in order, exactly once, even if the server behind the store
+    restarts. If events were trimmed before they could be delivered, or history was lost, a page has a ``gap``.
 
     *retention*: the oldest go first, at the ``append`` that exceeds a limit of number or size; for their age within a
-    tenth of the limit, or a minute, whichever is less. Never is less kept than the limits allow, and the newest event
-    of a hub or topic is not trimmed for its size. Time never goes back in a log: no event is taken to be older than the
-    one before it, and one that was stamped ahead of the clock is as old as the first look at it.
+    tenth of the limit, or a minute, whichever is less. A store never keeps less than the limits allow, and never trims
+    the newest event of a hub or topic for its size. Time never goes back in a log: no event counts as older than the
+    one before it, and an event stamped ahead of the clock is as old as the first look at it.
 
-    *cost*: a question looks at no topic but those that it names or that are below its prefixes, and at a bounded number
-    of events at a time; what takes longer leaves the event loop to others in between.
+    *cost*: a read looks only at the topics that it names and those below its prefixes, and at a bounded number of
+    events at a time; a longer search lets other tasks run in between.
 
-    *epoch*: a history that is lost, in whole or in an unknown part, gets a new epoch, so that no old id fits it.
+    *epoch*: if a history is lost, in whole or in an unknown part, it gets a new epoch, so that no old id fits.
 
     Optional: ``append_nowait(items, *, key=None) -> list[EventId]``, for a store that only this process writes to and
     that never has to wait. It is ``append`` without a checkpoint, and keeps every promise above. A hub looks for it
@@ -168,30 +172,30 @@ class EventStore(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The name of the history that the ids are of. It changes if the history is lost. Valid once entered."""
+        """The name of the history that the ids belong to. It changes if the history is lost. Valid once entered."""
         ...
 
     async def __aenter__(self) -> Self:
-        """Open the store. Raises :exc:`StoreUnavailableError` if what it is made on can't be reached or used."""
+        """Open the store. Raises :exc:`StoreUnavailableError` if its file or server can't be reached or used."""
         ...
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> bool | None:
-        """Finish what was accepted, end the tasks, let go of files and connections."""
+        """Finish the accepted appends, end the tasks, close files and connections."""
         ...
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """Add events, each a topic and a payload, and return their ids when they are durable.
 
         Args:
-            items: all or none of them will be kept, as neighbours.
+            items: the store keeps all or none of them, next to each other.
             key: ``(producer, sequence)``; a second append with the same key returns the ids of the first.
 
         Raises:
-            StoreUnavailableError: the store is down; the outcome is unknown. Nobody's fault here.
-            ClosedResourceError: the store is not open. The caller's fault.
-            TypeError, ValueError: an item or a key that is none; nothing was appended. The caller's fault.
+            StoreUnavailableError: the store is down; the outcome is unknown.
+            ClosedResourceError: the store is not open.
+            TypeError, ValueError: a bad item or key; nothing was appended.
 
         Checkpoint: always. Cancellation: the outcome is unknown.
         """
@@ -203,9 +207,9 @@ class EventStore(Protocol):
         A page can have fewer events than ``limit``, even none, and not be the last: see :attr:`Page.next`.
 
         Args:
-            topics: whose events.
-            after: the last id that the asker has seen; or the page to read on from, which was of the same topics;
-                or ``None`` for everything that is kept, which is no gap.
+            topics: the topics of the events.
+            after: the last id that the reader has seen; or the page to go on from, which was of the same topics;
+                or ``None`` for all kept events, without a gap.
             limit: 1 or more.
 
         Raises: as ``append``. Checkpoint: always. Cancellation: leaves nothing behind.
@@ -215,15 +219,15 @@ class EventStore(Protocol):
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """Return the newest ``count`` events, the oldest of them first; ``next`` is the tip. Never a gap.
 
-        ``count`` may be 0: that asks for the tip alone. Raises, checkpoint, cancellation: as ``read``.
+        ``count`` may be 0, to get the tip alone. Raises, checkpoint, cancellation: as ``read``.
         """
         ...
 
     def follow(self, after: EventId) -> AbstractAsyncContextManager[AsyncIterator[Page]]:
-        """Deliver all that is appended to the hub after ``after``, by whomever, in pages that are never empty.
+        """Deliver every event of the hub after ``after``, from all processes, in pages that are never empty.
 
-        One for each process: the hub's. It waits where there is nothing, and while the store is down, and raises
-        no :exc:`StoreUnavailableError`. Checkpoint: each ``__anext__``; one that is cancelled loses no page.
+        The hub opens one for each process. It waits while there is nothing to deliver and while the store is down,
+        and never raises :exc:`StoreUnavailableError`. Checkpoint: each ``__anext__``; a cancelled one loses no page.
         """
         ...
 
@@ -242,21 +246,19 @@ def append_nowait_of(store: EventStore) -> AppendNowait | None:
 
 
 def pack_event(event: ServerSentEvent) -> bytes:
-    """Return the payload that a store keeps for ``event``.
+    """Return the payload to store for ``event``.
 
     Raises:
-        ValueError: it has an id. In a hub the store gives the ids, or they would have no order.
+        ValueError: it has an id. The store gives the ids; otherwise they would have no order.
     """
     if event.id is not None:
-        raise ValueError(
-            f"id={event.id!r}: an event that is published to a hub gets its id there, so that a client can resume "
-            "with it; put an id of your own into the data"
-        )
+        wanted = "None, because the hub gives each event its id (put an id of your own into the data)"
+        raise wrong(ValueError, "id", wanted, event.id)
     return event.encode()
 
 
 def unpack_event(payload: bytes, id: str | None = None) -> ServerSentEvent:  # noqa: A002 -- ServerSentEvent's own name
-    """Return the event that ``pack_event`` made this payload of, with ``id``."""
+    """Return the event that ``pack_event`` made this payload from, with ``id``."""
     fields: dict[str, list[str]] = {}
     for line in payload.decode().split("\n")[:-2]:  # the last two are the end of the last line and of the event
         name, _, value = line.partition(": ")

@@ -1,16 +1,16 @@
 # How much a store keeps: limits as a value, the same for every store. No I/O.
 #
-# Rule 1: a limit is crossed by what is above it, never by what is at it: with max_events=3 three events stay.
-# Rule 2: the newest event survives limits of size, however large it is. Otherwise an event could be gone before
-#         anybody was sent it.
-# Rule 3: a limit of age for each topic is one for the hub: an event is as old in its topic as it is in the hub.
+# Rule 1: a limit is the most that is kept: with max_events=3 three events stay.
+# Rule 2: the newest event survives the limits of size, however large it is. Otherwise an event could be gone before any
+#         subscriber got it.
+# Rule 3: a limit of age for each topic is a limit for the whole hub: an event is as old in its topic as in the hub.
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
-from ._arguments import check_number, check_seconds
+from .._arguments.checks import check_instance
+from ._arguments import check_limit, check_wait
 
 __all__ = ("KEY_SECONDS", "MAX_FORGOTTEN", "Retention", "check_retention", "maintenance_interval", "narrowest_age")
 
@@ -19,18 +19,18 @@ _MAINTAINED_EVERY = 60.0  # seconds, or a tenth of max_age where that is less
 _MAINTAINED_AT_MOST_EVERY = 0.01  # seconds: a tiny max_age must not keep a store busy
 
 KEY_SECONDS = 600.0
-"""How long the key of an append is remembered at least: far longer than anybody retries one publish."""
+"""Seconds for which the key of an append is remembered at least: far longer than a publisher retries."""
 MAX_FORGOTTEN = 100_000
-"""Of so many topics that have no event left the end is remembered, for exact gaps; about 100 bytes each."""
+"""Topics without events whose ends are remembered, for exact gaps; about 100 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Limits of what is kept; ``None`` for no limit. The oldest events go first.
+    """Limits of what a store keeps; ``None`` means no limit. The oldest events go first.
 
     Raises:
         TypeError: a limit that is not a number.
-        ValueError: a limit that is not positive, or is beyond any use.
+        ValueError: a limit that is not positive, or too large.
     """
 
     max_events: int | None = None
@@ -38,33 +38,32 @@ class Retention:
     max_age: float | None = None
     """Seconds."""
     max_bytes: int | None = None
-    """Bytes of payload; what a store needs beside that is not counted."""
+    """Bytes of payload; a store's overhead is not counted."""
 
     def __post_init__(self) -> None:
-        check_number("max_events", self.max_events, "events")
-        check_seconds("max_age", self.max_age, least=_SHORTEST_AGE, none="no limit")
-        check_number("max_bytes", self.max_bytes, "bytes")
+        check_limit("max_events", self.max_events)
+        check_wait("max_age", self.max_age, least=_SHORTEST_AGE, none=", or None for no limit")
+        check_limit("max_bytes", self.max_bytes)
 
     def exceeded_by(self, events: int, size: int) -> bool:
-        """Whether the oldest of ``events`` events of ``size`` bytes in all has to go."""
+        """Whether the oldest event has to go, of ``events`` events with ``size`` bytes together."""
         too_many = self.max_events is not None and events > self.max_events
         return too_many or (self.max_bytes is not None and size > self.max_bytes and events > 1)
 
 
 def narrowest_age(hub: Retention, topic: Retention) -> float | None:
-    """The age in seconds at which events go, by whichever limit is first."""
+    """Return the lower of the two limits of age, in seconds, or None."""
     return min((age for age in (hub.max_age, topic.max_age) if age is not None), default=None)
 
 
 def check_retention(per_topic: Retention) -> Retention:
-    """Return the limits of each topic. TypeError for what is none."""
-    if not isinstance(cast("object", per_topic), Retention):
-        raise TypeError(f"per_topic must be a Retention, as Retention(max_events=1000), not {type(per_topic).__name__}")
+    """Return the limits of each topic. TypeError for anything but a :class:`Retention`."""
+    check_instance("per_topic", per_topic, Retention, "a Retention, such as Retention(max_events=1000)")
     return per_topic
 
 
 def maintenance_interval(max_age: float | None) -> float:
-    """The seconds after which a store looks again for what is too old."""
+    """Return the seconds between two looks for events that are too old."""
     return (
         _MAINTAINED_EVERY if max_age is None else max(_MAINTAINED_AT_MOST_EVERY, min(_MAINTAINED_EVERY, max_age / 10))
     )

@@ -1,10 +1,12 @@
-# The store of one process: nothing outlives it. Also the plainest reading of what every store promises.
+# The store of one process; its events end with it. Also the simplest implementation of what every store promises.
 #
-# Rule 1: no task, no lock: each method does its work between two checkpoints, so it is atomic. A search that is long
-#         takes several turns of the loop; between two of them events come and go, and nobody waits for it.
-# Rule 2: a topic is trimmed from its oldest end only. So one number, `trimmed_to`, says what of it is gone, and an
-#         entry of the hub's log is dead exactly when its sequence is not above its topic's number.
-# Rule 3: age is measured on the event loop's clock: nothing here is older than the process.
+# Rule 1: no task and no lock. Each method works between two checkpoints, so it is atomic. A long search takes several
+#         turns of the loop; events come and go between two of them, and no other task waits for it.
+# Rule 2: a topic loses its oldest events first. So one number, `trimmed_to`, says which of its events are gone, and an
+#         entry of the hub's log is dead exactly if its sequence is not above its topic's number.
+# Rule 3: age is measured on the event loop's clock, because nothing here is older than the process.
+#
+# A little over 250 lines: appending, reading and trimming share the same attributes, and each method is short.
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ __all__ = ("MemoryStore",)
 _SCAN = 4096  # entries of a log that are looked at in one turn of the event loop: about a millisecond
 _LEAST_NAME_BYTES = 64 * 1024
 _NAME_BYTES = 64 * 1024 * 1024  # without max_bytes
-_COMPACT_FROM = 1024  # dead entries in the hub's log that aren't worth removing yet
+_COMPACT_FROM = 1024  # dead entries in the hub's log; fewer are not worth removing
 
 
 @final
@@ -44,12 +46,12 @@ class MemoryStore(OpenedOnce):
     Args:
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Python adds, an event of 100 bytes takes about 450. The names of
-            topics may take as much again, and so may those of topics that have ended, of which 100,000 are remembered;
+        max_bytes: of payload in the hub. An event of 100 bytes takes about 450 in Python. The names of topics may take
+            the same amount again, and so may the names of topics that have ended, of which 100,000 are remembered;
             64 KiB at least.
         per_topic: the limits of each topic.
 
-    ``append`` is atomic under cancellation: it has happened, or it raised and has not.
+    ``append`` is atomic under cancellation: if it raised, nothing was appended.
     """
 
     def __init__(
@@ -78,6 +80,10 @@ class MemoryStore(OpenedOnce):
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
         self._appended: Event | None = None
 
+    def __repr__(self) -> str:
+        events = f"{self._live} events, {self._live_size} bytes, {len(self._topics)} topics"
+        return f"<MemoryStore {self._epoch}: {self._lifetime()}, {events}>"
+
     @property
     def epoch(self) -> str:
         """The name of this history."""
@@ -98,7 +104,7 @@ class MemoryStore(OpenedOnce):
         return ids
 
     def append_nowait(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
-        """``append``, at once and without a checkpoint: there is nothing here to wait for."""
+        """Append at once, without a checkpoint: this store has nothing to wait for."""
         self._check_open()
         return self._append_keyed(check_items(items), check_key(key))
 
@@ -145,7 +151,7 @@ class MemoryStore(OpenedOnce):
         self._trim((), current_time())
         start = start_reading(after, self._tip_id, self._end_of(topics))
         events, last = self._select(topics, start.sequence, limit)
-        while start.missed and not events and last != self._tip:  # a gap is said with the first event after it
+        while start.missed and not events and last != self._tip:  # a gap is reported with the first event after it
             await checkpoint()
             events, last = self._select(topics, last, limit)
         return make_page(after, start, events, last, self._tip_id, self._end_of(topics))
@@ -155,7 +161,7 @@ class MemoryStore(OpenedOnce):
         return EventId(self._epoch, self._tip)
 
     def _select(self, topics: TopicFilter, start: int, limit: int) -> tuple[tuple[StoredEvent, ...], int]:
-        """Return events after ``start``, and up to where there are no others."""
+        """Return events after ``start``, and the sequence up to which these are all."""
         if topics.prefixes:
             return self._scan(topics, start, limit)
         events = [entry.event for entry in islice(merge(*(log.after(start) for log in self._logs_of(topics))), limit)]
@@ -198,7 +204,7 @@ class MemoryStore(OpenedOnce):
         return events
 
     def _scan_back(self, topics: TopicFilter, before: int, count: int, events: list[StoredEvent]) -> int | None:
-        """Add to the ``events`` that are older than ``before``; return where to go on, or None if this was all."""
+        """Add to ``events`` those older than ``before``; return the sequence to go on from, or None at the start."""
         most = events_of_a_step(_SCAN, topics)
         for looked_at, entry in enumerate(self._hub.newest_first(before), 1):
             if topics.matches(entry.event.topic) and self._is_live(entry):
@@ -223,7 +229,7 @@ class MemoryStore(OpenedOnce):
             if page.events or page.gap:
                 return page
             after = page
-            if page.next == page.tip:  # since the last checkpoint, so nothing has come that this would sleep through
+            if page.next == page.tip:  # read since the last checkpoint, so no append can have been missed
                 await self._wait_appended()
 
     async def _wait_appended(self) -> None:
@@ -236,7 +242,7 @@ class MemoryStore(OpenedOnce):
         return topic is not None and entry.sequence > topic.trimmed_to
 
     def _end_of(self, topics: TopicFilter) -> int:
-        """Return the newest sequence that was trimmed of these topics."""
+        """Return the newest sequence that was trimmed from these topics."""
         if topics.matches_all:
             return self._trimmed_to
         ends = [self._end_of_prefix(prefix) for prefix in topics.prefixes]

@@ -1,11 +1,11 @@
-# The store of several machines: Redis or Valkey, through coredis. Needs the extra `redis`.
+# The store for several machines: Redis or Valkey, through coredis. Needs the extra `redis`.
 #
 # Rule 1: three clients, each with one connection and one task that owns it: one appends, one reads history, one
-#         follows. What blocks or fails on one doesn't keep the others waiting.
-# Rule 2: a group of appends is sent until it is answered, and appended once: see _redis_scripts. So a connection that
-#         is cut costs publishers time and nothing else; after `retry_for` seconds of that they get the error.
-# Rule 3: a follower reads the hub's log, where a hole in the numbers is the only thing that can mean a loss, and asks a
-#         script what it means. It also asks when nothing came for a while: a history that was deleted is silent.
+#         follows. If one of them blocks or fails, the others don't wait.
+# Rule 2: a group of appends is sent until it is answered, and appended once: see _redis/scripts.py. So a lost
+#         connection only costs publishers time; after `retry_for` seconds they get the error.
+# Rule 3: a follower reads the hub's log, where only a hole in the numbers can mean a loss, and runs a script to learn
+#         what the hole means. It also runs the script after a time without events, since a deleted history is silent.
 
 from __future__ import annotations
 
@@ -15,23 +15,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import cast, final
+from typing import final
 
 from anyio import create_memory_object_stream, sleep
 from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
 
+from .._arguments.checks import check_instance, check_text, wrong
 from .._errors import StoreUnavailableError
-from ._arguments import (
-    check_callable,
-    check_follow,
-    check_items,
-    check_key,
-    check_read,
-    check_read_last,
-    check_seconds,
-)
+from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
@@ -43,7 +36,7 @@ from ._topics import TopicFilter
 
 __all__ = ("RedisStore",)
 
-_SHORTEST_WAIT = 0.001  # seconds: Redis counts milliseconds, and takes 0 of them for ever
+_SHORTEST_WAIT = 0.001  # seconds: Redis counts milliseconds, and takes 0 to mean for ever
 
 _logger = logging.getLogger("sse_trio")
 
@@ -54,8 +47,8 @@ class RedisStore(OpenedOnce):
 
     Durable to: what the server is configured for. With ``appendonly yes`` and ``appendfsync always`` an acknowledged
     event survives a loss of power, with ``everysec`` about the last second may not; without ``appendonly`` a restart
-    loses everything. Replication is asynchronous: a failover can lose acknowledged events. Whatever of that happens,
-    it is noticed, and subscribers are told by a gap. Set ``maxmemory-policy noeviction``. The client talks to one
+    loses everything. Replication is asynchronous: a failover can lose acknowledged events. The store
+    notices each such loss, and subscribers get a gap. Set ``maxmemory-policy noeviction``. The client talks to one
     server: it follows neither Redis Cluster nor Sentinel.
 
     Args:
@@ -64,13 +57,13 @@ class RedisStore(OpenedOnce):
         name: of the hub; all its keys begin with it, in braces.
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what Redis adds, an event of 100 bytes takes about 200.
+        max_bytes: of payload in the hub. An event of 100 bytes takes about 200 in Redis.
         per_topic: the limits of each topic.
-        reply_within: seconds to wait for a connection and for each answer. What takes longer has failed.
+        reply_within: seconds to wait for a connection and for each answer. Anything slower counts as failed.
         retry_for: seconds for which a failed call is tried again before its caller gets the error.
         ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
-        clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: one whose
-            clock is ahead lets events go early.
+        clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: if
+            one is ahead, events go early.
     """
 
     def __init__(
@@ -90,16 +83,20 @@ class RedisStore(OpenedOnce):
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._max_age = narrowest_age(limits, check_retention(per_topic))
-        check_seconds("reply_within", reply_within, least=_SHORTEST_WAIT)
-        check_seconds("retry_for", retry_for, least=0)
+        check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
+        check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
-        check_callable("clock", clock)
+        check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
-        self._log = RedisLog(_check_name(name), limits, per_topic, clock)
+        self._name = _check_name(name)
+        self._log = RedisLog(name, limits, per_topic, clock)
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit(self._commit)
         self._group_numbers = count(1)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._name!r} in {self._server.name}: {self._lifetime()}>"  # no user, no password
 
     @property
     def epoch(self) -> str:
@@ -122,7 +119,7 @@ class RedisStore(OpenedOnce):
             memory, persistence = await client.info("memory"), await client.info("persistence")
         except (AuthorizationError, ResponseError) as exc:
             _logger.warning(
-                "%s does not say how it is configured (%s); see to it that it has maxmemory-policy noeviction, "
+                "%s does not show its configuration (%s); make sure that it has maxmemory-policy noeviction and "
                 "appendonly yes",
                 self._server.name,
                 exc,
@@ -156,7 +153,7 @@ class RedisStore(OpenedOnce):
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
-        """See :class:`EventStore`. It has a connection of its own."""
+        """See :class:`EventStore`. Each follower has its own connection."""
         self._check_open()
         check_follow(after)
         send_stream, receive_stream = create_memory_object_stream[Page](0)
@@ -200,27 +197,15 @@ class RedisStore(OpenedOnce):
 
 
 def _check_name(name: str) -> str:
-    """Return the hub's name. With a brace in it, it could end its own tag, and its keys be those of another hub."""
-    if not isinstance(cast("object", name), str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    """Return the hub's name. A brace in it would end the hash tag of its keys, which could become another hub's."""
+    wanted = "a str without { and }, and not empty, because keys begin with {name}"
+    check_text("name", name, wanted)
     if not name or "{" in name or "}" in name:
-        raise ValueError(
-            f"name={name[:80]!r} must be a text without {{ and }}, and not empty: keys begin with {{name}}"
-        )
-    return _check_encodable(name)
-
-
-def _check_encodable(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"name={name[:80]!r} has a lone surrogate, which UTF-8 can't carry") from None
+        raise wrong(ValueError, "name", wanted, name)
     return name
 
 
 def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:
-    if ssl_context is not None and not isinstance(cast("object", ssl_context), ssl.SSLContext):
-        raise TypeError(
-            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}; "
-            "ssl.create_default_context() makes one"
-        )
+    if ssl_context is not None:
+        wanted = "an ssl.SSLContext, such as ssl.create_default_context(), or None"
+        check_instance("ssl_context", ssl_context, ssl.SSLContext, wanted)

@@ -1,9 +1,9 @@
 # The embedded durable store: one file, any number of processes on one machine.
 #
-# Rule 1: SQLite blocks, so it runs in threads, each connection in one at a time: a limiter of its own for the writer,
-#         the readers, and each follower. The default limiter is Starlette's too: they would wait for each other.
-# Rule 2: a thread that commits is never abandoned. A cancelled append leaves its group to be committed.
-# Rule 3: sqlite3.Error is translated here and nowhere else: to publishers and readers it is StoreUnavailableError, a
+# Rule 1: SQLite blocks, so it runs in threads, each connection in one at a time. The writer, the reader and each
+#         follower have their own limiter: with the default one they and Starlette would wait for each other.
+# Rule 2: a thread that commits is never abandoned. If an append is cancelled, its group is committed all the same.
+# Rule 3: sqlite3.Error is translated here and nowhere else. Publishers and readers get StoreUnavailableError; a
 #         follower waits and tries again.
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ from typing import TypeVar, final
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from .._errors import StoreUnavailableError
-from ._arguments import (
-    check_callable,
-    check_follow,
-    check_items,
-    check_key,
-    check_read,
-    check_read_last,
-    check_seconds,
-)
+from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import Follower
 from ._group_commit import Append, GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
@@ -57,24 +49,24 @@ class SQLiteStore(OpenedOnce):
     ``-shm``, SQLite's own, and the directory ``.wake`` with a socket for each follower.
 
     Args:
-        path: of the file; made if there is none. ``":memory:"`` and ``file:`` URIs are refused.
+        path: of the file; it is made if it doesn't exist. ``":memory:"`` and ``file:`` URIs are refused.
         max_events: of the hub.
         max_age: of an event, in seconds.
-        max_bytes: of payload in the hub. With what SQLite adds, an event of 100 bytes takes about 150.
+        max_bytes: of payload in the hub. An event of 100 bytes takes about 150 in SQLite.
         per_topic: the limits of each topic.
-        poll_interval: seconds after which a follower looks for events if no wake-up has come. They come, except where
-            the system has no unix sockets: there it is how late events of other processes can be.
-        clock: the time in seconds since 1970, for ``max_age``: it has to be the same after a restart.
-        mode: of the files that are made. 0o600: their owner alone can read events and publish. 0o660 is for processes
-            of several users in one group, whose directory has to be the group's (``chmod g+s``). The directory of the
-            wake-ups has it too, and x for everyone who may read. Files that are there already keep the mode they have.
+        poll_interval: seconds after which a follower looks for events without a wake-up. On systems without unix
+            sockets there are no wake-ups, so events of other processes can be this late.
+        clock: the time in seconds since 1970, for ``max_age``; it must be the same clock after a restart.
+        mode: of new files. With 0o600 only their owner can read events and publish. 0o660 is for processes of several
+            users in one group, whose directory must belong to the group (``chmod g+s``). The directory of the wake-ups
+            has the same mode, and x for everyone who may read. Existing files keep their mode.
 
     While the file, or one of SQLite's two beside it, is deleted, replaced or moved, every call raises
-    :exc:`StoreUnavailableError`: nothing is acknowledged that the next process would not find. The way on is to move
-    the file back, or to restart every process that has it open.
+    :exc:`StoreUnavailableError`, so that nothing is acknowledged that the next process would not find. Move the file
+    back, or restart every process that has it open.
 
-    After a restore from a backup the file's ids may be ones that clients have seen with other events: run
-    ``UPDATE hub SET epoch = lower(hex(randomblob(4)))`` on it before it is used.
+    After a restore from a backup, new events may get ids that clients have already seen with other events. Run
+    ``UPDATE hub SET epoch = lower(hex(randomblob(4)))`` on the file before you use it.
     """
 
     def __init__(
@@ -94,14 +86,17 @@ class SQLiteStore(OpenedOnce):
         self._name = f"the SQLite file {self._path}"
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._topic_limits = check_retention(per_topic)
-        check_seconds("poll_interval", poll_interval, least=_SHORTEST_POLL)
+        check_wait("poll_interval", poll_interval, least=_SHORTEST_POLL)
         self._poll_interval = poll_interval
-        check_callable("clock", clock)
+        check_clock(clock)
         self._clock = clock
         self._mode = check_mode(mode)
         self._outage = Outage()
         self._commits = GroupCommit(self._commit)
         self._epoch = ""
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self._path!r}: {self._lifetime()}>"
 
     @property
     def epoch(self) -> str:
@@ -132,10 +127,10 @@ class SQLiteStore(OpenedOnce):
             self._reader = SQLiteReader(reader, place)
             self._waker = files.enter_context(closing(Waker(self._path, self._mode)))
             self._epoch = self._reader.epoch
-            return files.pop_all()  # nothing went wrong, so nothing is closed yet
+            return files.pop_all()  # all opened, so keep them open
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
-        """See :class:`EventStore`. Cancelled while its group is committed: it is kept."""
+        """See :class:`EventStore`. If it is cancelled while its group is committed, the events are kept."""
         self._check_open()
         return await self._commits.append(check_items(items), check_key(key))
 
@@ -162,7 +157,7 @@ class SQLiteStore(OpenedOnce):
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
-        """See :class:`EventStore`. It has a connection, a thread and a socket of its own."""
+        """See :class:`EventStore`. Each follower has its own connection, thread and socket."""
         self._check_open()
         check_follow(after)
         follower = SQLiteFollower(
@@ -183,7 +178,7 @@ class SQLiteStore(OpenedOnce):
             await sleep(seconds)
 
     async def _in_thread(self, work: Callable[[], _T], limiter: CapacityLimiter) -> _T:
-        """Run ``work`` to its end, whoever is cancelled meanwhile."""
+        """Run ``work`` to its end, even if the caller is cancelled."""
         try:
             return await to_thread.run_sync(work, limiter=limiter)
         except (sqlite3.Error, OSError) as exc:

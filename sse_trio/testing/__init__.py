@@ -1,7 +1,7 @@
-"""What sse_trio is tested with, for the tests of those who use it.
+"""Tools for testing applications that use sse_trio.
 
-``StreamingASGITransport`` needs httpx (``pip install sse-trio[client]``), which is imported when it is asked for. The
-pytest plugin is ``sse_trio.testing.pytest_plugin``.
+``StreamingASGITransport`` needs httpx (``pip install sse-trio[client]``), which is imported on first use. The pytest
+plugin is ``sse_trio.testing.pytest_plugin``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = (
 
 def __getattr__(name: str) -> object:
     if name == "StreamingASGITransport":
-        from ._transport import StreamingASGITransport  # noqa: PLC0415 -- httpx only for those who ask for it
+        from ._transport import StreamingASGITransport  # noqa: PLC0415 -- httpx is imported on first use
 
         return StreamingASGITransport
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-# The conformance kit for event stores: the checks in their order, and what a failure says.
+# The conformance kit for event stores: the checks in their order, and the message of a failure.
 #
-# Rule 1: a check is a promise of `EventStore`'s docstring; its failure begins with the name that the promise has there.
+# Rule 1: each check tests a promise of `EventStore`'s docstring, and its failure begins with the promise's name.
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PATIENCE = 30.0
 async def check_event_store(make_store: MakeStore, *, durable: bool = True, shared: bool = True) -> None:
     """Check every guarantee of :class:`EventStore` on stores that ``make_store`` makes.
 
-    Runs on the event loop it is called on; call it once on each loop that you support. Takes a few seconds.
+    Runs on the current event loop; call it once on each loop that you support. Takes a few seconds.
 
     Args:
         make_store: makes a store for a place.
         durable: whether a place keeps its events when no store is open on it.
-        shared: whether several stores can be open on one place, as of several processes.
+        shared: whether several stores can be open on one place, as in several processes.
 
     Raises:
         AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.
@@ -43,12 +43,12 @@ async def _run(check: Callable[[Places], Awaitable[None]], make_store: MakeStore
         with fail_after(_PATIENCE):
             await check(Places(make_store, check.__name__))
     except TimeoutError as exc:
-        raise AssertionError(f"{check.__name__}: the check got nowhere for {_PATIENCE:g} s") from exc
+        raise AssertionError(f"{check.__name__}: the check was still waiting after {_PATIENCE:g} s") from exc
     except Exception as exc:
         failure = next((one for one in _leaves(exc) if isinstance(one, AssertionError)), None)
         if failure is None:
             raise
-        raise failure from None  # several tasks of a check may have failed, of one cause
+        raise failure from None  # several tasks of a check may fail for one cause
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

@@ -1,9 +1,12 @@
-# Virtual time: for asyncio what trio's MockClock is for trio. A test that sleeps an hour takes a millisecond.
+# Virtual time: an asyncio loop that does what trio's MockClock does for trio. A test that sleeps for an hour takes a
+# millisecond.
 #
 # Rule 1: time stands still while anything can run, and then moves straight to the next timer. Nothing sleeps.
-# Rule 2: threads and sockets live in real time, so time would move past them. Whether a test used one is watched,
-#         and the plugin fails that test; a wrong answer is never given silently.
-# Rule 3: a clock belongs to one run. virtual_backend() makes a new one each time; nothing is kept in the module.
+# Rule 2: threads and sockets live in real time, so virtual time would move past them. A watch notices a test that uses
+#         one, and the plugin fails that test, so that a wrong result never goes unnoticed.
+# Rule 3: a clock belongs to one run. virtual_backend() makes a new one each time; the module keeps nothing.
+#
+# Over 250 lines, because it does one thing for two event loops, which share their watch.
 
 from __future__ import annotations
 
@@ -34,15 +37,15 @@ _A_SOCKET = "a socket (or a pipe, or a process)"
 
 
 class VirtualTimeError(SSEError, RuntimeError):
-    """A test under virtual time used what lives in real time, so what it measured means nothing.
+    """A test under virtual time used something that lives in real time, so its result means nothing.
 
-    The test's fault. Run it on the real clock, or put a fake in the place of the thread or socket.
+    Run the test on the real clock, or replace the thread or socket by a fake.
     """
 
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} was in use under virtual time, which doesn't wait for it: timers run out before it answers. "
-            "Run this test on the real clock (without `autojump` or virtual_backend()), or fake what it talks to"
+            "Run this test on the real clock (without `autojump` or virtual_backend()), or replace it by a fake"
         )
 
 
@@ -64,7 +67,7 @@ class Watch:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Where an event loop waits: this one lets virtual time pass instead."""
+    """A selector that lets virtual time pass where it would wait."""
 
     loop: VirtualTimeLoop
 
@@ -77,7 +80,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             return []
         self.loop.check_sockets()
         if timeout is None:
-            # No timer to move to: only a thread or a signal handler can go on.
+            # There is no timer to move to: only a thread or a signal handler can continue.
             return super().select(None)
         self.loop.now += timeout
         return []
@@ -105,7 +108,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().run_forever()
 
     async def wait_idle(self) -> None:
-        """Block until no callback is ready and none becomes so without a timer."""
+        """Block until no callback is ready and only a timer can make one ready."""
         waiter: asyncio.Future[None] = self.create_future()
         self._idle_waiters.append(waiter)
         await waiter
@@ -144,12 +147,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 class TrioWatch:
     """The same watch for trio, as a trio instrument.
 
-    An instrument may not raise, so this one only remembers. It looks whenever trio is idle, which is just before
-    its clock jumps.
+    An instrument may not raise, so this one only remembers. It looks when trio is idle, which is just before its
+    clock jumps.
     """
 
     def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+        self.watch = watch
         self._idle = False
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
@@ -171,21 +174,21 @@ class TrioWatch:
     def _check_posted(self) -> None:
         import trio  # noqa: PLC0415 -- only where trio runs
 
-        # No task ran since the loop was idle, so who else could have called run_sync_soon?
+        # No task ran since the loop was idle, so a thread must have called run_sync_soon.
         if self._idle and trio.lowlevel.current_statistics().run_sync_soon_queue_size:
-            self._watch.complain(_A_THREAD)
+            self.watch.complain(_A_THREAD)
 
     def _check_threads(self) -> None:
         import trio  # noqa: PLC0415 -- only where trio runs
 
         if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-            self._watch.complain(_A_THREAD)
+            self.watch.complain(_A_THREAD)
 
     def _check_sockets(self, io_statistics: object) -> None:
-        # Each platform has counters of its own. trio's wake-up socket is the one that is always waited for.
+        # Each platform has its own counters. One wait is always there: trio's wake-up socket.
         waiting = [getattr(io_statistics, name, 0) for name in ("tasks_waiting_read", "tasks_waiting_write")]
         if sum(waiting) > 1:
-            self._watch.complain(_A_SOCKET)
+            self.watch.complain(_A_SOCKET)
 
 
 def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -204,14 +207,14 @@ def virtual_backend(backend: str | tuple[str, dict[str, Any]]) -> tuple[str, dic
         backend: ``"asyncio"`` or ``"trio"``, or such a name with anyio's options for it.
 
     Returns:
-        The name and the options, as anyio takes them. Options of yours are kept, except a clock or a loop.
+        The name and the options for anyio. Your options are kept, except a clock or a loop.
 
     Raises:
-        ValueError: the backend can't have virtual time. uvloop is one: it has no place where time could be put in.
+        ValueError: the backend can't have virtual time. uvloop can't, because its clock can't be replaced.
     """
     name, options = _name_and_options(backend)
     if options.get("use_uvloop"):
-        raise ValueError("uvloop keeps its own time; ask for virtual time on plain asyncio or on trio")
+        raise ValueError("use_uvloop must be False for virtual time, because uvloop keeps its own time; got True")
     if name == "asyncio":
         return name, {**options, "loop_factory": _LoopFactory()}
     if name == "trio":
@@ -230,7 +233,7 @@ def _name_and_options(backend: object) -> tuple[str, dict[str, Any]]:
 
 
 class _LoopFactory:
-    """What anyio calls for a loop; it keeps the watch where watch_of() finds it."""
+    """Makes the loop for anyio, and keeps the watch for watch_of()."""
 
     def __init__(self) -> None:
         self.watch = Watch()
@@ -248,14 +251,12 @@ def _trio_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def watch_of(backend: Any) -> Watch | None:
-    """The watch of what virtual_backend() returned; None for any other backend."""
+    """Return the watch of a backend that virtual_backend() made, or None for any other."""
     options: dict[str, Any] = {} if backend is None or isinstance(backend, str) else backend[1]
     candidates = [options.get("loop_factory"), *options.get("instruments", ())]
     for candidate in candidates:
-        if isinstance(candidate, _LoopFactory):
+        if isinstance(candidate, (_LoopFactory, TrioWatch)):
             return candidate.watch
-        if isinstance(candidate, TrioWatch):
-            return candidate._watch  # noqa: SLF001 -- the same file
     return None
 
 

@@ -1,10 +1,12 @@
 # Exchange: one request to an ASGI application and its response, from the server's side. No sockets, no threads.
 #
-# Rule 1: the application runs in a task of the caller's, and what it raises is kept for whoever asks, never lost.
-# Rule 2: `messages` is what the client got: a message is in there when its `send` went through, and only then.
-# Rule 3: the server is strict. What a real one would garble or ignore (two sends at once, a second head, a send after
-#         the application returned) is noted as a fault of the application and raised at the end.
-# Rule 4: a disconnect is not a cancellation. The application is told, and sends that follow go nowhere.
+# Rule 1: the application runs in a task of the caller, and its exception is kept until the caller asks for it.
+# Rule 2: `messages` is what the client got: a message is added when its `send` returns, and only then.
+# Rule 3: this server is strict. Whatever a real server would garble or ignore (two sends at once, a second head, a send
+#         after the application returned) is noted as a fault of the application and raised at the end.
+# Rule 4: a disconnect is not a cancellation. The application gets `http.disconnect`, and later sends go nowhere.
+#
+# Over 250 lines, because the two sides of an exchange, the test's and the application's, share its state.
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
 
     class RequestBody(Protocol):
-        """The chunks of a request's body, not yet asked for."""
+        """The chunks of a request's body."""
 
         def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
 __all__ = ("Exchange", "check_state", "http_scope", "open_task_group")
 
 OTHER_TASK = (
-    "open_test_stream() and StreamingASGITransport have to be left in the task that entered them, which holds the "
-    "application's; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or have "
-    "anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
+    "open_test_stream() and StreamingASGITransport must be left in the task that entered them, which holds the "
+    "application's tasks; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or "
+    "have anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
 )
 
 
@@ -43,8 +45,8 @@ OTHER_TASK = (
 async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
     """Open a task group for exchanges; leaving it cancels them.
 
-    They raise nothing, so the group is closed as if the block had not raised either: what the block did raise goes on
-    as it is, not in a group of one.
+    Exchanges raise nothing, so the group is closed as if the block had not raised either. An exception of the block
+    goes on unchanged, not in a group of one.
     """
     task_group = anyio.create_task_group()
     await task_group.__aenter__()
@@ -71,10 +73,10 @@ def http_scope(
     root_path: str = "",
     state: Mapping[str, object] | None = None,
 ) -> Scope:
-    """The scope of an HTTP request, with what uvicorn and hypercorn put in it, a copy of the lifespan's state too."""
+    """Return the scope of an HTTP request, as uvicorn and hypercorn make it, with a copy of the lifespan's state."""
     return {
         "type": "http",
-        # 2.3: a send after a disconnect is ignored. From 2.4 on it would raise OSError, which no server does yet.
+        # 2.3: a send after a disconnect is ignored. From 2.4 on it raises OSError, which no server does yet.
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": method,
@@ -92,7 +94,7 @@ def http_scope(
 
 
 def check_state(state: object) -> None:
-    """Raise for what is not the state of a lifespan: request.state has its keys as attributes."""
+    """Check the state of a lifespan. Its keys become attributes of request.state."""
     wanted = 'a mapping with str as keys, such as {"hub": hub}, or None'
     if state is None:
         return
@@ -110,7 +112,7 @@ class Exchange:
         self.scope = scope
         self.messages: list[Message] = []
         self.exception: Exception | None = None
-        self.is_reported = False  # the caller has had the exception
+        self.is_reported = False  # whether the caller has received the exception
         self.faults: list[str] = []
         self._app = app
         self._body = body.__aiter__()
@@ -135,7 +137,7 @@ class Exchange:
         try:
             with self._cancel_scope:
                 await self._app(self.scope, self.receive, self.send)
-        except Exception as exc:  # noqa: BLE001 -- whoever reads the response gets it
+        except Exception as exc:  # noqa: BLE001 -- the reader of the response gets it
             self.exception = exc
         finally:
             self._finished = True
@@ -146,12 +148,12 @@ class Exchange:
         self._notify()
 
     def abort(self) -> None:
-        """What a server does that drops the connection."""
+        """Drop the connection, as a server does."""
         self._aborted = self._aborted or not self._disconnected
         self.disconnect()
 
     def cut_off(self) -> None:
-        """What a server does that ends the connection in the middle of the body."""
+        """End the connection in the middle of the body, as a server does."""
         self._cut_off = True
         self.disconnect()
 
@@ -181,7 +183,7 @@ class Exchange:
 
     @property
     def unreported(self) -> Exception | None:
-        """The exception, if the caller has not had it."""
+        """The exception, if the caller has not received it."""
         return None if self.is_reported else self.exception
 
     @property
@@ -190,12 +192,12 @@ class Exchange:
 
     @property
     def is_aborted(self) -> bool:
-        """Whether it was the server that dropped the connection."""
+        """Whether the server dropped the connection."""
         return self._aborted
 
     @property
     def is_left(self) -> bool:
-        """Whether it was the client that ended the connection."""
+        """Whether the client ended the connection."""
         return self._disconnected and not self._aborted and not self._cut_off
 
     @property
@@ -209,16 +211,16 @@ class Exchange:
         return self._sending
 
     async def wait_head(self) -> Message | None:
-        """Block until the status and the headers are there; None if the exchange ended without."""
+        """Block until the status and the headers arrive; None if the exchange ended without them."""
         while self.head is None and not self._is_over():
             await self._changed.wait()
         return self.head
 
     async def next_chunk(self) -> bytes:
-        """Block until there are bytes of the body.
+        """Block until bytes of the body arrive.
 
         Raises:
-            EndOfStream: that was all of it.
+            EndOfStream: the body is complete.
             BrokenResourceError: the body was cut off, by the application's exception if that is its cause.
         """
         while not self._unread and not self._is_over():
@@ -239,7 +241,7 @@ class Exchange:
             await self._changed.wait()
 
     async def close(self, within: float) -> None:
-        """Disconnect and wait for the application to return; cancel it after so many seconds, or if cancelled."""
+        """Disconnect and wait for the application to return; cancel it after ``within`` seconds, or if cancelled."""
         self.disconnect()
         try:
             with anyio.move_on_after(within):
@@ -251,7 +253,7 @@ class Exchange:
             self.faults.append(f"the application still ran {within:g} s after http.disconnect, and was cancelled")
 
     async def cancel_and_wait(self) -> None:
-        """As the end of a nursery: cancel, and wait for the clean-up, however long that takes."""
+        """Cancel, and wait for the clean-up however long it takes, like the end of a nursery."""
         self.cancel()
         with anyio.CancelScope(shield=True):
             await self.wait_finished()
@@ -259,9 +261,9 @@ class Exchange:
     # What the application calls
 
     async def receive(self) -> Message:
-        """ASGI's receive: the request's body, then http.disconnect when the client is gone or has everything.
+        """ASGI's receive: the request's body, then http.disconnect once the client has left or has everything.
 
-        No checkpoint if a message is at hand, as with real servers: ``Request.is_disconnected()`` relies on that.
+        Not a checkpoint if a message is ready, as on real servers: ``Request.is_disconnected()`` relies on that.
         """
         if not self._body_ended and not self._disconnected:
             return await self._next_request_message()
@@ -270,7 +272,7 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """ASGI's send. It is a checkpoint, as on servers that have to wait; a message is taken whole or not at all."""
+        """ASGI's send. A checkpoint, as on servers that have to wait; it takes a message whole or not at all."""
         self._check(message)
         self._sending = True
         try:
@@ -281,7 +283,7 @@ class Exchange:
             self._sending = False
 
     def _check(self, message: MutableMapping[str, Any]) -> None:
-        """Refuse what breaks the ASGI specification (HTTP: "Response Start", "Response Body")."""
+        """Refuse a message that breaks the ASGI specification (HTTP: "Response Start", "Response Body")."""
         expected = "http.response.body" if self.messages else "http.response.start"
         if self._sending:
             self._fault(f"{message['type']} was sent while another send was under way")
@@ -297,8 +299,8 @@ class Exchange:
         raise AssertionError(text)
 
     async def _wait_writable(self) -> None:
-        # Two, so that a send is under way for a whole pass of the loop, whatever the order of the tasks in it: another
-        # task that sends at the same time meets it.
+        # Two checkpoints, so that a send takes a whole pass of the loop, whatever the order of its tasks. A second task
+        # that sends at the same time is then noticed.
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
         while self._is_blocked():

@@ -1,8 +1,8 @@
-# The server as a stream sees it (Connection), in two kinds: unknown, and behind ServerBridge.
+# The two kinds of server that a stream can meet in a test: behind ServerBridge, and unknown.
 #
-# Rule 1: BridgedServer can do all that a known server can; PlainServer can do nothing beyond ASGI. A stream has to end
-#         in order on both.
-# Rule 2: both keep why the stream ended. That is how a test learns of it.
+# Rule 1: BridgedServer can do everything that a known server can, PlainServer nothing beyond ASGI. A stream must end
+#         cleanly on both.
+# Rule 2: the stream gives both its close reason, and the test reads it there.
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class PlainServer(Connection):
 
     def request_shutdown(self) -> None:
         raise RuntimeError(
-            "a server without a bridge has no way to tell its streams; open the stream with bridge=True, or call "
-            "request_shutdown() of the StreamGroup that the response is in"
+            "a server without a bridge can't announce its shutdown; open the stream with bridge=True, or call "
+            "request_shutdown() of the response's StreamGroup"
         )
 
 

@@ -1,8 +1,8 @@
-# The promises of an event store that one user of it can see: order, durability, keys, gaps, restarts.
+# Checks of the promises of an event store that a single user can see: order, durability, keys, gaps, restarts.
 #
-# Rule 1: a check uses the protocol only, so it fits every store.
-# Rule 2: each check works in places of its own, in which nothing was ever stored.
-# Rule 3: chance is seeded: a check that fails fails again.
+# Rule 1: a check uses only the protocol, so it works with every store.
+# Rule 2: each check works in its own, empty places.
+# Rule 3: randomness is seeded, so that a failing check fails again.
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = (
 
 
 async def order(places: Places) -> None:
-    """Ids grow, those of one append are neighbours, and reading gives back what was appended in their order."""
+    """Ids grow, the ids of one append are neighbours, and reading returns the events in the order of their ids."""
     appended: list[tuple[EventId, str, bytes]] = []
 
     async def publish(publisher: int) -> None:
@@ -58,7 +58,7 @@ async def order(places: Places) -> None:
 
 
 async def durable(places: Places) -> None:
-    """What was appended is visible at once; what was refused has left nothing."""
+    """An appended event is visible at once; a refused append leaves nothing behind."""
     async with places.open() as store:
         id_ = EventId(store.epoch, 0)
         for n in range(5):
@@ -78,7 +78,7 @@ async def durable(places: Places) -> None:
 
 
 async def idempotent(places: Places) -> None:
-    """A key that was used before appends nothing, whoever uses it when."""
+    """An append with a used key appends nothing, whichever task makes it, and whenever."""
     results: list[list[EventId]] = []
     items = [("a", b"1"), ("b", b"2")]
 
@@ -99,7 +99,7 @@ async def idempotent(places: Places) -> None:
 
 
 async def gap(places: Places) -> None:
-    """Gap, events and order are right for every id and every kind of selection, after every append."""
+    """Gaps, events and order are right for every id and every kind of selection, after every append."""
     limits = Retention(max_events=12, max_bytes=170), Retention(max_events=5, max_bytes=60)
     chance = random.Random(4)  # noqa: S311 -- a test
     async with places.open("limited", *limits) as store:
@@ -140,14 +140,14 @@ async def _check_every_id(store: EventStore, model: StoreModel) -> None:
 
 
 async def gap_while_reading(places: Places) -> None:
-    """Who reads on from a page is told of what was trimmed since, and only of that."""
+    """A reader that goes on from a page gets a gap for what was trimmed since, and for nothing older."""
     topics = TopicFilter("a", "b")
     async with places.open("limited", topic=Retention(max_events=3)) as store:
         await store.append([("b", b"1"), *(("a", b"%d" % n) for n in range(5)), ("b", b"2")])
         page = await store.read(topics, EventId(store.epoch, 1), limit=1)
         assert page.gap is not None, "gap: none, although the first events of a are gone"
         on = await store.read(topics, page, limit=1)
-        assert on.gap is None, "gap: told twice of the same events"
+        assert on.gap is None, "gap: the same events were reported twice"
         await store.append([("never/asked", b""), ("b", b"3")])
         assert (await store.read(topics, on, limit=1)).gap is None, "gap: one more, though nothing was trimmed"
         await store.append([("a", b"%d" % n) for n in range(5, 9)])
@@ -155,7 +155,7 @@ async def gap_while_reading(places: Places) -> None:
 
 
 async def deep(places: Places) -> None:
-    """Under a prefix of any depth a gap may be one too many, from eight levels on, and is never one too few."""
+    """A prefix of more than eight levels may get a gap too many; no prefix ever gets one too few."""
     async with places.open("limited", topic=Retention(max_events=1)) as store:
         for levels in (1, 8, 9, 40):
             prefix = f"{levels}/" + "b/" * (levels - 1)
@@ -168,7 +168,7 @@ async def deep(places: Places) -> None:
 
 
 async def rare(places: Places) -> None:
-    """What is rare is found, however much else lies before and after it, and by however many names it is asked for."""
+    """A read finds rare events among many others, however many names it selects."""
     others = [(f"other/{n % 100}", b"") for n in range(10_000)]
     async with places.open() as store:
         await store.append(others)
@@ -187,14 +187,14 @@ async def rare(places: Places) -> None:
 
 
 async def closed(places: Places) -> None:
-    """Outside `async with` a store refuses, and it raises what its user raised."""
+    """Outside `async with` a store refuses every call; an exception of the body comes out unchanged."""
     store = places.open()
     marker = LookupError("of the body")
     raised: BaseException | None = None
     try:
         async with store:
             raise marker  # noqa: TRY301 -- as a body does
-    except BaseException as exc:  # noqa: BLE001 -- whatever it is, it is to be the marker
+    except BaseException as exc:  # noqa: BLE001 -- any exception is compared with the marker
         raised = exc
     assert raised is marker, f"closed: the body raised {marker!r}, the store {raised!r}"
     for call in (lambda: store.append([("a", b"")]), lambda: store.read(ALL, None), lambda: store.read_last(ALL, 1)):
@@ -206,7 +206,7 @@ async def closed(places: Places) -> None:
 
 
 async def restart(places: Places) -> None:
-    """Events, ids, gaps and keys are the same after a restart."""
+    """A restart keeps events, ids, gaps and keys."""
     limits = Retention(max_events=6)
     items = [("a", b"1"), ("p/1", b"2")]
     first: list[EventId] = []
@@ -223,7 +223,7 @@ async def restart(places: Places) -> None:
 
 
 async def new_epoch(places: Places) -> None:
-    """A history that ended with its store has left no id that fits the next one."""
+    """If the history ended with its store, no old id fits the next history."""
     async with places.open() as store:
         (old,) = await store.append([("a", b"")])
     async with places.open() as store:

@@ -1,6 +1,6 @@
-# What a store has to answer, computed the slow and obvious way: from a list of everything that was ever appended.
+# A model of a store: the right answers, computed in a slow and obvious way from a list of everything ever appended.
 #
-# Rule 1: no cleverness that a store might share. Every answer is derived anew from the list and from what was trimmed.
+# Rule 1: the model shares no technique with a store. It computes every answer anew from the list and the trimmed ids.
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ("Expected", "StoreModel")
 
 
 class Expected(NamedTuple):
-    """What reading from an id until the tip must give."""
+    """The right result of reading from an id to the tip."""
 
     events: list[tuple[int, str, bytes]]
     gap: bool
 
 
 class StoreModel:
-    """A list of events, and which of them retention has taken."""
+    """A list of events, and the ids of those that retention has trimmed."""
 
     def __init__(self, epoch: str, hub: Retention, topic: Retention) -> None:
         self.epoch = epoch
@@ -37,11 +37,11 @@ class StoreModel:
         return self.events[-1][0] if self.events else 0
 
     def kept(self, topics: TopicFilter) -> list[tuple[int, str, bytes]]:
-        """The events of these topics that are still there, the oldest first."""
+        """Return the events of these topics that are still kept, the oldest first."""
         return [event for event in self.events if event[0] not in self.trimmed and topics.matches(event[1])]
 
     def appended(self, ids: Sequence[EventId], items: Sequence[tuple[str, bytes]]) -> None:
-        """Note what a store said that it has kept, and trim as it must have."""
+        """Add the events of an append, and trim as the store must."""
         self.events += [(id_.sequence, topic, payload) for id_, (topic, payload) in zip(ids, items, strict=True)]
         for topic in {topic for topic, _ in items}:
             self._trim(TopicFilter(topic), self._topic)
@@ -57,7 +57,7 @@ class StoreModel:
             count, size = count - 1, size - len(payload)
 
     def expected(self, topics: TopicFilter, after: EventId | None) -> Expected:
-        """Return what a reader from ``after`` gets."""
+        """Return the right result for a reader that starts after ``after``."""
         if after is None:
             return Expected(self.kept(topics), gap=False)
         if after.epoch != self.epoch or not 0 <= after.sequence <= self.tip:
@@ -67,7 +67,7 @@ class StoreModel:
         return Expected(left, gap=left != newer)
 
     def every_id(self) -> Iterable[EventId | None]:
-        """Every id that a client can name: all that were given, the start, the future, foreign ones, none."""
+        """Yield every kind of id that a client can name: none, given ones, the start, future and foreign ones."""
         yield None
         yield from (EventId(self.epoch, sequence) for sequence in range(self.tip + 3))
         yield EventId(self.epoch, 10**17)

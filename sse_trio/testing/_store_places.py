@@ -1,4 +1,4 @@
-# What the checks of a store work with: places to open stores on, and reading to the end.
+# Helpers of the store checks: places to open stores on, and a read to the tip.
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEEP_ALL: Final = Retention()
 
 
 class MakeStore(Protocol):
-    """Makes a store that is not entered yet.
+    """Makes a store that is not open yet.
 
-    ``place`` names a storage: the same place is the same file or the same database, as after a restart or in another
-    process; a new place is empty. ``hub`` and ``topic`` are the limits of what is kept.
+    ``place`` names a storage. The same place is the same file or database, as after a restart or in another process; a
+    new place is empty. ``hub`` and ``topic`` are the limits of retention.
     """
 
     def __call__(self, place: str, hub: Retention, topic: Retention, /) -> EventStore:
@@ -39,14 +39,14 @@ class Places:
         """Return a store on one of the check's places."""
         store = self._make_store(f"{self._name}-{place}", hub, topic)
         if not hasattr(store, "__aenter__"):
-            raise TypeError(f"make_store must return an event store; it returned {shown(store)}")
+            raise TypeError(f"make_store must return an event store; got {shown(store)}")
         return store
 
 
 async def read_all(
     store: EventStore, topics: TopicFilter, after: EventId | None, *, limit: int = 256
 ) -> tuple[list[StoredEvent], Gap | None]:
-    """Read page by page until the tip, and look at each page by itself on the way."""
+    """Read page by page to the tip, and check each page on the way."""
     page = await store.read(topics, after, limit=limit)
     events, gap = list(page.events), page.gap
     while page.next != page.tip:
@@ -61,5 +61,5 @@ async def read_all(
 
 
 def plain(events: Iterable[StoredEvent]) -> list[tuple[int, str, bytes]]:
-    """Return events as the model has them."""
+    """Return events in the model's form."""
     return [(event.id.sequence, event.topic, event.payload) for event in events]

@@ -1,7 +1,7 @@
-# The promises of an event store that show when several use it at once: joins, followers, cancellation, processes.
+# Checks of the promises of an event store that need several users at once: joins, followers, cancellation, processes.
 #
-# Rule 1: nothing sleeps. A check waits for events; check_event_store gives up on one that waits too long.
-# Rule 2: chance is seeded; what the scheduler makes of it is not, so here a check states what holds in any order.
+# Rule 1: nothing sleeps. A check waits for events, and check_event_store stops a check that waits too long.
+# Rule 2: randomness is seeded, but the scheduler is not, so these checks assert what holds in any order.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("falling_behind", "follow", "join", "shared", "unknown_outcome")
 
 
 async def join(places: Places) -> None:
-    """Readers who come while others write see each event once, in order, by reading and then following."""
+    """A reader that joins during appends sees each event once, in order, by reading and then following."""
     live: list[int] = []
     joined: list[tuple[int, list[int], int]] = []  # where a reader came in, what it read, where it stood in `live`
 
@@ -59,7 +59,7 @@ async def _collect(pages: AsyncIterator[Page], seen: list[int], count: int) -> N
 
 
 async def follow(places: Places) -> None:
-    """A follower starts where it is told to, says what it missed, and is not disturbed by being cancelled."""
+    """A follower starts after its id, reports what it missed, and loses nothing when it is cancelled."""
     async with places.open("limited", Retention(max_events=5)) as store:
         ids = [(await store.append([("a", b"%d" % n)]))[0] for n in range(9)]
         for after, missed in ((ids[5], False), (ids[3], False), (ids[2], True), (EventId("other", 3), True)):
@@ -87,7 +87,7 @@ async def _cancel_followers_waits(store: EventStore, after: EventId) -> None:
 
 
 async def falling_behind(places: Places) -> None:
-    """A follower that is too slow for what is kept is told, and what it is sent is in order and not doubled."""
+    """A follower that falls behind what is kept gets a gap, and its events stay in order and come once."""
     async with places.open("limited", Retention(max_events=5)) as store:
         start = (await store.read_last(ALL, 0)).tip
         async with store.follow(start) as pages:
@@ -107,7 +107,7 @@ async def falling_behind(places: Places) -> None:
 
 
 async def unknown_outcome(places: Places) -> None:
-    """Far more calls are cancelled than any pool has places; each append is kept once or not at all, whole."""
+    """After more cancelled calls than any pool has slots, each append is kept whole or not at all."""
     chance = random.Random(64)  # noqa: S311 -- a test
 
     async def cancelled(n: int) -> None:
@@ -129,7 +129,7 @@ async def unknown_outcome(places: Places) -> None:
 
 
 async def shared(places: Places) -> None:
-    """Two stores on one place are one: one order, each follower sees what either appends."""
+    """Two stores on one place share one order, and each follower sees the appends of both."""
 
     async def publish(store: EventStore, topic: str) -> None:
         for n in range(40):

@@ -1,9 +1,12 @@
-# open_test_stream(): an event stream of an ASGI application, with its faults at hand. No HTTP client, no sockets.
+# open_test_stream(): an event stream of an ASGI application, and faults to inject. No HTTP client, no sockets.
 #
-# Rule 1: the application runs in a task of the caller's and is gone when the block is left.
-# Rule 2: what is wrong comes out: an exception of the application, and a breach of ASGI (two sends at once above
-#         all), of whatever the test waits for, at the latest of the block.
-# Rule 3: a fault happens between two steps of the application, never within: each method here is synchronous.
+# Rule 1: the application runs in a task of the caller, and has ended when the block is left.
+# Rule 2: an exception of the application, and a breach of ASGI (above all two sends at once), is raised by the call
+#         that the test is waiting in, or at the end of the block at the latest.
+# Rule 3: a fault happens between two steps of the application, never within one: each method that injects a fault is
+#         synchronous.
+#
+# Over 250 lines, because TestStream shows all that a test needs in one class, and most of it is documentation.
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ __all__ = ("TestStream", "open_test_stream")
 
 _MISSING = object()
 COMPRESSED = (
-    "the body is compressed, as the test's Accept-Encoding had it: leave that header out to receive events, or read "
-    "`body`, or go through httpx with StreamingASGITransport, which decodes it"
+    "the body is compressed, because the request has an Accept-Encoding; leave that header out to receive events, or "
+    "read `body`, or use httpx with StreamingASGITransport, which decodes it"
 )
 
 
@@ -82,30 +85,29 @@ async def open_test_stream(
         assert stream.close_reason is CloseReason.DISCONNECTED
 
     The application runs in the caller's task tree. Leaving the block disconnects and waits until the application has
-    returned. The test has failed, whatever it says itself, if the application had two calls of ``send`` under way at
-    once or broke the ASGI specification otherwise.
+    returned. The test fails in any case if the application had two calls of ``send`` under way at once or broke the
+    ASGI specification in another way.
 
     Args:
-        app: an ASGI application, or a response, which is one too. Its lifespan is not run.
+        app: an ASGI application, or a response. Its lifespan is not run.
         path: the path, with a query if there is one.
         method: the HTTP method.
         headers: headers of the request. ``Host``, ``Accept`` (of an event stream) and, with ``json``, ``Content-Type``
-            are added where they are not among them.
+            are added if they are missing.
         params: query parameters, added to those in ``path``.
-        json: sent as the body, with its content type. Give this or ``content``.
+        json: a value to send as the body, with its content type. Give this or ``content``.
         content: the body of the request.
-        state: what the application's lifespan has yielded, for ``request.state``: see docs/testing.md.
-        wait_head: wait for the status and the headers first. Without, nothing has run when the block begins.
-        bridge: whether the stream finds what ``ServerBridge`` offers on uvicorn and hypercorn, or a server of which
-            nothing is known.
-        close_within: seconds that the application has to return after a disconnect. Then it is cancelled, and the
-            test has failed.
+        state: the state that the application's lifespan yields, for ``request.state``: see docs/testing.md.
+        wait_head: wait for the status and the headers first. If ``False``, nothing has run when the block begins.
+        bridge: whether the stream runs behind ``ServerBridge``, as on uvicorn and hypercorn, or on an unknown server.
+        close_within: seconds that the application has to return after a disconnect. After that it is cancelled, and
+            the test fails.
 
     Raises:
         AssertionError: the application broke the ASGI specification, or did not return in time.
-        Exception: what the application raised, if it was not raised by a method of the stream before. If the block has
-            raised, too (an assertion about the status, say), that comes before it in the traceback, as its context.
-        RuntimeError: the block was left in another task than the one that entered it.
+        Exception: the application's exception, unless a method of the stream has raised it already. An exception of
+            the block (a failed assertion about the status, say) becomes its context in the traceback.
+        RuntimeError: the block was left in a different task from the one that entered it.
     """
     check_coroutine_function("app", app, "an ASGI application, or a response")
     for name, text in (("path", path), ("method", method)):
@@ -134,21 +136,21 @@ async def open_test_stream(
                     await stream.wait_head()
                 yield stream
             except Exception:
-                await exchange.close(close_within)  # not cancelled: its own exception may be on its way
+                await exchange.close(close_within)  # not cancelled: the application may be about to raise
                 raise
             await exchange.close(close_within)
     except Exception as error:
         cause = exchange.unreported
         if cause is None or cause is error:
             raise
-        append_context(error, cause.__context__)  # which Python replaces by the test's, here
-        raise cause  # noqa: B904 -- the other way round: it is what made the test fail
+        append_context(error, cause.__context__)  # Python would replace it by the test's exception
+        raise cause  # noqa: B904 -- the cause is raised itself, because it made the test fail
     _check(exchange)
 
 
 @final
 class TestStream:
-    """A stream that :func:`open_test_stream` opened: what arrived of it, and what can be done to it."""
+    """A stream that :func:`open_test_stream` opened: what has arrived, and the faults to inject."""
 
     __test__ = False  # pytest would take it for a test
 
@@ -158,31 +160,39 @@ class TestStream:
         self._decoder = EventDecoder()
         self._events: deque[ReceivedEvent] = deque()
 
+    def __repr__(self) -> str:
+        scope, head = self._exchange.scope, self._exchange.head
+        status = "no status yet" if head is None else f"status {head['status']}"
+        end = "returned" if self.is_closed else "open"
+        if self.close_reason is not None:
+            end = self.close_reason.value
+        return f"<TestStream {scope['method']} {scope['path']!r}: {status}, {len(self.body)} bytes, {end}>"
+
     # What arrived
 
     @property
     def messages(self) -> list[Message]:
-        """The ASGI messages that the client got, in their order. One whose ``send`` still waits is not among them."""
+        """The ASGI messages that the client got, in order. A message whose ``send`` still waits is not among them."""
         return list(self._exchange.messages)
 
     @property
     def status_code(self) -> int:
-        """The status. :exc:`RuntimeError` if it has not arrived."""
+        """The status code. :exc:`RuntimeError` if it has not arrived."""
         status: int = self._head()["status"]
         return status
 
     @property
     def headers(self) -> Headers:
-        """The headers, by names in any case. :exc:`RuntimeError` if they have not arrived."""
+        """The headers; names match in any case. :exc:`RuntimeError` if they have not arrived."""
         return Headers(raw=list(self._head().get("headers", [])))
 
     @property
     def body(self) -> bytes:
-        """All bytes of the body so far, comments and pings among them."""
+        """The bytes of the body so far, including comments and pings."""
         return b"".join(message.get("body", b"") for message in self._exchange.messages)
 
     async def receive(self) -> ReceivedEvent:
-        """Block until an event arrives; comments and pings are no events.
+        """Block until an event arrives; comments and pings don't count.
 
         A checkpoint if it has to wait. Cancellation: no event is lost.
 
@@ -190,8 +200,8 @@ class TestStream:
             EndOfStream: the response is complete. (``async for`` just ends.)
             ClosedResourceError: the test disconnected.
             BrokenResourceError: the response was cut off.
-            ValueError: the body is compressed, as the test's ``Accept-Encoding`` had it.
-            Exception: what the application raised.
+            ValueError: the body is compressed, because the request has an ``Accept-Encoding``.
+            Exception: the application's exception.
         """
         while not self._events:
             chunk = await self._next_chunk()
@@ -214,27 +224,27 @@ class TestStream:
 
         Raises:
             BrokenResourceError: the response ended before them.
-            Exception: what the application raised before them.
+            Exception: the exception that the application raised before them.
         """
         if await self._exchange.wait_head() is None:
             self._raise_exception()
             raise anyio.BrokenResourceError("the response ended before its status and headers")
 
     async def wait_closed(self) -> None:
-        """Block until the application has returned, its clean-up included. Raises what it raised."""
+        """Block until the application has returned, clean-up included. Raises its exception."""
         await self._exchange.wait_finished()
         self._raise_exception()
 
-    # How it stands
+    # Its state
 
     @property
     def is_sending(self) -> bool:
-        """Whether a ``send`` of the application is under way, stalled say."""
+        """Whether a ``send`` of the application is under way; a stalled one is, too."""
         return self._exchange.is_sending
 
     @property
     def is_aborted(self) -> bool:
-        """Whether the application had the server drop the connection."""
+        """Whether the stream made the server drop the connection."""
         return self._exchange.is_aborted
 
     @property
@@ -244,17 +254,17 @@ class TestStream:
 
     @property
     def close_reason(self) -> CloseReason | None:
-        """Why the stream ended, once it has; ``None`` before, and if the response was no stream of ours."""
+        """Why the stream ended; ``None`` before that, and for a response that is not a stream of sse_trio."""
         return self._server.close_reason
 
-    # What can be done to it
+    # Faults
 
     def disconnect(self) -> None:
-        """Have the client go: ``receive`` says ``http.disconnect``, and what is sent from now on goes nowhere."""
+        """Disconnect the client: ``receive`` returns ``http.disconnect``, and later sends go nowhere."""
         self._exchange.disconnect()
 
     def stall(self, *, shield: bool = False) -> None:
-        """Have the client take nothing: every ``send`` waits, until :meth:`resume` or the end of the connection.
+        """Stop reading: every ``send`` waits, until :meth:`resume` or the end of the connection.
 
         Args:
             shield: the server shields the wait from cancellation, as hypercorn's trio worker does.
@@ -263,27 +273,27 @@ class TestStream:
         self._exchange.stall(shield=shield)
 
     def resume(self) -> None:
-        """Have the client take everything again."""
+        """Read again."""
         self._exchange.resume()
 
     def fail_send(self, exc: Exception) -> None:
-        """Have every ``send`` raise this from now on, one that waits included."""
+        """Make every ``send`` raise ``exc`` from now on, including one that waits."""
         check_instance("exc", exc, Exception, "an exception, such as OSError()")
         self._exchange.fail_send(exc)
 
     def request_shutdown(self) -> None:
-        """Have the server begin to shut down, as ``ServerBridge`` tells its streams.
+        """Let the server begin its shutdown, as ``ServerBridge`` announces it to the streams.
 
         Raises:
-            RuntimeError: with ``bridge=False`` nobody would tell them.
+            RuntimeError: with ``bridge=False`` there is no way to announce it.
         """
         self._server.request_shutdown()
 
     def cancel(self) -> None:
-        """Cancel the application from outside, as servers do when their patience ends."""
+        """Cancel the application from outside, as servers do after their shutdown timeout."""
         self._exchange.cancel()
 
-    # Within
+    # Internals
 
     def _head(self) -> Message:
         head = self._exchange.head
@@ -296,8 +306,8 @@ class TestStream:
             return await self._exchange.next_chunk()
         except (anyio.EndOfStream, anyio.BrokenResourceError) as exc:
             ended = exc
-        # Not in the handler, which would take its own context from it. Also after a whole response: a framework that
-        # answers an exception with a 500 goes on to raise it.
+        # Outside the handler, so that the exception keeps its own context. Also after a complete response: a framework
+        # that answers an exception with a 500 raises it afterwards.
         self._raise_exception()
         if isinstance(ended, anyio.BrokenResourceError) and self._exchange.is_left:
             raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives")
@@ -324,7 +334,7 @@ def _dump(value: object) -> str:
 
 
 class _Chunks:
-    """The body of a request that is there at once."""
+    """The body of a request, available at once."""
 
     def __init__(self, content: bytes) -> None:
         self._chunks = [content] if content else []
@@ -342,7 +352,7 @@ _PAIRS = "a mapping, or a sequence of (name, value) pairs"
 
 
 def _header_pairs(headers: object) -> list[tuple[str, str]]:
-    # Whatever a hostile client can send is taken, as long as it is text.
+    # Any text that a hostile client can send is allowed.
     pairs = _pairs("headers", headers)
     for name, value in pairs:
         if not isinstance(value, str) or not f"{name}{value}".isascii():

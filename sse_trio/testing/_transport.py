@@ -3,9 +3,9 @@
 # httpx.ASGITransport waits for the whole body, so a response from an endless stream never comes back.
 #
 # Rule 1: the applications run in the transport's own task group, which the `async with` of the httpx client opens.
-#         Nothing outlives that block, and its cancellation is theirs.
-# Rule 2: closing a response is http.disconnect, and waits for the application's clean-up.
-# Rule 3: an exception of the application comes out exactly once: of the request, of the body, or of the closing.
+#         None of them outlives that block, and cancelling the block cancels them.
+# Rule 2: closing a response sends http.disconnect and waits for the application's clean-up.
+# Rule 3: an exception of the application is raised exactly once: by the request, by the body, or on closing.
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
     its application ``http.disconnect`` and waits for it to return. Cancelling a request before its response is there
     cancels the application. Leaving the client closes the responses that are still open.
 
-    A timeout of httpx's for reading counts, as it does over a network (5 s of silence unless the client says
-    otherwise); the others have nothing to measure here.
+    httpx's read timeout applies, as over a network (5 s of silence by default); its other timeouts have nothing to
+    measure here.
 
-    An exception of the application comes out of the request if there was no head yet. After that the body ends in
-    :exc:`httpx.RemoteProtocolError` with the exception as its cause; if nobody reads that far, closing the response
-    raises the exception.
+    If the application raises before its head, the request raises the exception. After that the body ends in
+    :exc:`httpx.RemoteProtocolError` with the exception as its cause; if the test doesn't read that far, closing the
+    response raises the exception.
 
     Args:
         app: the ASGI application. Its lifespan is not run.
-        state: what its lifespan has yielded, for ``request.state``; each request is given a copy, as by a server.
+        state: the state that its lifespan yields, for ``request.state``; each request gets a copy, as on a server.
         root_path: the path that the application is mounted at.
         client: host and port of the client, for the scope.
-        max_buffer_bytes: how much of a body may be unread before ``send`` blocks, like a network's buffers.
-        close_within: seconds that an application has to return after ``http.disconnect``. Then it is cancelled, and
-            closing raises an :exc:`AssertionError`.
+        max_buffer_bytes: unread bytes of a body before ``send`` blocks, like the buffers of a network.
+        close_within: seconds that an application has to return after ``http.disconnect``. After that it is cancelled,
+            and closing raises an :exc:`AssertionError`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class StreamingASGITransport(httpx.AsyncBaseTransport):
         Raises:
             RuntimeError: the client was not entered with ``async with``.
             ReadTimeout: no head within the request's read timeout.
-            Exception: whatever the application raised before its head.
+            Exception: the exception that the application raised before its head.
         """
         exchange = self._start(request)
         head = await self._wait_head(exchange, request)

@@ -1,6 +1,6 @@
-# The pytest plugin: the `autojump` fixture, and the check that no test trusted virtual time where it can't be.
+# The pytest plugin: the `autojump` fixture, and a check that no test uses threads or sockets under virtual time.
 #
-# Rule 1: it is never loaded by itself. `pytest_plugins = ["sse_trio.testing.pytest_plugin"]` in the conftest.py at
+# Rule 1: it is never loaded automatically. `pytest_plugins = ["sse_trio.testing.pytest_plugin"]` in the conftest.py at
 #         the top of a test suite loads it.
 # Rule 2: the user's `anyio_backend` fixture decides what a test runs on; `autojump` only replaces its clock.
 
@@ -21,16 +21,16 @@ __all__ = ("autojump",)
 
 @pytest.fixture
 def autojump(anyio_backend: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run this test in virtual time, on the backend that ``anyio_backend`` says.
+    """Run this test in virtual time, on the backend of ``anyio_backend``.
 
     Time starts at 0 and moves only when every task is blocked, straight to the next deadline. Threads, sockets and
-    processes don't fit in there: a test that uses one fails with a ``VirtualTimeError``.
+    processes live in real time: a test that uses one fails with a ``VirtualTimeError``.
 
     Name it before any async fixture, or use ``pytestmark = pytest.mark.usefixtures("autojump")``: all of a test's
     async fixtures run in the one event loop that the first of them starts.
     """
     backend = virtual_backend(anyio_backend)
-    # anyio keeps one runner for as long as anybody holds it, so who holds it first decides on its options.
+    # anyio keeps one runner for as long as a fixture or test holds it; the first holder decides its options.
     with get_runner(*backend) as runner:
         if not runner.run_fixture(is_virtual, {}):
             pytest.fail(
@@ -43,7 +43,7 @@ def autojump(anyio_backend: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail a test that used virtual time and a thread or a socket together, whatever else it says."""
+    """Fail a test that used a thread or a socket under virtual time, whatever its own result."""
     try:
         return (yield)
     finally:

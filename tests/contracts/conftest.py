@@ -1,10 +1,9 @@
 # The contract matrix: each kind of source against each way to end, on each event loop.
 #
-# Rule 1: a script says what a source does, whatever kind it is: "text" is an event, a number a sleep, an exception is
-#         raised, `...` waits for ever, "closing" (in brackets: ["closing"]) waits until the stream is about to end.
+# Rule 1: every kind of source performs the same script, whose language is explained at the top of test_matrix.py.
 # Rule 2: all times are in units: a second of virtual time; on uvloop, whose clock is real, UVLOOP_UNIT seconds.
-# Rule 3: a run asserts itself what holds for every ending: both ends closed, no task left, one close reason, and all
-#         of it over before the response returned. That two sends were never under way at once asserts the kit.
+# Rule 3: each run asserts what holds for every ending: both channel ends closed, no task left, one close reason, and
+#         all of this before the response returns. The test kit asserts that two sends were never under way at once.
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ SendEvent = Callable[[str], Awaitable[object]]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every source on every loop, and on trio and asyncio with the express lane as well.
 
-    A trio memory channel is on trio only, and a generator where nobody else sends.
+    A trio memory channel runs on trio only; a generator is left out where another task sends, too.
     """
     sources = [s for s in SOURCES if s != "generator" or "publisher" not in metafunc.fixturenames]
     backends = [b for b in BACKENDS if not b.endswith("uvloop") or "virtual_time" not in metafunc.fixturenames]
@@ -56,7 +55,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture
 def virtual_time() -> None:
-    """For endings that wait for what the library itself counts in seconds: on a real clock they take that long."""
+    """For endings with waits that the library counts in seconds; a real clock would need those seconds."""
 
 
 @pytest.fixture

@@ -1,4 +1,24 @@
-# The table: every way in which a stream can end, and what has to be true then, whatever its source.
+# The table of endings: every way in which a stream can end, and what must be true then, for each kind of source.
+#
+# How to read a row, Ending(name, script, act, messages, reason, options, ...):
+#
+#   script    what the producer does, step by step; the same for each kind of source:
+#               "1"            sends an event with the data "1"
+#               1              sleeps for 1 unit (a second of virtual time)
+#               ...            waits for ever
+#               ["closing"]    waits until the stream is about to end (grace); sources without our channel can't
+#               BOOM           raises this exception
+#             TICKS and FLOOD are scripts that send events until the end.
+#   act       what happens to the stream meanwhile: a function of (cell, stream). `stream` is the client and the server
+#             (a TestStream); `cell` is one run of one row with one source on one loop: its clock, group and log.
+#   messages  what the client got: "head", the data of each event ("p" for one from outside), "bye" for the farewell,
+#             "final" for the last chunk of the body. "head 1" without "final" is a body that was cut off.
+#   reason    the CloseReason that `on_close` gets.
+#   options   of the response; `bridge` (PLAIN: a server that can do nothing beyond ASGI) is the test stream's,
+#             `max_buffer_size` is the channel's.
+#   raises    what the response raises: nothing, a class of exception, or the exceptions of a group.
+#   own_messages  in place of `messages` for sources that have our channel, and so can wait for ["closing"].
+#   aborted   whether the server drops the connection.
 
 from __future__ import annotations
 
@@ -21,7 +41,7 @@ pytestmark = pytest.mark.anyio
 Act = Callable[[Any, Any], Awaitable[None]]  # (cell, stream)
 
 
-# --- what is done to the streams
+# --- acts: what happens to a stream
 
 
 async def disconnect(cell: Any, stream: Any) -> None:
@@ -99,7 +119,7 @@ async def cancel_slow(cell: Any, stream: Any) -> None:
     await stall(cell, stream)
     await cell.sleep(4)
     assert cell.log
-    assert all(line.endswith("cleaned up") for line in cell.log), "what is left to do is the writing"
+    assert all(line.endswith("cleaned up") for line in cell.log), "only the last writes are left to do"
     stream.cancel()
     await cell.sleep(0.5)
     stream.resume()
@@ -127,7 +147,7 @@ BOOM, FIRST, SECOND = Failed("boom"), Failed("first"), Failed("second")
 
 @dataclass(frozen=True)
 class Ending:
-    """One row."""
+    """One row of the table; the legend is at the top of this file."""
 
     name: str
     script: Sequence[Any]
@@ -136,7 +156,7 @@ class Ending:
     reason: CloseReason
     options: dict[str, Any] = field(default_factory=dict)
     raises: type[BaseException] | Sequence[Exception] = ()
-    own_messages: str | None = None  # of sources that have our channel, and so wait_closing()
+    own_messages: str | None = None
     aborted: bool = False
 
 
@@ -206,7 +226,7 @@ ENDINGS = (
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
 async def test_ending(ending: Ending, cell: Any, show: Callable[[Any], str]) -> None:
-    """The stream ends in one orderly way: messages, clean-up before on_close before the return, one reason."""
+    """A stream ends with the right messages and one reason: first clean-up, then on_close, then the return."""
     await check_ending(ending, cell, show)
 
 
@@ -224,7 +244,7 @@ STALLED = (
 @pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("ending", STALLED, ids=lambda ending: ending.name)
 async def test_ending_while_stalled(ending: Ending, cell: Any, show: Callable[[Any], str]) -> None:
-    """A client that takes nothing, on a server that shields its write, holds no ending up (C11)."""
+    """A client that has stopped reading doesn't delay any ending, even if the server shields its write (C11)."""
     await check_ending(ending, cell, show)
     assert cell.elapsed < 60
 
@@ -251,7 +271,7 @@ async def run(cell: Any, ending: Ending, act: Act) -> Exception | None:
 
 
 def check_error(error: Exception | None, raises: Any) -> None:
-    """A single failure comes out bare, several as a group (C9)."""
+    """A single failure is raised as it is, several are raised as a group (C9)."""
     if not raises:
         assert error is None
     elif isinstance(raises, tuple):
@@ -277,7 +297,7 @@ PUBLISHED = (
 
 @pytest.mark.parametrize("ending", PUBLISHED, ids=lambda ending: ending.name)
 async def test_outside_publisher(ending: Ending, cell: Any, publisher: Any, show: Callable[[Any], str]) -> None:
-    """Whoever sends from outside of the response gets an error when that has ended, and never blocks (C8)."""
+    """A task that sends from outside the response gets an error once the response has ended, and never blocks (C8)."""
 
     async def act(cell: Any, stream: Any) -> None:
         await stream.receive()
@@ -288,7 +308,7 @@ async def test_outside_publisher(ending: Ending, cell: Any, publisher: Any, show
 
     error = await run(cell, ending, act)
     check_error(error, ending.raises)
-    # On a real clock nobody can say how many times it sent before the end.
+    # On a real clock the number of its events before the end is not known.
     messages, expected = show(cell.stream.messages), ending.messages
     assert messages == expected if cell.unit == 1 else re.sub("( p)+", " p p", messages) == expected
     assert cell.stream.close_reason is ending.reason

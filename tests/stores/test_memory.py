@@ -207,7 +207,7 @@ async def test_a_store_is_opened_once():
     store = MemoryStore()
     async with store:
         pass
-    with pytest.raises(RuntimeError, match="opened once"):
+    with pytest.raises(RuntimeError, match="opened once only"):
         await store.__aenter__()
 
 
@@ -239,17 +239,17 @@ async def test_two_followers_are_both_woken():
 
 @pytest.mark.parametrize("limit", ["max_events", "max_age", "max_bytes"])
 def test_limits_are_positive(limit):
-    """A store that keeps nothing is no store; None is for no limit."""
-    with pytest.raises(ValueError, match=f"{limit}=0 must be from .* or None for no limit"):
+    """A limit must be positive; None means no limit."""
+    with pytest.raises(ValueError, match=f"{limit} must be .* or None for no limit; got 0"):
         Retention(**{limit: 0})
-    with pytest.raises(ValueError, match=f"{limit}=-1"):
+    with pytest.raises(ValueError, match=f"{limit} must be .*; got -1"):
         MemoryStore(**{limit: -1})
 
 
 async def test_a_page_has_room():
-    """A limit below one is the caller's mistake."""
+    """A read with a limit below 1 is a ValueError."""
     async with MemoryStore() as store:
-        with pytest.raises(ValueError, match="limit=0"):
+        with pytest.raises(ValueError, match="limit must be .*; got 0"):
             await store.read(ALL, None, limit=0)
 
 
@@ -303,3 +303,13 @@ async def test_short_names_are_not_forgotten_for_a_small_limit():
         for n in range(1000):
             await store.append([(str(n), b"x" * 10)])
         assert (await store.read(TopicFilter("first"), first)).gap is None
+
+
+async def test_its_repr_says_what_it_holds():
+    """A memory store shows its epoch, whether it is open, and what it holds."""
+    store = MemoryStore()
+    assert repr(store) == f"<MemoryStore {store.epoch}: not open yet, 0 events, 0 bytes, 0 topics>"
+    async with store:
+        await store.append([("a", b"12"), ("a", b"3"), ("b", b"")])
+        assert repr(store) == f"<MemoryStore {store.epoch}: open, 3 events, 3 bytes, 2 topics>"
+    assert repr(store) == f"<MemoryStore {store.epoch}: closed, 3 events, 3 bytes, 2 topics>"

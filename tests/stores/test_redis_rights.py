@@ -61,7 +61,7 @@ async def test_the_commands_of_the_page_are_enough(each_server, caplog, monkeypa
         with anyio.fail_after(10):
             await use_everything(store)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "does not say how it is configured" in caplog.text
+    assert "does not show its configuration" in caplog.text
     assert "maxmemory-policy noeviction, appendonly yes" in caplog.text
 
 

@@ -78,7 +78,7 @@ def test_no_error_quotes_a_url(url):
 @pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_check_hostname=false", "x=ssl_", "ssl_ca_certs=/ca"])
 def test_no_option_turns_off_the_check_of_the_servers_name(option):
     """TLS is as `ssl_context=` says, or as safe as Python makes it: a URL can't weaken it."""
-    with pytest.raises(ValueError, match="ssl_context= for what TLS needs"):
+    with pytest.raises(ValueError, match="ssl_context= for TLS"):
         RedisStore(f"rediss://localhost?{option}")
     context = RedisStore("rediss://localhost?db=1")._server._place["ssl_context"]
     assert context.check_hostname
@@ -94,5 +94,11 @@ def test_tls_that_would_not_be_spoken_is_refused():
 @pytest.mark.parametrize("name", ["a}b", "{", "cust-a}:x:topic:X", "", "\ud800"])
 def test_a_name_reaches_no_other_hubs_keys(name):
     """All keys begin with the name in braces, so it has none itself."""
-    with pytest.raises(ValueError, match="name="):
+    with pytest.raises(ValueError, match="name must be"):
         RedisStore("redis://localhost", name=name)
+
+
+def test_its_repr_names_the_server():
+    """A Redis store shows its hub's name and its server, and neither the user nor the password."""
+    store = RedisStore("redis://app:hunter2@localhost:7/3", name="prices")
+    assert repr(store) == "<RedisStore 'prices' in Redis at localhost:7: not open yet>"

@@ -359,3 +359,11 @@ async def test_limits_that_were_lowered_hold_at_the_next_append(path):
     async with SQLiteStore(path, max_events=10) as store:
         await store.append([("b", b"y")])
         assert [event.payload for event in (await store.read(ALL, None)).events] == [b"x"] * 9 + [b"y"]
+
+
+async def test_its_repr_names_the_file(path):
+    """A SQLite store shows its file and whether it is open."""
+    store = SQLiteStore(path)
+    assert repr(store) == f"<SQLiteStore {str(path)!r}: not open yet>"
+    async with store:
+        assert repr(store) == f"<SQLiteStore {str(path)!r}: open>"

@@ -289,13 +289,13 @@ async def test_a_schema_that_another_process_has_just_made(path, monkeypatch):
     ("bad", "advice"),
     [
         (":memory:", r"write MemoryStore\(\)"),
-        ("file:x.db?mode=memory", "write the path of the file itself"),
+        ("file:x.db?mode=memory", "the path of a file itself"),
         ("", "must be the path of a file"),
         ("a\0b", "without NUL"),
     ],
 )
-async def test_what_is_no_path_is_refused(bad, advice, tmp_path, monkeypatch):
-    """What SQLite takes for a database in memory, or for a URI, makes no file of that name."""
+async def test_a_bad_path_is_refused(bad, advice, tmp_path, monkeypatch):
+    """A path that SQLite would open as a database in memory, or as a URI, is refused and makes no file."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=advice):
         SQLiteStore(bad)

@@ -92,3 +92,8 @@ def test_a_separator_is_checked():
     """A line end that no client knows isn't sent."""
     with pytest.raises(ValueError, match="sep="):
         StoredEvent(EventId("e", 7), "a", b"data: x\n\n").encode("\x0b")
+
+
+def test_an_id_shows_what_it_is():
+    """The repr of an id is the call that makes it."""
+    assert repr(EventId("ab12cd34", 7)) == "EventId('ab12cd34', 7)"

@@ -13,22 +13,22 @@ from sse_trio.stores._topics import MAX_PATTERNS, MAX_TOPIC, TopicFilter, check_
 
 @pytest.mark.parametrize("topic", ["a", "a/b", "/", "a b", "ä", "a/", "0", "\n"])
 def test_a_topic_is_any_text(topic):
-    """Whatever UTF-8 can carry is a topic, and a filter for it matches it and nothing else."""
+    """Any text that UTF-8 can carry is a topic, and a filter for it matches it and nothing else."""
     assert check_topic(topic) == topic
     assert TopicFilter(topic).matches(topic)
     assert not TopicFilter(topic).matches(topic + "x")
 
 
 @pytest.mark.parametrize("topic", ["", "*", "a/*", "a*b", "\ud800"])
-def test_what_is_no_topic_is_refused(topic):
-    """Nothing is published to nowhere, to a pattern, or to what can't be encoded."""
+def test_a_bad_topic_is_refused(topic):
+    """A topic to publish to can't be empty, have a star, or have a lone surrogate."""
     with pytest.raises(ValueError, match=r"topic"):
         check_topic(topic)
 
 
 @pytest.mark.parametrize("call", [check_topic, TopicFilter])
 def test_a_topic_is_text(call):
-    """Bytes are no topic, nor is None."""
+    """Bytes, None and numbers are refused as topics."""
     for wrong in (b"a", None, 1):
         with pytest.raises(TypeError, match="must be a str"):
             call(wrong)
@@ -44,7 +44,7 @@ def test_a_topic_is_text(call):
     ],
 )
 def test_a_filter_matches_what_is_below_its_prefixes(patterns, matched, others):
-    """`prefix/*` is every topic below the prefix at any depth, and not the prefix itself."""
+    """`prefix/*` matches every topic below the prefix at any depth, but not the prefix itself."""
     topics = TopicFilter(*patterns)
     assert all(topics.matches(topic) for topic in matched)
     assert not any(topics.matches(topic) for topic in others)
@@ -52,13 +52,13 @@ def test_a_filter_matches_what_is_below_its_prefixes(patterns, matched, others):
 
 @pytest.mark.parametrize("patterns", [["a*"], ["a/*/b"], ["*/a"], ["**"], ["a/**"], [""], [], ["\ud800/*"]])
 def test_a_star_is_the_last_level(patterns):
-    """A star anywhere else is an error that says where it may be, and no pattern selects nothing."""
+    """A star anywhere else is an error that says where it may be; so is a filter without a pattern."""
     with pytest.raises(ValueError, match=r"topic|pattern"):
         TopicFilter(*patterns)
 
 
 def test_a_filter_is_kept_in_its_shortest_form():
-    """What a prefix covers anyway isn't kept; equal selections are equal."""
+    """A pattern that another covers isn't kept; filters with the same selection are equal."""
     topics = TopicFilter("a/*", "a/b/*", "a/c", "d", "d")
     assert topics.prefixes == ("a/",)
     assert topics.exact == {"d"}
@@ -72,19 +72,19 @@ def test_a_filter_is_kept_in_its_shortest_form():
 
 
 def test_a_topic_has_an_end():
-    """A topic, and so a pattern, has 1024 characters at most: names are remembered after their topic has ended."""
+    """A topic or a pattern has at most 1024 characters, because stores remember the names of topics that have ended."""
     longest = "x" * MAX_TOPIC
     assert check_topic(longest) == longest
     assert TopicFilter(longest).matches(longest)
     for call in (check_topic, TopicFilter):
-        with pytest.raises(ValueError, match="a topic must have 1024 characters at most.* has 1025"):
+        with pytest.raises(ValueError, match="a topic must have 1024 characters at most; got .* has 1025"):
             call(longest + "x")
     with pytest.raises(ValueError, match="a topic must have 1024"):
         TopicFilter("x" * MAX_TOPIC + "/*")
 
 
 def test_a_filter_has_an_end():
-    """A subscriber names a thousand topics and patterns at most, and is told what to write instead."""
+    """A filter has at most 1000 patterns; the error says what to write instead."""
     assert len(TopicFilter(*map(str, range(MAX_PATTERNS))).exact) == MAX_PATTERNS
     with pytest.raises(ValueError, match="topics must be 1000 at most; got 1001.*common prefix"):
         TopicFilter(*map(str, range(MAX_PATTERNS + 1)))
@@ -120,13 +120,13 @@ def calls_of(function, *args):
 @pytest.mark.untraced
 @pytest.mark.parametrize("pattern", ["a/{0}/*", "a/*", "{1}*"], ids=["apart", "the same", "nested"])
 def test_many_patterns_are_not_compared_with_each_other(pattern):
-    """A filter of a thousand patterns takes ten times what one of a hundred takes, and not a hundred times."""
+    """A filter of 1000 patterns takes about ten times as long as one of 100, not a hundred times."""
     texts = [pattern.format(n, "a/" * (n % 400 + 1)) for n in range(1000)]
     assert calls_of(TopicFilter, *texts) < 20 * calls_of(TopicFilter, *texts[:100])
 
 
 def test_a_topic_is_compared_with_one_prefix():
-    """Neither the topics of a filter nor those of events are compared with each of many prefixes."""
+    """A topic is compared with a single prefix of a filter, however many there are."""
     CountedText.compared.clear()
     topics = TopicFilter(*[f"{n}/*" for n in range(500)], *[CountedText(f"x{n}") for n in range(500)])
     assert topics.matches(CountedText("77/a"))
@@ -139,7 +139,7 @@ def random_name(random):
 
 
 def test_what_a_filter_matches_is_what_its_patterns_say():
-    """Whatever patterns there are, a topic matches if one of them is it, or begins it."""
+    """A topic matches exactly if a pattern equals it or is a prefix of it."""
     random = Random(1)
     for _ in range(2000):
         patterns = [random_name(random) + random.choice(["", "/*"]) for _ in range(random.randint(1, 6))]

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from sse_trio import EventSendChannel, EventSourceResponse
 from sse_trio._reasons import CloseReason
 from sse_trio._servers.connection import Connection
 from sse_trio.testing import TestStream, open_test_stream, wait_all_tasks_blocked
@@ -599,3 +600,24 @@ async def test_response_that_is_complete_is_a_disconnect() -> None:
 
     async with open_test_stream(app) as stream:
         await stream.wait_closed()
+
+
+async def test_its_repr_says_how_it_stands() -> None:
+    """A test stream shows its request, its status, the size of its body, and how it ended."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("12345", 201)(scope, receive, send)
+
+    async with open_test_stream(app, "/clock", wait_head=False) as stream:
+        assert repr(stream) == "<TestStream GET '/clock': no status yet, 0 bytes, open>"
+        await stream.wait_closed()
+        assert repr(stream) == "<TestStream GET '/clock': status 201, 5 bytes, returned>"
+    async with open_test_stream(EventSourceResponse(hang), "/hang") as stream:
+        stream.disconnect()
+        await stream.wait_closed()
+        assert repr(stream) == "<TestStream GET '/hang': status 200, 0 bytes, disconnected>"
+
+
+async def hang(send_channel: EventSendChannel) -> None:
+    """A producer without an event."""
+    await anyio.sleep_forever()

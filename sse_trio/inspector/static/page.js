@@ -1,7 +1,8 @@
 // The page: what each event of the stream means for it.
 //
 // Rule 1: the server chooses, orders and bounds the rows. Another choice is another stream.
-// Rule 2: a stream begins with everything, so a page that was cut off forgets what it had.
+// Rule 2: a stream begins with everything, so a page that was cut off forgets what it had. Only the rows of the same
+//         server stay until its first order comes: a button that is pressed while a filter takes effect is pressed.
 
 import * as format from "./format.js";
 import { Plot } from "./plot.js";
@@ -67,20 +68,21 @@ function tag(text, kind) {
   return element;
 }
 
-// The first press asks, the second does it.
+// The first press asks, the second does it. `dataset.sure` is the timer that forgets the first.
 async function press(button, number) {
   if (button.dataset.sure) {
-    delete button.dataset.sure;
-    button.textContent = "Kick";
+    clearTimeout(button.dataset.sure);
+    forget(button);
     await kick(number);
     return;
   }
-  button.dataset.sure = "yes";
   button.textContent = "Sure?";
-  setTimeout(() => {
-    delete button.dataset.sure;
-    button.textContent = "Kick";
-  }, SURE);
+  button.dataset.sure = setTimeout(forget, SURE, button);
+}
+
+function forget(button) {
+  delete button.dataset.sure;
+  button.textContent = "Kick";
 }
 
 async function kick(number) {
@@ -173,9 +175,9 @@ function draw() {
 
 const handlers = {
   hello({ group, hub, host, python, token: secret }) {
+    if (token !== secret) streams.clear(); // of another process, whose numbers mean other streams
     token = secret;
     ended = [];
-    streams.clear();
     feeds.clear();
     $("group").textContent = group;
     $("server").textContent = `${host}, Python ${python}`;

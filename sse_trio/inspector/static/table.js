@@ -1,8 +1,8 @@
-// A table that is told what changes: which rows, in which order, and then fields of them.
+// A table that receives its changes: rows, their order, and then single fields.
 //
-// Rule 1: a row's element stays the same as long as the row is there, so that a button in it can be pressed while
-//         figures run.
-// Rule 2: text is set as text. Paths and labels are whatever somebody sent.
+// Rule 1: a row keeps its element for as long as it is in the table, and a row with the focus never moves: the others
+//         move around it. So a button can be pressed, and keeps the focus, while figures and order change.
+// Rule 2: text is set as text. Paths and labels come from clients.
 
 export class Table {
   constructor(id, makeRow, fillRow) {
@@ -47,10 +47,21 @@ export class Table {
     let place = this.body.firstElementChild;
     for (const key of order) {
       const { element } = this.rows.get(key);
+      if (element.contains(document.activeElement)) place = this.#clearUpTo(element, place);
       if (element === place) place = place.nextElementSibling;
       else this.body.insertBefore(element, place);
     }
     this.order = order;
+  }
+
+  // Move what stands before an element behind everything; its turn in the order is still to come.
+  #clearUpTo(element, place) {
+    while (place !== element) {
+      const next = place.nextElementSibling;
+      this.body.append(place);
+      place = next;
+    }
+    return place;
   }
 }
 

@@ -1,13 +1,13 @@
-# Clients that survive: each is owned by one task, and thrown away after any error.
+# Redis clients. Each is owned by one task, and replaced after any error.
 #
-# Rule 1: coredis 6.9 loses a place in its pool with every blocking command that is cancelled and every connection that
-#         is lost under one; after 64 of those a client hangs for ever. So a client serves one task, and is left whole
-#         after an error: what it has lost goes with it.
-# Rule 2: nobody's cancellation reaches a connection, except that of the task that owns it, at its end. Who calls waits
-#         for an answer and may go away.
-# Rule 3: coredis is told not to retry: it can't know what may be sent twice. Requests here can be: reading changes
-#         nothing, and the script that appends knows a group that it has had.
-# Rule 4: every wait has an end: coredis waits for ever by default, and a connection can die without saying so.
+# Rule 1: coredis 6.9 loses a slot of its pool with every blocking command that is cancelled and every connection that
+#         breaks during one; after 64 of those a client hangs for ever. So a client serves one task, and after an error
+#         a new client takes its place.
+# Rule 2: the cancellation of a caller never reaches a connection; only the task that owns the connection is cancelled,
+#         when the store closes. A caller waits for an answer and may stop waiting.
+# Rule 3: coredis must not retry, because it can't know what may be sent twice. The requests here may be: a read changes
+#         nothing, and the script that appends recognizes a group that it has had.
+# Rule 4: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FAILURES = (RedisError, OSError, BrokenResourceError, ClosedResourceError, EndO
 
 
 def is_unavailable(exc: BaseException) -> bool:
-    """Whether it is the server or the way to it that failed, and nothing in this process."""
+    """Whether the server or the network failed, and nothing in this process."""
     if isinstance(exc, BaseExceptionGroup):
         return all(is_unavailable(one) for one in cast("BaseExceptionGroup[BaseException]", exc).exceptions)
     return isinstance(exc, _FAILURES)
@@ -71,11 +71,11 @@ class RedisServer:
 
     def _find_place(self, ssl_context: ssl.SSLContext | None) -> _Place:
         if ssl_context is not None and not self._address.tls:
-            raise ValueError("ssl_context is for TLS, and url is not; write rediss:// in url")
+            raise ValueError("ssl_context must be None without TLS; got an SSLContext; write rediss:// in url for TLS")
         if self._address.path:
             return {"unix_socket_path": self._address.path}
         place: _Place = {"host": self._address.host, "port": self._address.port}
-        if self._address.tls:  # with a context of ours: coredis' own doesn't look at the server's name
+        if self._address.tls:  # our context, because the one of coredis doesn't check the server's name
             place["ssl_context"] = ssl_context or ssl.create_default_context()
         return place
 
@@ -87,7 +87,7 @@ class RedisServer:
             db=self._address.db,
             username=self._address.username,
             password=self._address.password,
-            verify_version=False,  # of Valkey and managed services it says nothing
+            verify_version=False,  # a version of Valkey or of a managed service says nothing
             retry_policy=NoRetryPolicy(),
             max_connections=1,
             pool_timeout=self.reply_within,
@@ -107,11 +107,11 @@ class Backoff:
         self.failures = 0
 
     def reset(self) -> None:
-        """Say that an attempt succeeded."""
+        """Note that an attempt succeeded."""
         self.failures = 0
 
     async def wait(self) -> None:
-        """Say that an attempt failed, and wait. The random part keeps processes from coming back all at once."""
+        """Note that an attempt failed, and wait. The random part spreads the attempts of several processes."""
         self.failures += 1
         longest = min(1.0, 0.01 * 2**self.failures) if self.failures > 1 else 0.0
         await sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 -- no secret
@@ -135,7 +135,7 @@ class _Request:
 
 @final
 class RedisWorker:
-    """Sends the requests of many tasks, one after another, over a client of its own."""
+    """Sends the requests of many tasks, one after another, over its own client."""
 
     def __init__(self, server: RedisServer, *, retry_for: float) -> None:
         self._server = server
@@ -151,7 +151,7 @@ class RedisWorker:
             StoreUnavailableError: after ``retry_for`` seconds of failures; with 0 after the first.
             ClosedResourceError: the store was closed meanwhile.
 
-        Cancelled: what was sent is left to finish.
+        Cancellation: a request that was sent is finished all the same.
         """
         answers: list[_T] = []
 
@@ -170,7 +170,7 @@ class RedisWorker:
         return answers[0]
 
     async def run(self) -> None:
-        """Serve requests until cancelled. Then nobody is left waiting."""
+        """Serve requests until cancelled. No caller is left waiting then."""
         try:
             while True:
                 await self._arrived.wait()
@@ -204,7 +204,7 @@ class RedisWorker:
         except Exception as exc:
             if is_unavailable(exc):
                 raise
-            request.fail(exc)  # it is not the server's fault, so it is for who called
+            request.fail(exc)  # not the server's fault, so the caller gets it
 
     def _expire(self, exc: BaseException) -> None:
         if self._backoff.failures == 0:

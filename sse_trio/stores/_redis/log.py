@@ -1,8 +1,8 @@
-# A hub's keys in Redis: what the scripts are sent and what their answers mean. Knows no connection and no retry.
+# A hub's log in Redis: the arguments of the scripts, and the meaning of their answers. No connections, no retries.
 #
-# Rule 1: whoever calls brings the client, and is the only one to use it meanwhile.
-# Rule 2: every answer names the epoch and the newest id. The newest seen is sent along with every call, so that the
-#         server is found out when it has lost events that this process knows of.
+# Rule 1: the caller passes the client, and no other task uses it during the call.
+# Rule 2: every answer names the epoch and the newest id. Every call sends the newest id seen, so that the script
+#         notices if the server has lost events that this process knows of.
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from .scripts import APPEND, READ
 
 __all__ = ("RedisLog",)
 
-_SCAN = 2048  # entries looked at by one script: two or three milliseconds in which the server does nothing else
-_INDEXED = 8192  # entries of indexes that one script merges, for topics that are named: as long
+_SCAN = 2048  # entries that one script looks at: 2 or 3 ms in which the server does nothing else
+_INDEXED = 8192  # index entries that one script merges, for topics that are named: 2 or 3 ms, too
 
 
 @final
@@ -55,7 +55,7 @@ class RedisLog:
         return self._seen.epoch
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[list[EventId]]:
-        """Keep a group of appends. Sent again with the same number, which grows with every group, it is kept once."""
+        """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
         args: list[str | bytes | float] = []
         for append in group:
             args += ["" if append.key is None else f"{append.key[0]}:{append.key[1]}", len(append.items)]
@@ -69,7 +69,7 @@ class RedisLog:
         ]
 
     async def maintain(self, client: Redis[bytes]) -> None:
-        """Let go of what is too old."""
+        """Trim events that are too old."""
         await self._append(client, "", 0, [])
 
     async def _append(
@@ -82,15 +82,15 @@ class RedisLog:
 
     async def read(self, client: Redis[bytes], topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`."""
-        id_, told = asked_for(after)
+        id_, known_to = asked_for(after)
         start: Start | None = None
         while True:
             asked = id_ if id_ is not None else EventId("", -1)
-            answer = await self._read(client, topics, "after", asked, told, limit)
-            start = start or Start(asked.sequence, answer.missed)  # a later look at the same gap knows of it
+            answer = await self._read(client, topics, "after", asked, known_to, limit)
+            start = start or Start(asked.sequence, answer.missed)  # a later look no longer reports the same gap
             if answer.events or answer.last == answer.tip.sequence or not start.missed:
                 return make_page(after, start, answer.events, answer.last, answer.tip, answer.trimmed_to)
-            id_, told = EventId(answer.tip.epoch, answer.last), answer.trimmed_to
+            id_, known_to = EventId(answer.tip.epoch, answer.last), answer.trimmed_to
 
     async def read_last(self, client: Redis[bytes], topics: TopicFilter, count: int) -> Page:
         """See :meth:`EventStore.read_last`."""
@@ -104,22 +104,22 @@ class RedisLog:
         return Page(events, first.tip, None, first.tip, EventId(first.tip.epoch, first.trimmed_to))
 
     async def _read(
-        self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, told: int, limit: int
+        self, client: Redis[bytes], topics: TopicFilter, way: str, asked: EventId, known_to: int, limit: int
     ) -> _Answer:
         if not topics.prefixes:
             limit = min(limit, max(1, _INDEXED // len(topics.exact)))
         scan = events_of_a_step(_SCAN, topics)
-        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, told, limit, scan]
+        args: list[str | bytes | float] = [way, asked.epoch, asked.sequence, known_to, limit, scan]
         args += [len(topics.exact), *topics.exact, *topics.prefixes]
-        generation, *rest = await self._run(client, READ, args)
+        generation, *fields = await self._run(client, READ, args)
         self._generation = generation.decode()
-        answer = _Answer(rest)
+        answer = _Answer(fields)
         self._saw(answer.tip)
         return answer
 
     async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
-        """Wait for events of the hub. None if there were none, or if the script has to look at what there was."""
-        id_, told = asked_for(after)
+        """Wait for events of the hub. None if there were none, or if only the script can tell what happened."""
+        id_, known_to = asked_for(after)
         assert id_ is not None
         log = f"{self._root}{self._generation}:log"
         found = await client.xread({log: f"{id_.sequence}-0"}, count=FOLLOWED_AT_ONCE, block=round(seconds * 1000))
@@ -128,19 +128,19 @@ class RedisLog:
             sequence = int(cast("bytes", entry.identifier).partition(b"-")[0])
             topic, payload, _, epoch = cast("Iterable[bytes]", entry.field_values.values())
             if sequence != id_.sequence + len(events) + 1 or epoch.decode() != id_.epoch:
-                break  # a hole, or another history: only a script sees what it means
+                break  # a hole, or another history: only the script can tell what it means
             events.append(StoredEvent(EventId(id_.epoch, sequence), topic.decode(), payload))
         if not events:
             return None
         self._saw(events[-1].id)
-        return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, told))
+        return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, known_to))
 
     async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
         known = (new_epoch(), self._seen.epoch, self._seen.sequence)
         keys, values = [f"{self._root}meta"], [*known, *args]
         try:
             answer = await client.evalsha(sha1(script.encode()).hexdigest(), keys, values)  # noqa: S324 -- Redis' name
-        except NoScriptError:  # the server is new, or has forgotten
+        except NoScriptError:  # the server is new, or has dropped its scripts
             answer = await client.eval(script, keys, values)
         return cast("list[bytes]", answer)
 
@@ -150,7 +150,7 @@ class RedisLog:
 
 
 class _Answer:
-    """What the script READ answers, without the generation."""
+    """The answer of the script READ, without the generation."""
 
     def __init__(self, answer: list[bytes]) -> None:
         epoch = answer[0].decode()

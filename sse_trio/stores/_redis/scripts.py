@@ -1,29 +1,32 @@
-# What runs inside Redis: two Lua scripts, one that appends and one that reads. Each is atomic there.
+# The two Lua scripts that run inside Redis: one appends, one reads. Redis runs each of them atomically.
 #
-# Rule 1: the keys of a hub, all with the hash tag {name}, so that a cluster keeps them on one node:
+# Over 250 lines, because a script is one text: splitting a script would separate its parts from the variables that
+# they share.
+#
+# Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
 #                                    cuts ("sequence:time ...", see _cuts.py)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
-#           {name}:G:live            sorted set: topics that have events, by the newest of theirs that is gone
-#           {name}:G:ended           the same of topics that have no event left
+#           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
+#           {name}:G:ended           the same for topics that have no event left
 #           {name}:G:prefixes        sorted set: prefixes of topics, by the newest event that is gone below them
 #           {name}:G:bytes           hash: bytes of payload of each topic
 #           {name}:key:P:N           string: the answer to the append with the key (P, N)
 #           {name}:writer:W          string: the answer to the last group of writer W
-#         The payload is kept once, in the log. G is the generation: its keys were all made by one history.
-# Rule 2: the sequence is a counter of ours, not Redis' clock, so in the log the events are numbered without holes,
-#         save where one was trimmed. A reader that sees no hole has missed nothing, and needs to ask nobody.
-# Rule 3: history that was lost is noticed at the next script. No meta, or another number of events in the log than it
-#         says (evicted, deleted by hand): a new generation and a new epoch. A sequence below one that a process has
-#         seen (a restart from an old snapshot, a failover to a replica that lagged): a new epoch.
-# Rule 4: a group that arrives again is not appended again; one that arrives late, after its writer gave it up and sent
+#         The payload is kept once, in the log. G is the generation: all its keys belong to one history.
+# Rule 2: the sequence is our own counter, not Redis' clock. So the numbers in the log have holes only where events were
+#         trimmed. A reader that sees no hole has missed nothing, and needs no script.
+# Rule 3: the next script notices a lost history. If meta is missing, or the log has another number of events than meta
+#         says (evicted, deleted by hand), there is a new generation and a new epoch. If the sequence is below one that
+#         a process has seen (a restart from an old snapshot, a failover to a replica that lagged), a new epoch.
+# Rule 4: a group that arrives again is not appended again. A group that arrives late, after its writer gave up and sent
 #         another, is refused.
-# Rule 5: what a script costs is bounded by what it is asked to look at, never by how many topics there are or were.
-# Rule 6: ages are reckoned as _cuts.py has it, line for line.
-# Rule 7: an older release, at work on the same hub, notes nothing of prefixes. `noted` is the number of events that
-#         were gone when a script of this release last wrote. Where it is another now, all that is gone counts for
-#         every prefix: rather a gap too many.
+# Rule 5: the cost of a script depends on what it looks at, never on the number of topics that there are or were.
+# Rule 6: ages are computed as in _cuts.py, line for line.
+# Rule 7: an older release that works on the same hub notes no ends of prefixes. `noted` is the number of events that
+#         were gone when a script of this release last wrote. If that number has changed, the newest event gone counts
+#         for every prefix: a gap too many rather than one too few.
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ local LEVELS = {levels}  -- of a topic that are prefixes of which the end is not
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
 # hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
 # remember; then for each append: the name of its key or '', the number of its events, a topic and a payload for each.
-# Without a writer there are no appends: what is too old is let go, and nothing is remembered.
+# Without a writer there are no appends: the script only trims what is too old.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events.
 APPEND = (
     _STATE

@@ -1,8 +1,8 @@
-# The URL of a Redis server, taken apart by us. No I/O.
+# The URL of a Redis server, parsed here and not by the driver. No I/O.
 #
-# Rule 1: what isn't understood is refused, never handed on: a parameter of the driver's could turn off the check of the
+# Rule 1: an unknown part is refused, never passed on: a parameter of the driver could turn off the check of the
 #         server's name, and a piece of an unescaped password could end up as a host name.
-# Rule 2: no message quotes any part of the URL: it may be a part of the password.
+# Rule 2: no message quotes any part of the URL, which may be a part of the password.
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PORT = 6379
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """Where a server is, and who we are there."""
+    """The address of a server, and the user to log in as."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class RedisAddress:
 
     @property
     def name(self) -> str:
-        """What may be shown: neither user nor password."""
+        """The address without user and password, for messages."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.path or f"{host}:{self.port}"
 
@@ -45,35 +45,35 @@ def parse_redis_url(url: str) -> RedisAddress:
 
     Raises:
         TypeError: it is not a ``str``.
-        ValueError: it is not such a URL. The message quotes nothing of it.
+        ValueError: it is not the URL of a Redis server. The message quotes nothing of it.
     """
     if not isinstance(cast("object", url), str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}; {_FORM}")
-    if not url.isprintable() or " " in url:  # which urlsplit would drop without a word
-        raise ValueError(f"url has blanks or characters that can't be printed; {_FORM}")
+        raise TypeError(f"url must be a str; got an object of type {type(url).__name__}; {_FORM}")
+    if not url.isprintable() or " " in url:  # urlsplit would drop them silently
+        raise ValueError(f"url must have no blanks and no characters that can't be printed; {_FORM}")
     parts = _split(url)
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(f"url is not that of a Redis server; {_FORM}")
+        raise ValueError(f"url must begin with redis://, rediss:// or unix://; {_FORM}")
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "#" in url:
-        raise ValueError(f"url has a / ? or # that is not percent-encoded before its @, or a fragment; {_FORM}")
+        raise ValueError(f"url must have no fragment, and each / ? and # before its @ percent-encoded; {_FORM}")
     return _address(parts)
 
 
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # what is no number shows when it is asked for
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         pass
     else:
         return parts
-    raise ValueError(f"url has a host or a port that can't be read; {_FORM}")  # not the cause's text, which quotes
+    raise ValueError(f"url must have a valid host and port; {_FORM}")  # without its cause, whose text quotes the URL
 
 
 def _address(parts: SplitResult) -> RedisAddress:
     is_unix = parts.scheme == "unix"
     if is_unix and (parts.hostname or len(parts.path) < 2):
-        raise ValueError(f"url names no path of a unix socket; {_FORM}")
+        raise ValueError(f"url must name the path of a unix socket, and no host; {_FORM}")
     return RedisAddress(
         host="" if is_unix else unquote(parts.hostname or "localhost"),
         port=_PORT if parts.port is None else parts.port,
@@ -95,8 +95,8 @@ def _database(parts: SplitResult, *, is_unix: bool) -> int:
     number = options.pop("db", number) or "0"
     if options:
         raise ValueError(
-            f"url has options other than db; give the others as arguments, ssl_context= for what TLS needs; {_FORM}"
+            f"url must have no options but db; give others as arguments, such as ssl_context= for TLS; {_FORM}"
         )
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise ValueError(f"url has a database that is not a number; {_FORM}")
+        raise ValueError(f"url must have a number as its database; {_FORM}")
     return int(number)

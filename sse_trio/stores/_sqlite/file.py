@@ -1,13 +1,13 @@
 # The database file: its schema, how it is opened, and transactions.
 #
-# Rule 1: WAL, so that readers and the writer don't wait for each other; synchronous=FULL, so that what was committed
-#         survives a loss of power. With group commit FULL was measured to be no slower than NORMAL.
-# Rule 2: ids come from AUTOINCREMENT's own counter, which never goes back, whatever is deleted. One writer at a time,
-#         which SQLite sees to across processes, makes the order of the ids the order of the commits.
-# Rule 3: what retention has to know (numbers, bytes, where topics are trimmed to) is written in the transaction that
-#         changes it. Whoever reads a snapshot can decide gaps by it exactly.
-# Rule 4: opening a database that has its schema takes no write lock: another program may hold it, for as long as it
-#         likes, and whoever only reads has nothing to wait for.
+# Rule 1: WAL, so that readers and the writer don't wait for each other; synchronous=FULL, so that commits survive a
+#         loss of power. With group commit FULL was measured to be as fast as NORMAL.
+# Rule 2: ids come from AUTOINCREMENT's own counter, which never goes back, whatever is deleted. SQLite allows one
+#         writer at a time across processes, so the order of the ids is the order of the commits.
+# Rule 3: the figures of retention (numbers, bytes, ends of topics) are written in the transaction that changes them, so
+#         that any snapshot decides gaps exactly.
+# Rule 4: opening a database that has its schema takes no write lock. Another program may hold that lock for as long as
+#         it likes, and a process that only reads must not wait for it.
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ("open_file", "transaction")
 _VERSION = 1  # of the schema, in PRAGMA user_version
 _BUSY_SECONDS = 10.0  # for another process' transaction; they take milliseconds
 _TRIES = 3  # to open a file that is replaced meanwhile; a union file system does that when it is first opened
-_PAUSE_SECONDS = 0.005  # until the file is tried again, where SQLite doesn't wait by itself
+_PAUSE_SECONDS = 0.005  # before the next try, where SQLite doesn't wait itself
 
 _SCHEMA = """
 CREATE TABLE hub (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    epoch TEXT NOT NULL,                    -- made with the file, so that another file's ids are foreign here
+    epoch TEXT NOT NULL,                    -- made with the file, so that ids of other files don't fit
     events INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
-    trimmed_to INTEGER NOT NULL DEFAULT 0,  -- the newest id that is gone, of whatever topic
-    floor INTEGER NOT NULL DEFAULT 0        -- the same, of the topics that have no row any more
+    trimmed_to INTEGER NOT NULL DEFAULT 0,  -- the newest id that is gone, of any topic
+    floor INTEGER NOT NULL DEFAULT 0        -- the same, of the topics without a row
 );
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -61,7 +61,7 @@ CREATE INDEX keys_by_time ON keys (time);
 
 
 def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, Place]:
-    """Open the database, and make it if there is none. Blocks. Raises :exc:`sqlite3.Error` and :exc:`OSError`.
+    """Open the database, and make it if it doesn't exist. Blocks. Raises :exc:`sqlite3.Error` and :exc:`OSError`.
 
     The connection can be used from any thread, by one at a time.
     """
@@ -72,7 +72,7 @@ def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, Place]:
         place = Place(path)
         if place.is_of(inode):
             return connection, place
-        connection.close()  # which of the two it has opened nobody knows
+        connection.close()  # it may have opened either of the two files
     raise OSError("the file was replaced while it was being opened")
 
 
@@ -96,8 +96,8 @@ def _version_of(connection: sqlite3.Connection) -> int:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    # A new file is not in WAL mode yet. Of processes that start at once each wants it alone for that; SQLite takes it
-    # for a deadlock and refuses all but one at once, whatever its timeout is.
+    # A new file is not in WAL mode yet, and the switch needs exclusive access. If several processes start together,
+    # SQLite sees a deadlock and refuses all but one immediately, whatever its timeout.
     until = monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -111,7 +111,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _make_schema(connection: sqlite3.Connection) -> None:
-    with transaction(connection, "IMMEDIATE"):  # of several processes that start at once, one makes it
+    with transaction(connection, "IMMEDIATE"):  # if several processes start together, one makes it
         version = _version_of(connection)
         if version == 0:
             for statement in _SCHEMA.split(";\n"):
@@ -125,7 +125,7 @@ def _make_schema(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: str = "DEFERRED") -> Generator[None]:
-    """Commit what the body did, or, if it raised, nothing of it."""
+    """Commit what the body did, or nothing if it raised."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield

@@ -1,7 +1,7 @@
-# Following the file: a connection, a thread and a socket of its own, and the patience that a follower owes.
+# Following the file, with a connection, a thread and a socket for each follower.
 #
-# Rule 1: a follower never fails for what the disk does. That includes opening its files, which therefore happens at
-#         its first read and not before: the file may be locked, or gone, just then.
+# Rule 1: a follower never fails because of the disk; it tries again. That includes opening its files, which may be
+#         locked or gone, so it opens them at its first read.
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _RunInThread(Protocol):
 
 @final
 class SQLiteFollower:
-    """Waits for what is appended to the file, by whichever process."""
+    """Waits for what any process appends to the file."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class SQLiteFollower:
         return self._reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
 
     async def aclose(self) -> None:
-        """Let go of connection and socket, also when cancelled."""
+        """Close the connection and the socket, even when cancelled."""
         with CancelScope(shield=True):
             await self._run_in_thread(self._close, self._limiter)
 

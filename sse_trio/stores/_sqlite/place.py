@@ -1,11 +1,12 @@
 # Where the database is: its path, who may read it, and whether the file there is still the one that was opened.
 #
-# Rule 1: what users wrote is in the file, so it is made for its owner alone (0600, the directory of wake-ups 0700);
-#         SQLite gives its own two files the same mode. A file that is there already keeps the mode it has.
-# Rule 2: SQLite goes on with files that were deleted, replaced or moved, as long as it has them open: what is committed
-#         then is gone with the process, and no other process sees it. So each answer is preceded by a look at the
-#         names, and a commit is followed by one: an append is acknowledged only if its file is still in its place.
-# Rule 3: nothing here opens the file: closing it would take away the locks that SQLite has on it in this process.
+# Rule 1: the file holds what users wrote, so it is made for its owner alone (0600, the directory of wake-ups 0700).
+#         SQLite gives its own two files the same mode. An existing file keeps its mode.
+# Rule 2: SQLite goes on with files that were deleted, replaced or moved, as long as it has them open. What it commits
+#         then is gone with the process, and no other process sees it. So the store looks at the names before each
+#         answer and after each commit: it acknowledges an append only if the file is still in its place.
+# Rule 3: nothing here opens the file, because closing it would release the locks that SQLite holds on it in this
+#         process.
 
 from __future__ import annotations
 
@@ -15,12 +16,13 @@ import stat
 from contextlib import suppress
 from typing import cast, final
 
-from .._arguments import shown
+from ..._arguments.checks import wrong
 
 __all__ = ("Place", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
 
 _logger = logging.getLogger("sse_trio")
 _Inode = tuple[int, int]  # with its device
+_MODE = "permissions that let the owner read and write, such as 0o600 or 0o660"
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
@@ -28,31 +30,31 @@ def check_path(path: str | os.PathLike[str]) -> str:
 
     Raises:
         TypeError: it is not a path.
-        ValueError: it is what SQLite, but not this store, takes for a database.
+        ValueError: SQLite, but not this store, would open it as a database.
     """
     if not isinstance(cast("object", path), (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a pathlib.Path, not {type(path).__name__}")
+        raise wrong(TypeError, "path", "a str or a pathlib.Path", path)
     text = os.fsdecode(path)
     if text.startswith(":memory:"):
-        raise ValueError("path=':memory:' is not a file; write MemoryStore() to keep events in memory")
+        raise wrong(ValueError, "path", "the path of a file (write MemoryStore() to keep events in memory)", text)
     if text.startswith("file:"):
-        raise ValueError(f"path={text[:80]!r} is a URI; write the path of the file itself")
+        raise wrong(ValueError, "path", "the path of a file itself, not a URI", text)
     if not text or "\0" in text:
-        raise ValueError(f"path={text[:80]!r} must be the path of a file, without NUL characters")
+        raise wrong(ValueError, "path", "the path of a file, without NUL characters", text)
     return os.path.abspath(text)  # noqa: PTH100 -- Path.resolve() would look at the disk, in what may be an event loop
 
 
 def check_mode(mode: int) -> int:
-    """Return the mode of a file that is made. Its owner must be able to read and write it."""
+    """Return the mode for new files. Their owner must be able to read and write them."""
     if not isinstance(cast("object", mode), int) or isinstance(mode, bool):
-        raise TypeError(f"mode must be an int, as 0o600 or 0o660, not {type(mode).__name__}")
+        raise wrong(TypeError, "mode", _MODE, mode)
     if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
-        raise ValueError(f"mode={shown(mode)} must have permissions only, and those of the owner: write 0o600 or 0o660")
+        raise wrong(ValueError, "mode", _MODE, mode)
     return mode
 
 
 def make_file(path: str, mode: int) -> None:
-    """Make an empty file, unless there is one. Blocks. Raises OSError."""
+    """Make an empty file, unless it exists. Blocks. Raises OSError."""
     try:
         _make_new_file(path, mode)
     except FileExistsError:
@@ -68,14 +70,14 @@ def _make_new_file(path: str, mode: int) -> None:
         except FileExistsError:
             raise
         except OSError:
-            pass  # macOS lets only root do it; what else is wrong shows below
+            pass  # only root may do this on macOS; any other error shows below
         else:
             return
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode))  # SQLite can hardly have locks on a file so new
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode))  # SQLite has no locks on a file this new
 
 
 def make_directory(path: str, mode: int) -> None:
-    """Make a directory for those who may use files of ``mode``, unless there is one. Blocks. Raises OSError."""
+    """Make a directory for the users of files of ``mode``, unless it exists. Blocks. Raises OSError."""
     mode |= (mode & 0o444) >> 2
     with suppress(FileExistsError):
         os.mkdir(path, mode)  # noqa: PTH102 -- beside its fellows here
@@ -83,7 +85,7 @@ def make_directory(path: str, mode: int) -> None:
 
 
 def _widen(path: str, mode: int) -> None:
-    if mode & 0o077:  # the umask may have taken away what was asked for
+    if mode & 0o077:  # the umask may have removed permissions
         os.chmod(path, mode)  # noqa: PTH101
 
 
@@ -102,7 +104,7 @@ def _warn_of_others(path: str, mode: int) -> None:
 
 @final
 class Place:
-    """The names of a database that is open, and which files they name. Made when SQLite has opened all three."""
+    """The names of an open database, and the files that they named when SQLite had opened all three."""
 
     __slots__ = ("_inodes", "_names")
 
@@ -116,17 +118,17 @@ class Place:
         return self._inodes[0] == inode
 
     def check(self) -> None:
-        """Raise OSError where other files, or none, have the names of those that were opened. Blocks."""
+        """Raise OSError if another file, or none, has the name of one that was opened. Blocks."""
         for (what, name), inode in zip(self._names.items(), self._inodes, strict=True):
             if inode_of(name) != inode:
                 raise OSError(
                     f"{what} was deleted, replaced or moved while it was open: move it back, or restart every process "
-                    "that has it open; they go on with what is there then"
+                    "that has it open, so that they use what is there then"
                 )
 
 
 def inode_of(path: str) -> _Inode | None:
-    """Return which file has this name, or None if none has. Blocks."""
+    """Return the file that has this name, or None. Blocks."""
     try:
         found = os.stat(path)  # noqa: PTH116 -- some microseconds of each group of appends
     except (FileNotFoundError, NotADirectoryError):

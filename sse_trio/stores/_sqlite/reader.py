@@ -1,9 +1,9 @@
 # Reading from the file: each answer from one snapshot. Blocks; runs in a thread.
 #
-# Rule 1: one transaction for one page, so that its events, its gap and its tip are of the same moment.
-# Rule 2: topics that are named are read by their index and merged, and so are those below a prefix if they are few.
-#         Many below a prefix are picked out of the hub's log; where they are rare in it, the index says where they
-#         are. So the most that a page costs is one look at each index entry of what was asked for.
+# Rule 1: a page is read in one transaction, so that its events, its gap and its tip belong to the same moment.
+# Rule 2: topics that are named are read by their index and merged, and so are topics below a prefix if they are few. If
+#         they are many, the reader scans the hub's log; where they are rare in it, the index says where they are. So a
+#         page costs at most one look at each index entry of its topics.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .place import Place
 __all__ = ("SQLiteReader",)
 
 _MERGED = 64  # topics below prefixes
-_SCAN = 8192  # events of the hub looked at for one page: some ten milliseconds of the reader's thread
+_SCAN = 8192  # events that one page looks at: about 10 ms of the reader's thread
 
 _Row = tuple[int, str, bytes]
 _ID = itemgetter(0)
@@ -34,9 +34,9 @@ _BELOW_PREFIX = "FROM events INDEXED BY events_of_topic WHERE topic >= ? AND top
 
 @final
 class SQLiteReader:
-    """A reader of the file, with a connection that nobody else uses.
+    """A reader of the file, with a connection that nothing else uses.
 
-    Its methods raise :exc:`sqlite3.Error`, and :exc:`OSError` where the file is not in its place any more.
+    Its methods raise :exc:`sqlite3.Error`, and :exc:`OSError` if the file is no longer in its place.
     """
 
     def __init__(self, connection: sqlite3.Connection, place: Place) -> None:
@@ -67,13 +67,13 @@ class SQLiteReader:
         return tuple([StoredEvent(EventId(self.epoch, id_), topic, payload) for id_, topic, payload in rows])
 
     def _ends(self, topics: TopicFilter, after: EventId | Page | None) -> tuple[EventId, int]:
-        """Return the tip of the hub, and the newest sequence that is gone of these topics, where it matters."""
+        """Return the tip of the hub, and the newest sequence that is gone from these topics, if it matters."""
         sequence, trimmed_to, floor = self._execute(
             "SELECT seq, trimmed_to, floor FROM hub JOIN sqlite_sequence ON name = 'events'"
         ).fetchone()
         tip = EventId(self.epoch, sequence)
         if not start_reading(after, tip, trimmed_to).missed and after is not None:
-            return tip, asked_for(after)[1]  # whatever is gone, of whatever topic, the asker has seen or knows of
+            return tip, asked_for(after)[1]  # the reader has seen, or knows of, everything that is gone
         if not topics.matches_all and trimmed_to:
             ends = [self._end_of_prefix(prefix, floor) for prefix in topics.prefixes]
             trimmed_to = max([*ends, *(self._end_of_topic(name, floor) for name in topics.exact)])
@@ -91,7 +91,7 @@ class SQLiteReader:
     def _select(
         self, topics: TopicFilter, start: int, tip: int, limit: int, *, to_first: bool
     ) -> tuple[list[_Row], int]:
-        """Return rows after ``start``, and up to where there are no others."""
+        """Return rows after ``start``, and the id up to which these are all."""
         names = self._names(topics)
         if names is not None:
             query = "SELECT id, topic, payload FROM events WHERE topic = ? AND id > ? ORDER BY id"
@@ -147,7 +147,7 @@ class SQLiteReader:
         return [self._execute(query, id_).fetchone() for id_ in ids]
 
     def _names(self, topics: TopicFilter) -> list[str] | None:
-        """Return the topics that are asked for, or None if they are all, or too many below prefixes to be merged."""
+        """Return the selected topics, or None for all topics and for too many below prefixes to be merged."""
         if topics.matches_all:
             return None
         below: list[str] = []
@@ -160,5 +160,5 @@ class SQLiteReader:
 
 
 def _bounds(prefix: str) -> tuple[str, str]:
-    """Return what all names below a prefix, which ends in "/", lie between; "0" is the character after "/"."""
+    """Return the bounds of all names below a prefix, which ends in "/"; "0" is the character after "/"."""
     return prefix, f"{prefix[:-1]}0"

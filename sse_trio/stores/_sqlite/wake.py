@@ -1,14 +1,14 @@
 # How a process learns that another has committed: a datagram to a unix socket beside the file.
 #
-# Rule 1: a wake-up is a hint, sent after COMMIT, to whoever has a socket in `<file>.wake/`. It carries nothing. Who
-#         gets it reads the file; who misses it (a full buffer, a directory that was cleared) does at the next poll.
-# Rule 2: the socket of a process that died refuses. Whoever finds that out removes it. So does what is no socket: that
-#         is not ours to remove, and the directory may be a link that somebody else has made.
-# Rule 3: on Linux an address goes by way of the directory's descriptor: a socket's path may have 107 bytes only, and a
-#         database may be anywhere. Where there are no unix sockets, polling is all there is.
+# Rule 1: a wake-up is a hint without content, sent after COMMIT to each socket in `<file>.wake/`. A follower that gets
+#         it reads the file; one that misses it (a full buffer, a cleared directory) reads at its next poll.
+# Rule 2: the socket of a dead process refuses datagrams. The sender that notices this removes the socket. Other files
+#         refuse as well, but stay: they aren't ours, and the directory may be a link that another user made.
+# Rule 3: on Linux an address goes through the directory's descriptor, because the path of a socket may have only 107
+#         bytes. Without unix sockets followers only poll.
 #
-# inotify on the WAL would need no socket, but it tells of the write and not of the commit: of 295 wake-ups measured 55
-# came before there was anything to see.
+# inotify on the WAL would need no socket, but it reports the write and not the commit: of 295 wake-ups measured, 55
+# came before the events could be read.
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Waker:
         self._socket = _open_datagram_socket()
 
     def wake_all(self) -> None:
-        """Send a wake-up to everybody. Never waits, never fails: it is a hint."""
+        """Send a wake-up to every follower. Never waits and never fails, because it is a hint."""
         if self._socket is not None:
             with suppress(OSError):
                 for name in os.listdir(self._directory.path):  # noqa: PTH208 -- a tenth of the time of Path.iterdir
@@ -69,10 +69,10 @@ class Waker:
             if path.is_socket():
                 path.unlink(missing_ok=True)
         except OSError:
-            pass  # its buffer is full of wake-ups already, or it has just been closed
+            pass  # its buffer is full of wake-ups, or it has just been closed
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
         self._directory.close()
@@ -80,7 +80,7 @@ class Waker:
 
 @final
 class WakeSocket:
-    """Where one follower is woken."""
+    """The socket that wakes one follower."""
 
     def __init__(self, database: str, mode: int) -> None:
         self._mode = mode
@@ -93,7 +93,7 @@ class WakeSocket:
     def _bind(self, datagrams: socket.socket) -> None:
         try:
             datagrams.bind(self._directory.address(self._name))
-            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- who may write may wake
+            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- a user that may write may wake
         except OSError as exc:
             _logger.warning(
                 "no wake-ups in %s (%s): other processes' events come by polling", self._directory.path, exc
@@ -102,18 +102,18 @@ class WakeSocket:
             self._socket = None
 
     async def wait(self, seconds: float) -> None:
-        """Return when woken, or after ``seconds``. What follows has to look whether there is anything."""
+        """Return when woken, or after ``seconds``. There may be nothing to read."""
         if self._socket is None:
             await sleep(seconds)
             return
         with move_on_after(seconds):
             await wait_readable(self._socket)
         with suppress(BlockingIOError):
-            while True:  # one look at the file answers all the wake-ups that came before it
+            while True:  # one read of the file answers all earlier wake-ups
                 self._socket.recv(1)
 
     def close(self) -> None:
-        """Let go of the socket, and remove it."""
+        """Close the socket and remove it."""
         if self._socket is not None:
             self._socket.close()
             Path(self._directory.path, self._name).unlink(missing_ok=True)

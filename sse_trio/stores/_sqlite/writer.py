@@ -1,8 +1,9 @@
 # Writing to the file: a group of appends, and what retention takes, in one transaction. Blocks; runs in a thread.
 #
-# Rule 1: a topic's row, and the hub's, is read once in a transaction, changed in memory, and written once.
-# Rule 2: ids are counted up from AUTOINCREMENT's counter and given explicitly: an insert of many rows tells no ids.
-# Rule 3: what the clock says is looked at once in a transaction, and ages are reckoned as _cuts.py has it.
+# Rule 1: the rows of the hub and of each topic are read once in a transaction, changed in memory, and written once.
+# Rule 2: ids are counted up from AUTOINCREMENT's counter and inserted explicitly, because an insert of many rows
+#         returns no ids.
+# Rule 3: the clock is read once in a transaction, and ages are computed as in _cuts.py.
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _Row = tuple[int, str, float, bytes]
 
 
 class _Totals:
-    """What is known of the hub or of one topic: number, bytes, and the newest event that is gone."""
+    """The figures of the hub or of one topic: events, bytes, and the newest event that is gone."""
 
     __slots__ = ("events", "size", "trimmed_to")
 
@@ -49,8 +50,8 @@ class SQLiteWriter:
     """The one writer of a process.
 
     Args:
-        connection: used by nobody else.
-        place: of the file that it has opened.
+        connection: nothing else uses it.
+        place: of the file that the connection has opened.
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
@@ -72,20 +73,20 @@ class SQLiteWriter:
         self._clock = clock
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        """Keep a group of appends; return the first sequence and the number of each.
+        """Append a group; return the first sequence and the number of events of each append.
 
-        Raises sqlite3.Error, and OSError where the file is not in its place any more.
+        Raises sqlite3.Error, and OSError if the file is no longer in its place.
         """
         self._place.check()
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
-        self._place.check()  # else it would be acknowledged, and be in a file that nobody will open again
+        self._place.check()  # otherwise it would be acknowledged in a file that no process opens again
         return results
 
     def maintain(self) -> None:
-        """Let go of what is too old: events, keys, and the ends of topics that nobody uses any more."""
+        """Trim events and keys that are too old, and the ends of topics beyond the number remembered."""
         self._place.check()
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
@@ -140,7 +141,7 @@ class _Transaction:
         return results
 
     def finish(self, limits: Retention, max_age: float | None) -> None:
-        """Trim the hub and what is too old, and write down what is left."""
+        """Trim the hub by size and age, and write the figures."""
         # The newest stamp is the latest, except in a file that an earlier release has written to.
         self._cuts.see(self._now, max(self._time_of_end("ASC"), self._time_of_end("DESC")), self._sequence)
         self._trim_hub(limits, -math.inf if max_age is None else self._now - max_age)
@@ -154,7 +155,7 @@ class _Transaction:
             self._executemany("INSERT INTO cuts (upto, time) VALUES (?, ?)", self._cuts.pairs)
 
     def forget_keys(self) -> None:
-        """Let go of the keys that were used long ago."""
+        """Drop the keys that were used long ago."""
         old = self._now - KEY_SECONDS
         self._execute("DELETE FROM keys WHERE time < ?", (old,))
         self._execute("DELETE FROM keys WHERE time > ? AND first <= ?", (self._now, self._cuts.older_than(old)))
@@ -204,7 +205,7 @@ class _Transaction:
         self._execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[int, float], bool]) -> int:
-        """Count off what has to go, and return the last of it."""
+        """Count what has to go out of the figures, and return the last sequence of it."""
         last = 0
         for sequence, topic, size, time in oldest:
             if not has_to_go(sequence, time):
