@@ -107,7 +107,7 @@ class Feed:
         self.batch: Batch | None = None
         """The latest batch: everything from some cursor to the end. None once another event has come."""
         self.compressors: dict[str, Any] = {}
-        """The shared compressors of its events, by coding, for the streams that want one: ``_compression/shared.py``."""
+        """The compressors that its subscribers share, by coding: see ``_compression/shared.py``."""
         self.subscribers: int = 0
         self.waiting: dict[Reader, None] = {}
         """The readers to wake at the next event. A dict, because it keeps their order and lets one leave at once."""
