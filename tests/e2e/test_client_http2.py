@@ -18,7 +18,7 @@ from sse_trio.client import open_event_source
 from ._servers import serve
 from .test_client import Proxy, close
 
-pytestmark = [pytest.mark.e2e, pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.e2e, pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
 
 class FreezingProxy(Proxy):
@@ -80,7 +80,7 @@ def connect(server, certificate):
 
     @asynccontextmanager
     async def connect(wrap=lambda transport: transport):
-        with anyio.fail_after(20):
+        with anyio.fail_after(50):  # far more than it takes, as the machine may be busy
             async with open_proxy(server.port) as proxy:
                 transport = wrap(httpx.AsyncHTTPTransport(http2=True, verify=certificate[0]))
                 base_url = f"https://localhost:{proxy.port}"
