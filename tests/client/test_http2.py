@@ -11,6 +11,7 @@ import pytest
 from sse_trio.client import open_event_source
 from sse_trio.client._body import close
 from sse_trio.client._http2 import Http2Watch
+from sse_trio.client._httpcore import find_connection
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +131,13 @@ async def test_the_trace_reaches_redirects(serve, stream):
     for request in server.requests:
         await request.extensions["trace"]("http11.send_request_headers.started", {})
     await anyio.lowlevel.checkpoint()
+
+
+def test_a_connection_that_is_not_of_http_2_is_left_alone():
+    """What is sent over HTTP/1.1, or through a pool of another shape, has no connection to reset."""
+    request = object()
+    transport = httpx.AsyncHTTPTransport()
+    client = SimpleNamespace(transport=transport)
+    transport._pool = SimpleNamespace(_requests=[SimpleNamespace(request=request, connection=object())])  # type: ignore[assignment]
+    assert find_connection(client, request) is None  # type: ignore[arg-type]
+    assert find_connection(client, object()) is None  # type: ignore[arg-type]

@@ -247,7 +247,7 @@ async def test_every_write_is_decodable_at_once(coding, is_express, source_kind)
     assert wire.text.endswith(b"event 4\n\n")
     assert wire.decoder.is_whole
     assert connection.body()[1]
-    assert bool(connection.express_writes) is is_express
+    assert bool(connection.direct_writes) is is_express
 
 
 @pytest.mark.parametrize("coding", ALL)
@@ -269,7 +269,7 @@ async def test_what_the_lane_refuses_is_sent_as_it_was_encoded(coding, source_ki
             await anyio.sleep(0.1)
             assert wire.text.endswith(expected(source_kind, f"event {n}"))
         connection.change(is_gone=True)
-    assert connection.express_writes
+    assert connection.direct_writes
 
 
 async def test_bytes_are_those_that_are_sent(source_kind):

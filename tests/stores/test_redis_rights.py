@@ -62,7 +62,7 @@ async def test_the_commands_of_the_page_are_enough(each_server, caplog, monkeypa
             await use_everything(store)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "does not show its configuration" in caplog.text
-    assert "maxmemory-policy noeviction, appendonly yes" in caplog.text
+    assert "maxmemory-policy noeviction and appendonly yes" in caplog.text
 
 
 async def test_a_user_who_may_ask_is_not_warned(each_server, caplog):

@@ -90,7 +90,7 @@ def test_an_id_of_the_users_own_is_refused():
 
 def test_a_separator_is_checked():
     """A line end that no client knows isn't sent."""
-    with pytest.raises(ValueError, match="sep="):
+    with pytest.raises(ValueError, match="sep must be"):
         StoredEvent(EventId("e", 7), "a", b"data: x\n\n").encode("\x0b")
 
 
