@@ -76,6 +76,7 @@ class FifoBuffer:
     """
 
     __slots__ = ("events", "size")
+    size: int
 
     def __init__(self) -> None:
         self.events: list[Queued] | deque[Queued] = []

@@ -29,6 +29,10 @@ class Pacer:
     """The slice of one channel."""
 
     __slots__ = ("ends_at", "max_bytes", "max_events", "turn_ends_at")
+    ends_at: float
+    max_bytes: float
+    max_events: float
+    turn_ends_at: float
 
     def __init__(self) -> None:
         self.ends_at = 0.0

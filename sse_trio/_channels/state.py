@@ -57,6 +57,23 @@ class ChannelState(StreamSource):
         "sep",
         "text_overhead",
     )
+    buffer: Buffer
+    started: bool
+    refusing: bool
+    received: int
+    dropped: int
+    conflated: int
+    ending: bool
+    fifo: FifoBuffer
+    max_buffer_bytes: float
+    max_buffer_size: float
+    open_receivers: int
+    open_senders: int
+    overflowed: bool
+    pacer: Pacer
+    receivers: WaitingReceivers
+    senders: WaitingSends
+    text_overhead: int
 
     def __init__(self, buffer: Buffer, max_buffer_size: float, max_buffer_bytes: float, overflow: Overflow) -> None:
         self.buffer = buffer

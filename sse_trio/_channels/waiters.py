@@ -24,6 +24,11 @@ class WaitingSend:
     """A send that waits for room."""
 
     __slots__ = ("end", "error", "event", "key", "parking", "size")
+    end: object
+    event: Queued
+    key: Hashable
+    parking: Parking
+    size: int
 
     def __init__(self, end: object, event: Queued, size: int, key: Hashable, parking: Parking) -> None:
         self.end = end
@@ -43,6 +48,7 @@ class WaitingSends:
     """The sends that wait, in order."""
 
     __slots__ = ("queue", "resuming")
+    resuming: int
 
     def __init__(self) -> None:
         self.queue: list[WaitingSend] = []
@@ -119,6 +125,7 @@ class WaitingReceivers:
     """The receivers that wait, in order."""
 
     __slots__ = ("queue", "woken")
+    woken: int
 
     def __init__(self) -> None:
         self.queue: list[Receiver] = []  # an empty deque is ten times as large

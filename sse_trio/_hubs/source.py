@@ -70,6 +70,7 @@ class SubscriptionSource(LiveSource):
         "topics",
         "unread",
     )
+    is_closed: bool
 
     def __init__(
         self,

@@ -30,6 +30,11 @@ class Counters:
     """The counters of a hub, named as in ``HubStatistics``."""
 
     __slots__ = ("delivered", "dropped", "gaps", "published", "resumes")
+    delivered: int
+    dropped: int
+    gaps: int
+    published: int
+    resumes: int
 
     def __init__(self) -> None:
         self.published = 0
@@ -64,6 +69,9 @@ class HubState:
     """The state that the hub, its publisher and its subscriptions share."""
 
     __slots__ = ("_is_closed", "_loop", "_nursery", "_store", "counters", "fanout", "name", "subscribers")
+    counters: Counters
+    fanout: Fanout
+    name: str
 
     def __init__(self, store: EventStore, name: str, fanout: Fanout, nursery: TaskGroup) -> None:
         self._store = store

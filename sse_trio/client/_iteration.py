@@ -32,6 +32,9 @@ __all__ = ("Iteration",)
 class Iteration:
     """What an :class:`EventSource` runs on."""
 
+    state: SourceState
+    received: ReceivedEvents
+
     def __init__(
         self, request: StreamRequest, backoff: Backoff, options: EventSourceOptions, last_event_id: str
     ) -> None:

@@ -24,6 +24,8 @@ class ReceivedEvents:
     """Events that wait to be returned, the ids around them, and the number of events that were skipped."""
 
     __slots__ = ("_options", "_request", "_returned_id", "_skipped_in_connection", "events", "received_id", "skipped")
+    received_id: str
+    skipped: int
 
     def __init__(self, request: StreamRequest, options: EventSourceOptions, last_event_id: str) -> None:
         self._request = request

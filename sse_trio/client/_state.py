@@ -25,6 +25,9 @@ class SourceState:
     """Whether an event source is connected, and why its connections ended."""
 
     __slots__ = ("attempt", "connect_at", "connection", "error", "failure", "on_change", "response")
+    attempt: int
+    connect_at: float
+    connection: ConnectionState
 
     def __init__(self) -> None:
         self.connection = ConnectionState.CONNECTING
