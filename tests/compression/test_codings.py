@@ -80,7 +80,8 @@ def test_memory(coding: Coding) -> None:
     kib, *counts = KIB[coding]
     command = [sys.executable, "-c", MEASURE, coding, *map(str, counts)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert kib * 0.8 < float(done.stdout) < kib * 1.1
+    # Other builds of the libraries take less: Python 3.13's zlib 33 KiB, its Brotli 233.
+    assert kib * 0.5 < float(done.stdout) < kib * 1.1
 
 
 @pytest.mark.parametrize(

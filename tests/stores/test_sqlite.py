@@ -221,7 +221,7 @@ async def test_old_events_and_keys_go_while_nothing_happens(path, monkeypatch):
         assert len((await store.read(ALL, None)).events) == 11
     now += 200
     async with SQLiteStore(path, max_age=800.0, clock=lambda: now) as store:
-        store._writer.maintain()
+        await store._in_thread(store._writer.maintain, store._write_limiter)
         assert [event.id for event in (await store.read(ALL, None)).events] == [young]
         assert store._writer.connection.execute("SELECT sequence FROM keys").fetchall() == [(10,)]
         assert store._writer.connection.execute("SELECT count(*) FROM topics WHERE events = 0").fetchone() == (3,)
@@ -230,7 +230,7 @@ async def test_old_events_and_keys_go_while_nothing_happens(path, monkeypatch):
         assert (await store.read(TopicFilter("t/0"), ids[5])).gap is not None  # forgotten: rather one too many
         assert (await store.read(TopicFilter("t/0"), ids[6])).gap is None
         assert (await store.read(TopicFilter("t/*"), ids[8])).gap is not None
-        store._writer.maintain()  # nothing is left to do
+        await store._in_thread(store._writer.maintain, store._write_limiter)  # nothing is left to do
 
 
 async def test_maintenance_survives_errors(path, monkeypatch, caplog):
