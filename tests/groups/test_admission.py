@@ -654,7 +654,7 @@ async def test_our_client_comes_back() -> None:
         began = anyio.current_time()
         async with open_event_source("/", client=client) as source:
             assert (await anext(source)).data == "event"
-        assert 15 <= anyio.current_time() - began < 15 + 11
+        assert 15 <= anyio.current_time() - began < 15 + 31  # the longest usual wait is 30 s
     assert group.statistics().refused[MAX_STREAMS] >= 2
 
 
