@@ -83,13 +83,25 @@ class H2Client:
             self.pump()
 
     def pump_to_eof(self) -> None:
-        """Receive until the server has closed the connection, and close it as well."""
+        """Receive until the server has closed the connection, and close it as well.
+
+        Nothing is sent meanwhile: a closed socket answers with a RST, for which the kernel throws away what it has for
+        us, the last END_STREAM among it.
+        """
+        until = time.monotonic() + WAIT
         with suppress(EOFError):
-            self.pump_until(lambda: False, "the end of the connection")
+            while time.monotonic() < until:
+                self._receive()
+            raise AssertionError(f"waited {WAIT} s for the end of the connection")
         self.socket.close()
 
     def pump(self) -> None:
-        """Receive once."""
+        """Receive once, and send what h2 answers."""
+        self._receive()
+        with suppress(OSError):  # the server has closed it; there may be more to read
+            self.flush()
+
+    def _receive(self) -> None:
         try:
             data = self.socket.recv(65_536)
         except (ConnectionResetError, ssl.SSLError):  # it closed the connection with something of ours unread
@@ -98,8 +110,6 @@ class H2Client:
             raise EOFError("the server closed the connection")
         for event in self.connection.receive_data(data):
             self._handle(event)
-        with suppress(OSError):  # the server has closed it; there may be more to read
-            self.flush()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, ResponseReceived):
