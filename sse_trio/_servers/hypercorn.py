@@ -99,10 +99,14 @@ class Hypercorn(Connection):
 
     async def _complete(self) -> None:
         """End the response, for which the connection's reading task would wait forever. Runs in hypercorn's nursery."""
-        try:
-            await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
-        except Exception:  # noqa: BLE001, S110  the client is gone; this runs in hypercorn's nursery
-            pass
+        with suppress(Exception):  # the client is gone; this runs in hypercorn's nursery
+            try:
+                await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
+            except Exception:
+                # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
+                # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request.
+                if self._is_current():
+                    await self._protocol._maybe_recycle()  # noqa: SLF001 -- hypercorn has no public way
 
     def drop(self) -> bool:
         """Drop the connection with all of its streams; whether that could be done."""

@@ -313,6 +313,21 @@ async def test_hypercorn_is_told(*, on_trio: bool) -> None:
         assert chain.sent == [{"type": "http.response.body", "body": b"", "more_body": False}]
 
 
+@pytest.mark.parametrize(("is_current", "recycled"), [(True, 1), (False, 0)])
+async def test_hypercorn_goes_on_if_the_end_is_refused(*, is_current: bool, recycled: int) -> None:
+    """hypercorn's reading task is freed even if the end of the response can't be written, once its turn is over."""
+    stream, calls = Stream(None), []
+
+    async def recycle() -> None:
+        calls.append(1)
+
+    protocol = Stream(None, stream=None if is_current else Stream(None), _maybe_recycle=recycle)
+    Hypercorn(stream, protocol, None).stream_closed(CloseReason.DISCONNECTED)
+    [(complete,)] = protocol.spawned
+    await complete()
+    assert len(calls) == recycled
+
+
 @pytest.mark.parametrize("on_trio", [True, False])
 async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
     """Without a socket there is nothing to watch, nor if hypercorn is built differently (HTTP/3)."""
