@@ -12,7 +12,7 @@ from .._reasons import CloseReason
 from .connection import Connection
 from .hangup import current_hangups
 from .hypercorn_direct import HypercornDirectWriter, HypercornTrioDirectWriter, trio_fileno
-from .transports import abort_transport, close_transport, flush_transport, reset_on_close
+from .transports import abort_transport, close_transport, flush_transport, reset_on_close, wait_acknowledged
 
 if TYPE_CHECKING:
     from starlette.types import Send
@@ -65,7 +65,7 @@ class Hypercorn(Connection):
     def watch_hangup(self) -> None:
         if not hasattr(self._stream, "app_put"):
             return
-        hangups, fd = current_hangups(), self._open_fileno()
+        hangups, fd = current_hangups(), self.open_fileno()
         if hangups is not None and fd >= 0:
             self._watched_fd = fd
             hangups.watch(fd, self)
@@ -80,7 +80,8 @@ class Hypercorn(Connection):
         self._protocol.task_group.spawn(self._stream.app_put, {"type": "http.disconnect"})
         return False
 
-    def _open_fileno(self) -> int:
+    def open_fileno(self) -> int:
+        """The connection's socket, or -1 if it is closed or out of reach."""
         return -1
 
     def _is_dropped(self) -> bool:
@@ -97,12 +98,19 @@ class Hypercorn(Connection):
         spawns = hasattr(getattr(self._protocol, "task_group", None), "spawn")
         return bool(trailing[0]) and spawns and hasattr(self._stream, "app_send")
 
+    async def wait_acknowledged(self) -> None:
+        """Return once the client's kernel has what was written, or doesn't answer; only while the server shuts down."""
+        shutdown = self.shutdown_event()
+        if shutdown is not None and shutdown.is_set():
+            await self.wait_flushed()
+            await wait_acknowledged(self.open_fileno)
+
     async def _complete(self) -> None:
         """End the response, for which the connection's reading task would wait forever. Runs in hypercorn's nursery."""
         with suppress(Exception):  # the client is gone; this runs in hypercorn's nursery
             try:
                 await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
                 # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request.
                 if self._is_current():
@@ -137,7 +145,7 @@ class HypercornAsyncio(Hypercorn):
         writer = self._server.writer
         await flush_transport(writer.transport, writer.drain)
 
-    def _open_fileno(self) -> int:
+    def open_fileno(self) -> int:
         socket: Any = self._server.writer.transport.get_extra_info("socket")
         return -1 if socket is None or self._is_dropped() else socket.fileno()
 
@@ -165,7 +173,7 @@ class HypercornTrio(Hypercorn):
         # when the request's body was cut short.
         return type(error).__name__ == "BusyResourceError" and type(error).__module__.partition(".")[0] == "trio"
 
-    def _open_fileno(self) -> int:
+    def open_fileno(self) -> int:
         fileno = getattr(self._socket(), "fileno", None)
         return -1 if fileno is None else fileno()
 

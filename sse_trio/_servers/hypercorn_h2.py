@@ -44,6 +44,11 @@ class HypercornH2(Connection):
     def in_worker(self) -> bool:
         return self._connection.in_worker
 
+    def says_gone(self, error: Exception, /) -> bool:
+        # The last streams of a connection may end together. Each then sends a GOAWAY, after which hypercorn on trio
+        # closes the socket under the other one's.
+        return self._connection.says_gone(error)
+
     async def wait_flushed(self) -> None:
         buffer = self._protocol.stream_buffers.get(self._stream.stream_id)
         if buffer is not None and buffer.buffer:
@@ -55,6 +60,8 @@ class HypercornH2(Connection):
         hypercorn leaves that to a task of the connection, and doesn't wait for it. At a shutdown, and on a client's
         GOAWAY, the end of the last stream closes the connection at once [hypercorn 0.18], and the ends of all streams
         that the task hasn't reached are lost. The task then finds this stream ended, and forgets it.
+
+        At a shutdown hypercorn also closes the socket with the client's window updates unread in it, which resets it.
         """
         await self.wait_flushed()
         try:
@@ -63,6 +70,7 @@ class HypercornH2(Connection):
             with anyio.CancelScope(shield=True):
                 await self._flush()
                 await self._wait_written()
+            await self._connection.wait_acknowledged()
         except Exception:  # noqa: BLE001, S110  h2's ProtocolError: the client has reset the stream, or is gone
             pass
 

@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from typing import TYPE_CHECKING, Any
+
+import anyio
+
+if sys.platform == "linux":  # pragma: no branch -- the tests of servers run on Linux
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,9 +28,12 @@ __all__ = (
     "is_in_chunks",
     "owner_of",
     "reset_on_close",
+    "wait_acknowledged",
     "write_transport_nowait",
 )
 
+_ACKNOWLEDGED_WITHIN = 1.0  # seconds
+_LOOK_SECONDS = 0.002
 _LINGER_NONE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
@@ -72,6 +83,28 @@ async def flush_transport(transport: Any, drain: Callable[[], Awaitable[None]] |
             transport.set_write_buffer_limits()  # asyncio's defaults, which uvicorn and hypercorn use
     except (OSError, RuntimeError):
         pass  # the client went away; RuntimeError is uvloop's for a closed transport
+
+
+async def wait_acknowledged(open_fileno: Callable[[], int]) -> None:
+    """Wait until the client's kernel has everything that was written to a socket, for a second at most.
+
+    If a socket is closed before that, and the client has sent something that was not read, it is reset, and the kernel
+    drops what it still holds for the client. A kernel holds what goes beyond its congestion window, such as the
+    eleventh small segment in a row. Returns at once where the kernel can't be asked.
+
+    Args:
+        open_fileno: returns the socket's number, or -1 once it is closed.
+    """
+    with anyio.move_on_after(_ACKNOWLEDGED_WITHIN), suppress(OSError):
+        while (fileno := open_fileno()) >= 0 and _unacknowledged_bytes(fileno):  # noqa: ASYNC110 -- there is no event
+            await anyio.sleep(_LOOK_SECONDS)
+
+
+def _unacknowledged_bytes(fileno: int) -> int:
+    count = array("i", [0])
+    if sys.platform == "linux":  # pragma: no branch -- see above
+        ioctl(fileno, TIOCOUTQ, count)
+    return count[0]
 
 
 def write_transport_nowait(transport: Any, chunk: bytes) -> int:

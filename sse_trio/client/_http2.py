@@ -6,7 +6,10 @@
 #         its end is reset, and the bytes that had come for it are acknowledged.
 # Rule 2: other sources and requests of the same client share the connection. A source that finds it dead retires it: it
 #         takes no new requests, and is closed with its last stream. The other streams decide for themselves.
-# Rule 3: httpcore's public `trace` extension says when a stream begins and ends. What httpcore keeps private is in
+# Rule 3: a cancelled request may leave httpcore's connection unusable: with a semaphore that was half set up, or with
+#         headers that h2 has counted and the server has never got. Such a connection is retired too, and the stream
+#         is not reset, because the server would take that for an error of the connection.
+# Rule 4: httpcore's public `trace` extension says when a stream begins and ends. What httpcore keeps private is in
 #         client/_httpcore.py. Where that can't find the connection, closing a response closes its connection, because
 #         the stream has to go.
 
@@ -34,16 +37,19 @@ class Http2Watch:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
         self._connection: HttpcoreConnection | None = None
+        self._set_up: HttpcoreConnection | None = None  # a connection that httpcore has not set up yet
         self._request: Any = None
         self._stream_id = 0
+        self._is_half_sent = False
 
     async def trace(self, name: str, info: Mapping[str, Any]) -> None:
         """Follow a request. httpcore calls this: it is the request's extension `trace`."""
-        if name == "http2.send_request_headers.started":
+        if name == "http2.send_connection_init.started":
+            self._set_up = find_connection(self._client, info["request"])
+        elif name == "http2.send_request_headers.started":
             self._begin(info["request"], info["stream_id"])
         elif name == "http2.send_request_headers.failed":
-            if type(info["exception"]).__name__ == "TooManyStreamsError":
-                self._retire()  # other requests have left streams behind in it
+            self._headers_failed(info["exception"])
         elif name == "http2.response_closed.started":
             await self._reset()
 
@@ -61,17 +67,31 @@ class Http2Watch:
         """Whether the connection of the last request takes no new ones."""
         return self._connection is not None and self._connection.is_retired
 
+    async def send_failed(self) -> None:
+        """Retire the connection if httpcore was cancelled while it set it up. Call this where a request has failed."""
+        if self._set_up is not None:
+            self._connection, self._set_up = self._set_up, None
+            await self.retire()
+
     def _begin(self, request: Any, stream_id: int) -> None:
+        self._set_up, self._is_half_sent = None, False
         self._request, self._stream_id = request, stream_id
         self._connection = find_connection(self._client, request)
         request.extensions[_KNOWN] = self._connection is not None
+
+    def _headers_failed(self, error: BaseException) -> None:
+        if type(error).__name__ == "TooManyStreamsError":
+            self._retire()  # other requests have left streams behind in it
+        elif not isinstance(error, Exception):  # cancelled
+            self._retire()
+            self._is_half_sent = True
 
     def _retire(self) -> None:
         if self._connection is not None:
             self._connection.retire()
 
     async def _reset(self) -> None:
-        if self._connection is None:
+        if self._connection is None or self._is_half_sent:
             return
         is_sent = False
         with anyio.move_on_after(_SECONDS, shield=True), suppress(Exception):

@@ -98,8 +98,12 @@ class StreamRequest:
             httpx.TransportError: there was no response.
             RedirectRefusedError: a redirect would send the body to another origin.
         """
-        with tls_as_httpx():
-            return await self._send(last_event_id, headers)
+        try:
+            with tls_as_httpx():
+                return await self._send(last_event_id, headers)
+        except BaseException:
+            await self.http2.send_failed()
+            raise
 
     async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         request = self.build(last_event_id, headers)

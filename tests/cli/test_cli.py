@@ -63,6 +63,12 @@ def http_server(*answers, then=lambda: None):
         assert not thread.is_alive()
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c(signal_handlers):
+    """Ctrl+C as in a terminal: a shell that runs the tests in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def stream_file(tmp_path):
     path = tmp_path / "stream"

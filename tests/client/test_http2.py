@@ -104,6 +104,48 @@ async def test_a_connection_without_room_is_retired():
         assert watch.is_retired
 
 
+async def test_headers_whose_write_was_cancelled():
+    """The server may never have got them: the connection takes no new requests, and the stream is not reset."""
+    request, connection = new_request(), Connection()
+    async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
+        watch = await begin(client, request)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class() as cancelled:
+                await watch.trace("http2.send_request_headers.failed", {"exception": cancelled})
+                raise
+        assert watch.is_retired
+        await watch.trace("http2.response_closed.started", {"stream_id": 1})
+        assert connection.resets == []
+
+
+async def test_a_connection_that_was_not_set_up():
+    """httpcore was cancelled while it set up a connection: the next request gets another one."""
+    request, connection = new_request(), Connection()
+    connection._events.clear()
+    async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
+        watch = Http2Watch(client)
+        await watch.send_failed()
+        assert not watch.is_retired
+        await watch.trace("http2.send_connection_init.started", {"request": request})
+        await watch.send_failed()
+        assert watch.is_retired
+        assert connection.is_closed
+
+
+async def test_a_connection_that_was_set_up():
+    """A request that fails later is no reason to give the connection up."""
+    request, connection = new_request(), Connection()
+    async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
+        watch = Http2Watch(client)
+        await watch.trace("http2.send_connection_init.started", {"request": request})
+        await watch.trace("http2.send_request_headers.started", {"request": request, "stream_id": 1})
+        await watch.send_failed()
+        assert not watch.is_retired
+
+
 @pytest.mark.parametrize("has_stream", [False, True])
 async def test_closing_the_response_of_an_unknown_transport(serve, stream, has_stream):
     """An HTTP/2 response whose stream couldn't be reset has its connection closed, if httpcore hands it out."""

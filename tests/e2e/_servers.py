@@ -51,6 +51,11 @@ WITHOUT_EXPRESS = tuple(name for name in SETUPS if not name.endswith(EXPRESS))
 _RUNNING = re.compile(r"running on https?://[^ ]*:(\d+)", re.IGNORECASE)
 
 
+def patience() -> float:
+    """How many times as long things may take here as on a machine with a core for each process that wants one."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 1.5)
+
+
 @dataclass(frozen=True)
 class Report:
     """One line that the application wrote: what happened, to which stream, when, and what else it said."""

@@ -46,6 +46,29 @@ class FreezingProxy(Proxy):
             pass
 
 
+class Telling(httpx.AsyncBaseTransport):
+    """Says when the headers of a request were sent: a cancellation before that costs httpcore the connection."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.sent = anyio.Event()
+
+    async def handle_async_request(self, request):
+        trace = request.extensions.get("trace")
+
+        async def tell(name, info):
+            if trace is not None:
+                await trace(name, info)
+            if name == "http2.send_request_headers.complete":
+                self.sent.set()
+
+        request.extensions = {**request.extensions, "trace": tell}
+        return await self.transport.handle_async_request(request)
+
+    async def aclose(self):
+        await self.transport.aclose()
+
+
 @pytest.fixture(scope="module")
 def certificate():
     authority = trustme.CA()
@@ -115,11 +138,20 @@ async def test_a_source_that_is_left_resets_its_stream(connect, leave, interval)
 
 async def test_cancelled_before_the_answer(connect):
     """A source that is cancelled while it waits for the head leaves no stream behind either."""
-    async with connect() as (client, proxy):
+    telling = []
+
+    def wrap(transport):
+        telling.append(Telling(transport))
+        return telling[0]
+
+    async with connect(wrap) as (client, proxy):
         await client.get("/none-open")
         for _ in range(110):
-            with anyio.move_on_after(0.02):
-                await read_one(client, "/never", "break")
+            telling[0].sent = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read_one, client, "/never", "break")
+                await telling[0].sent.wait()
+                tasks.cancel_scope.cancel()
         assert (await client.get("/none-open")).text == "none"
         assert proxy.connections == 1
 

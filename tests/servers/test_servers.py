@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse
 from sse_trio._servers.connection import Connection
 from sse_trio._servers.discovery import EXTENSION, connection_of, find_connection
+from sse_trio._servers.transports import wait_acknowledged
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +123,17 @@ def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attri
     chained = OfHypercorn(send=protocol_send, **(protocol or {}))
     stream = OfHypercorn(**{"send": chained.method, "closed": False, "stream_id": 1, **attributes})
     return connection_of(plain, stream.method)
+
+
+async def test_a_client_that_acknowledges_nothing() -> None:
+    """What the client's kernel has not taken after a second is not waited for; a socket that is closed has nothing."""
+    client, ours = socketpair()
+    with client, ours:
+        ours.send(b"never read")
+        began = anyio.current_time()
+        await wait_acknowledged(ours.fileno)
+        assert anyio.current_time() - began == 1.0
+    await wait_acknowledged(ours.fileno)
 
 
 async def test_callables_that_lead_nowhere() -> None:
@@ -530,6 +542,33 @@ class TestHypercornH2:
             await h2.connection().before_final()
         assert h2.calls == ["drained", ("end", 1), *([] if error else ["flushed"])]
 
+    @pytest.mark.parametrize("shuts_down", [False, True])
+    async def test_before_final_at_a_shutdown(self, shuts_down: bool) -> None:
+        """hypercorn is about to close the socket: the client's kernel must have the end of the stream before that."""
+        client, ours = socketpair()
+        with client, ours:
+            ours.send(b"the end")
+            terminated = FakeEvent()
+            async with anyio.create_task_group() as nursery:
+                on_trio = OfHypercorn(stream=SimpleNamespace(socket=ours), send_lock=anyio.Lock())
+                attributes = FakeH2(nursery).attributes
+                attributes["connection"].end_stream = attributes["priority"].unblock
+                context = SimpleNamespace(terminated=terminated)
+                connection = on_hypercorn(on_trio, protocol=attributes, context=context)
+                if shuts_down:
+                    await terminated.set()
+                returned = anyio.Event()
+
+                async def write_final() -> None:
+                    await connection.before_final()
+                    returned.set()
+
+                nursery.start_soon(write_final)
+                await anyio.sleep(0.5)
+                assert returned.is_set() is not shuts_down
+                client.recv(100)
+            assert returned.is_set()
+
     async def test_the_rest_is_the_connection_s(self) -> None:
         """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
@@ -538,6 +577,15 @@ class TestHypercornH2:
             assert connection.is_lost is False
             assert connection.shutdown_event().is_set() is False
             assert connection.in_worker is False
+            assert connection.says_gone(OSError()) is False
+
+    async def test_busy_on_trio(self) -> None:
+        """The other stream that ended with this one has closed the connection: the client's end, and no error."""
+        async with anyio.create_task_group() as nursery:
+            on_trio = OfHypercorn(stream=SimpleNamespace(), send_lock=anyio.Lock())
+            connection = on_hypercorn(on_trio, protocol=FakeH2(nursery).attributes)
+            assert connection.send_is_unbounded
+            assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
 
 
 class ChunkedWriter:
