@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from ._servers import Server, serve
+from ._servers import Server, patience, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,8 +134,8 @@ def test_a_storm_of_connections(setup: str, tmp_path: Path) -> None:
         came = [[(at, then - at) for at, then in reader.times if began < at < ended] for reader in readers]
         took = [seconds for each in came for _, seconds in each]
         assert len(took) > STREAMS * HZ * SECONDS / 2
-        assert median(took) < 0.1
-        assert max(took) < 1.0
+        assert median(took) < 0.1 * patience()
+        assert max(took) < patience()
         assert all([at for at, _ in each] == [at for at, _ in came[0]] for each in came)  # nobody has missed an event
 
         readers[0].socket.close()  # a place is free

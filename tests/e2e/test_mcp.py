@@ -14,7 +14,7 @@ import pytest
 
 import sse_trio
 
-from ._servers import HERE, Server, serve
+from ._servers import HERE, Server, patience, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with serve(request.param, tmp_path_factory.mktemp("mcp"), app="mcp_app:app", PYTHONPATH=paths) as server:
         yield server
         server.terminate()
-        server.wait_gone(2.0)
+        server.wait_gone(2 * patience())
         assert server.text.count(TRACEBACK) == server.text.count(SECOND_HEAD)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ._client import SMALL, Client
 from ._proxies import blocks
-from ._servers import NOTHING, START_WITHIN, Server, serve_command, wait_accepting
+from ._servers import NOTHING, START_WITHIN, Server, patience, serve_command, wait_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +114,6 @@ def test_shutdown(name: str, tmp_path: Path) -> None:
         asked = server.terminate()
         for client in opened.values():
             assert client.read_to_end().endswith(b"event: bye\ndata: farewell\n\n")
-        assert server.wait_gone(12) - asked < 4.0
+        assert server.wait_gone(12) - asked < 4 * patience()
         server.wait_reports("closed", opened.keys())
         assert {report.more["reason"] for report in server.reported("closed").values()} == {"shutdown"}

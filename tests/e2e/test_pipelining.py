@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ._client import Client
-from ._servers import Server, serve
+from ._servers import Server, patience, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ def test_hypercorn_keeps_nothing(setup: str, tmp_path: Path, *, bridge: bool) ->
         # What came later than its stream may not have been read: a RST has the kernel throw it away.
         server.wait_reports("closed", [f"behind-{name}" for name in names if name[-1] in "024"])
         asked = server.terminate()
-        assert server.wait_gone(10) - asked < 2
+        assert server.wait_gone(10) - asked < 2 * patience()
         assert "Traceback" not in server.text
 
 

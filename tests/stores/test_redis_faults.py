@@ -178,7 +178,7 @@ async def test_lost_history_is_a_new_epoch_and_a_gap(make_redis):
 async def test_a_server_that_went_back_in_time_is_found_out(make_redis):
     """Where a failover lost the newest events, their numbers are given again, but in a new epoch."""
     server = make_redis()
-    async with RedisStore(server.url, name="h", reply_within=0.2) as store:
+    async with RedisStore(server.url, name="h", reply_within=2.0) as store:
         ids = await store.append([("a", b"%d" % n) for n in range(3)])
         server.command("XDEL", f"{{h}}:{store.epoch}:log", "3-0")
         server.command("HSET", "{h}:meta", "seq", "2", "count", "2")
