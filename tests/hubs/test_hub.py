@@ -439,7 +439,8 @@ async def test_a_reader_that_has_the_event_already_is_not_woken():
     """Nor is a reader that left while the others were woken."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         feed = source_of(subscription).feed
-        behind, done, left = CountingReader(feed.end), CountingReader(feed.end + 1), CountingReader(feed.end)
+        end = feed.end()
+        behind, done, left = CountingReader(end), CountingReader(end + 1), CountingReader(end)
         left.receiver = None
         feed.waiting |= dict.fromkeys([behind, done, left])
         await publish(hub, "x")
