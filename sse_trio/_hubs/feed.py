@@ -67,7 +67,7 @@ class Feed:
         timeline: the places of the hub's events.
     """
 
-    __slots__ = ("_batch", "_before", "_compressors", "ring", "rings", "subscribers", "timeline", "topics", "waiting")
+    __slots__ = ("_batch", "_before", "_compressors", "ring", "rings", "subscribers", "timeline", "topics")
 
     def __init__(self, topics: TopicFilter, rings: tuple[Ring, ...], timeline: Timeline) -> None:
         self.topics: TopicFilter = topics
@@ -79,18 +79,28 @@ class Feed:
         self._batch: RingBatch | None = None
         self._compressors: dict[str, Any] = {}
         self.subscribers: int = 0
-        self.waiting: dict[Reader, None] = {}
-        """The readers to wake at the next event."""
+
+    # --- its readers
+
+    def add_reader(self, reader: Reader) -> None:
+        """Have its receiver, if it has one, woken for each event."""
+        for ring in self.rings:
+            ring.readers[reader] = None
+
+    def remove_reader(self, reader: Reader) -> None:
+        """Have it woken no more."""
+        for ring in self.rings:
+            del ring.readers[reader]
 
     async def wait_woken(self) -> None:
         """Wait until its readers are woken the next time."""
         parking = current_loop().new_parking()
         reader = _AnyEvent(parking)
-        self.waiting[reader] = None
+        self.add_reader(reader)
         try:
             await parking.park()
         finally:
-            self.waiting.pop(reader, None)
+            self.remove_reader(reader)
 
     # --- its subscribers
 

@@ -36,31 +36,16 @@ class Position:
     # --- waiting
 
     def enter(self, feed: Feed) -> None:
-        """Wait for the events of this feed, if there is a receiver already."""
+        """Belong to this feed: the receiver is woken for each of its events."""
         self.feed = feed
-        if self.receiver is not None:
-            feed.waiting[self] = None
+        feed.add_reader(self)
 
     def leave(self) -> None:
-        """Wait for no events any more."""
+        """Belong to no feed any more."""
         if self.feed is not None:
-            self.feed.waiting.pop(self, None)
+            self.feed.remove_reader(self)
         self.feed = None
         self.is_live = False
-
-    def begin_waiting(self, receiver: Parked) -> None:
-        """Have this receiver woken for each event, until end_waiting()."""
-        if self.receiver is receiver:
-            return
-        self.receiver = receiver
-        if self.feed is not None:
-            self.feed.waiting[self] = None
-
-    def end_waiting(self) -> None:
-        """Wake the receiver no more."""
-        self.receiver = None
-        if self.feed is not None:
-            self.feed.waiting.pop(self, None)
 
     def wake(self) -> None:
         """Wake the receiver, if there is one."""

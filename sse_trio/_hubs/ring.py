@@ -15,7 +15,7 @@ from .._loops.loop import Parked
 from .._wire.batch import Batch
 from ..stores._protocol import StoredEvent
 
-__all__ = ("Reader", "Ring", "RingBatch", "RingLimits", "WaitingReaders")
+__all__ = ("Reader", "Ring", "RingBatch", "RingLimits")
 
 
 class RingLimits(NamedTuple):
@@ -35,13 +35,6 @@ class Reader(Protocol):
     def receiver(self) -> Parked | None:
         """The receiver to wake; None while the subscriber doesn't wait."""
         ...
-
-
-class WaitingReaders(Protocol):
-    """A feed, as its rings see it."""
-
-    waiting: dict[Reader, None]
-    """The readers to wake at the next event. A dict, because it keeps their order and lets one leave at once."""
 
 
 @final
@@ -76,9 +69,9 @@ class Ring:
         "batch",
         "compressors",
         "end",
-        "feeds",
         "floor",
         "pattern",
+        "readers",
         "subscribers",
         "total",
     )
@@ -100,10 +93,10 @@ class Ring:
         """The latest batch: everything from some place to the end. None once another event has come."""
         self.compressors: dict[str, Any] = {}
         """The compressors that its subscribers share, by coding: see ``_compression/shared.py``."""
-        self.feeds: dict[WaitingReaders, None] = {}
-        """The feeds that it is a part of: the index by which subscribers are woken."""
+        self.readers: dict[Reader, None] = {}
+        """The index by which readers are woken. A dict, because it keeps their order and lets one leave at once."""
         self.subscribers: int = 0
-        """Those of all its feeds."""
+        """Those of every feed that it is a part of."""
 
     def append(self, event: StoredEvent, chunk: bytes, place: int) -> None:
         """Add the next event, and let go of the oldest when there are too many."""

@@ -190,15 +190,15 @@ class SubscriptionSource(LiveSource):
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Wake this receiver when there is an event, or the end."""
-        self._position.begin_waiting(waiting)
+        self._position.receiver = waiting
 
     def end_waiting(self, waiting: Receiver) -> None:
         """Wake it no more."""
         del waiting  # there is one at most
-        self._position.end_waiting()
+        self._position.receiver = None
 
     def keep_waiting(self, waiting: Receiver) -> None:
-        """Do nothing: a receiver that was woken is still in the feed, until end_waiting()."""
+        """Do nothing: a receiver that was woken is woken again, until end_waiting()."""
 
     def begin_ending(self, reason: CloseReason) -> None:
         """Note why the stream is about to end."""
@@ -256,11 +256,11 @@ class SubscriptionSource(LiveSource):
             raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
         self._hub.check_here()
         parking = current_loop().new_parking()
-        self._position.begin_waiting(WaitingReceive(self, parking))
+        self._position.receiver = WaitingReceive(self, parking)
         try:
             await parking.park()
         finally:
-            self._position.end_waiting()
+            self._position.receiver = None
 
 
 def _header_value(after: EventId) -> bytes:

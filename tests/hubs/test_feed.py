@@ -90,15 +90,16 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(rings):
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
-        (waiting,) = feed.waiting
+        assert feed.rings[0].readers == feed.rings[1].readers
+        (waiting,) = feed.rings[0].readers
         waiting.receiver.unpark()
         await wait_all_tasks_blocked()
         assert not nursery.cancel_scope.cancel_called
         nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
-        assert len(feed.waiting) == 1
+        assert len(feed.rings[0].readers) == 1
         nursery.cancel_scope.cancel()
-    assert not feed.waiting
+    assert not any(ring.readers for ring in feed.rings)
 
 
 def test_statistics_are_those_of_its_rings(rings):
