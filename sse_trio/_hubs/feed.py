@@ -134,6 +134,29 @@ class Feed:
         """Return how many events after the cursor its rings hold."""
         return sum([ring.held_after(cursor) for ring in self.rings])
 
+    def ring_to_share(self, cursor: int) -> Ring | None:
+        """Return the ring whose batch is all there is after the cursor, if that is taken as it is by its other feeds.
+
+        A ring that has nothing after the cursor stands for there being nothing at all.
+        """
+        found = None
+        for ring in self.rings:
+            if ring.end > cursor:
+                if found is not None or ring.subscribers < OTHERS * self.subscribers:
+                    return None
+                found = ring
+        return found or self.rings[0]
+
+    def latest_batch(self, cursor: int) -> RingBatch | None:
+        """Return the batch that it joined itself, if that is all there is after the cursor."""
+        batch = self._batch
+        if batch is None or not batch.start <= cursor < batch.first:
+            return None
+        for ring in self.rings:
+            if ring.end > batch.end:
+                return None
+        return batch
+
     def fresh(self, cursor: int) -> list[Ring]:
         """Return the rings that have got an event after the cursor. They may have let go of it."""
         return [ring for ring in self.rings if ring.end > cursor]
@@ -151,15 +174,13 @@ class Feed:
             return self.ring.join(cursor)
         if len(fresh) == 1 and self._is_small_beside(fresh[0]):
             return fresh[0].join(cursor)
-        batch, end = self._batch, max([ring.end for ring in fresh])
-        if batch is None or batch.end != end or not batch.start <= cursor < batch.first:
-            batch = self._batch = self._join_own(fresh, cursor, end)
+        batch = self._batch = self.latest_batch(cursor) or self._join_own(fresh, cursor)
         return batch
 
     def _is_small_beside(self, ring: Ring) -> bool:
         return ring.subscribers >= OTHERS * self.subscribers
 
-    def _join_own(self, fresh: Sequence[Ring], cursor: int, end: int) -> RingBatch:
+    def _join_own(self, fresh: Sequence[Ring], cursor: int) -> RingBatch:
         chunks = [chunk for ring in fresh for chunk in ring.chunks_after(cursor)]
         chunks.sort(key=itemgetter(0))
         body = chunks[0][1] if len(chunks) == 1 else b"".join([chunk for _, chunk in chunks])
@@ -168,7 +189,7 @@ class Feed:
         # of a ring too was not, nor who has lost events of one ring that are older than what another still holds.
         is_alone = start > cursor or any(self._is_small_beside(ring) for ring in self.rings)
         compressors = None if is_alone else self._compressors
-        return RingBatch(body, compressors, start, chunks[0][0], end, len(chunks))
+        return RingBatch(body, compressors, start, chunks[0][0], chunks[-1][0], len(chunks))
 
     def statistics(self, lag: int) -> FeedStatistics:
         """Return a snapshot, with the lag that the hub has found among its subscribers."""

@@ -26,7 +26,8 @@ class Position:
         """The feed, from the subscriber's entering to its leaving."""
         self.cursor: int = 0
         self.counted: int = 0
-        """How many events its rings had got at the cursor. With it, those that they have let go of can be counted."""
+        """How many events its rings had got at the cursor. So those that they have let go of can be counted. (Events that
+        the subscriber read from the store before the hub heard of them count as not taken, until it goes live again.)"""
         self.is_live: bool = False
         self._origin = EventId("", -1)  # where it went live
         self._origin_place = 0
@@ -90,11 +91,10 @@ class Position:
             self.cursor = self.feed.ring.floor  # so that all who are too slow are at the same place again
         return lost
 
-    def advance(self) -> None:
-        """Take every event up to the end."""
-        assert self.feed is not None
-        self.cursor = self.feed.end()
-        self.counted = self.feed.total()
+    def advance(self, end: int, count: int) -> None:
+        """Take so many events, which are all up to this place."""
+        self.cursor = end
+        self.counted += count
 
     def lag(self) -> int | None:
         """Return how many events there are to take; None where the store alone knows."""

@@ -81,7 +81,7 @@ class Reading:
         if not fresh or position.feed is None:
             return None
         batch = position.feed.join(fresh, position.cursor)
-        position.advance()
+        position.advance(batch.end, batch.count)
         return batch
 
     # --- events one by one
@@ -114,7 +114,7 @@ class Reading:
         if not fresh or position.feed is None:
             return ()
         events = position.feed.events(fresh, position.cursor)
-        position.advance()
+        position.advance(max([ring.end for ring in fresh]), len(events))
         return events
 
     # --- falling behind

@@ -218,19 +218,23 @@ class SubscriptionSource(LiveSource):
         if feed is None or not self._is_plain or self._reading.history.pending:
             body = b"".join([event.encode(self._sep) for event in self.take_events()])
             return Batch(body) if body else None
-        ring = feed.ring
-        if ring is not None and position.is_live:
-            # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
-            cursor = position.cursor
-            if cursor >= ring.end:
-                return None
+        cursor = position.cursor
+        if not position.is_live:
+            return None
+        # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
+        ring = feed.ring or feed.ring_to_share(cursor)
+        if ring is None:
+            batch = feed.latest_batch(cursor)
+        elif cursor >= ring.end:
+            return None
+        else:
             batch = ring.batch
-            if batch is not None and batch.start <= cursor < batch.first:
-                position.cursor = ring.end
-                position.counted = ring.total
-                self.received += batch.count
-                return batch
-        return self._join()
+        if batch is None or not batch.start <= cursor < batch.first:
+            return self._join()
+        position.cursor = batch.end
+        position.counted += batch.count
+        self.received += batch.count
+        return batch
 
     def _join(self) -> Batch | None:
         batch = self._reading.join()
