@@ -15,13 +15,16 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import resource
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from sse_trio import EventSourceResponse, open_hub
 from sse_trio.stores import MemoryStore
@@ -36,8 +39,7 @@ COUNT = 10_000
 
 
 def resident():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def memory(choices):
@@ -79,7 +81,7 @@ async def resume(choices):
             for n in range(100_000):
                 await hub.publish("others", "x" * 100)
                 if n % 50 == 0:
-                    await anyio.sleep(0)
+                    await checkpoint()
             await anyio.sleep(0.01)
             told = stream.body.decode().rpartition("id: ")[2].split("\n")[0]
         missed = str(await hub.publish("mine", "missed"))

@@ -291,7 +291,7 @@ async def test_a_publish_beside_many_choices(pattern):
 
 @pytest.mark.parametrize(("choices", "more"), [("own", 2500), ("prefixes", 2800)])
 async def test_the_memory_of_a_choice(choices, more):
-    """A choice of one's own costs a subscriber a few small objects, and none of the events of a topic that others read."""
+    """A choice of one's own costs a few small objects, and holds none of the events of a topic that others read too."""
     sizes = {}
     for each in ("shared", choices):
         async with open_hub() as hub, AsyncExitStack() as stack:

@@ -26,8 +26,8 @@ class Position:
         """The feed, from the subscriber's entering to its leaving."""
         self.cursor: int = 0
         self.counted: int = 0
-        """How many events its rings had got at the cursor. So those that they have let go of can be counted. (Events that
-        the subscriber read from the store before the hub heard of them count as not taken, until it goes live again.)"""
+        """How many events its rings had got at the cursor, so that those which they let go of can be counted. (Events
+        that it read from the store before the hub heard of them count as not taken, until it goes live again.)"""
         self.is_live: bool = False
         self._origin = EventId("", -1)  # where it went live
         self._origin_place = 0

@@ -47,6 +47,8 @@ class SubscriptionSource(LiveSource):
         topics: whose events.
         start: where it begins: after the event with this id (str), or with this number of the latest events (int).
         overflow, filter: as in ``Hub.subscribe()``.
+
+    Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
 
     __slots__ = ("_hub", "_is_plain", "_position", "_reading", "_sep", "_start", "is_closed", "topics", "unread")
