@@ -180,6 +180,11 @@ async def test_dropping_the_oldest_of_one_topic_loses_nothing_of_another():
             got = [(await both.receive()).data for _ in range(3)]
         assert got == ["hello", "8", "9"]
         assert (hub.statistics().dropped, both.statistics().lag) == (8, 0)
+        for n in range(10, 20):
+            await hub.publish("busy", str(n))
+        assert both.statistics().lag == 10
+        assert [(await both.receive()).data for _ in range(2)] == ["18", "19"]
+        assert hub.statistics().dropped == 16
 
 
 async def test_history_lost_by_the_store_is_told_to_every_choice(make_remote_store):

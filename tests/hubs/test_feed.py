@@ -60,6 +60,7 @@ def test_those_with_the_same_choice_share_what_is_mixed(rings):
     wire = rings.add("b")
     assert rings.join(12).body == wire
     assert rings.join(12).start == 12
+    assert rings.join(10).count == 3
 
 
 def test_a_choice_of_few_takes_the_batches_of_a_ring_that_many_read(rings):
