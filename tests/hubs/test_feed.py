@@ -54,13 +54,13 @@ def test_the_order_across_topics_is_the_stores(rings):
 def test_those_with_the_same_choice_share_what_is_mixed(rings):
     """A batch of several rings is joined once for all who take it; once more has come, it is joined anew."""
     rings.add("ab")
+    assert rings.join(11).count == 1
     batch = rings.join(10)
     assert rings.join(10) is batch
-    assert rings.join(11).count == 1
     wire = rings.add("b")
+    assert rings.join(10).count == 3
     assert rings.join(12).body == wire
     assert rings.join(12).start == 12
-    assert rings.join(10).count == 3
 
 
 def test_a_choice_of_few_takes_the_batches_of_a_ring_that_many_read(rings):
