@@ -143,6 +143,25 @@ async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
         assert hub.statistics().gaps == 1
 
 
+async def test_a_new_history_is_not_mixed_with_the_old_one(make_remote_store):
+    """A subscriber that is in the new history is sent nothing of the old one, which the hub still holds."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a"):
+        (first, *_) = await publish(hub, *"abcdefgh")
+        await wait_all_tasks_blocked()
+        store.change(follows=False)
+        await store.lose_history()
+        await publish(hub, "1", "2")
+        async with hub.subscribe("a", after=first) as subscription:
+            assert await take(subscription, 3) == ["gap", "1", "2"]
+            with anyio.move_on_after(10):
+                await subscription.receive()
+                pytest.fail("an event of the old history")
+            store.change(follows=True)
+            await publish(hub, "3")
+            assert await take(subscription, 1) == ["3"]
+
+
 @pytest.mark.parametrize("overflow", ["resume", "drop_oldest", "close"])
 async def test_a_new_history_is_nobodys_overflow(make_remote_store, overflow):
     """When the store loses its history, every subscriber goes on from the store after a gap, whatever its overflow."""
