@@ -283,7 +283,7 @@ async def test_a_request_shows_no_secret():
 @pytest.mark.parametrize("size", [None, "5", 1.5, NAN, INF, True, False, b"5", [5]])
 def test_a_size_of_another_type(size):
     """A decoder's limit is an int."""
-    with pytest.raises(TypeError, match="max_event_size must be an int, the most bytes"):
+    with pytest.raises(TypeError, match="max_event_size must be an int, the maximum size"):
         EventDecoder(max_event_size=size)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._cuts import Cuts
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 HOUR, YEAR = 3600, 365 * 86400

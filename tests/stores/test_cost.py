@@ -10,7 +10,7 @@ import pytest
 
 from sse_trio.stores import EventId, SQLiteStore, TopicFilter
 from sse_trio.stores._sqlite import reader as _sqlite_reader
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 

@@ -10,7 +10,7 @@ import pytest
 
 from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, _ends, memory
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, plain, read_all
+from sse_trio.testing._store_locations import ALL, plain, read_all
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def test_conformance():
     """MemoryStore keeps every promise of the protocol."""
 
-    def make(_place, hub, topic):
+    def make(_location, hub, topic):
         return MemoryStore(hub.max_events, hub.max_age, hub.max_bytes, per_topic=topic)
 
     await check_event_store(make, durable=False, shared=False)

@@ -13,7 +13,7 @@ from anyio.streams.tls import TLSListener
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, Retention, TopicFilter
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, plain, read_all
+from sse_trio.testing._store_locations import ALL, plain, read_all
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 RedisStore = redis.RedisStore

@@ -11,7 +11,7 @@ import pytest
 
 from sse_trio.stores import EventId, Retention, TopicFilter
 from sse_trio.stores._redis.scripts import APPEND, READ
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 RedisStore = redis.RedisStore

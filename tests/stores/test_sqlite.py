@@ -17,7 +17,7 @@ from sse_trio.stores._sqlite import wake as _sqlite_wake
 from sse_trio.stores._sqlite import writer as _sqlite_writer
 from sse_trio.stores._sqlite.wake import Waker, WakeSocket
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 

@@ -16,7 +16,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, SQLiteStore
 from sse_trio.stores._sqlite import file as _sqlite_file
 from sse_trio.stores._sqlite import place as _sqlite_place
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 

@@ -16,7 +16,7 @@ import pytest
 
 from sse_trio.stores import EventId
 from sse_trio.stores.sqlite import SQLiteStore
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 WORKER = Path(__file__).with_name("sqlite_worker.py")
 ROOT = Path(__file__).parents[2]

@@ -295,7 +295,7 @@ def param_of(broken, promise):
 
 async def check(make, **promises):
     await check_event_store(
-        lambda _place, hub, topic: make(hub, topic), **{"durable": False, "shared": False} | promises
+        lambda _location, hub, topic: make(hub, topic), **{"durable": False, "shared": False} | promises
     )
 
 
