@@ -28,7 +28,7 @@ def feed():
 
 
 def test_it_begins_at_its_floor(feed):
-    """A new feed has seen nothing: it goes on from its floor, and from nothing older or of another epoch."""
+    """A new feed is empty: it continues from its floor, and from nothing older or of another epoch."""
     assert feed.end == feed.oldest_cursor() == 0
     assert feed.last == feed.floor == EventId("e", 10)
     assert feed.goes_on_from(EventId("e", 10))
@@ -38,7 +38,7 @@ def test_it_begins_at_its_floor(feed):
 
 
 def test_a_batch_is_joined_once(feed):
-    """Everybody at the same place is given the same bytes; one event is given as it is."""
+    """Every subscriber at the same position gets the same bytes; a single event is not copied."""
     wire = add(feed, 12, 15, 16)
     assert feed.join(0).body == wire
     assert feed.join(0) is feed.join(0)
@@ -51,14 +51,14 @@ def test_a_batch_is_joined_once(feed):
 
 
 def test_a_cursor_is_found_by_what_was_seen(feed):
-    """The cursor of one who has seen up to a sequence is at the first event newer than that."""
+    """The cursor of a subscriber points at the first event newer than the last one it saw."""
     add(feed, 12, 15, 16)
     assert [feed.cursor_after(sequence) for sequence in (10, 11, 12, 14, 15, 16, 99)] == [0, 0, 1, 1, 2, 3, 3]
     assert [feed.sequence_at(cursor) for cursor in range(3)] == [12, 15, 16]
 
 
 def test_it_lets_go_in_blocks(feed):
-    """It holds at least max_events and less than twice as many; its floor is the newest that it let go of."""
+    """A feed holds at least max_events and less than twice that many; its floor is the newest event it has dropped."""
     for n in range(1, 100):
         add(feed, 10 + n)
         held = feed.end - feed.oldest_cursor()
@@ -72,7 +72,7 @@ def test_it_lets_go_in_blocks(feed):
 
 
 def test_it_is_bounded_in_bytes(feed):
-    """It holds no more than max_bytes, except for one event, the newest, whatever its size."""
+    """A feed holds at most max_bytes, except that it always holds the newest event."""
     add(feed, 11, 12, data="x" * 400)
     assert feed.end - feed.oldest_cursor() == 2
     add(feed, 13, data="x" * 400)
@@ -85,7 +85,7 @@ def test_it_is_bounded_in_bytes(feed):
 
 @pytest.mark.parametrize("held", [(), (11, 12)])
 def test_after_a_reset_nobody_is_in_position(feed, held):
-    """A reset feed holds nothing, and every cursor was lost, also that of one who had taken everything."""
+    """A reset feed is empty and invalidates every cursor, even of a subscriber that had seen everything."""
     add(feed, *held)
     end = feed.end
     feed.reset(EventId("f", 3))
@@ -100,7 +100,7 @@ def test_after_a_reset_nobody_is_in_position(feed, held):
 
 @pytest.mark.anyio
 async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
-    """wait_woken() returns when the readers are called; cancelled, it is not called any more."""
+    """wait_woken() returns when readers are woken; a cancelled reader is not woken any more."""
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
@@ -116,7 +116,7 @@ async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
 
 
 def test_statistics_count_events_and_not_resets(feed):
-    """A snapshot counts the events that came and those that are held; a reset does not count as an event."""
+    """A snapshot counts the events that arrived and those that are held; a reset doesn't count as an event."""
     add(feed, 12, 15)
     feed.reset(EventId("f", 3))
     wire = add(feed, 20)
