@@ -202,7 +202,7 @@ async def test_history_is_read_no_faster_than_it_is_taken(make_remote_store):
 
 
 async def test_resuming_from_the_store(make_remote_store):
-    """With overflow="resume", a subscriber that falls behind continues from the store and misses nothing that is kept."""
+    """With overflow="resume", a subscriber that falls behind goes on from the store and misses nothing that is kept."""
     store = make_remote_store()
     async with open_hub(store, max_ring_events=2) as hub, hub.subscribe("a") as subscription:
         for _ in range(3):
@@ -227,7 +227,7 @@ async def test_what_nobody_keeps_any_more_is_a_gap():
 
 
 async def test_dropping_the_oldest():
-    """With overflow="drop_oldest", a subscriber that falls behind gets what the ring has; its missed events are counted."""
+    """With overflow="drop_oldest", a subscriber that falls behind gets what the ring has; lost events are counted."""
     async with open_hub(max_ring_events=2) as hub, hub.subscribe("a", overflow="drop_oldest") as subscription:
         await publish(hub, *"12345678")
         assert await take(subscription, 2) == ["7", "8"]

@@ -802,7 +802,7 @@ def endpoint(steps: list[str]) -> Callable[[Request], Awaitable[EventSourceRespo
 # Older versions of BaseHTTPMiddleware leave a generator of theirs to the collector, of which trio warns.
 @pytest.mark.filterwarnings("ignore:Async generator 'starlette.requests.Request.stream':ResourceWarning")
 async def test_starlette(endpoint: Any, steps: list[str], middleware: list[Middleware], bridge: bool) -> None:
-    """In a Starlette route, even behind BaseHTTPMiddleware, events arrive as they are sent and disconnects are noticed."""
+    """In a Starlette route, even behind BaseHTTPMiddleware, events arrive as they are sent, and the end is noticed."""
     app = Starlette(routes=[Route("/", endpoint)], middleware=middleware)
     async with open_test_stream(app, bridge=bridge) as stream:
         assert ("x-middleware" in stream.headers) == bool(middleware)
