@@ -478,6 +478,7 @@ async def test_who_is_over_their_own_limit_takes_no_token() -> None:
 # --- the rate
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("rate", "at_once"), [(20, 20), (2.5, 2), (0.1, 1)])
 async def test_the_rate(rate: float, at_once: int) -> None:
     """One second's worth of streams is admitted at once, then the rate applies; streams that end change nothing."""

@@ -167,6 +167,7 @@ async def test_clocks_that_never_agree(make_store):
             assert len(events) <= 2 * 62, "an event stayed too long"
 
 
+@pytest.mark.untraced
 async def test_what_is_noted_of_a_wrong_clock_is_little(make_store):
     """After one event that was stamped ahead all others are: what is noted stays small, none goes early, all go."""
     clock = Clock()

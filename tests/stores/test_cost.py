@@ -75,8 +75,18 @@ async def test_many_topics_are_merged_a_part_at_a_time(shared_redis, monkeypatch
         assert [event.id for event in (await store.read_last(topics, 100)).events] == wanted
 
 
-async def cost_in_sqlite(path, topics, events, *, users):
-    """The steps that questions cost in a file of so many events, each of 100."""
+@pytest.fixture(scope="module")
+def sqlite_files(tmp_path_factory):
+    """A folder of files that are filled once and read by every test: filling them is most of the work."""
+    return tmp_path_factory.mktemp("cost")
+
+
+async def cost_in_sqlite(folder, topics, events, *, users):
+    """Return the steps that questions cost in a file of this many events, which this many topics share."""
+    path = folder / f"{events}.db"
+    if not path.exists():
+        async with SQLiteStore(path) as store:
+            await store.append([(f"user/{n % users}", b"x" * 100) for n in range(events)])
     steps = 0
 
     def count():
@@ -84,18 +94,17 @@ async def cost_in_sqlite(path, topics, events, *, users):
         steps += 1
 
     async with SQLiteStore(path) as store:
-        first, *_ = await store.append([(f"user/{n % users}", b"x" * 100) for n in range(events)])
         store._reader.connection.set_progress_handler(count, 100)
-        await ask_everything(store, topics, first)
+        await ask_everything(store, topics, EventId(store.epoch, 1))
         return steps
 
 
 @pytest.mark.parametrize("question", [question for question in QUESTIONS if question != "a prefix of all topics"])
-async def test_what_others_say_costs_sqlite_nothing(tmp_path, question):
+async def test_what_others_say_costs_sqlite_nothing(sqlite_files, question):
     """Topics that have nothing are found to have nothing by the index, however many events there are of others."""
     topics = TopicFilter(*QUESTIONS[question])
-    few = await cost_in_sqlite(tmp_path / "few.db", topics, 300, users=100)
-    many = await cost_in_sqlite(tmp_path / "many.db", topics, 20_000, users=100)
+    few = await cost_in_sqlite(sqlite_files, topics, 300, users=100)
+    many = await cost_in_sqlite(sqlite_files, topics, 20_000, users=100)
     assert many <= few + 2
 
 
