@@ -56,12 +56,12 @@ async def cost_in_redis(server, topics, ended):
 
 
 async def test_topics_that_have_ended_cost_redis_nothing(shared_redis, topics):
-    """Whatever is asked for, as many commands as there were if next to nothing had ever been published."""
+    """A question costs the same number of commands, however many topics have ended."""
     assert await cost_in_redis(shared_redis, topics, 3000) == await cost_in_redis(shared_redis, topics, 30)
 
 
 async def test_many_topics_are_merged_a_part_at_a_time(shared_redis, monkeypatch):
-    """However many topics are named, a script takes a bounded number of entries of their indexes, and none is lost."""
+    """However many topics are named, a script takes a bounded number of index entries, and no event is lost."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     monkeypatch.setattr("sse_trio.stores._redis.log._INDEXED", 8)
     topics = TopicFilter("a", "b", "c")
@@ -101,7 +101,7 @@ async def cost_in_sqlite(folder, topics, events, *, users):
 
 @pytest.mark.parametrize("question", [question for question in QUESTIONS if question != "a prefix of all topics"])
 async def test_what_others_say_costs_sqlite_nothing(sqlite_files, question):
-    """Topics that have nothing are found to have nothing by the index, however many events there are of others."""
+    """The index shows that a topic has no events, however many events other topics have."""
     topics = TopicFilter(*QUESTIONS[question])
     few = await cost_in_sqlite(sqlite_files, topics, 300, users=100)
     many = await cost_in_sqlite(sqlite_files, topics, 20_000, users=100)
@@ -109,7 +109,7 @@ async def test_what_others_say_costs_sqlite_nothing(sqlite_files, question):
 
 
 async def test_what_is_rare_below_a_prefix_is_found_by_the_index(tmp_path, monkeypatch):
-    """Too many topics to be merged, far away in a long log: a step of the log, and a look at each of their entries."""
+    """Rare events far away below a prefix are found through the index, not by scanning the log."""
     monkeypatch.setattr(_sqlite_reader, "_SCAN", 100)
     steps = 0
 
@@ -129,7 +129,7 @@ async def test_what_is_rare_below_a_prefix_is_found_by_the_index(tmp_path, monke
 
 
 async def test_an_older_release_at_work_leaves_no_gap_unsaid(shared_redis):
-    """What a process of an older release lets go of, which notes nothing of prefixes, is a gap for every prefix."""
+    """What an older release trims, which notes nothing of prefixes, is reported as a gap for every prefix."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with redis.RedisStore(shared_redis.url, name=secrets.token_hex(4), max_events=2) as store:
         ids = await store.append([("p/1", b""), ("p/2", b""), ("q/1", b"")])
