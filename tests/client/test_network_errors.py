@@ -35,13 +35,13 @@ def caused(error, *causes):
     ],
 )
 def test_every_error_says_its_cause(error, words):
-    """An error without words gets those of what caused it, or what is known of its kind."""
+    """An error without a message gets that of its cause, or a description of its kind."""
     explain(error)
     assert words in str(error)
 
 
 def test_causes_in_a_circle():
-    """A chain of causes without an end is followed once."""
+    """A circular chain of causes is followed once."""
     error, other = httpx.ReadError(""), OSError()
     caused(error, other).__cause__.__cause__ = error
     explain(error)
@@ -65,7 +65,7 @@ def of_reason(reason):
     ],
 )
 async def test_an_error_of_certificates_is_final(serve, stream, answer, cause, is_final):
-    """A certificate that either side refuses ends the source at once; other errors of TLS are tried again."""
+    """A certificate that either side refuses ends the source at once; other TLS errors are retried."""
     error = caused(httpx.ConnectError(""), OSError(), cause)
     assert is_certificate_error(error) is is_final
     server = serve(answer(error=error), stream("data: x\n\n"), stream(status=204))
