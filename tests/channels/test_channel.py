@@ -81,7 +81,7 @@ def take_all(receive_channel: EventReceiveChannel) -> list[str | None]:
 
 
 class Sending:
-    """A send in a task and a cancel scope of its own, and how it ended."""
+    """A send in its own task and cancel scope, and how it ended."""
 
     def __init__(self, send_channel: EventSendChannel, event: Any) -> None:
         self.scope = anyio.CancelScope()
@@ -104,7 +104,7 @@ class Sending:
 
 
 class Receiving:
-    """A receive in a task and a cancel scope of its own, and what it gave."""
+    """A receive in its own task and cancel scope, and what it returned."""
 
     def __init__(self, receive_channel: EventReceiveChannel) -> None:
         self.scope = anyio.CancelScope()

@@ -280,7 +280,7 @@ async def test_frames_of_zstd(serve, stream, size):
 
 
 def bomb(megabytes, times=1):
-    """So many megabytes of one line, compressed so many times."""
+    """Return this many megabytes of one line, compressed this many times."""
     import zlib
 
     packed = b"x" * 2**20 * megabytes

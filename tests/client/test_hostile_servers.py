@@ -45,7 +45,7 @@ class Turns:
 
 
 async def read_beside(server, *, until=10**9, **options):
-    """Read to the end beside another task, or until that task has had so many turns; return its turns."""
+    """Read to the end beside another task, or until that task has had this many turns; return its turns."""
     turns = Turns()
     async with server.client() as client, anyio.create_task_group() as tasks:
         tasks.start_soon(turns.count_them)

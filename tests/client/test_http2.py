@@ -176,7 +176,7 @@ async def test_the_trace_reaches_redirects(serve, stream):
 
 
 def test_a_connection_that_is_not_of_http_2_is_left_alone():
-    """What is sent over HTTP/1.1, or through a pool of another shape, has no connection to reset."""
+    """A response over HTTP/1.1, or through an unknown pool, has no connection to reset."""
     request = object()
     transport = httpx.AsyncHTTPTransport()
     client = SimpleNamespace(transport=transport)

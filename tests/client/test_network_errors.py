@@ -83,7 +83,7 @@ async def test_an_error_of_certificates_is_final(serve, stream, answer, cause, i
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_an_error_of_tls_in_the_middle(serve, stream, status):
-    """What TLS raises while the body is read, past httpx on asyncio, is a broken connection like any other."""
+    """A TLS error while the body is read, which bypasses httpx on asyncio, is a lost connection like any other."""
     broken = ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
     server = serve(stream("data: x\n\n", broken, status=status), stream("data: y\n\n"), stream(status=204))
     async with (
@@ -94,7 +94,7 @@ async def test_an_error_of_tls_in_the_middle(serve, stream, status):
 
 
 async def test_the_log_and_the_source_say_the_cause(serve, stream, answer, caplog):
-    """What on_state_change, the log and the final error see has the words of the cause."""
+    """on_state_change, the log and the final error all have the message of the cause."""
     error = caused(httpx.ConnectError(""), OSError(111, "refused"))
     server = serve(answer(error=error), stream(status=204))
     errors = []

@@ -62,7 +62,7 @@ def user_of(request: Request) -> str | None:
 
 
 def app_of(source: Any, *args: Any, **options: Any) -> Starlette:
-    """An application of one endpoint, which makes a stream of its own for each request."""
+    """An application with one endpoint, which makes a new stream for each request."""
 
     async def endpoint(request: Request) -> EventSourceResponse:
         return EventSourceResponse(source, *args, **options)

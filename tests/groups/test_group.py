@@ -96,7 +96,7 @@ def member_of(group: StreamGroup, *args: Any, **labels: str) -> Iterator[Member]
 
 
 def run_each(async_fn: Callable[[], Awaitable[None]], name: str) -> None:
-    """Run in an event loop of its own, in virtual time."""
+    """Run in a new event loop, in virtual time."""
     backend, options = virtual_backend(name)
     anyio.run(async_fn, backend=backend, backend_options=options)
 

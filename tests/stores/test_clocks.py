@@ -128,7 +128,7 @@ async def test_an_event_that_was_stamped_behind_may_become_the_oldest(make_store
 
 
 async def test_a_clock_that_is_behind_at_each_start(make_store):
-    """What was noted while the clock was behind is forgotten once it is right."""
+    """Notes about a clock that was behind are forgotten once it is right."""
     clock = Clock()
     async with make_store(clock) as store:
         for behind in (90 * 60, 20 * 60, YEAR, YEAR - 2 * HOUR):

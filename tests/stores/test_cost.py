@@ -28,7 +28,7 @@ QUESTIONS = {
 
 @pytest.fixture(params=QUESTIONS)
 def topics(request):
-    """What somebody who is not known asks for."""
+    """The topics that an unknown client asks for."""
     return TopicFilter(*QUESTIONS[request.param])
 
 
@@ -45,7 +45,7 @@ def commands_of(server):
 
 
 async def cost_in_redis(server, topics, ended):
-    """The commands that questions cost in a hub of which so many topics have ended."""
+    """Return how many commands the questions cost in a hub in which this many topics have ended."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with redis.RedisStore(server.url, name=secrets.token_hex(4), max_events=10) as store:
         first, *_ = await store.append([(f"user/{n}/in", b"") for n in range(ended)])
@@ -129,7 +129,7 @@ async def test_what_is_rare_below_a_prefix_is_found_by_the_index(tmp_path, monke
 
 
 async def test_an_older_release_at_work_leaves_no_gap_unsaid(shared_redis):
-    """What an older release trims, which notes nothing of prefixes, is reported as a gap for every prefix."""
+    """Events that an older release trims, which notes nothing of prefixes, are a gap for every prefix."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with redis.RedisStore(shared_redis.url, name=secrets.token_hex(4), max_events=2) as store:
         ids = await store.append([("p/1", b""), ("p/2", b""), ("q/1", b"")])

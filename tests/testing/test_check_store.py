@@ -300,7 +300,7 @@ async def check(make, **promises):
 
 
 async def test_an_honest_store_passes():
-    """What the broken stores below are made of keeps every promise."""
+    """The store that the broken ones are derived from keeps every promise."""
     await check(Honest)
 
 

@@ -32,7 +32,7 @@ class Level(int, enum.Enum):
 
 
 class Text(str):
-    """A text of a class of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
