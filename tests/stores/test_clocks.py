@@ -19,7 +19,7 @@ HOUR, YEAR = 3600, 365 * 86400
 
 @pytest.fixture(params=["sqlite", "redis", "valkey"])
 def make_store(request, tmp_path):
-    """Makes stores of one kind on one place, which keep events for an hour of the clock that they are given."""
+    """Makes stores of one kind at one location, which keep events for an hour of the clock that they are given."""
     if request.param == "sqlite":
         return lambda clock, **more: SQLiteStore(tmp_path / "hub.db", max_age=HOUR, clock=clock, **more)
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")

@@ -15,6 +15,7 @@ from sse_trio.testing._store_locations import ALL, plain, read_all
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.untraced
 async def test_conformance():
     """MemoryStore keeps every promise of the protocol."""
 
@@ -100,6 +101,7 @@ async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
 DEEP = "b/" * 8  # as many levels as are noted
 
 
+@pytest.mark.untraced
 async def test_the_end_of_a_prefix_is_exact():
     """Whichever limit trimmed it, the gap of a prefix is exactly its newest lost event.
 
@@ -152,6 +154,7 @@ async def test_joining_a_prefix_looks_at_no_topic(prefix):
         assert Looked.take() == 100  # the events that it is sent
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("prefixes", [1, 100])
 async def test_a_long_search_leaves_the_loop_to_others(prefixes):
     """Each turn of the loop looks at a bounded number of events, fewer if there are more prefixes."""

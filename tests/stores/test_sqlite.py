@@ -30,9 +30,9 @@ def path(tmp_path):
 async def test_conformance(tmp_path):
     """SQLiteStore keeps every promise of the protocol."""
 
-    def make(place, hub, topic):
+    def make(location, hub, topic):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
-        return SQLiteStore(tmp_path / f"{place}.db", **limits, per_topic=topic)
+        return SQLiteStore(tmp_path / f"{location}.db", **limits, per_topic=topic)
 
     await check_event_store(make)
 

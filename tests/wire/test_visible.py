@@ -47,6 +47,7 @@ def test_what_they_can_not_is_shown_by_its_number(hidden):
     assert visible(f"a{hidden}b") == f"a{hidden.encode('unicode_escape').decode()}b"
 
 
+@pytest.mark.untraced
 def test_no_control_or_format_character_is_left():
     """No control or format character comes through, except the tab."""
     text = visible("".join(map(chr, range(0x110000))))
