@@ -24,8 +24,9 @@ from ..stores._protocol import EventId, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter, Filter
-from .history import Entry, History, read_latest
+from .history import History, read_latest
 from .position import Position
+from .position_line import Entry, PositionLine
 from .state import HubState
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SubscriptionSource(LiveSource):
         hub: the hub's state.
         topics: whose events.
         start: where it begins: after the event with this id (str), or with this number of the latest events (int).
-        overflow, filter: as in ``Hub.subscribe()``.
+        overflow, filter, id_blocks: as in ``Hub.subscribe()``.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -59,6 +60,7 @@ class SubscriptionSource(LiveSource):
         "_filter",
         "_history",
         "_hub",
+        "_id_blocks",
         "_is_plain",
         "_loop",
         "_on_overflow",
@@ -79,12 +81,15 @@ class SubscriptionSource(LiveSource):
         start: str | int,
         overflow: HubOverflow,
         filter: Filter | None,  # noqa: A002 -- its name everywhere
+        *,
+        id_blocks: bool,
     ) -> None:
         self._hub = hub
         self.topics: TopicFilter = topics
         self._start = start
         self.overflow: HubOverflow = overflow
         self._filter: EventFilter | None = None if filter is None else EventFilter(filter)
+        self._id_blocks = id_blocks
         self._position = Position()
         self._history = History(hub, self._position)
         self.is_closed = False
@@ -138,10 +143,10 @@ class SubscriptionSource(LiveSource):
         return await read_latest(self._hub, self.topics, self._start, self._filter)
 
     def _tell_position(self, last: EventId) -> None:
-        # A client that loses its connection before its first event has to come back with an id, or it misses what was
-        # published meanwhile. A block without data sets the id and is not an event: WHATWG HTML 9.2.6, "dispatch".
+        # A client that loses its connection before its first event should come back with an id, or it misses what was
+        # published meanwhile.
         if self._loop is not None:
-            self._history.add(ServerSentEvent(id=str(last)))
+            self._history.add(PositionLine(last, is_block=self._id_blocks))
 
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
@@ -279,7 +284,7 @@ class SubscriptionSource(LiveSource):
         if self._loop is not None:
             position = event_filter.position_to_tell(self._loop.current_time())
             if position is not None:
-                selected.append(ServerSentEvent(id=str(position)))
+                selected.append(PositionLine(position, is_block=self._id_blocks))
         return selected
 
     def _take_unfiltered(self) -> Sequence[Entry]:
