@@ -77,7 +77,7 @@ def test_subscribers(server: Server) -> None:
     with Client(server.port) as first, Client(server.port) as second, Client(server.port) as publisher:
         for name, client in (("hub-1", first), ("hub-2", second)):
             client.get(f"/subscribe?name={name}")
-            client.read_until(b"\n\n")
+            client.read_until(b"id: ")
         publisher.get("/publish?count=30")
         for client in (first, second):
             text = client.read_until(b"data: 29\n\n")

@@ -18,7 +18,7 @@ from ._fake_connection import FakeConnection, FakeWriter
 pytestmark = pytest.mark.anyio
 
 SCRIPTS = 1667  # of each source and loop; six of these are 10,000
-PING = b": ping\n\n"
+PING = b": ping\n"
 HEAD = {"type": "http.response.start", "status": 200, "headers": []}
 
 
