@@ -448,7 +448,7 @@ async def run_subscriber(seed):
         await script.end(lambda: None)
         await anyio.sleep(0.01)
     body, _ = script.connection.body()
-    script.sent.insert(0, body.split(b"\n\n")[0] + b"\n\n")  # the first event tells a subscriber its position
+    script.sent.insert(0, body.partition(b"\n")[0] + b"\n")  # the first line tells a subscriber its position
     return script
 
 
