@@ -125,7 +125,7 @@ async def test_a_background_task_that_fails() -> None:
             tasks.start_soon(fail)
             yield state
 
-    with pytest.raises(Exception) as info:  # noqa: PT011 -- on some loops a group, looked at below
+    with pytest.raises(Exception) as info:
         async with open_test_stream(Starlette(routes=ROUTES, lifespan=failing), "/prices", lifespan=True) as stream:
             await stream.receive()
     assert [str(each) for each in getattr(info.value, "exceptions", (info.value,))] == ["background"]
