@@ -18,7 +18,8 @@ async def test_a_stream_begins_with_its_place(replay, before):
     async with open_hub() as hub:
         for _ in range(before):
             await hub.publish("other", "somebody else's")
-        async with open_test_stream(EventSourceResponse(hub.subscribe("a", replay=replay))) as stream:
+        response = EventSourceResponse(hub.subscribe("a", replay=replay, id_blocks=True))
+        async with open_test_stream(response) as stream:
             await wait_all_tasks_blocked()
             decoder = EventDecoder()
             assert decoder.feed(stream.body) == []
@@ -27,6 +28,29 @@ async def test_a_stream_begins_with_its_place(replay, before):
             event = await stream.receive()
             assert (event.event, event.data) == ("message", "missed")
         assert hub.statistics().delivered == 1
+
+
+@pytest.mark.parametrize("with_filter", [False, True])
+async def test_a_position_is_a_message_to_no_client(with_filter):
+    """By default the id of a position has no blank line, which some clients take for an empty message."""
+    async with open_hub() as hub:
+        event_filter = (lambda topic, event: False) if with_filter else None
+        async with open_test_stream(EventSourceResponse(hub.subscribe("a", filter=event_filter))) as stream:
+            await hub.publish_many([("b" if not with_filter else "a", str(n)) for n in range(200)])
+            await wait_all_tasks_blocked()
+            assert stream.body.startswith(b"id: ")
+            assert b"\n\n" not in stream.body
+
+
+async def test_a_position_travels_with_the_next_block():
+    """A farewell that ends a stream without events tells the client its position."""
+    async with open_hub() as hub:
+        last = await hub.publish("other", "somebody else's")
+        farewell = ServerSentEvent("bye", event="farewell")
+        async with open_test_stream(EventSourceResponse(hub.subscribe("a"), farewell=farewell)) as stream:
+            await wait_all_tasks_blocked()
+            stream.request_shutdown()
+            assert (await stream.receive()).id == str(last)
 
 
 async def test_a_subscription_by_itself_tells_no_place():

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -27,6 +28,7 @@ from .._wire.decoder import EventDecoder
 from .._wire.received import ReceivedEvent
 from ..client import ConnectionState, EventSource, open_event_source
 from . import output as _output
+from .connection import body_of, client_for, with_content_type
 from .output import Screen
 
 __all__ = ("main",)
@@ -71,6 +73,12 @@ def _check_idle_timeout(seconds: float | None) -> float | None:
     return seconds
 
 
+def _check_method(method: str | None) -> str | None:
+    if method is not None and not _HEADER_NAME.fullmatch(method):  # both are tokens: RFC 9110, 9.1
+        raise typer.BadParameter(f"must be an HTTP method, such as POST; got {method[:80]!r}")
+    return method
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for each event, on its own line.")]
 AsWire = Annotated[bool, typer.Option("--raw", help="Each event as it is sent: its fields and a blank line.")]
 MaxEventSize = Annotated[int, typer.Option(min=1, metavar="BYTES", help="The most bytes that an event may have.")]
@@ -101,6 +109,29 @@ def tail(
         list[str] | None,
         typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header to send; may be repeated."),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-X",
+            callback=_check_method,
+            help="The HTTP method. By default GET, or POST with --data.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="TEXT|@FILE",
+            help="The body, or @ and a file with it (@- for stdin). It is JSON, unless -H has another Content-Type.",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificates to trust, in PEM, in place of the usual ones.")
+    ] = None,
+    proxy: Annotated[str | None, typer.Option(metavar="URL", help="The proxy to go through.")] = None,
     last_event_id: Annotated[
         str, typer.Option(callback=_check_last_event_id, metavar="ID", help="Go on after this event.")
     ] = "",
@@ -115,20 +146,31 @@ def tail(
     as_json: AsJson = False,
     as_wire: AsWire = False,
 ) -> None:
-    """Show the events of a stream as they come, and connect again when it breaks."""
-    screen, headers = _screen(as_json=as_json, as_wire=as_wire), _headers(header or ())
+    """Show the events of a stream as they come, and connect again when it breaks.
+
+    A stream of another method than GET is connected once, because the request may start something.
+    """
+    screen, body = _screen(as_json=as_json, as_wire=as_wire), body_of(data)
+    headers = with_content_type(_headers(header or ()), body)
+    client = client_for(ca, proxy)
 
     async def follow() -> int:
         try:
-            async with open_event_source(
-                url,
-                headers=headers,
-                last_event_id=last_event_id,
-                reconnect=not no_reconnect,
-                idle_timeout=idle_timeout,
-                max_event_size=max_event_size,
-                on_state_change=lambda source: screen.status(_describe(source)),
-            ) as source:
+            async with (
+                client,
+                open_event_source(
+                    url,
+                    client=client,
+                    method=_method(method, body),
+                    content=body,
+                    headers=headers,
+                    last_event_id=last_event_id,
+                    reconnect=False if no_reconnect else None,
+                    idle_timeout=idle_timeout,
+                    max_event_size=max_event_size,
+                    on_state_change=lambda source: screen.status(_describe(source)),
+                ) as source,
+            ):
                 async for event in source:
                     screen.event(event)
         except _EXPECTED as exc:
@@ -186,6 +228,10 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter(f"must be 'NAME: VALUE', a header in ASCII; got a line {which}", param_hint="-H")
         headers[name] = value
     return headers
+
+
+def _method(method: str | None, body: bytes | None) -> str:
+    return ("GET" if body is None else "POST") if method is None else method.upper()
 
 
 def _describe(source: EventSource) -> str:

@@ -3,7 +3,7 @@
 # Rule 1: a filter may be a check of rights, so it fails closed: a result that is neither True nor False is an error.
 # Rule 2: an event that is left out does not move the client's `Last-Event-ID`. A client whose filter lets little
 #         through would come back with an old id, and get a gap for events that it was never meant to see. So the hub
-#         sends it its position, in a block without data, when its id has fallen far enough behind.
+#         sends it its position (position_line.py) when its id has fallen far enough behind.
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from .._wire.event import ServerSentEvent
 from .._wire.returned import returned_bool
 from ..stores._protocol import EventId, StoredEvent
+from .position_line import Entry
 
 __all__ = ("EventFilter", "Filter")
 
@@ -45,12 +46,12 @@ class EventFilter:
         wanted = self._function(event.topic, event.event)
         return wanted if wanted is True or wanted is False else returned_bool("filter", wanted)
 
-    def select(self, events: Sequence[StoredEvent | ServerSentEvent]) -> list[StoredEvent | ServerSentEvent]:
+    def select(self, events: Sequence[Entry]) -> list[Entry]:
         """Return what the filter lets through, and every gap and position; note how much was left out since."""
-        selected: list[StoredEvent | ServerSentEvent] = []
+        selected: list[Entry] = []
         behind, last = self._behind, self._last
         for event in events:
-            if isinstance(event, ServerSentEvent) or self.wants(event):
+            if not isinstance(event, StoredEvent) or self.wants(event):
                 selected.append(event)
                 behind, last = 0, None
             else:

@@ -6,28 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias, final
+from typing import final
 
 from anyio import CancelScope
 
 from .._loops.current import current_loop
 from .._loops.loop import Parked
 from .._wire.event import ServerSentEvent
-from ..stores._protocol import EventId, Gap, Page, StoredEvent
+from ..stores._protocol import EventId, Gap, Page
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter
 from .position import Position
+from .position_line import Entry
 from .state import HubState
 
-__all__ = ("MAX_REPLAY", "Entry", "History", "read_latest")
+__all__ = ("MAX_REPLAY", "History", "read_latest")
 
 MAX_REPLAY = 1000
 """Events that a subscriber without an id may be sent first, and that its filter may look at for that: they are read,
 and held, at once."""
-
-Entry: TypeAlias = StoredEvent | ServerSentEvent
-"""An event of the store; or a gap or a position, which are the hub's own."""
 
 
 @final

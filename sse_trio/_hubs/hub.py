@@ -13,7 +13,7 @@ from typing import cast, final
 
 from anyio import create_task_group
 
-from .._arguments.checks import check_count, check_function, check_text, is_series, members_of, wrong
+from .._arguments.checks import check_count, check_flag, check_function, check_text, is_series, members_of, wrong
 from .._failures import collapse, raise_again
 from .._wire.event import Sendable, as_event
 from ..stores._protocol import EventId, EventStore, append_nowait_of, pack_event
@@ -103,6 +103,7 @@ class Hub:
         replay: int | None = None,
         overflow: HubOverflow = "resume",
         filter: Filter | None = None,  # noqa: A002 -- what it is
+        id_blocks: bool = False,
     ) -> Subscription:
         """Return a subscription: the source of a response, or an async context manager to receive from.
 
@@ -117,6 +118,10 @@ class Hub:
                 ``"close"``: its stream ends (``CloseReason.KICKED``), and the client reconnects.
             filter: called with topic and event, for each subscriber and event; ``False`` leaves the event out. What
                 it raises, and a result that is neither ``True`` nor ``False``, ends this subscription alone.
+            id_blocks: whether the client learns its position at once, from an id without data, where it has been sent
+                no event that says it: at the start, and while the filter leaves events out. ``EventSource`` then comes
+                back to it in every case. By default the id comes with the next event, because
+                ``@microsoft/fetch-event-source`` and ``httpx-sse`` take an id without data for an empty message.
 
         Raises:
             ValueError, TypeError: an argument that makes no sense.
@@ -130,8 +135,10 @@ class Hub:
             raise wrong(TypeError, "after", wanted, after)
         if filter is not None:
             check_function("filter", filter, "a function of topic and event")
+        check_flag("id_blocks", id_blocks)
         start = after or replay or 0  # an empty last event id means none (WHATWG HTML section 9.2.2)
-        return Subscription(SubscriptionSource(self._state, TopicFilter(*topics), start, overflow, filter))
+        source = SubscriptionSource(self._state, TopicFilter(*topics), start, overflow, filter, id_blocks=id_blocks)
+        return Subscription(source)
 
     def statistics(self) -> HubStatistics:
         """Return a snapshot of the hub. From any thread. Looks at every subscriber once."""

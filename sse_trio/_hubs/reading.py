@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, final, get_args
 
 from .._loops.loop import Loop
-from .._wire.event import ServerSentEvent
 from ..stores._protocol import StoredEvent
 from .filtering import EventFilter
-from .history import Entry, History
+from .history import History
 from .position import Position
+from .position_line import Entry, PositionLine
 from .ring import Ring, RingBatch
 from .state import HubState
 
@@ -31,7 +31,7 @@ class Reading:
 
     Args:
         hub: the hub's state.
-        overflow, event_filter: the subscriber's.
+        overflow, event_filter, id_blocks: the subscriber's.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Reading:
         "dropped",
         "filter",
         "history",
+        "id_blocks",
         "is_refusing",
         "loop",
         "on_overflow",
@@ -46,8 +47,11 @@ class Reading:
         "position",
     )
 
-    def __init__(self, hub: HubState, overflow: HubOverflow, event_filter: EventFilter | None) -> None:
+    def __init__(
+        self, hub: HubState, overflow: HubOverflow, event_filter: EventFilter | None, *, id_blocks: bool
+    ) -> None:
         self._hub = hub
+        self.id_blocks: bool = id_blocks
         self.overflow: HubOverflow = overflow
         self.filter: EventFilter | None = event_filter
         self.position: Position = Position()
@@ -106,7 +110,7 @@ class Reading:
         if self.loop is not None:
             position = event_filter.position_to_tell(self.loop.current_time())
             if position is not None:
-                selected.append(ServerSentEvent(id=str(position)))
+                selected.append(PositionLine(position, is_block=self.id_blocks))
         return selected
 
     def _take_live(self) -> Sequence[StoredEvent]:

@@ -23,7 +23,8 @@ from ..stores._protocol import EventId, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter, Filter
-from .history import Entry, read_latest
+from .history import read_latest
+from .position_line import Entry, PositionLine
 from .reading import HUB_OVERFLOWS, HubOverflow, Reading
 from .state import HubState
 
@@ -46,7 +47,7 @@ class SubscriptionSource(LiveSource):
         hub: the hub's state.
         topics: whose events.
         start: where it begins: after the event with this id (str), or with this number of the latest events (int).
-        overflow, filter: as in ``Hub.subscribe()``.
+        overflow, filter, id_blocks: as in ``Hub.subscribe()``.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -61,11 +62,13 @@ class SubscriptionSource(LiveSource):
         start: str | int,
         overflow: HubOverflow,
         filter: Filter | None,  # noqa: A002 -- its name everywhere
+        *,
+        id_blocks: bool,
     ) -> None:
         self._hub = hub
         self.topics: TopicFilter = topics
         self._start = start
-        self._reading = Reading(hub, overflow, None if filter is None else EventFilter(filter))
+        self._reading = Reading(hub, overflow, None if filter is None else EventFilter(filter), id_blocks=id_blocks)
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
@@ -119,10 +122,10 @@ class SubscriptionSource(LiveSource):
             self._tell_position(page.next)  # the client is past what the filter left out after the last event
 
     def _tell_position(self, last: EventId) -> None:
-        # A client that loses its connection before its first event has to come back with an id, or it misses what was
-        # published meanwhile. A block without data sets the id and is not an event: WHATWG HTML 9.2.6, "dispatch".
+        # A client that loses its connection before its first event should come back with an id, or it misses what was
+        # published meanwhile.
         if self._reading.loop is not None:
-            self._reading.history.add(ServerSentEvent(id=str(last)))
+            self._reading.history.add(PositionLine(last, is_block=self._reading.id_blocks))
 
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
 from anyio import ClosedResourceError, EndOfStream
 
@@ -84,7 +84,9 @@ class Subscription:
             msg = "a subscription must be entered before it is received from: `async with hub.subscribe(...) as ...`"
             raise ClosedResourceError(msg)
         while not unread:
-            unread.extend(event.event if isinstance(event, StoredEvent) else event for event in source.take_events())
+            # Only a stream's client is told its position, so the others are events of the hub's own.
+            taken = cast("Sequence[StoredEvent | ServerSentEvent]", source.take_events())
+            unread.extend(event.event if isinstance(event, StoredEvent) else event for event in taken)
             if unread:
                 break
             if source.at_end():

@@ -6,7 +6,7 @@ from anyio.lowlevel import RunVar, current_token
 
 from .loop import Loop
 
-__all__ = ("current_loop",)
+__all__ = ("current_loop", "runs_on_trio")
 
 _loop: RunVar[Loop] = RunVar("sse_trio._loops.loop")
 
@@ -21,8 +21,13 @@ def current_loop() -> Loop:
         return loop
 
 
+def runs_on_trio() -> bool:
+    """Return whether the running loop is trio's; if not, it is asyncio's. Outside a loop, raises anyio's error."""
+    return current_token().backend_class.__module__.endswith("_trio")
+
+
 def _make_loop() -> Loop:
-    if current_token().backend_class.__module__.endswith("_trio"):
+    if runs_on_trio():
         from .trio import TrioLoop  # noqa: PLC0415 -- only when trio is running
 
         return TrioLoop()

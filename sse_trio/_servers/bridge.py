@@ -1,18 +1,20 @@
 # `ServerBridge`: the ASGI wrapper that gives streams what the server can do beyond ASGI.
 #
 # Middlewares wrap `receive` and `send`, and then nothing leads from these to the server any more. The bridge is
-# therefore the outermost application: it finds the connection behind the server's own callables and places it in the
-# scope, which middlewares leave alone.
+# therefore the outermost application, or the outermost middleware: it finds the connection behind the server's own
+# callables and places it in the scope, which middlewares leave alone.
 #
 # Rule 1: `send` stays the server's own, unless direct writes are asked for (_servers/direct_write.py).
 # Rule 2: an application on an unknown server is called exactly as if there were no bridge.
+# Rule 3: there are no direct writes past a `send` outside of the bridge that may change bodies. Inside of it, those
+#         that do are noticed (_servers/direct_write.py); outside of it they can't be.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .._arguments.checks import check_coroutine_function, check_flag
-from .discovery import EXTENSION, connection_of
+from .discovery import EXTENSION, connection_of, leads_to_server
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,9 +25,13 @@ __all__ = ("ServerBridge",)
 class ServerBridge:
     """An ASGI application that lets the streams of another one use what their server can do beyond ASGI.
 
-    Wrap the outermost application in it, outside of all middlewares::
+    In FastAPI and Starlette, add it as the last middleware, so that it is outside of the others::
 
-        app = ServerBridge(Starlette(routes=[...], middleware=[...]))
+        app.add_middleware(ServerBridge)
+
+    Any other ASGI application you wrap, outside of all middlewares::
+
+        app = ServerBridge(application)
 
     On uvicorn and hypercorn (both worker classes), streams then end as soon as the server shuts down, a client that
     stops reading is dropped, and a producer may read the request's body while its stream waits for the disconnect.
@@ -54,7 +60,7 @@ class ServerBridge:
         if scope["type"] in {"http", "websocket"} and EXTENSION not in (scope.get("extensions") or {}):
             connection = connection_of(receive, send)
             if scope["type"] == "http":
-                direct_writes = self._express and scope["http_version"] == "1.1"
+                direct_writes = self._express and scope["http_version"] == "1.1" and leads_to_server(send)
                 receive, send = connection.bridge(receive, send, direct_writes=direct_writes)
             extensions: dict[str, object] = {**(scope.get("extensions") or {}), EXTENSION: {"connection": connection}}
             scope["extensions"] = extensions  # a copy of the scope would be a tenth of an idle stream's memory

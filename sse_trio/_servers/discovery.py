@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .closures import innermost_send
 from .connection import Connection, HeadKeeper
+from .head_only import skip_head_only_wrappers
 from .hypercorn import Hypercorn, HypercornAsyncio, HypercornTrio
 from .hypercorn_h2 import HypercornH2
 from .transports import owner_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-__all__ = ("EXTENSION", "connection_of", "find_connection")
+__all__ = ("EXTENSION", "connection_of", "find_connection", "leads_to_server")
 
 EXTENSION = "sse_trio"  # the key in scope["extensions"] under which ServerBridge places {"connection": ...}
 
@@ -46,13 +47,23 @@ def connection_of(receive: Receive, send: Send) -> Connection:
     cycle = owner_of(receive, "uvicorn")
     if cycle is not None:
         return uvicorn_connection(cycle)
+    innermost = innermost_send(send)
+    cycle = owner_of(innermost, "uvicorn")  # behind a middleware that wraps `receive` too, as OpenTelemetry's does
+    if cycle is not None:
+        return uvicorn_connection(cycle)
     # hypercorn's `receive` is a queue's method, and leads nowhere.
-    stream: Any = owner_of(innermost_send(send), "hypercorn")
+    stream: Any = owner_of(innermost, "hypercorn")
     if stream is not None:
         return _hypercorn_connection(stream)
     if owner_of(receive, "granian") is not None or owner_of(getattr(send, "func", None), "daphne") is not None:
         return HeadKeeper()
     return Connection()
+
+
+def leads_to_server(send: Send) -> bool:
+    """Return whether body messages reach the server through this ``send`` unchanged, or it is the server's own."""
+    own = skip_head_only_wrappers(send)
+    return owner_of(own, "uvicorn") is not None or owner_of(own, "hypercorn") is not None
 
 
 def _hypercorn_connection(stream: Any) -> Connection:

@@ -3,6 +3,9 @@
 #   response.py          EventSourceResponse: the options, the head, the negotiation
 #   options.py           the options, checked when the response is made
 #   sources.py           what a response can be made from, brought to one form
+#   threads.py           iterators that aren't async, in worker threads
+#   wrapped.py           the generator inside of the one that FastAPI makes of it
+#   wrong_loop.py        trio's functions on an asyncio server, or the other way round
 #   stream.py            runs the producers, and is the only way for a stream to end
 #   writer.py            the only caller of the server's `send`
 #   notices.py           what the library itself writes: `retry`, pings, the farewell

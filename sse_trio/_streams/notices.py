@@ -1,6 +1,7 @@
 # Notices: what the library itself writes into a stream: `retry` at its opening, pings, the farewell at its closing.
 #
-# Rule: an exception of the user's functions is raised here, and the stream handles it.
+# Rule 1: an exception of the user's functions is raised here, and the stream handles it.
+# Rule 2: no client takes a notice for a message: the default ping and `retry` have no blank line (_wire/event.py).
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ("closing_notices", "opening_notices", "ping")
 
-PINGS = MappingProxyType({sep: f": ping{sep}{sep}".encode() for sep in LINE_ENDS})
+PINGS = MappingProxyType({sep: ServerSentEvent(comment="ping").encode(sep) for sep in LINE_ENDS})
 RETRY = 3000
 """Milliseconds: the default of EventSource. Sent in groups that sent a different `retry` at a shutdown."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code, headers_of
-from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, state_of
+from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
 from .._channels.source import LiveSource
+from .._channels.state import Overflow
 from .._compression.accept_encoding import choose_coding, forbids_transform
 from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
@@ -29,16 +30,19 @@ from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
 from .options import NO_LABELS, StreamOptions
 from .sources import (
+    NO_SOURCE,
+    ChannelOptions,
     OpenSource,
     Producer,
     check_producers,
     check_source,
-    check_source_errors,
     close_source,
+    one_source,
     open_source,
 )
 from .stream import Stream
 from .writer import CLIENT_GONE
+from .wrong_loop import explain_wrong_loop
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -73,7 +77,10 @@ class EventSourceResponse(Response):
     Args:
         source: a coroutine function, called as ``source(send_channel, *args)`` in the response's nursery; its channel
             is closed when it returns. Or a receive channel: that of :func:`open_event_channel`, an anyio object stream,
-            or a trio memory channel. Or an async iterable, which is closed in the task that iterates it.
+            or a trio memory channel. Or an async iterable, such as an async generator, which is closed in the task
+            that iterates it. Or an iterator, such as a generator, which runs in a worker thread.
+        content: the source under the name that frameworks use. With ``response_class=EventSourceResponse``, FastAPI
+            gives it the generator of a path operation with ``yield``.
         producers: coroutine functions without arguments that run in the same nursery, for a source that is a channel.
         status_code, headers, background: as for any Starlette response. ``background`` runs after every ending except
             a failure. Unless ``headers`` has other values, the response has ``Cache-Control: no-store, no-transform``
@@ -98,6 +105,8 @@ class EventSourceResponse(Response):
         sep: the line end on the wire.
         max_buffer_size, max_buffer_bytes: the limits of the channel that is opened for a producer or an async
             iterable. It holds one slice of a flood, see :meth:`EventSendChannel.send`.
+        overflow, conflate: what that channel does when the client is slower than the producer, as in
+            :func:`open_event_channel`.
         labels: passed to the predicate of ``StreamGroup.kick()``.
         group: the :class:`StreamGroup` of the stream. By default, that of the event-loop run.
         compress: content codings to offer, ``"zstd"``, ``"br"`` or ``"gzip"``, in order of preference; ``None`` for no
@@ -126,9 +135,11 @@ class EventSourceResponse(Response):
         source: Callable[[EventSendChannel, Unpack[Ts]], Awaitable[object]]
         | EventReceiveChannel
         | Subscription
-        | AsyncIterable[Sendable],
+        | AsyncIterable[Sendable]
+        | Iterator[Sendable] = NO_SOURCE,
         /,
         *args: Unpack[Ts],
+        content: EventReceiveChannel | Subscription | AsyncIterable[Sendable] | Iterator[Sendable] = NO_SOURCE,
         producers: Sequence[Producer] = (),
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
@@ -146,11 +157,15 @@ class EventSourceResponse(Response):
         sep: str = "\n",
         max_buffer_size: float = 256,
         max_buffer_bytes: float = 65_536,
+        overflow: Overflow = "wait",
+        conflate: Callable[[ServerSentEvent], Hashable] | None = None,
         labels: Mapping[str, str] | None = None,
         group: StreamGroup | None = None,
         compress: Sequence[Coding] | None = None,
         errors: TextErrors = "strict",
     ) -> None:
+        if source is NO_SOURCE or content is not NO_SOURCE:
+            source = one_source(source, content)
         check_source(source, args)
         if producers != ():
             producers = check_producers(producers, source)
@@ -170,18 +185,15 @@ class EventSourceResponse(Response):
             group=group,
             compress=() if compress is None else compress,
         )
-        check_limits(max_buffer_size, max_buffer_bytes)
+        channel_options = ChannelOptions(max_buffer_size, max_buffer_bytes, overflow, conflate, errors)
+        channel_options.check(source)
         if status_code != 200 or type(status_code) is not int:
             check_status_code(status_code)
         if background is not None:
             check_background(background)
-        if errors != "strict":
-            check_source_errors(errors, source)
         self._source = source
         # The channel is opened when the response is served: a response that never is leaves no channel unclosed.
-        self._open: Callable[[], OpenSource] | None = partial(
-            open_source, source, args, producers, max_buffer_size, max_buffer_bytes, errors
-        )
+        self._open: Callable[[], OpenSource] | None = partial(open_source, source, args, producers, channel_options)
         self.status_code = status_code
         self.background = background
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
@@ -235,6 +247,9 @@ class EventSourceResponse(Response):
                     await stream.serve(producers)
                     if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
                         await self._answer_middleware(scope, receive, send)
+                except Exception as exc:
+                    explain_wrong_loop(exc)
+                    raise
                 finally:
                     end.close()
                     if producers:  # none has run, so none has closed the source

@@ -5,33 +5,39 @@
 #         bounded time, shielded from cancellation, because the `finally` of an async generator is the user's cleanup.
 #         If closing raises too, the first error is kept as the context.
 # Rule 3: a mistake that can be noticed when the response is made is an error then.
+# Rule 4: an iterator that isn't async is iterated in a worker thread (threads.py), so that it doesn't block the loop.
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
-from types import FunctionType
-from typing import Any, TypeAlias, cast
+from types import FunctionType, MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from anyio import move_on_after
 
-from .._arguments.checks import check_coroutine_function, innermost, is_series, wrong
-from .._channels.ends import EventReceiveChannel, EventSendChannel, open_event_channel
+from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
+from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, open_event_channel
 from .._channels.source import LiveSource
+from .._channels.state import Overflow
 from .._hubs.subscription import Subscription, source_of
-from .._wire.event import Sendable, TextErrors, check_errors
+from .._wire.event import Sendable, ServerSentEvent, TextErrors, check_errors
+from .threads import close_in_thread, iterate_in_thread
+from .wrapped import without_wrapper
 
 __all__ = (
+    "NO_SOURCE",
+    "ChannelOptions",
     "OpenSource",
     "Producer",
     "Source",
     "check_producers",
     "check_source",
-    "check_source_errors",
     "close_source",
     "iterate",
+    "one_source",
     "open_source",
 )
 
@@ -39,27 +45,83 @@ CLOSE_SECONDS = 5.0
 """How many seconds an async iterable may take to close."""
 
 Producer: TypeAlias = Callable[[], Awaitable[object]]
-Source: TypeAlias = Callable[..., Awaitable[object]] | EventReceiveChannel | Subscription | AsyncIterable[Sendable]
+Source: TypeAlias = (
+    Callable[..., Awaitable[object]] | EventReceiveChannel | Subscription | AsyncIterable[Sendable] | Iterator[Sendable]
+)
 OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
 """The source to write from, and its producers, each with the send channel to close when it returns."""
+
+
+NO_SOURCE: Any = object()
+"""In place of a source that was not given. Not None: a function that returned nothing gives that."""
+
+
+class ChannelOptions(NamedTuple):
+    """The options of the channel that is opened for a source that has none."""
+
+    max_buffer_size: float
+    max_buffer_bytes: float
+    overflow: Overflow
+    conflate: Callable[[ServerSentEvent], Hashable] | None
+    errors: TextErrors
+
+    def check(self, source: object) -> None:
+        """Raise ValueError or TypeError for an invalid option, or one that this source does not use."""
+        check_limits(self.max_buffer_size, self.max_buffer_bytes, self.overflow)
+        if self.conflate is not None:
+            check_function("conflate", self.conflate, "a function of an event that returns its key")
+        if self.errors != "strict":
+            check_errors(self.errors)
+        if isinstance(source, (EventReceiveChannel, Subscription)):
+            self._check_unused(source)
+
+    def _check_unused(self, source: EventReceiveChannel | Subscription) -> None:
+        kind = type(source).__name__
+        for name, default in (("overflow", "wait"), ("conflate", None), ("errors", "strict")):
+            value = getattr(self, name)
+            if value != default:
+                write = f"open_event_channel({name}=...)" if isinstance(source, EventReceiveChannel) else _OF_HUBS[name]
+                msg = (
+                    f"{name} must be left out with a source of type {kind}, which has its own queue; got {value!r}; "
+                    f"write {write}"
+                )
+                raise TypeError(msg)
+
+
+_OF_HUBS = MappingProxyType(
+    {
+        "overflow": "hub.subscribe(topic, overflow=...)",
+        "conflate": "a topic for each key, and hub.subscribe(topic, overflow='drop_oldest')",
+        "errors": "hub.publish(topic, ServerSentEvent(text, errors=...))",
+    }
+)
+
+
+def one_source(source: object, content: object) -> Any:
+    """Return the source that was given, by position or as ``content``; TypeError unless it was one of the two."""
+    if (source is NO_SOURCE) is (content is NO_SOURCE):
+        given = "none" if content is NO_SOURCE else "both"
+        msg = f"a response needs one source, by position or as content=; got {given}; write EventSourceResponse(source)"
+        raise TypeError(msg)
+    return source if content is NO_SOURCE else without_wrapper(content)
 
 
 def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
         return  # nearly every source is a coroutine function, and this is the cheapest check
-    if isinstance(source, AsyncIterable):
+    if isinstance(source, (AsyncIterable, Iterator)):
         if args:
             name = type(cast("object", source)).__name__
             msg = f"arguments after the source are for a coroutine function, but the source is a {name}; got {args!r}"
             raise TypeError(msg)
-    elif inspect.isasyncgenfunction(innermost(source)):
-        msg = "the source is an async generator function; call it: EventSourceResponse(generate(...))"
+    elif inspect.isasyncgenfunction(innermost(source)) or inspect.isgeneratorfunction(innermost(source)):
+        msg = "the source is a generator function; call it: EventSourceResponse(generate(...))"
         raise TypeError(msg)
-    elif inspect.isgeneratorfunction(innermost(source)) or (not callable(source) and isinstance(source, Iterable)):
+    elif not callable(source) and isinstance(source, Iterable):
         msg = (
-            "the source is a synchronous iterable, which would block the event loop; iterate it in a worker thread "
-            "that sends from there: examples/threads.py shows how"
+            f"the source is a {type(cast('object', source)).__name__}, which is no stream; `yield` its items, or write "
+            "EventSourceResponse(iter(items)) to send them from a worker thread"
         )
         raise TypeError(msg)
     elif inspect.iscoroutine(source):
@@ -67,18 +129,7 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
         raise TypeError(msg)
     else:
-        check_coroutine_function("the source", source, "a coroutine function, a receive channel or an async iterable")
-
-
-def check_source_errors(errors: object, source: object) -> None:
-    """Raise ValueError or TypeError for an invalid ``errors``, or one that this source does not use."""
-    check_errors(errors)
-    if isinstance(source, (EventReceiveChannel, Subscription)):
-        msg = (
-            f"errors must be 'strict' with a source of type {type(source).__name__}, whose text was sent on its own "
-            f"channel; got {errors!r}; write open_event_channel(errors={errors!r})"
-        )
-        raise TypeError(msg)
+        check_coroutine_function("the source", source, "a coroutine function, a receive channel or an iterable")
 
 
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
@@ -99,9 +150,7 @@ def open_source(
     source: Source,
     args: tuple[object, ...],
     producers: Sequence[Producer],
-    max_buffer_size: float,
-    max_buffer_bytes: float,
-    errors: TextErrors,
+    options: ChannelOptions,
 ) -> OpenSource:
     """Return the source in the one form that a stream knows."""
     running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
@@ -110,11 +159,19 @@ def open_source(
     if isinstance(source, EventReceiveChannel):
         return source, running
     send_channel, receive_channel = open_event_channel(
-        max_buffer_size, max_buffer_bytes=max_buffer_bytes, errors=errors
+        options.max_buffer_size,
+        max_buffer_bytes=options.max_buffer_bytes,
+        overflow=options.overflow,
+        conflate=options.conflate,
+        errors=options.errors,
     )
     feed: Producer
-    if not isinstance(source, FunctionType) and isinstance(source, AsyncIterable):
+    if isinstance(source, FunctionType):
+        feed = partial(source, send_channel, *args)
+    elif isinstance(source, AsyncIterable):
         feed = partial(iterate, source, send_channel)
+    elif isinstance(source, Iterator):
+        feed = partial(iterate_in_thread, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
     return receive_channel, [(feed, send_channel), *running]
@@ -148,14 +205,18 @@ async def iterate(
 
 
 async def close_source(source: object, seconds: float | None = CLOSE_SECONDS) -> bool:
-    """Call the source's ``aclose()``, if it has one; return whether that took too long and was cancelled.
+    """Close an iterable that can be closed; return whether that took too long and was cancelled.
+
+    An iterator that isn't async is closed in a worker thread.
 
     A shielded checkpoint of at most ``seconds``; ``None`` means no limit. If ``aclose()`` raises while another
     exception is being handled, that one is the context of the new one.
     """
     aclose = getattr(source, "aclose", None)  # a tenth of the cost of isinstance() with a Protocol before Python 3.12
     if aclose is None:
-        return False
+        if not isinstance(source, Iterator):
+            return False
+        aclose = partial(close_in_thread, source)
     handled = sys.exc_info()[1]
     with move_on_after(seconds, shield=True) as scope:
         try:

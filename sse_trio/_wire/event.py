@@ -6,17 +6,21 @@
 #         that UTF-8 can't encode.
 # Rule 3: `data` and `comment` are split only at CRLF, CR and LF, the line ends of WHATWG HTML 9.2.6. str.splitlines()
 #         would also split at U+0085 and U+2028.
-# Rule 4: as_event() defines what else send() accepts: str, int and mappings.
+# Rule 4: as_event() defines what else send() accepts: what can mean one thing only. Everything else is an error that
+#         says what to write.
 # Rule 5: plain text (is_plain) is always legal, and its size on the wire is known without encoding it.
+# Rule 6: a block of comments and `retry` alone has no blank line at its end. Both take effect with their line, and the
+#         blank line would reach some clients (@microsoft/fetch-event-source, httpx-sse) as an empty message.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from .._arguments.checks import check_function, shown, wrong
-from .json import dumps_compact
+from .json import Model, dumps_compact, is_model
 
 __all__ = (
     "LINE_ENDS",
@@ -47,7 +51,8 @@ class ServerSentEvent:
             other types see :meth:`json`. Line breaks are allowed: each line is sent as its own ``data`` field, and the
             client joins them with LF. A client ignores an event without data.
         event: the event type; ``None`` means ``message``. One line.
-        id: the client's last event id from now on. One line without NUL. The empty string resets it.
+        id: the client's last event id from now on. One line without NUL; an ``int`` becomes its digits. The empty
+            string resets it.
         retry: the client's reconnection time, in milliseconds.
         comment: text that clients ignore; you see it when you look at the raw stream. May have several lines.
         errors: how to treat a lone surrogate in the text, which UTF-8 can't encode, and ``bytes`` that are not UTF-8.
@@ -73,7 +78,7 @@ class ServerSentEvent:
         data: str | float | bytes | None = None,
         *,
         event: str | None = None,
-        id: str | None = None,  # noqa: A002 -- the name of the field on the wire
+        id: str | int | None = None,  # noqa: A002 -- the name of the field on the wire
         retry: int | None = None,
         comment: str | None = None,
         errors: TextErrors = "strict",
@@ -82,6 +87,8 @@ class ServerSentEvent:
             check_errors(errors)
             data, event, id, comment = _replaced(data), _replaced(event), _replaced(id), _replaced(comment)  # noqa: A001
         text = data if data is None or type(data) is str else _data_as_text(data)
+        if id is not None and type(id) is not str:
+            id = _id_as_text(id)  # noqa: A001
         set_field = object.__setattr__  # the class is frozen; dataclasses do this too
         set_field(self, "data", text)
         set_field(self, "event", event)
@@ -93,8 +100,9 @@ class ServerSentEvent:
     def encode(self, sep: str = "\n") -> bytes:
         r"""Return the event's bytes on the wire, including the blank line that ends it.
 
-        Fields come in the order comment, event, id, retry, data. ``sep`` is the line end: ``"\n"``, ``"\r\n"``
-        or ``"\r"``; other values raise :exc:`ValueError`.
+        A comment or ``retry`` alone has no blank line: it takes effect without one, and some clients would take it for
+        an empty message. Fields come in the order comment, event, id, retry, data. ``sep`` is the line end:
+        ``"\n"``, ``"\r\n"`` or ``"\r"``; other values raise :exc:`ValueError`.
         """
         if sep == "\n":
             return self._wire
@@ -106,7 +114,7 @@ class ServerSentEvent:
         value: object,
         *,
         event: str | None = None,
-        id: str | None = None,  # noqa: A002 -- as in __init__
+        id: str | int | None = None,  # noqa: A002 -- as in __init__
         retry: int | None = None,
         comment: str | None = None,
         dumps: Callable[[object], str | bytes] | None = None,
@@ -134,8 +142,9 @@ class ServerSentEvent:
         self.__init__(data, event=event, id=id_, retry=retry, comment=comment)  # type: ignore[misc]
 
 
-Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
-"""What ``send()`` accepts: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
+Sendable: TypeAlias = ServerSentEvent | str | float | Mapping[str, object] | Model | list[Any] | tuple[Any, ...]
+"""What ``send()`` accepts: an event; its data as ``str``, ``int`` or ``float``; a mapping of ServerSentEvent's fields;
+or a pydantic model, a dataclass, a list or a tuple, which become JSON."""
 
 
 def is_plain(text: str) -> bool:
@@ -149,13 +158,45 @@ def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
         return event
     if isinstance(event, Mapping):
         return _event_of_mapping(event, errors)
-    if isinstance(event, (str, int)) and not isinstance(event, bool):
+    if isinstance(event, (str, int, float)) and not isinstance(event, bool):
         return ServerSentEvent(event, errors=errors)
-    msg = (
-        "an event must be a ServerSentEvent, a str, an int or a mapping of ServerSentEvent's fields; got "
-        f"{type(event).__name__}; to send an object as JSON write ServerSentEvent.json(value)"
-    )
-    raise TypeError(msg)
+    if _is_json(event):
+        return ServerSentEvent.json(event, errors=errors)
+    raise TypeError(f"an event must be {_SENDABLE}; got {_instead_of(event)}")
+
+
+_SENDABLE = (
+    "a ServerSentEvent, a str, an int, a float, a mapping of ServerSentEvent's fields, a pydantic model, a dataclass "
+    "or a list of JSON values"
+)
+
+
+def _is_json(value: object) -> bool:
+    # What can be meant as JSON only. A list of events is meant as several events.
+    if isinstance(value, (list, tuple)):
+        return not any(_is_event(member) for member in cast("list[object]", value))
+    return is_model(value) and not _is_event(value)
+
+
+def _is_event(value: object) -> bool:
+    # Also one of another library's, which may be a pydantic model (FastAPI's) or a dataclass.
+    return type(value).__name__.endswith("ServerSentEvent")
+
+
+def _instead_of(event: object) -> str:
+    # What was given in place of an event, and what to write.
+    kind = type(event)
+    if inspect.iscoroutine(event):
+        event.close()
+        return "a coroutine; write `await` before the call that made it"
+    if isinstance(event, (list, tuple)) and not _is_json(cast("object", event)):
+        return f"a {kind.__name__} of events; send each of them: for event in events: await send_channel.send(event)"
+    if _is_event(event):
+        return (
+            f"the {kind.__name__} of {kind.__module__}; write `from sse_trio import ServerSentEvent`, then "
+            "ServerSentEvent(text), or ServerSentEvent.json(value) where the data is JSON"
+        )
+    return f"{kind.__name__}; to send an object as JSON write ServerSentEvent.json(value)"
 
 
 def _dump(dumps: Callable[[object], str | bytes], value: object) -> str | bytes:
@@ -215,19 +256,23 @@ def _data_as_text(data: object) -> str:
     if isinstance(data, float):
         return float.__repr__(data)
     if isinstance(data, int) and not isinstance(data, bool):
-        return _digits_of(data)
-    msg = (
-        f"data must be a str, an int, a float or UTF-8 bytes; got {type(data).__name__}; "
-        "to send an object as JSON write ServerSentEvent.json(value)"
-    )
-    raise TypeError(msg)
+        return _digits_of("data", data)
+    raise TypeError(f"data must be a str, an int, a float or UTF-8 bytes; got {_instead_of(data)}")
 
 
-def _digits_of(data: int) -> str:
+def _id_as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _digits_of("id", value)
+    raise _not_text("id", value)
+
+
+def _digits_of(name: str, number: int) -> str:
     try:
-        return int.__repr__(data)
+        return int.__repr__(number)
     except ValueError:
-        msg = "data must be an int that Python can print; got one with too many digits (sys.set_int_max_str_digits)"
+        msg = f"{name} must be an int that Python can print; got one with too many digits (sys.set_int_max_str_digits)"
         raise ValueError(msg) from None
 
 
@@ -248,8 +293,9 @@ def _encode_fields(
             text += "".join([f"data: {line}{sep}" for line in _lines("data", data)])
         else:
             text += f"data: {data}{sep}"
+    is_block = data is not None or id_ is not None or event is not None or not text
     try:
-        return (text + sep).encode()
+        return (text + sep if is_block else text).encode()
     except UnicodeEncodeError as exc:
         msg = (
             f"{exc.object[max(0, exc.start - 8) : exc.end + 8]!r} has a lone surrogate, which UTF-8 can't encode; "

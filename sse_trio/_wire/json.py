@@ -12,9 +12,28 @@ import decimal
 import enum
 import json
 import uuid
-from typing import Any, cast
+from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
-__all__ = ("dumps_compact",)
+__all__ = ("Model", "dumps_compact", "is_model")
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _PydanticModel(Protocol):
+    __pydantic_serializer__: ClassVar[Any]
+
+
+Model: TypeAlias = _Dataclass | _PydanticModel
+"""An object of a pydantic model, or of a dataclass."""
+
+
+def is_model(value: object) -> bool:
+    """Return whether the value is a :data:`Model`; its class is not."""
+    return not isinstance(value, type) and (
+        hasattr(value, "__pydantic_serializer__") or dataclasses.is_dataclass(value)
+    )
 
 
 def dumps_compact(value: object) -> str:

@@ -254,7 +254,9 @@ def pack_event(event: ServerSentEvent) -> bytes:
     if event.id is not None:
         wanted = "None, because the hub gives each event its id (put an id of your own into the data)"
         raise wrong(ValueError, "id", wanted, event.id)
-    return event.encode()
+    wire = event.encode()
+    # With its id, a comment or `retry` is a block of its own, and the stored form has always had the blank line.
+    return wire if wire == b"\n" or wire.endswith(b"\n\n") else wire + b"\n"
 
 
 def unpack_event(payload: bytes, id: str | None = None) -> ServerSentEvent:  # noqa: A002 -- ServerSentEvent's own name

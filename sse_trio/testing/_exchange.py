@@ -157,6 +157,12 @@ class Exchange:
         self._cut_off = True
         self.disconnect()
 
+    def fail(self, exc: Exception) -> None:
+        """End the exchange because the application has failed elsewhere, in its lifespan."""
+        self.exception = self.exception or exc
+        self.cut_off()
+        self.cancel()
+
     def cancel(self) -> None:
         self._cancel_scope.cancel()
 

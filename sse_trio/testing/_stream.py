@@ -28,11 +28,13 @@ from .._arguments.checks import (
     check_text,
     is_series,
     members_of,
+    shown,
     wrong,
 )
 from .._failures import append_context
 from .._wire.decoder import EventDecoder
 from ._exchange import Exchange, check_state, http_scope, open_task_group
+from ._lifespan import open_lifespan
 from ._server import BridgedServer, PlainServer
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ async def open_test_stream(
     json: object = _MISSING,
     content: bytes | str = b"",
     state: Mapping[str, object] | None = None,
+    lifespan: bool = False,
     wait_head: bool = True,
     bridge: bool = True,
     close_within: float = 10.0,
@@ -89,7 +92,7 @@ async def open_test_stream(
     ASGI specification in another way.
 
     Args:
-        app: an ASGI application, or a response. Its lifespan is not run.
+        app: an ASGI application, or a response.
         path: the path, with a query if there is one.
         method: the HTTP method.
         headers: headers of the request. ``Host``, ``Accept`` (of an event stream) and, with ``json``, ``Content-Type``
@@ -98,6 +101,8 @@ async def open_test_stream(
         json: a value to send as the body, with its content type. Give this or ``content``.
         content: the body of the request.
         state: the state that the application's lifespan yields, for ``request.state``: see docs/testing.md.
+        lifespan: whether to run the application's lifespan around the stream. What it yields is in ``request.state``
+            and in ``stream.state``.
         wait_head: wait for the status and the headers first. If ``False``, nothing has run when the block begins.
         bridge: whether the stream runs behind ``ServerBridge``, as on uvicorn and hypercorn, or on an unknown server.
         close_within: seconds that the application has to return after a disconnect. After that it is cancelled, and
@@ -112,7 +117,7 @@ async def open_test_stream(
     check_coroutine_function("app", app, "an ASGI application, or a response")
     for name, text in (("path", path), ("method", method)):
         check_text(name, text)
-    for name, flag in (("wait_head", wait_head), ("bridge", bridge)):
+    for name, flag in (("lifespan", lifespan), ("wait_head", wait_head), ("bridge", bridge)):
         check_flag(name, flag)
     check_seconds("close_within", close_within, zero=True, none="")
     check_state(state)
@@ -128,13 +133,28 @@ async def open_test_stream(
     scope = _scope(method, path, all_headers, _pairs("params", params), state)
     exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
+    if not lifespan:
+        async with _serve(exchange, stream, wait_head=wait_head, close_within=close_within):
+            yield stream
+        return
+    async with open_lifespan(app, close_within) as running:
+        running.on_failure = exchange.fail
+        scope["state"] = {**running.state, **scope["state"]}
+        async with _serve(exchange, stream, wait_head=wait_head, close_within=close_within):
+            yield stream
+
+
+@asynccontextmanager
+async def _serve(
+    exchange: Exchange, stream: TestStream, *, wait_head: bool, close_within: float
+) -> AsyncGenerator[None, None]:
     try:
         async with open_task_group() as task_group:
             task_group.start_soon(exchange.run)
             try:
                 if wait_head:
                     await stream.wait_head()
-                yield stream
+                yield
             except Exception:
                 await exchange.close(close_within)  # not cancelled: the application may be about to raise
                 raise
@@ -190,6 +210,43 @@ class TestStream:
     def body(self) -> bytes:
         """The bytes of the body so far, including comments and pings."""
         return b"".join(message.get("body", b"") for message in self._exchange.messages)
+
+    async def read(self) -> bytes:
+        """Block until the response is complete, and return its body: for an answer that is not a stream.
+
+        A checkpoint if it has to wait.
+
+        Raises:
+            ClosedResourceError: the test disconnected.
+            BrokenResourceError: the response was cut off.
+            Exception: the application's exception.
+        """
+        try:
+            while True:
+                await self._next_chunk()
+        except anyio.EndOfStream:
+            return self.body
+
+    async def json(self) -> Any:
+        """Block until the response is complete, and return the value of its JSON body. Raises what ``read()`` raises.
+
+        Raises:
+            ValueError: the body is not JSON.
+        """
+        body = await self.read()
+        try:
+            return json_module.loads(body)
+        except ValueError as exc:
+            msg = (
+                f"the body must be JSON; got {shown(body)}, with status {self.status_code}; write `await stream.read()`"
+            )
+            raise ValueError(msg) from exc
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the lifespan yields and what was given as ``state=``: the attributes of ``request.state``."""
+        state: dict[str, Any] = self._exchange.scope["state"]
+        return state
 
     async def receive(self) -> ReceivedEvent:
         """Block until an event arrives; comments and pings don't count.

@@ -10,6 +10,7 @@ import re
 import runpy
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
+import trustme
 
 from sse_trio.__main__ import main
 
@@ -36,6 +38,18 @@ def head(status="200 OK", content_type="text/event-stream", end="connection: clo
 NO_BODY = "content-length: 0"
 
 
+def read_request(connection):
+    """Return a request, with its body if it has a Content-Length."""
+    request = connection.recv(65536).decode()
+    length = re.search("content-length: ([0-9]+)", request, re.IGNORECASE)
+    while length and len(request.partition("\r\n\r\n")[2]) < int(length[1]):
+        request += connection.recv(65536).decode()
+    return request
+
+
+WHOLE = head(end=f"content-length: {len(STREAM)}") + STREAM
+
+
 @contextmanager
 def http_server(*answers, then=lambda: None):
     """Give each connection the next of the answers and close it, the last one once the client has closed it.
@@ -48,7 +62,7 @@ def http_server(*answers, then=lambda: None):
         for number, answer in enumerate(answers, 1):
             connection, _ = listener.accept()
             with connection, suppress(ConnectionError):
-                requests.append(connection.recv(65536).decode())
+                requests.append(read_request(connection))
                 connection.sendall(answer)
                 if number == len(answers):
                     time.sleep(0.1)  # for the client to read
@@ -157,6 +171,92 @@ def test_wrong_arguments(argv, message, capsys):
     last = err.splitlines()[-1]
     assert last.lower().startswith("error: ")
     assert message in last
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "content_type", "body"),
+    [
+        (["-d", '{"a":1}'], "POST / HTTP/1.1", "application/json", '{"a":1}'),
+        (["-d", "text", "-H", "Content-Type: text/plain"], "POST / HTTP/1.1", "text/plain", "text"),
+        (["-X", "put", "-d", "@{file}"], "PUT / HTTP/1.1", "application/json", "of a file"),
+        (["-X", "QUERY"], "QUERY / HTTP/1.1", None, ""),
+    ],
+)
+def test_method_and_body(options, line, content_type, body, tmp_path, capsysbinary):
+    """`tail` sends the method and the body that it is given, once, and shows the answer's events."""
+    file = tmp_path / "body"
+    file.write_text("of a file")
+    options = [option.format(file=file) if option.startswith("@") else option for option in options]
+    with http_server(WHOLE) as (url, requests):
+        assert main(["tail", url, *options]) == 0
+    (request,) = requests
+    sent, _, sent_body = request.partition("\r\n\r\n")
+    assert sent.splitlines()[0] == line
+    assert sent_body == body
+    found = re.search("content-type: (.*)", sent, re.IGNORECASE)
+    assert (found and found[1].strip()) == content_type
+    assert capsysbinary.readouterr().out.decode() == AS_TEXT
+
+
+def test_body_from_stdin(monkeypatch, capsysbinary):
+    """`-d @-` reads the body from stdin."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"of stdin")))
+    with http_server(WHOLE) as (url, requests):
+        assert main(["tail", url, "-d", "@-"]) == 0
+    assert requests[0].endswith("\r\n\r\nof stdin")
+
+
+def test_proxy(capsysbinary):
+    """With `--proxy` the proxy gets the request, with the whole URL in it."""
+    with http_server(head() + STREAM, head("204 No Content", "")) as (url, requests):
+        assert main(["tail", "http://example.invalid/clock", "--proxy", url]) == 0
+    assert requests[0].startswith("GET http://example.invalid/clock HTTP/1.1")
+
+
+def test_certificates_to_trust(tmp_path, capsysbinary):
+    """With `--ca` a server is trusted whose certificate that file vouches for, and no other is."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    for name, each in (("ca", authority), ("stranger", stranger)):
+        each.cert_pem.write_to_path(tmp_path / f"{name}.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                tls.recv(65536)
+                tls.sendall(head() + STREAM)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with listener:
+        url = f"https://localhost:{listener.getsockname()[1]}/"
+        assert main(["tail", url, "--no-reconnect", "--ca", str(tmp_path / "stranger.pem")]) == 1
+        assert b"certificate" in capsysbinary.readouterr().err.lower()
+        assert main(["tail", url, "--no-reconnect", "--ca", str(tmp_path / "ca.pem")]) == 0
+        assert capsysbinary.readouterr().out.decode() == AS_TEXT
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-X", "PO ST"], "must be an HTTP method"),
+        (["-d", "@/nowhere/SECRET"], "the body can't be read: No such file"),
+        (["-d", "\udcff"], "the body can't be read: the text is not UTF-8"),
+        (["--ca", "/nowhere/ca.pem"], "must be a file with certificates in PEM"),
+        (["--proxy", "SECRET"], "must be a URL, such as"),
+        (["--proxy", "gopher://SECRET"], "must be a URL, such as"),
+    ],
+)
+def test_wrong_connections(options, message, capsys):
+    """A method, a body, certificates or a proxy that can't be used are reported before anything is sent."""
+    assert main([*TAIL, *options]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert message in err
+    assert "SECRET" not in err
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ..wire._decoders import DECODERS
 pytestmark = pytest.mark.anyio
 
 ALL = ("zstd", "br", "gzip")
-PING = b": ping\n\n"
+PING = b": ping\n"
 
 
 async def produce(send_channel, *events):
@@ -236,7 +236,7 @@ async def test_every_write_is_decodable_at_once(coding, is_express, source_kind)
         nursery.start_soon(request.serve, response)
         await anyio.sleep(1)
         assert request.headers["content-encoding"] == coding
-        assert wire.text.startswith(b"retry: 7\n\n")
+        assert wire.text.startswith(b"retry: 7\n")
         for n in range(5):
             await send(f"event {n}")
             await wait_all_tasks_blocked()

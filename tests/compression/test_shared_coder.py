@@ -18,7 +18,7 @@ from sse_trio.stores._topics import TopicFilter
 
 from ..wire._decoders import DECODERS
 
-PING = b": ping\n\n"
+PING = b": ping\n"
 
 pytestmark = pytest.mark.parametrize("coding", SHARED_CODINGS)
 

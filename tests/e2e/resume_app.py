@@ -41,7 +41,7 @@ async def page(_: Request) -> HTMLResponse:
 
 
 async def events(request: Request) -> EventSourceResponse:
-    subscription = request.state.hub.subscribe("numbers", after=last_event_id(request))
+    subscription = request.state.hub.subscribe("numbers", after=last_event_id(request), id_blocks=True)
     return EventSourceResponse(subscription, retry=RETRY)
 
 

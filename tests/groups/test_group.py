@@ -743,7 +743,7 @@ async def test_reconnects_are_spread() -> None:
     for _ in range(20):
         async with open_test_stream(EventSourceResponse(wait, group=group)) as stream:
             assert (await stream.receive()).data == "event"
-            assert stream.body.startswith(b"retry: 3000\n\n")
+            assert stream.body.startswith(b"retry: 3000\n")
             stream.request_shutdown()
             await stream.wait_closed()
             retries.append(int(stream.body.removesuffix(b"\n\n").rpartition(b"retry: ")[2]))
@@ -758,7 +758,7 @@ async def test_reconnects_with_a_retry_of_the_streams_own() -> None:
         await stream.receive()
         await group.kick()
         await stream.wait_closed()
-        assert stream.body == b"retry: 77\n\ndata: event\n\n"
+        assert stream.body == b"retry: 77\ndata: event\n\n"
 
 
 async def test_retry_is_said_only_where_it_was_changed() -> None:

@@ -18,7 +18,7 @@ from ._fake_connection import FakeConnection, FakeWriter
 pytestmark = pytest.mark.anyio
 
 SCRIPTS = 1667  # of each source and loop; six of these are 10,000
-PING = b": ping\n\n"
+PING = b": ping\n"
 HEAD = {"type": "http.response.start", "status": 200, "headers": []}
 
 
@@ -448,7 +448,7 @@ async def run_subscriber(seed):
         await script.end(lambda: None)
         await anyio.sleep(0.01)
     body, _ = script.connection.body()
-    script.sent.insert(0, body.split(b"\n\n")[0] + b"\n\n")  # the first event tells a subscriber its position
+    script.sent.insert(0, body.partition(b"\n")[0] + b"\n")  # the first line tells a subscriber its position
     return script
 
 

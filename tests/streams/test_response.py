@@ -394,7 +394,7 @@ async def test_retry_comes_first() -> None:
     """``retry`` is sent at the start, with the head, before any event."""
     async with open_test_stream(EventSourceResponse(count, retry=5000)) as stream:
         await stream.wait_closed()
-        assert stream.body == b"retry: 5000\n\ndata: 0\n\ndata: 1\n\ndata: 2\n\n"
+        assert stream.body == b"retry: 5000\ndata: 0\n\ndata: 1\n\ndata: 2\n\n"
 
 
 async def test_line_end() -> None:
@@ -405,8 +405,8 @@ async def test_line_end() -> None:
     async with open_test_stream(response) as stream:
         with pytest.raises(LookupError):
             await stream.wait_closed()
-        assert stream.body == b"\r\n\r\n".join(
-            [b"retry: 1", b"data: event", b": ping", b": ping", b"event: error\r\ndata: error", b""]
+        assert stream.body == b"\r\n".join(
+            [b"retry: 1", b"data: event", b"", b": ping", b": ping", b"event: error", b"data: error", b"", b""]
         )
 
 
@@ -428,7 +428,7 @@ async def test_ping_after_silence() -> None:
     async with open_test_stream(EventSourceResponse(produce, ping=10, ping_message_factory=ping)) as stream:
         await stream.wait_closed()
         assert stream.body == (
-            b"data: at 8\n\n: still here\n\ndata: at 22\n\n: still here\n\n: still here\n\ndata: at 47\n\n"
+            b"data: at 8\n\n: still here\ndata: at 22\n\n: still here\n: still here\ndata: at 47\n\n"
         )
     assert pings == [18, 32, 42]
 
@@ -443,7 +443,7 @@ async def test_first_ping_counts_from_the_head() -> None:
 
     async with open_test_stream(EventSourceResponse(produce, ping=5, commit_within=None)) as stream:
         await stream.wait_closed()
-        assert stream.body == b": ping\n\n"
+        assert stream.body == b": ping\n"
 
 
 @pytest.mark.parametrize("ping", [None, 0])

@@ -18,6 +18,7 @@ from sse_trio import (
     ServerSentEvent,
     StreamGroup,
     open_event_channel,
+    open_hub,
 )
 from sse_trio.testing import open_test_stream
 
@@ -55,15 +56,15 @@ async def data_of(response: EventSourceResponse) -> list[str]:
     [
         (generate, (), r"call it: EventSourceResponse\(generate\(...\)\)"),
         (functools.partial(generate, "event"), (), r"call it"),
-        (generate_sync, (), "examples/threads.py"),
-        (functools.partial(functools.partial(generate_sync)), (), "examples/threads.py"),
-        (generate_sync(), (), "examples/threads.py"),
-        (["event"], (), "examples/threads.py"),
-        ("event", (), "examples/threads.py"),
-        ({"data": 1}, (), "examples/threads.py"),
-        (None, (), "must be a coroutine function, a receive channel or an async iterable; got None"),
+        (generate_sync, (), r"call it"),
+        (functools.partial(functools.partial(generate_sync)), (), r"call it"),
+        (["event"], (), r"the source is a list, .*EventSourceResponse\(iter\(items\)\)"),
+        ("event", (), "the source is a str, which is no stream"),
+        ({"data": 1}, (), "the source is a dict, which is no stream"),
+        (None, (), "must be a coroutine function, a receive channel or an iterable; got None"),
         (5, (), "must be a coroutine function"),
         (generate(), ("arg",), "are for a coroutine function, but the source is a async_generator"),
+        (generate_sync(), ("arg",), "are for a coroutine function, but the source is a generator"),
     ],
 )
 def test_what_is_no_source(source: Any, args: tuple[object, ...], advice: str) -> None:
@@ -93,7 +94,68 @@ def test_what_is_no_producer(producer: Any) -> None:
         EventSourceResponse(generate(), producers=[producer])
 
 
+def test_one_source() -> None:
+    """A response without a source, or with one given twice, is refused."""
+    with pytest.raises(TypeError, match="needs one source, by position or as content=; got none"):
+        EventSourceResponse()
+    with pytest.raises(TypeError, match="got both"):
+        EventSourceResponse(generate(), content=generate())
+
+
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ({"overflow": "drop"}, "overflow must be one of"),
+        ({"overflow": "wait", "conflate": 5}, "conflate must be a function of an event"),
+        ({"errors": "ignore"}, "errors must be 'strict' or 'replace'"),
+    ],
+)
+def test_options_of_the_channel_are_checked(option: dict[str, Any], advice: str) -> None:
+    """An invalid option of the channel is an error when the response is made."""
+    with pytest.raises((TypeError, ValueError), match=advice):
+        EventSourceResponse(produce, **option)
+
+
+@pytest.mark.parametrize("option", [{"overflow": "drop_oldest"}, {"conflate": str}, {"errors": "replace"}])
+async def test_options_of_the_channel_need_a_channel_of_the_response(option: dict[str, Any]) -> None:
+    """A source that has a queue of its own has its own options; the error says where to give them."""
+    (name,) = option
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel, pytest.raises(TypeError, match=rf"{name} must .*open_event_channel\({name}="):
+        EventSourceResponse(receive_channel, **option)
+    async with open_hub() as hub:
+        with pytest.raises(TypeError, match=rf"{name} must be left out with a source of type Subscription"):
+            EventSourceResponse(hub.subscribe("topic"), **option)
+
+
 # --- what is taken
+
+
+async def test_content() -> None:
+    """The source may be given as ``content=``, as frameworks do."""
+    assert await data_of(EventSourceResponse(content=generate("one", "two"))) == ["one", "two"]
+
+
+async def test_overflow_and_conflate() -> None:
+    """A response can drop what a slow client has no time for, and let a newer value replace an older one."""
+
+    async def flood(send_channel: EventSendChannel) -> None:
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        for n in range(10):
+            await send_channel.send({"data": n, "event": "even" if n % 2 == 0 else "odd"})
+        await anyio.sleep(1)
+
+    async def kept(**options: Any) -> list[str]:
+        async with open_test_stream(EventSourceResponse(flood, **options)) as stream:
+            await stream.receive()
+            stream.stall()
+            await anyio.sleep(1.5)
+            stream.resume()
+            return [event.data async for event in stream]
+
+    assert (await kept(max_buffer_size=2, overflow="drop_oldest"))[-2:] == ["8", "9"]
+    assert (await kept(conflate=lambda event: event.event))[-2:] == ["8", "9"]
 
 
 async def test_producer_with_arguments() -> None:

@@ -55,7 +55,7 @@ ServerSentEvent()
 ServerSentEvent({"a": 1})  # type: ignore[arg-type]
 ServerSentEvent("text", "tick")  # type: ignore[call-arg]
 ServerSentEvent("text", retry=1.5)  # type: ignore[arg-type]
-ServerSentEvent("text", id=1)  # type: ignore[arg-type]
+ServerSentEvent("text", id=1)
 event.data = "other"  # type: ignore[misc]
 
 
@@ -96,8 +96,9 @@ async def use_channels() -> None:
         assert_type(entered_receive_channel, EventReceiveChannel)
 
     await send_channel.send(b"raw")  # type: ignore[arg-type]
-    await send_channel.send(1.5)  # type: ignore[arg-type]
-    await send_channel.send(["a"])  # type: ignore[arg-type]
+    await send_channel.send(object())  # type: ignore[arg-type]
+    await send_channel.send(1.5)
+    await send_channel.send(["a"])
     send_channel.receive()  # type: ignore[attr-defined]
     receive_channel.send("text")  # type: ignore[attr-defined]
 

@@ -10,9 +10,11 @@ from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
+import fastapi.sse
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from sse_trio import ServerSentEvent
 from sse_trio._wire.decoder import EventDecoder
@@ -29,6 +31,25 @@ class Level(int, enum.Enum):
     """A number with a name."""
 
     HIGH = 3000
+
+
+@dataclasses.dataclass
+class Model:
+    """A model, as users have them."""
+
+    price: int
+
+
+class User(BaseModel):
+    """A pydantic model."""
+
+    name: str
+
+
+class OtherServerSentEvent(BaseModel):
+    """The event of another library, which may be a pydantic model."""
+
+    data: str
 
 
 class Text(str):
@@ -55,11 +76,13 @@ class Text(str):
         (ServerSentEvent("\ufeffmark"), "data: \ufeffmark\n\n".encode()),
         (ServerSentEvent(event="kind"), b"event: kind\n\n"),
         (ServerSentEvent(id="7"), b"id: 7\n\n"),
+        (ServerSentEvent("data", id=7), b"id: 7\ndata: data\n\n"),
         (ServerSentEvent(id=""), b"id: \n\n"),
-        (ServerSentEvent(retry=0), b"retry: 0\n\n"),
-        (ServerSentEvent(comment="note"), b": note\n\n"),
-        (ServerSentEvent(comment="two\r\nlines"), b": two\n: lines\n\n"),
-        (ServerSentEvent(comment=""), b": \n\n"),
+        (ServerSentEvent(retry=0), b"retry: 0\n"),
+        (ServerSentEvent(comment="note"), b": note\n"),
+        (ServerSentEvent(comment="two\r\nlines"), b": two\n: lines\n"),
+        (ServerSentEvent(comment=""), b": \n"),
+        (ServerSentEvent(comment="note", retry=1), b": note\nretry: 1\n"),
         (ServerSentEvent(), b"\n"),
         (
             ServerSentEvent("d", event="e", id="i", retry=1, comment="c"),
@@ -97,8 +120,8 @@ def test_what_is_no_line_end(sep: Any) -> None:
         (ServerSentEvent(Level.HIGH), b"data: 3000\n\n"),
         (ServerSentEvent(Text("text")), b"data: text\n\n"),
         (ServerSentEvent(event=Color.RED, id=Color.RED), b"event: red\nid: red\n\n"),
-        (ServerSentEvent(comment=Color.RED), b": red\n\n"),
-        (ServerSentEvent(retry=Level.HIGH), b"retry: 3000\n\n"),
+        (ServerSentEvent(comment=Color.RED), b": red\n"),
+        (ServerSentEvent(retry=Level.HIGH), b"retry: 3000\n"),
     ],
 )
 def test_values_of_subclasses(event: ServerSentEvent, wire: bytes) -> None:
@@ -138,7 +161,9 @@ def test_a_client_gets_what_was_meant(data: str, event: str, id_: str, retry: in
         ({"event": "a\rb"}, ValueError, "urllib.parse.quote"),
         ({"id": "a\nb"}, ValueError, "urllib.parse.quote"),
         ({"id": "a\0b"}, ValueError, "id must not contain NUL"),
-        ({"id": 1}, TypeError, r"id=str\(...\)"),
+        ({"id": 1.5}, TypeError, r"id=str\(...\)"),
+        ({"id": True}, TypeError, r"id=str\(...\)"),
+        ({"id": 10**5000}, ValueError, "id must be an int that Python can print"),
         ({"event": 1}, TypeError, r"event=str\(...\)"),
         ({"event": b"kind"}, TypeError, r"event=str\(...\)"),
         ({"comment": 1}, TypeError, r"comment=str\(...\)"),
@@ -150,7 +175,8 @@ def test_a_client_gets_what_was_meant(data: str, event: str, id_: str, retry: in
         ({"retry": "3000"}, TypeError, "retry=3000"),
         ({"data": b"\xff"}, ValueError, "base64"),
         ({"data": True}, TypeError, "ServerSentEvent.json"),
-        ({"data": ["list"]}, TypeError, "ServerSentEvent.json"),
+        ({"data": ["list"]}, TypeError, "got list; .*ServerSentEvent.json"),
+        ({"data": Model(price=3)}, TypeError, "got Model; .*ServerSentEvent.json"),
         ({"data": {"a": 1}}, TypeError, "ServerSentEvent.json"),
         ({"data": "\ud800"}, ValueError, "errors='replace'"),
         ({"event": "\ud800"}, ValueError, "errors='replace'"),
@@ -246,12 +272,51 @@ def test_replace_is_checked() -> None:
         (7, ServerSentEvent("7")),
         ({}, ServerSentEvent()),
         ({"data": 1.5, "id": "1"}, ServerSentEvent("1.5", id="1")),
+        ({"data": 1, "id": 2}, ServerSentEvent("1", id="2")),
         (UserDict(event="kind"), ServerSentEvent(event="kind")),
+        (1.5, ServerSentEvent("1.5")),
+        (Model(price=3), ServerSentEvent('{"price":3}')),
+        (User(name="Ann"), ServerSentEvent('{"name":"Ann"}')),
+        (["a", 1, None], ServerSentEvent('["a",1,null]')),
+        ((), ServerSentEvent("[]")),
+        ([User(name="Ann")], ServerSentEvent('[{"name":"Ann"}]')),
     ],
 )
 def test_sendables(sendable: Any, event: ServerSentEvent) -> None:
-    """A str or an int is an event's data; a mapping is its fields."""
+    """A str and a number are an event's data, a mapping is its fields; a model and a list are JSON."""
     assert as_event(sendable) == event
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ([ServerSentEvent("one")], r"got a list of events; send each of them: for event in events"),
+        (
+            OtherServerSentEvent(data="text"),
+            "got the OtherServerSentEvent of .*test_event; write `from sse_trio import",
+        ),
+        (fastapi.sse.ServerSentEvent(data="text"), r"of fastapi.sse; write `from sse_trio import ServerSentEvent`"),
+    ],
+)
+def test_what_is_mistaken_for_json(value: Any, advice: str) -> None:
+    """Events in a list, and another library's events, are never sent as JSON; the error has the line to write."""
+    with pytest.raises(TypeError, match=advice):
+        as_event(value)
+
+
+async def make_event() -> str:
+    """Something to await."""
+    return "event"
+
+
+@pytest.mark.parametrize("take", [as_event, ServerSentEvent])
+def test_a_forgotten_await(take: Callable[[Any], object]) -> None:
+    """A coroutine in place of an event is closed, and the error says to write ``await``."""
+    coroutine = make_event()
+    with pytest.raises(TypeError, match="got a coroutine; write `await` before the call that made it"):
+        take(coroutine)
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        coroutine.send(None)
 
 
 def test_an_event_stands_for_itself() -> None:
@@ -260,7 +325,7 @@ def test_an_event_stands_for_itself() -> None:
     assert as_event(event) is event
 
 
-@pytest.mark.parametrize("value", [None, True, 1.5, b"bytes", ["list"], object()])
+@pytest.mark.parametrize("value", [None, True, b"bytes", {"set"}, object(), Model])
 def test_what_cant_be_sent(value: Any) -> None:
     """Anything else is refused, and the error names ServerSentEvent.json()."""
     with pytest.raises(TypeError, match=rf"got {type(value).__name__};.*ServerSentEvent\.json\(value\)"):

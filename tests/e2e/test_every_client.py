@@ -1,0 +1,95 @@
+"""Clients that people use, from PyPI and npm: each gets the events of a hub's stream, over pings and a reconnect."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from ._servers import Server, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.e2e
+
+NODE = Path(__file__).parent / "node"
+EXPECTED = [
+    (event, {"n": 10 * visit + n, "text": "line\u2026"})
+    for visit in (1, 2)
+    for n, event in enumerate(("message", "named", "message"))
+]
+Message = tuple[str, Any, str]  # the event, what its data is as JSON, the id
+
+
+@pytest.fixture(scope="module", params=["uvicorn-h11", "hypercorn-trio"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The hub, on both loops."""
+    with serve(request.param, tmp_path_factory.mktemp("hub"), app="hub_app:app") as server:
+        yield server
+
+
+def read_with_node(kind: str, url: str) -> list[Message]:
+    """Run one of npm's clients to the end."""
+    if shutil.which("node") is None or not (NODE / "node_modules" / "eventsource-parser").exists():
+        pytest.skip("needs `npm ci` in tests/e2e/node")
+    done = subprocess.run(["node", NODE / "every_client.mjs", kind, url], check=True, capture_output=True, timeout=60)
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert not [message for message in messages if "mistaken" in message]
+    return [(message["event"], message["data"], message["id"]) for message in messages]
+
+
+def read_with_httpx_sse(url: str) -> list[Message]:
+    """Read as its README shows, and connect again with the last id until there is a 204."""
+    httpx_sse: Any = pytest.importorskip("httpx_sse")
+    messages: list[Message] = []
+    headers: dict[str, str] = {}
+    with httpx.Client() as client:
+        while True:
+            with httpx_sse.connect_sse(client, "GET", url, headers=headers) as source:
+                if source.response.status_code == 204:
+                    return messages
+                for event in source.iter_sse():
+                    messages.append((event.event, event.json(), event.id))
+                    headers["Last-Event-ID"] = event.id
+
+
+def read_with_sseclient(url: str) -> list[Message]:
+    """Read as its README shows, and connect again with the last id until there is a 204."""
+    sseclient: Any = pytest.importorskip("sseclient")
+    messages: list[Message] = []
+    headers: dict[str, str] = {}
+    while True:
+        with httpx.stream("GET", url, headers=headers) as response:
+            if response.status_code == 204:
+                return messages
+            for event in sseclient.SSEClient(response.iter_bytes()).events():
+                messages.append((event.event, json.loads(event.data), event.id))
+                headers["Last-Event-ID"] = event.id
+
+
+CLIENTS: dict[str, Callable[[str], list[Message]]] = {
+    "httpx-sse": read_with_httpx_sse,
+    "sseclient-py": read_with_sseclient,
+    "eventsource": lambda url: read_with_node("eventsource", url),
+    "eventsource-parser": lambda url: read_with_node("eventsource-parser", url),
+    "fetch-event-source": lambda url: read_with_node("fetch-event-source", url),
+}
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_events_of_a_hub(server: Server, kind: str) -> None:
+    """It gets each event once, no ping and no id as a message, and comes back once with the id of the last event."""
+    messages = CLIENTS[kind](f"http://127.0.0.1:{server.port}/{kind}")
+    assert [message[:2] for message in messages] == EXPECTED
+    ids = [message[2] for message in messages]
+    assert len(set(ids)) == len(EXPECTED)
+    assert server.wait_report("visit", f"{kind}-1").more == {"id": None}
+    assert server.wait_report("visit", f"{kind}-2").more == {"id": ids[2]}
+    assert server.wait_report("visit", f"{kind}-3").more == {"id": ids[-1]}
+    assert f"{kind}-4" not in server.reported("visit")

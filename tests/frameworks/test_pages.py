@@ -1,0 +1,66 @@
+"""The page of each framework: what a reader copies from it serves a stream, and its tests pass."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from starlette.testclient import TestClient
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    # a page: what it needs, and the loop that it is for
+    "fastapi": ("fastapi", "asyncio"),
+    "starlette": ("starlette", "trio"),
+    "litestar": ("litestar", "asyncio"),
+    "quart": ("quart_trio", "trio"),
+    "django": ("django", "asyncio"),
+}
+
+
+def namespace_of(page: str) -> dict[str, Any]:
+    """The names that the blocks of a page define."""
+    document = Document.parse(str(DOCS / f"{page}.md"), PythonCodeBlockParser())
+    document.namespace["__name__"] = f"page_{page}"
+    module: ModuleType = type(sys)(document.namespace["__name__"])
+    module.__dict__.update(document.namespace)
+    sys.modules[module.__name__] = module  # Django looks its URLs up by the name of the module
+    for example in document.examples():
+        example.evaluate()
+        module.__dict__.update(document.namespace)
+    return document.namespace
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tests_of_a_page_pass(page: str) -> None:
+    """The tests on the page pass, on the loop that the page is for."""
+    needs, backend = PAGES[page]
+    pytest.importorskip(needs)
+    namespace = namespace_of(page)
+    tests = [value for name, value in namespace.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        anyio.run(test, backend=backend)
+
+
+@pytest.mark.parametrize("page", ["fastapi", "starlette"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_with_starlettes_client(page: str, backend: Any) -> None:
+    """Starlette's TestClient reads a few events of an endless stream, and leaves it at once."""
+    pytest.importorskip(PAGES[page][0])
+    with (
+        TestClient(namespace_of(page)["app"], backend=backend) as client,
+        client.stream("GET", "/clock") as response,
+    ):
+        assert response.status_code == 200
+        lines = response.iter_lines()
+        assert re.fullmatch(r"data: .*0.*", next(lines))
