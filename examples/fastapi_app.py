@@ -41,17 +41,16 @@ async def known_room(room: str) -> str:
     return room
 
 
-api = FastAPI()
+app = FastAPI()
+app.add_middleware(ServerBridge)  # after all other middlewares
 
 
-@api.get("/rooms/{room}")
+@app.get("/rooms/{room}")
 async def room_events(request: Request, room: Annotated[str, Depends(known_room)]) -> EventSourceResponse:
     """Stream the messages of a room."""
     last = last_event_id(request) or ""  # whatever the client has sent
     return EventSourceResponse(messages, room, int(last) if last.isdecimal() and len(last) < 10 else 0)
 
-
-app = ServerBridge(api)
 
 if __name__ == "__main__":
     serve(app)

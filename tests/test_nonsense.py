@@ -25,7 +25,9 @@ from unittest.mock import AsyncMock
 
 import anyio
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.routing import Route
 
 import sse_trio
 from sse_trio import (
@@ -159,8 +161,9 @@ ASYNC = frozenset({"async def", "partial", "async call"})
 ANYTHING = frozenset(NONSENSE)
 TOPIC = frozenset({"'x'", "lines"})
 DATA = NONE | TEXT | {"5", "-1", "0", "0.5", "1e-9", "nan", "inf", "-inf", "10**400", "b'x'"}
-SENDABLE = TEXT | {"5", "-1", "0", "10**400", "{}"}
-EVENT_FIELDS = {"id": NONE | LINE, "retry": NONE | COUNTS | {"0"}, "comment": NONE | TEXT}
+SENDABLE = (DATA - NONE - {"b'x'"}) | {"[]", "['x']", "{}"}
+IDS = LINE | {"5", "-1", "0", "10**400"}
+EVENT_FIELDS = {"id": NONE | IDS, "retry": NONE | COUNTS | {"0"}, "comment": NONE | TEXT}
 JSON = NONE | TEXT | {"5", "-1", "0", "0.5", "1e-9", "True", "False", "10**400", "[]", "['x']", "{}", "{1: 2}"}
 SURROGATES = {name: f"{name}|surrogate" for name in ("data", "event", "id", "comment")}
 SENT = {"event": "event|data|surrogate"}
@@ -258,8 +261,13 @@ async def kick_streams(**arguments: Any) -> None:
 
 async def open_stream(**arguments: Any) -> None:
     """Open a stream of the test kit."""
-    app = arguments.pop("app", EventSourceResponse(produce))
-    if isinstance(app, EventSourceResponse):
+    response = EventSourceResponse(produce)
+
+    async def answer(request: Request) -> EventSourceResponse:
+        return response
+
+    app = arguments.pop("app", Starlette(routes=[Route("/", answer)]) if "lifespan" in arguments else response)
+    if isinstance(app, (EventSourceResponse, Starlette)):
         async with open_test_stream(app, **arguments) as stream:
             await stream.wait_closed()
     else:
@@ -334,6 +342,9 @@ TABLE: tuple[Row, ...] = (
             "sep": frozenset(),
             "max_buffer_size": COUNTS | {"0", "inf", "10**400"},
             "max_buffer_bytes": COUNTS | {"0.5", "1e-9", "inf", "10**400"},
+            "content": frozenset(),
+            "overflow": frozenset(),
+            "conflate": NONE | CALLABLE,
             "labels": NONE | {"{}"},
             "group": NONE,
             "compress": NONE | {"[]"},
@@ -377,6 +388,7 @@ TABLE: tuple[Row, ...] = (
             "replay": NONE | COUNTS | {"0"},
             "overflow": frozenset(),
             "filter": NONE,
+            "id_blocks": FLAGS,
         },
         says={"topics": "topic|pattern"},
     ),
@@ -461,6 +473,7 @@ TABLE: tuple[Row, ...] = (
             "json": JSON | {"nan", "inf", "-inf", "surrogate"},
             "content": TEXT | {"b'x'"},
             "wait_head": FLAGS,
+            "lifespan": FLAGS,
             "bridge": FLAGS,
             "close_within": TIMES | {"0"},
             "state": NONE | {"{}"},

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
-from types import AsyncGeneratorType
 from typing import Any
 
 __all__ = ("without_wrapper",)
@@ -19,8 +17,8 @@ _MODULE, _NAME, _VARIABLE = "fastapi.routing", "_async_stream_raw", "async_gen"
 
 def without_wrapper(source: object) -> object:
     """Return the async generator that FastAPI has wrapped; anything else as it is."""
-    frame: Any = source.ag_frame if isinstance(source, AsyncGeneratorType) else None
+    frame: Any = getattr(source, "ag_frame", None)
     if frame is None or frame.f_code.co_name != _NAME or frame.f_globals.get("__name__") != _MODULE:
         return source
     inner: object = frame.f_locals.get(_VARIABLE)
-    return inner if isinstance(inner, AsyncIterable) else source
+    return source if inner is None else inner

@@ -189,7 +189,7 @@ def _instead_of(event: object) -> str:
     if inspect.iscoroutine(event):
         event.close()
         return "a coroutine; write `await` before the call that made it"
-    if isinstance(event, (list, tuple)) and not _is_json(cast("object", event)):
+    if issubclass(kind, (list, tuple)) and not _is_json(event):
         return f"a {kind.__name__} of events; send each of them: for event in events: await send_channel.send(event)"
     if _is_event(event):
         return (

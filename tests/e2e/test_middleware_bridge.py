@@ -82,3 +82,21 @@ def test_fastapi_run(tmp_path: Path) -> None:
             at = server.terminate()
             assert b"event: bye" in client.read_to_end()
             assert server.wait_gone(10) - at < 2.0
+
+
+def test_the_page_of_fastapi(tmp_path: Path) -> None:
+    """The first program of docs/fastapi.md, saved as main.py, is found and served by ``fastapi run``."""
+    skip_without("fastapi_cli")
+    page = (Path(__file__).parents[2] / "docs" / "fastapi.md").read_text(encoding="utf-8")
+    program = tmp_path / "app" / "main.py"
+    program.parent.mkdir()
+    program.write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    command = [sys.executable, "-m", "fastapi", "run", str(program), "--port", "0", "--host", "127.0.0.1"]
+    with serve_command(command, tmp_path / "reports", NO_COLOR="1", COLUMNS="200") as server:
+        server.wait_started()
+        with Client(server.port) as client:
+            client.get("/clock")
+            client.read_until(b'data: {"number":1}\n\n')
+            at = server.terminate()
+            client.read_to_end()
+            assert server.wait_gone(10) - at < 2.0
