@@ -13,7 +13,9 @@ from typing import final
 
 from anyio.lowlevel import checkpoint
 
+from .._kicks import kick_here
 from .._loops.current import current_loop
+from ..stores._kicks import KICKS
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter, is_below
 from .feed import Feed
@@ -95,6 +97,9 @@ class Fanout:
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Add the next events of the hub to the feeds that they belong to, and have the readers woken."""
         for event in events:
+            if event.topic == KICKS:
+                kick_here(event.payload)
+                continue  # no subscriber may see it
             feeds = [feed for prefixes, feed in self._prefixed if is_below(event.topic, prefixes)]
             feeds += self._exact.get(event.topic, ())
             if feeds:
