@@ -73,8 +73,8 @@ class Publisher:
     Args:
         store: where the hub keeps its events. The path of the file of a ``SQLiteStore``, or ``sqlite:///events.sqlite``
             (``sqlite:////srv/events.sqlite`` for an absolute path). Or the URL of the server of a ``RedisStore``:
-            ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what an URL can't say, such
-            as your own certificates.
+            ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what a URL can't say,
+            such as your own certificates.
         options: the options that you give to the store. Whoever publishes trims: give the same limits as your server.
 
     Make one for the program and use it everywhere. Nothing is opened before the first publish. Threads may share it:

@@ -16,7 +16,7 @@ from ..stores.sqlite import SQLiteStore, opener_of
 from ._commits import Appender
 from ._sqlite import SQLiteConnection
 
-__all__ = ("find_place",)
+__all__ = ("find_place", "sqlite_path")
 
 _SQLITE = "sqlite:///"
 _REDIS = ("redis://", "rediss://", "unix://")
@@ -30,16 +30,22 @@ def find_place(store: object, options: Mapping[str, Any]) -> Callable[[], Append
         TypeError, ValueError: the store or an option makes no sense.
         ImportError: redis-py is needed and not installed.
     """
-    if isinstance(store, os.PathLike):
-        return _sqlite(os.fspath(cast("os.PathLike[str]", store)), options)
-    if isinstance(store, str) and "://" not in store:
-        return _sqlite(store, options)
-    if isinstance(store, str) and store.startswith(_SQLITE):
-        return _sqlite(store[len(_SQLITE) :], options)
+    path = sqlite_path(store)
+    if path is not None:
+        return _sqlite(path, options)
     if isinstance(store, str) and not store.startswith(_REDIS):
         scheme, _, _ = store.partition("://")
         raise wrong(ValueError, "store", _WANTED, f"{scheme}://")
     return _redis(store, options)
+
+
+def sqlite_path(store: object) -> str | None:
+    """Return the path of the SQLite file that is meant, or None for something else."""
+    if isinstance(store, os.PathLike):
+        return os.fsdecode(cast("os.PathLike[str]", store))
+    if not isinstance(store, str) or ("://" in store and not store.startswith(_SQLITE)):
+        return None
+    return store.removeprefix(_SQLITE)
 
 
 def _sqlite(path: str, options: Mapping[str, Any]) -> Callable[[], Appender]:

@@ -189,9 +189,7 @@ class RedisStore(OpenedOnce):
         return page or await self._log.read(client, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
 
     async def _maintain(self) -> None:
-        if self._max_age is None:
-            return
-        while True:
+        while True:  # also without max_age: other programs may write events and trim none (docs/store-format.md)
             try:
                 await self._writer.call(self._log.maintain)
             except StoreUnavailableError as exc:
