@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketClose
 
@@ -101,12 +102,17 @@ class _PublishEndpoint:
         if scope["type"] != "http":
             await WebSocketClose()(scope, receive, send)
             return
-        request = Request(scope, receive)
+        with suppress(ClientDisconnect):  # in the midst of its request, which nobody awaits an answer to
+            answer = await self._answer(Request(scope, receive))
+            await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> JSONResponse:
         await self._check(request)
         key = _key_of(request)
         body = await self._read(request)
         await self._check_topics(request, body)
-        await JSONResponse(_answer(await self._publish(request, body, key), body))(scope, receive, send)
+        ids = [str(id_) for id_ in await self._publish(request, body, key)]
+        return JSONResponse({"ids": ids} if body.is_list else {"id": ids[0]})
 
     async def _check(self, request: Request) -> None:
         if request.method != "POST":
@@ -122,15 +128,19 @@ class _PublishEndpoint:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in {JSON, FORM}:
             raise HTTPException(415, f"the body must be {JSON} or {FORM}")
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise HTTPException(413, f"the body must have {self._max_bytes} bytes at most")
         try:
-            return parse_body(media_type, bytes(body))
+            return parse_body(media_type, await self._read_bytes(request))
         except ValueError as exc:
             raise HTTPException(400, str(exc)) from None
+
+    async def _read_bytes(self, request: Request) -> bytes:
+        body = bytearray()
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > self._max_bytes:
+                    raise HTTPException(413, f"the body must have {self._max_bytes} bytes at most")
+        return bytes(body)
 
     async def _check_topics(self, request: Request, body: Body) -> None:
         if self._authorize_topic is not None:
@@ -155,7 +165,3 @@ def _key_of(request: Request) -> tuple[str, int] | None:
     if not 0 < len(key) <= _LONGEST_KEY:
         raise HTTPException(400, f"Idempotency-Key must have from 1 to {_LONGEST_KEY} characters")
     return f"{_KEYS_OF}{key}", 0
-
-
-def _answer(ids: list[EventId], body: Body) -> dict[str, object]:
-    return {"ids": [str(id_) for id_ in ids]} if body.is_list else {"id": str(ids[0])}

@@ -59,7 +59,8 @@ def test_ids_are_those_that_the_store_has(place, publisher):
     """What publish() and publish_many() return are the ids under which a hub delivers the events."""
     ids = [publisher.publish("a", "one"), *publisher.publish_many([("b", "two"), ("a", 3)])]
     assert events_of(place) == [
-        (str(id_), topic, data) for id_, (topic, data) in zip(ids, [("a", "one"), ("b", "two"), ("a", "3")], strict=True)
+        (str(id_), topic, data)
+        for id_, (topic, data) in zip(ids, [("a", "one"), ("b", "two"), ("a", "3")], strict=True)
     ]
 
 
