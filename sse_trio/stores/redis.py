@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import final
 
-from anyio import create_memory_object_stream, sleep
+from anyio import ClosedResourceError, create_memory_object_stream, sleep
 from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
@@ -194,6 +194,8 @@ class RedisStore(OpenedOnce):
                 await self._writer.call(self._log.maintain)
             except StoreUnavailableError as exc:
                 _logger.warning("%s; nothing was trimmed by age", exc)
+            except ClosedResourceError:
+                return  # the store is being closed, and the writer has heard of it first
             await sleep(maintenance_interval(self._max_age))
 
 
