@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import socket
@@ -65,10 +66,17 @@ class ByPage:
         return found[0]
 
     def wake(self):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-            for each in Path(f"{self._path}.wake").iterdir():
-                with contextlib.suppress(OSError):
-                    datagrams.sendto(b"\0", str(each))
+        before = os.open(".", os.O_RDONLY)
+        os.chdir(f"{self._path}.wake")  # a socket's path may have 107 bytes
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+                datagrams.setblocking(False)
+                for name in os.listdir():
+                    with contextlib.suppress(OSError):
+                        datagrams.sendto(b"\0", name)
+        finally:
+            os.chdir(before)
+            os.close(before)
 
 
 class ByScript:
