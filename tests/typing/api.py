@@ -155,6 +155,7 @@ def use_responses(
         commit_within=None,
         grace=1.0,
         max_lifetime=3600,
+        expires_at=datetime.datetime.now(datetime.timezone.utc),
         retry=3000,
         farewell=farewell,
         on_error=lambda exc: ServerSentEvent(type(exc).__name__),
