@@ -28,6 +28,7 @@ publisher = Publisher(os.environ.get("STORE", "events.sqlite"))
 @csrf_exempt
 @require_POST
 def like(request: HttpRequest, video: int) -> HttpResponse:
+    """Tell who watches the video that somebody likes it."""
     publisher.publish(f"videos/{video}", ServerSentEvent.json({"likes": 1}, event="like"))
     return HttpResponse(status=204)
 

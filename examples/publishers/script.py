@@ -12,6 +12,7 @@ from sse_trio.publisher import Publisher
 
 
 def main() -> None:
+    """Publish how full the disk is."""
     usage = shutil.disk_usage("/")
     with Publisher(os.environ.get("STORE", "events.sqlite")) as publisher:
         id_ = publisher.publish("disk", ServerSentEvent.json({"free": usage.free, "total": usage.total}))

@@ -32,22 +32,26 @@ class State(TypedDict):
 
 
 async def events(request: Request) -> EventSourceResponse:
+    """Stream a topic, after what the client has had."""
     topic = request.path_params["topic"]
     return EventSourceResponse(request.state.hub.subscribe(topic, after=last_event_id(request)))
 
 
 def authorize(request: Request) -> bool:
+    """Let in who knows the token."""
     given = request.headers.get("authorization", "")
     return secrets.compare_digest(given.encode(), f"Bearer {TOKEN}".encode())
 
 
 def hub_of(request: Request) -> Hub:
+    """Return the hub that the lifespan has opened."""
     hub: Hub = request.state.hub
     return hub
 
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[State]:
+    """Open the hub on the file that the others publish to."""
     async with open_hub(SQLiteStore(STORE)) as hub:
         yield {"hub": hub}
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from anyio.lowlevel import RunVar, checkpoint
 
@@ -29,6 +29,9 @@ from ..stores._kicks import Kick, check_kick_labels
 from .admission import KeyFunction, Limits
 from .run import Farewell, GroupMember, GroupRun, GroupState
 from .statistics import StreamObserver, StreamStatistics, StreamTotals
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = (
     "StreamGroup",
@@ -216,11 +219,11 @@ class StreamGroup:
 
         A checkpoint. If it is cancelled, the streams of this process are ended all the same.
         """
-        if everywhere is not None and not isinstance(predicate, Mapping):
+        if everywhere is not None and not _are_labels(predicate):
             wanted = 'labels such as {"user": "ann"}, with everywhere=, because a function can\'t be sent'
             raise wrong(TypeError, "predicate", wanted, predicate)
-        if isinstance(predicate, Mapping):
-            return await self._kick_labelled(dict(predicate), everywhere)
+        if _are_labels(predicate):
+            return await self._kick_labelled(predicate, everywhere)
         chosen = [*self._state.bound_run().streams]
         if predicate is not None:
             check_function("predicate", predicate, "a function of a stream's labels")
@@ -301,6 +304,10 @@ class StreamGroup:
             raise wrong(TypeError, "observer", "an object with a method stream_closed(stream)", observer)
         check_function("observer.stream_closed", observer.stream_closed, "a method")
         self._state.observers += (observer,)
+
+
+def _are_labels(predicate: object) -> TypeIs[Mapping[str, str]]:
+    return isinstance(predicate, Mapping)  # kick() checks what is in it
 
 
 async def _kick(chosen: list[GroupMember]) -> int:

@@ -34,7 +34,7 @@ from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
 from ._topics import TopicFilter
 
-__all__ = ("SQLiteStore", "opener_of")
+__all__ = ("SQLiteStore",)
 
 _SHORTEST_POLL = 0.001  # seconds
 

@@ -23,7 +23,7 @@ from ._servers import serve_command
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "publishers"
 PACKAGE_AT = str(Path(sse_trio.__file__).parents[1])
-TOKEN = "secret"  # noqa: S105
+TOKEN = "secret"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

@@ -296,7 +296,7 @@ def test_processes_of_multiprocessing(method, place, publisher):
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_no_connection_goes_across_a_fork(tmp_path):
-    """SQLite forbids that a connection is carried across a fork: before it, the file is closed, and opened when used."""
+    """SQLite forbids to carry a connection across a fork: the file is closed before, and opened when it is used."""
     path = tmp_path / "hub.sqlite"
     with Publisher(path) as publisher:
         publisher.publish("a", "x")
@@ -310,7 +310,7 @@ def is_open(path):
     descriptors = Path("/proc/self/fd")
     if not descriptors.is_dir():
         pytest.skip("not applicable: no /proc here")
-    return str(path) in [os.readlink(each) for each in descriptors.iterdir() if each.is_symlink()]
+    return str(path) in [str(each.readlink()) for each in descriptors.iterdir() if each.is_symlink()]
 
 
 def check_not_open(path):

@@ -71,7 +71,7 @@ class ByPage:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
                 datagrams.setblocking(False)
-                for name in os.listdir():
+                for name in os.listdir():  # noqa: PTH208 -- names
                     with contextlib.suppress(OSError):
                         datagrams.sendto(b"\0", name)
         finally:
@@ -136,15 +136,14 @@ async def test_a_subscriber_gets_it_at_once(place):
 
 
 async def test_it_is_an_event_like_others(place):
-    """Events of a hub, of a Publisher and of the page are one history: in one order, each resumed after, trimmed alike."""
+    """Events of a hub, a Publisher and the page are one history: in one order, each resumed after, trimmed alike."""
     async with place.new_store() as store:
         ids = [str((await store.append([("a", b"data: 0\n\n")]))[0])]
-    for n in range(1, 6):
-        ids.append(place.publish("a" if n % 2 else "b", b"data: %d\n\n" % n))
+    ids += [place.publish("a" if n % 2 else "b", b"data: %d\n\n" % n) for n in range(1, 6)]
     with place.publisher() as publisher:
         ids.append(str(publisher.publish("a", "6")))
     async with place.new_store() as store:
-        events, gaps = await read_all(store, ALL, None)
+        events, _ = await read_all(store, ALL, None)
         assert [(str(event.id), event.event.data) for event in events] == [(id_, str(n)) for n, id_ in enumerate(ids)]
         page = await store.read(TopicFilter("b"), events[2].id)
         assert ([event.event.data for event in page.events], page.gap) == (["4"], None)
@@ -152,11 +151,11 @@ async def test_it_is_an_event_like_others(place):
         await store.append([("a", b"data: 7\n\n")])
         events, _ = await read_all(store, ALL, None)
         assert [event.event.data for event in events] == ["2", "4", "6", "7"]
-        assert (await store.read(TopicFilter("a"), EventIdOf(ids[0]))).gap is not None
-        assert (await store.read(TopicFilter("b"), EventIdOf(ids[0]))).gap is None
+        assert (await store.read(TopicFilter("a"), id_of(ids[0]))).gap is not None
+        assert (await store.read(TopicFilter("b"), id_of(ids[0]))).gap is None
 
 
-def EventIdOf(text):
+def id_of(text):
     from sse_trio.stores import EventId
 
     return EventId.parse(text)
@@ -210,7 +209,7 @@ async def test_a_kick_by_the_page(place):
 
 @pytest.mark.usefixtures("forgive_coredis")
 async def test_a_newer_format_in_redis_is_refused(shared_redis):
-    """A hub of a format that this release doesn't know is refused by all: by a store, a publisher, and the page's script."""
+    """A hub of a format that this release does not know is refused: by a store, a publisher, and the script of the page."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     name = secrets.token_hex(4)
     by_script = ByScript(shared_redis.url, name)
