@@ -219,6 +219,8 @@ class StreamGroup:
 
         A checkpoint. If it is cancelled, the streams of this process are ended all the same.
         """
+        if everywhere is not None and not callable(getattr(everywhere, "kick", None)):
+            raise wrong(TypeError, "everywhere", "a hub, or None for the streams of this process", everywhere)
         if everywhere is not None and not _are_labels(predicate):
             wanted = 'labels such as {"user": "ann"}, with everywhere=, because a function can\'t be sent'
             raise wrong(TypeError, "predicate", wanted, predicate)
@@ -231,7 +233,7 @@ class StreamGroup:
         return await _kick(chosen)
 
     async def _kick_labelled(self, labels: Mapping[str, str], everywhere: KickSender | None) -> int:
-        check_kick_labels(labels)
+        check_kick_labels(labels, "predicate")
         kick = Kick(labels, self.name)
         run = self._state.bound_run()
         count = await _kick([stream for stream in run.streams if kick.chooses(stream.labels, self.name)])

@@ -33,11 +33,11 @@ class Kick(NamedTuple):
         return self.group in (None, group) and all(labels.get(name) == value for name, value in self.labels.items())
 
 
-def check_kick_labels(labels: Mapping[str, str]) -> None:
-    """Raise unless these labels can choose streams."""
-    check_labels(labels)
+def check_kick_labels(labels: Mapping[str, str], name: str = "labels") -> None:
+    """Raise unless these labels can choose streams. The name is the parameter's."""
+    check_labels(labels, name)
     if not labels:
-        raise wrong(ValueError, "labels", 'one label or more, such as {"user": "ann"}', labels)
+        raise wrong(ValueError, name, 'one label or more, such as {"user": "ann"}', labels)
 
 
 def pack_kick(labels: Mapping[str, str], group: str | None) -> tuple[str, bytes]:

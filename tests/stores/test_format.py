@@ -209,7 +209,7 @@ async def test_a_kick_by_the_page(place):
 
 @pytest.mark.usefixtures("forgive_coredis")
 async def test_a_newer_format_in_redis_is_refused(shared_redis):
-    """A hub of a format that this release does not know is refused: by a store, a publisher, and the script of the page."""
+    """A hub of a format that this release does not know is refused: by a store, a publisher, and the page's script."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     name = secrets.token_hex(4)
     by_script = ByScript(shared_redis.url, name)
@@ -220,6 +220,6 @@ async def test_a_newer_format_in_redis_is_refused(shared_redis):
     with pytest.raises(StoreUnavailableError, match="newer release, in format 2"):
         async with redis.RedisStore(shared_redis.url, name=name, retry_for=0):
             pass
-    with Publisher(shared_redis.url, name=name, retry_for=0) as publisher:
-        with pytest.raises(StoreUnavailableError, match="newer release, in format 2"):
-            publisher.publish("a", "x")
+    publisher = Publisher(shared_redis.url, name=name, retry_for=0)
+    with publisher, pytest.raises(StoreUnavailableError, match="newer release, in format 2"):
+        publisher.publish("a", "x")
