@@ -53,7 +53,7 @@ class ByProcess:
 
 def close_before_forks(processes: ByProcess) -> None:
     """Have the connection closed before each fork. It is opened again when it is used."""
-    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    if hasattr(os, "register_at_fork"):  # pragma: no branch -- not on Windows, where nothing forks
         os.register_at_fork(before=_Pause(processes))
 
 

@@ -16,10 +16,11 @@ import anyio
 import pytest
 from anyio import ClosedResourceError, to_thread
 
-from sse_trio import ServerSentEvent, StoreUnavailableError, open_hub
+from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, open_hub
 from sse_trio.publisher import Publisher, PublisherOptions
 from sse_trio.publisher._redis import new_redis
 from sse_trio.stores import Retention, SQLiteStore
+from sse_trio.testing import open_test_stream
 from sse_trio.testing._store_places import ALL, read_all
 
 pytest.importorskip("redis", reason="redis-py is not installed")
@@ -53,6 +54,21 @@ async def test_a_subscriber_is_woken_as_by_any_publisher(place):
             id_ = await to_thread.run_sync(publisher.publish, "orders/7", event)
             received = await subscription.receive()
     assert received == ServerSentEvent("paid", event="order", retry=5, id=str(id_))
+
+
+@pytest.mark.anyio
+@real_clock
+async def test_it_kicks(place):
+    """Publisher.kick() ends the streams with these labels in a process that has the hub open."""
+    async with open_hub(place.store()) as hub:
+        labels = {"user": "ann", "device": "2"}
+        async with open_test_stream(EventSourceResponse(hub.subscribe("a"), labels=labels)) as stream:
+            with place.publisher() as publisher, anyio.fail_after(20):
+                with pytest.raises(ValueError, match="one label or more"):
+                    publisher.kick({})
+                await to_thread.run_sync(publisher.kick, {"user": "ann"})
+                await stream.wait_closed()
+    assert stream.close_reason is CloseReason.KICKED
 
 
 def test_ids_are_those_that_the_store_has(place, publisher):

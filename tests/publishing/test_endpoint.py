@@ -225,7 +225,7 @@ async def test_a_websocket_is_closed():
 
     async with open_hub() as hub:
         app = Starlette(routes=[Mount("/publish", publish_endpoint(hub))])
-    with pytest.raises(WebSocketDisconnect), TestClient(app).websocket_connect("/publish"):
+    with pytest.raises(WebSocketDisconnect), TestClient(app).websocket_connect("/publish/"):
         pass
 
 
