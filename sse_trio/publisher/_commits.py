@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Protocol, final
 
 from .._errors import StoreUnavailableError
@@ -17,7 +17,7 @@ from ..stores._protocol import EventId
 
 __all__ = ("Appender", "Commits")
 
-_FORK_WAITS = 1.0  # seconds, for a commit under way: a fork in a signal handler may have interrupted it
+_FORK_WAITS = 15.0  # seconds, for a commit under way; SQLite gives up after ten
 
 
 class Appender(Protocol):
@@ -25,6 +25,13 @@ class Appender(Protocol):
 
     name: str
     """The store, for messages. Without a password."""
+    closes_for_forks: bool
+    """Whether it must not be open while the process forks."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open."""
+        ...
 
     def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
         """Append a group. Raises StoreUnavailableError; the next call starts anew."""
@@ -51,6 +58,7 @@ class Commits:
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
         self._lock = Lock()
+        self._committing: int | None = None  # the thread
         self._waiting: list[_Waiting] = []
 
     def append(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
@@ -71,6 +79,7 @@ class Commits:
         count = group_length(self._waiting)
         group = self._waiting[:count]
         del self._waiting[:count]  # threads add at the other end
+        self._committing = get_ident()
         error = StoreUnavailableError(self._appender.name, "the thread that was committing was interrupted")
         try:
             for append, ids in zip(group, self._appender.append(group), strict=True):
@@ -78,17 +87,31 @@ class Commits:
         except StoreUnavailableError as exc:
             error = exc
         finally:
+            self._committing = None
             for append in group:
                 if append.ids is None:
                     append.error = error
 
-    def pause(self) -> None:
-        """Close the connection before a fork, unless a commit goes on for long."""
-        if self._lock.acquire(timeout=_FORK_WAITS):
-            try:
-                self._appender.close()
-            finally:
-                self._lock.release()
+    @property
+    def forbids_forks(self) -> bool:
+        """Whether the connection is open, and must not be while the process forks."""
+        return self._appender.closes_for_forks and self._appender.is_open
+
+    def pause(self) -> bool:
+        """Close a connection that must not be open at a fork, and let no thread open it until resume().
+
+        Returns False, and changes nothing, if there is no need, or if a commit doesn't end: it may be that of this very
+        thread, interrupted by a signal handler that forks.
+        """
+        is_own = self._committing == get_ident()
+        if is_own or not self._appender.closes_for_forks or not self._lock.acquire(timeout=_FORK_WAITS):
+            return False
+        self._appender.close()
+        return True
+
+    def resume(self) -> None:
+        """Undo a pause() that returned True."""
+        self._lock.release()
 
     def close(self) -> None:
         """Close the connection."""

@@ -21,10 +21,17 @@ __all__ = ("SQLiteConnection",)
 class SQLiteConnection:
     """Appends to a SQLite file, which is opened when it is first needed."""
 
+    closes_for_forks = True
+
     def __init__(self, path: str, open_appender: Callable[[], SQLiteAppender]) -> None:
         self.name = f"the SQLite file {path}"
         self._open = open_appender
         self._appender: SQLiteAppender | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._appender is not None
 
     def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
         """Append a group."""

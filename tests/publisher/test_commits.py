@@ -15,6 +15,7 @@ class Appender:
     """Notes the groups; each commit waits until it may go on, and fails as it is told to."""
 
     name = "a store"
+    closes_for_forks = True
 
     def __init__(self):
         self.groups = []
@@ -30,6 +31,10 @@ class Appender:
         if self.error is not None:
             raise self.error
         return [[EventId("e", 1)] for _ in group]
+
+    @property
+    def is_open(self):
+        return self.closed == 0
 
     def close(self):
         self.closed += 1
@@ -99,19 +104,41 @@ def test_an_interrupted_thread_leaves_no_other_waiting():
     ] * 2
 
 
-def test_a_fork_in_the_midst_of_a_commit_is_not_held_up(monkeypatch):
-    """A fork waits for a commit that is under way, but not for long: a signal handler may be what forks."""
+def test_a_fork_waits_for_a_commit(monkeypatch):
+    """A fork waits for a commit that is under way, but not for ever; after the fork threads publish again."""
     monkeypatch.setattr("sse_trio.publisher._commits._FORK_WAITS", 0.01)
     appender = Appender()
     commits = Commits(appender)
     threads, _ = start(lambda n: commits.append([("t", b"")], None), 1)
     assert appender.began.wait(10)
-    commits.pause()
+    assert not commits.pause()
     assert appender.closed == 0
     appender.may_go_on.set()
     threads[0].join(10)
-    commits.pause()
+    assert commits.pause()
     assert appender.closed == 1
+    threads, outcomes = start(lambda n: commits.append([("t", b"")], None), 1)
+    assert outcomes == []
+    commits.resume()
+    threads[0].join(10)
+    assert outcomes == [[EventId("e", 1)]]
+    appender.closes_for_forks = False
+    assert not commits.pause(), "there is no need"
+
+
+def test_a_signal_handler_that_forks_does_not_wait_for_the_commit_that_it_interrupts():
+    """A fork in the thread that is committing can't wait for the commit, and doesn't."""
+    appender = Appender()
+    commits = Commits(appender)
+    pauses = []
+
+    def append(group):
+        pauses.append(commits.pause())  # as a signal handler would, in the midst of it
+        return [[EventId("e", 1)] for _ in group]
+
+    appender.append = append
+    commits.append([("t", b"")], None)
+    assert pauses == [False]
 
 
 def test_a_bad_item_is_its_caller_s_own_error():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import anyio
@@ -319,6 +321,35 @@ def test_no_connection_goes_across_a_fork(tmp_path):
         assert not is_open(path)
         publisher.publish("a", "y")
         assert is_open(path)
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_has_inherited_an_open_file_is_refused(tmp_path, monkeypatch):
+    """Where something else than Python forks, as uWSGI does, SQLite's locks are wrong in the child: it is refused."""
+    monkeypatch.setattr("sse_trio.publisher._commits.Commits.pause", lambda self: False)
+    with Publisher(tmp_path / "hub.sqlite") as publisher:
+        publisher.publish("a", "x")
+        assert in_child(lambda: check_refused(publisher))
+        publisher.publish("a", "y")
+
+
+def check_refused(publisher):
+    with pytest.raises(StoreUnavailableError, match="forked while the publisher had the file open"):
+        publisher.publish("a", "x")
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_after_the_publisher_is_gone(tmp_path):
+    """A publisher that was forgotten holds no fork up, and is not kept by what it has registered."""
+    publisher = Publisher(tmp_path / "hub.sqlite")
+    publisher.publish("a", "x")
+    processes = weakref.ref(publisher._processes)
+    del publisher
+    gc.collect()
+    assert processes() is None
+    assert in_child(lambda: None)
 
 
 def is_open(path):
