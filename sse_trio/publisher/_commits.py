@@ -29,8 +29,8 @@ class Appender(Protocol):
     """Whether it must not be open while the process forks."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether it is open."""
+    def forbids_forks(self) -> bool:
+        """Whether it is open, and must not be."""
         ...
 
     def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
@@ -95,7 +95,7 @@ class Commits:
     @property
     def forbids_forks(self) -> bool:
         """Whether the connection is open, and must not be while the process forks."""
-        return self._appender.closes_for_forks and self._appender.is_open
+        return self._appender.forbids_forks
 
     def pause(self) -> bool:
         """Close a connection that must not be open at a fork, and let no thread open it until resume().

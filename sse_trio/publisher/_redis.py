@@ -104,7 +104,7 @@ def _location(address: RedisAddress) -> dict[str, Any]:
 class RedisConnection:
     """Appends to a hub in Redis."""
 
-    closes_for_forks = False  # a child has a client of its own, and does nothing to the inherited one
+    closes_for_forks = forbids_forks = False  # a child has a client of its own, and does nothing to the inherited one
 
     def __init__(self, client: Redis, where: str, calls: RedisCalls, retry_for: float) -> None:
         self.name = where
@@ -112,11 +112,6 @@ class RedisConnection:
         self._calls = calls
         self._retry_for = retry_for
         self._group_numbers = count(1)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it may have a connection, which redis-py opens when it is needed."""
-        return True
 
     def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
         """Append a group, and send it until it is answered."""

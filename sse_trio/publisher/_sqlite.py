@@ -29,7 +29,7 @@ class SQLiteConnection:
         self._appender: SQLiteAppender | None = None
 
     @property
-    def is_open(self) -> bool:
+    def forbids_forks(self) -> bool:
         """Whether the file is open."""
         return self._appender is not None
 

@@ -33,7 +33,7 @@ class Appender:
         return [[EventId("e", 1)] for _ in group]
 
     @property
-    def is_open(self):
+    def forbids_forks(self):
         return self.closed == 0
 
     def close(self):

@@ -334,6 +334,18 @@ def test_a_child_that_has_inherited_an_open_file_is_refused(tmp_path, monkeypatc
         publisher.publish("a", "y")
 
 
+def test_a_process_that_was_forked_so_holds_up_no_fork(tmp_path, monkeypatch):
+    """A child that was refused can fork, and is refused each time; its parent publishes on."""
+    with Publisher(tmp_path / "hub.sqlite") as publisher:
+        publisher.publish("a", "x")
+        with monkeypatch.context() as patch:
+            patch.setattr("os.getpid", lambda: 0)  # as in a child
+            for _ in range(2):
+                check_refused(publisher)
+                assert publisher._processes.pause() is None
+        publisher.publish("a", "y")
+
+
 def check_refused(publisher):
     with pytest.raises(StoreUnavailableError, match="forked while the publisher had the file open"):
         publisher.publish("a", "x")
