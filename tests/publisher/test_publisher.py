@@ -325,6 +325,26 @@ def test_no_connection_goes_across_a_fork(tmp_path):
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
+    """From before a fork until after it no thread of the parent can open the file, and afterwards any can."""
+    watched, seen = [], []
+
+    def look():  # registered before the publisher's, so it runs after it, right before the fork
+        seen.extend(each._processes.commits()._lock.locked() for each in watched)
+
+    os.register_at_fork(before=look)
+    with Publisher(tmp_path / "hub.sqlite") as publisher:
+        watched.append(publisher)
+        assert in_child(lambda: None)  # before its first publish: another thread may be at that
+        publisher.publish("a", "x")
+        assert in_child(lambda: None)
+        watched.clear()
+        assert seen == [True, True]
+        assert not publisher._processes.commits()._lock.locked()
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_has_inherited_an_open_file_is_refused(tmp_path, monkeypatch):
     """Where something else than Python forks, as uWSGI does, SQLite's locks are wrong in the child: it is refused."""
     monkeypatch.setattr("sse_trio.publisher._commits.Commits.pause", lambda self: False)
