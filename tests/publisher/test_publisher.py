@@ -20,12 +20,15 @@ from anyio import ClosedResourceError, to_thread
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, open_hub
 from sse_trio.publisher import Publisher, PublisherOptions
-from sse_trio.publisher._redis import new_redis
 from sse_trio.stores import Retention, SQLiteStore
 from sse_trio.testing import open_test_stream
 from sse_trio.testing._store_places import ALL, read_all
 
-pytest.importorskip("redis", reason="redis-py is not installed")
+
+def with_redis_py():
+    """Return the module that needs redis-py, or skip the test."""
+    return pytest.importorskip("sse_trio.publisher._redis", reason="redis-py is not installed")
+
 
 real_clock = pytest.mark.usefixtures("real_clock")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: nothing forks here")
@@ -131,6 +134,7 @@ def test_what_a_hub_refuses_it_refuses(topic, event, error, place, publisher):
 
 def test_nothing_is_opened_before_the_first_publish(tmp_path):
     """A Publisher may be made where nothing is there yet: when a module is imported, before a fork, before a server."""
+    with_redis_py()
     path = tmp_path / "hub.sqlite"
     publisher = Publisher(path)
     Publisher("redis://127.0.0.1:1").close()
@@ -171,6 +175,8 @@ def test_a_path_may_be_written_as_a_url(tmp_path, monkeypatch):
 def test_what_makes_no_sense_is_refused_when_it_is_made(store, options, error, message, tmp_path, monkeypatch):
     """A store that isn't one, and a bad option, are errors of the line that makes the publisher; no password shows."""
     monkeypatch.chdir(tmp_path)
+    if not str(store).endswith("sqlite"):
+        with_redis_py()
     with pytest.raises(error, match=message) as caught:
         Publisher(store, **options)
     assert "secret" not in str(caught.value)
@@ -178,12 +184,11 @@ def test_what_makes_no_sense_is_refused_when_it_is_made(store, options, error, m
 
 def test_options_are_those_of_the_stores():
     """A program gives the same options to its store and to its publisher: all are known, with the same defaults."""
-    from sse_trio.stores.redis import RedisStore
-
-    of_redis, of_sqlite = (inspect.signature(store).parameters for store in (RedisStore, SQLiteStore))
+    redis_store = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
+    ours = inspect.signature(with_redis_py().new_redis).parameters
+    of_redis, of_sqlite = (inspect.signature(store).parameters for store in (redis_store, SQLiteStore))
     known = {*of_redis, *of_sqlite} - {"url", "path", "ssl_context"}
     assert known == PublisherOptions.__optional_keys__
-    ours = inspect.signature(new_redis).parameters
     assert {name: parameter.default for name, parameter in ours.items() if name != "store"} == {
         name: parameter.default for name, parameter in of_redis.items() if name != "url"
     }
@@ -192,7 +197,7 @@ def test_options_are_those_of_the_stores():
 def test_without_redis_py_it_says_what_to_install(monkeypatch):
     """Publishing to Redis without redis-py is an error with the command that installs it; SQLite needs nothing."""
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.delitem(sys.modules, "sse_trio.publisher._redis")
+    monkeypatch.delitem(sys.modules, "sse_trio.publisher._redis", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'sse-trio\[publisher\]'"):
         Publisher("redis://localhost")
     Publisher("hub.sqlite").close()
