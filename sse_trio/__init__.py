@@ -19,7 +19,8 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _groups/        who is open, who is let in, when all go
 #   _hubs/          the same events for many subscribers
 #   _streams/       one stream, and the response
-#   client/  testing/  compat/  inspector/  metrics  tracing  _cli/
+#   _publishing/    publishing over HTTP
+#   publisher/  client/  testing/  compat/  inspector/  metrics  tracing  _cli/
 
 import typing
 
@@ -45,6 +46,7 @@ from ._hubs.hub import HubStatistics as HubStatistics
 from ._hubs.hub import open_hub as open_hub
 from ._hubs.subscription import Subscription as Subscription
 from ._hubs.subscription import SubscriptionStatistics as SubscriptionStatistics
+from ._publishing.endpoint import publish_endpoint as publish_endpoint
 from ._reasons import CloseReason as CloseReason
 from ._reasons import RefusalReason as RefusalReason
 from ._requests import accepts_event_stream as accepts_event_stream
@@ -93,6 +95,7 @@ __all__ = (
     "open_event_channel",
     "open_hub",
     "preferred_media_type",
+    "publish_endpoint",
 )
 
 if typing.TYPE_CHECKING:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = ("main",)
 
@@ -21,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"python -m sse_trio needs {exc.name}: pip install 'sse-trio[cli]'", file=sys.stderr)  # noqa: T201
         return EXTRA_MISSING
-    return _cli.main(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _cli.main(argv)
+    program = Path(sys.argv[0]).name  # the console script's, or that of this file
+    return _cli.main(sys.argv[1:], "python -m sse_trio" if program == "__main__.py" else program)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class CloseReason(Enum):
     SEND_TIMEOUT = "send_timeout"
     """A write to the client took longer than ``send_timeout`` seconds."""
     LIFETIME = "lifetime"
-    """The stream reached its ``max_lifetime``."""
+    """The stream reached its ``max_lifetime`` or its ``expires_at``."""
     KICKED = "kicked"
     """``StreamGroup.kick()`` ended it, or its channel overflowed with ``overflow="close"``."""
     CANCELLED = "cancelled"

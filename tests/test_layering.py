@@ -28,12 +28,13 @@ PACKAGE = Path(SPEC.origin).parent
 
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"_reasons", "_failures", "_arguments", "_loops"}),
-    frozenset({"_requests", "_wire"}),
+    frozenset({"_authorize", "_requests", "_wire"}),
     frozenset({"_errors", "_compression"}),
     frozenset({"_channels", "_servers", "_typed", "stores"}),
+    frozenset({"_kicks"}),
     frozenset({"_groups", "_hubs"}),
-    frozenset({"_streams"}),
-    frozenset({"client", "compat", "metrics", "tracing", "inspector"}),
+    frozenset({"_publishing", "_streams"}),
+    frozenset({"client", "compat", "metrics", "tracing", "inspector", "publisher"}),
     frozenset({"testing", "_cli"}),
     frozenset({"__init__", "__main__"}),
 )
@@ -45,11 +46,24 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK) - {"_reasons", "_errors", "_arguments", "_requests", "_wire", "_compression", "_typed"},
     "trio": frozenset({"_loops/trio", "testing"}),
     "asyncio": frozenset({"_loops/asyncio", "_servers/uvicorn_exit", "testing"}),
-    "starlette": frozenset({"_errors", "_failures", "_requests", "_streams", "compat", "inspector", "testing"}),
+    "starlette": frozenset(
+        {
+            "_authorize",
+            "_errors",
+            "_failures",
+            "_publishing",
+            "_requests",
+            "_streams",
+            "compat",
+            "inspector",
+            "testing",
+        }
+    ),
     "exceptiongroup": frozenset({"_failures", "_loops", "stores"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
+    "redis": frozenset({"publisher"}),
     "typer": frozenset({"_cli"}),
     "prometheus_client": frozenset({"metrics"}),
     "opentelemetry": frozenset({"tracing"}),

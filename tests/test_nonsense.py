@@ -43,6 +43,7 @@ from sse_trio import (
     open_event_channel,
     open_hub,
     preferred_media_type,
+    publish_endpoint,
 )
 from sse_trio.inspector import stream_inspector
 from sse_trio.metrics import EventStreamCollector
@@ -168,6 +169,7 @@ JSON = NONE | TEXT | {"5", "-1", "0", "0.5", "1e-9", "True", "False", "10**400",
 SURROGATES = {name: f"{name}|surrogate" for name in ("data", "event", "id", "comment")}
 SENT = {"event": "event|data|surrogate"}
 TYPES = NONE | {"int"}
+LABELS = {"user": "ann"}
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,10 @@ async def kick_streams(**arguments: Any) -> None:
     group = StreamGroup(signals=False)
     async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
         try:
-            await (group.kick(**arguments) if "predicate" in arguments else group.kick_stream(**arguments))
+            if "everywhere" in arguments:
+                await group.kick({"user": "ann"}, **arguments)
+            else:
+                await (group.kick(**arguments) if "predicate" in arguments else group.kick_stream(**arguments))
         except (TypeError, ValueError):
             assert not stream.is_closed
             assert group.statistics().open_streams == 1
@@ -335,6 +340,7 @@ TABLE: tuple[Row, ...] = (
             "commit_within": NONE | TIMES | {"0"},
             "grace": TIMES - {"inf"} | {"0"},
             "max_lifetime": NONE | TIMES,
+            "expires_at": NONE | {"5", "-1", "0", "0.5", "1e-9"},
             "retry": NONE | COUNTS | {"0"},
             "farewell": NONE | CALLABLE,
             "on_error": NONE | CALLABLE,
@@ -378,6 +384,11 @@ TABLE: tuple[Row, ...] = (
         "sse_trio.Hub.publish_many",
         lambda events=(("t", "x"),), **options: with_hub(lambda hub: hub.publish_many(events, **options)),
         {"events": frozenset({"[]"}), "key": NONE},
+    ),
+    Row(
+        "sse_trio.Hub.kick",
+        lambda labels=LABELS, **options: with_hub(lambda hub: hub.kick(labels, **options)),
+        {"labels": frozenset(), "group": NONE | TEXT},
     ),
     Row(
         "sse_trio.Hub.subscribe",
@@ -425,7 +436,7 @@ TABLE: tuple[Row, ...] = (
         },
         use=lambda group: serve(EventSourceResponse(produce, group=group)),
     ),
-    Row("sse_trio.StreamGroup.kick", kick_streams, {"predicate": NONE}),
+    Row("sse_trio.StreamGroup.kick", kick_streams, {"predicate": NONE, "everywhere": NONE}),
     Row("sse_trio.StreamGroup.kick_stream", kick_streams, {"number": COUNTS | {"0"}}),
     Row("sse_trio.StreamGroup.add_observer", StreamGroup().add_observer, {"observer": frozenset()}),
     Row("sse_trio.accepts_event_stream", accepts_event_stream, {"connection": frozenset()}),
@@ -535,6 +546,16 @@ TABLE: tuple[Row, ...] = (
         says={"data": "string|keywords|surrogate", "sep": "sep|surrogate"},
     ),
     Row(
+        "sse_trio.publish_endpoint",
+        lambda hub=nothing, **options: publish_endpoint(hub, **options),
+        {
+            "hub": CALLABLE,
+            "authorize": NONE | CALLABLE - {"int"} | ASYNC,
+            "authorize_topic": NONE | CALLABLE - {"int"} | ASYNC,
+            "max_bytes": COUNTS,
+        },
+    ),
+    Row(
         "sse_trio.inspector.stream_inspector",
         lambda group=GROUP, **options: stream_inspector(group, **options),
         {
@@ -572,6 +593,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.compat\.JSONServerSentEvent": "as ServerSentEvent, whose arguments it takes",
     r"sse_trio\.compat\.EventSourceResponse\.enable_compression": "raises, whatever it is given",
     r"sse_trio\.stores\.\w*Store(\.\w+)?": "tests/stores",
+    r"sse_trio\.publisher\.Publisher(Options)?(\.\w+)?": "tests/publisher",
     r"sse_trio\.stores\.(EventId|Gap|Page|Retention|StoredEvent)(\.\w+)?": "values: tests/stores",
     r"sse_trio\.stores\.TopicFilter\.matches": "called for each event, with what check_topic() has passed",
 }
@@ -579,7 +601,7 @@ EXEMPT: dict[str, str] = {
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Each public function and class, and the public methods of each class."""
-    for module in ("", ".testing", ".compat", ".inspector", ".metrics", ".tracing", ".stores"):
+    for module in ("", ".testing", ".compat", ".inspector", ".metrics", ".tracing", ".stores", ".publisher"):
         public = importlib.import_module(f"sse_trio{module}")
         for name in public.__all__:
             thing = getattr(public, name)

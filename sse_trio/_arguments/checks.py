@@ -145,13 +145,13 @@ def check_instance(name: str, value: object, kind: type, wanted: str) -> None:
         raise wrong(TypeError, name, wanted, value)
 
 
-def check_labels(value: object) -> None:
+def check_labels(value: object, parameter: str = "labels") -> None:
     """Raise unless the value is a mapping of str to str."""
     if not isinstance(value, Mapping):
-        raise wrong(TypeError, "labels", 'a mapping of names to values, such as {"user": "ann"}, or None', value)
+        raise wrong(TypeError, parameter, 'a mapping of names to values, such as {"user": "ann"}, or None', value)
     for name, label in cast("Mapping[object, object]", value).items():
         if not isinstance(name, str) or not isinstance(label, str):
-            raise wrong(TypeError, "labels", "a mapping of str to str", {name: label})
+            raise wrong(TypeError, parameter, "a mapping of str to str", {name: label})
 
 
 def check_key(key: object) -> None:

@@ -1,4 +1,4 @@
-# The commands of python -m sse_trio: tail and decode. Needs typer and httpx, the extra `cli`.
+# The commands of python -m sse_trio: tail, decode, and publish (publish.py). Needs typer and httpx, the extra `cli`.
 #
 # Rule 1: main() takes arguments and returns an exit code. It never ends the process. It shows a traceback only for our
 #         own bugs.
@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from ..client import ConnectionState, EventSource, open_event_source
 from . import output as _output
 from .connection import body_of, client_for, with_content_type
 from .output import Screen
+from .publish import publish
 
 __all__ = ("main",)
 
@@ -46,7 +48,7 @@ _NO_UTF_8 = re.compile("[\ud800-\udfff]")
 _NOT_IN_IDS = re.compile("[\r\n\0\ud800-\udfff]")  # WHATWG HTML 9.2.6
 
 _HELP = (
-    "Look at streams of server-sent events.\n\n"
+    "Look at streams of server-sent events, and publish to them.\n\n"
     "Exit codes: 0, the stream ended, or the program that read the output stopped; "
     f"{FAILED}, it was refused, it broke and --no-reconnect was given, or an event was too large; "
     f"{WRONG_ARGUMENTS}, wrong arguments; 3, a package is missing; {INTERRUPTED}, Ctrl+C."
@@ -85,21 +87,38 @@ MaxEventSize = Annotated[int, typer.Option(min=1, metavar="BYTES", help="The mos
 _DEFAULT_SIZE = 1_048_576
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+def main(argv: Sequence[str], program: str = "python -m sse_trio") -> int:
+    """Run one command and return its exit code. The program's name is for messages."""
     # The screen shows what the client would log.
     logging.getLogger("sse_trio.client").addHandler(logging.NullHandler())
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True, help=_HELP
     )
+    app.callback()(_options)
     app.command()(tail)
     app.command()(decode)
+    app.command()(publish)
     code: object = 0
     try:
-        app(args=list(argv), prog_name="python -m sse_trio")
+        app(args=list(argv), prog_name=program)
     except SystemExit as exc:
         code = exc.code
     return code if isinstance(code, int) else FAILED
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 -- typer's callback
+    if wanted:
+        typer.echo(f"sse-trio {version('sse-trio')}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def tail(

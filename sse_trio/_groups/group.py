@@ -17,16 +17,21 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from anyio.lowlevel import RunVar, checkpoint
 
 from .._arguments.checks import check_count, check_flag, check_function, check_grace, check_seconds, check_text, wrong
+from .._kicks import KickSender
 from .._reasons import CloseReason, RefusalReason
 from .._wire.returned import check_farewell, returned_bool
+from ..stores._kicks import Kick, check_kick_labels
 from .admission import KeyFunction, Limits
 from .run import Farewell, GroupMember, GroupRun, GroupState
 from .statistics import StreamObserver, StreamStatistics, StreamTotals
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = (
     "StreamGroup",
@@ -184,27 +189,57 @@ class StreamGroup:
 
     # --- kicks
 
-    async def kick(self, predicate: Callable[[Mapping[str, str]], bool] | None = None) -> int:
+    async def kick(
+        self,
+        predicate: Callable[[Mapping[str, str]], bool] | Mapping[str, str] | None = None,
+        *,
+        everywhere: KickSender | None = None,
+    ) -> int:
         """End streams with ``CloseReason.KICKED``.
 
+        ::
+
+            await group.kick({"user": "ann"}, everywhere=hub)
+
         Args:
-            predicate: takes the ``labels`` of a stream; returns ``True`` to end it, ``False`` to leave it open. By
-                default all streams are ended.
+            predicate: the labels of the streams to end: a stream is ended if it has all of them, with these values.
+                Or a function that takes the ``labels`` of a stream and returns ``True`` to end it, ``False`` to leave
+                it open. By default all streams are ended.
+            everywhere: a hub. The streams with these labels are ended in every process that has this hub open, in
+                groups of this ``name``. It takes labels, because a function can't be sent.
 
         Returns:
-            How many streams were chosen. Those with ``grace`` may still be open for that time.
+            How many streams of this process were chosen. Those with ``grace`` may still be open for that time.
 
         Raises:
-            TypeError: ``predicate`` is a coroutine function, or returned neither ``True`` nor ``False``. In that case
-                no stream is ended.
+            TypeError, ValueError: ``predicate`` is neither labels nor a plain function, or returned neither ``True``
+                nor ``False``; or labels are needed. In these cases no stream is ended.
+            StoreUnavailableError: the hub's store is down. The streams of this process are ended; whether the others
+                are is unknown. You may try again.
 
-        A checkpoint. If it is cancelled, the streams are ended all the same.
+        A checkpoint. If it is cancelled, the streams of this process are ended all the same.
         """
+        if everywhere is not None and not callable(getattr(everywhere, "kick", None)):
+            raise wrong(TypeError, "everywhere", "a hub, or None for the streams of this process", everywhere)
+        if everywhere is not None and not _are_labels(predicate):
+            wanted = 'labels such as {"user": "ann"}, with everywhere=, because a function can\'t be sent'
+            raise wrong(TypeError, "predicate", wanted, predicate)
+        if _are_labels(predicate):
+            return await self._kick_labelled(predicate, everywhere)
         chosen = [*self._state.bound_run().streams]
         if predicate is not None:
             check_function("predicate", predicate, "a function of a stream's labels")
             chosen = [stream for stream in chosen if returned_bool("predicate", predicate(stream.labels))]
         return await _kick(chosen)
+
+    async def _kick_labelled(self, labels: Mapping[str, str], everywhere: KickSender | None) -> int:
+        check_kick_labels(labels, "predicate")
+        kick = Kick(labels, self.name)
+        run = self._state.bound_run()
+        count = await _kick([stream for stream in run.streams if kick.chooses(stream.labels, self.name)])
+        if everywhere is not None:
+            await everywhere.kick(labels, group=self.name)
+        return count
 
     async def kick_stream(self, number: int) -> bool:
         """End one stream with ``CloseReason.KICKED``.
@@ -271,6 +306,10 @@ class StreamGroup:
             raise wrong(TypeError, "observer", "an object with a method stream_closed(stream)", observer)
         check_function("observer.stream_closed", observer.stream_closed, "a method")
         self._state.observers += (observer,)
+
+
+def _are_labels(predicate: object) -> TypeIs[Mapping[str, str]]:
+    return isinstance(predicate, Mapping)  # kick() checks what is in it
 
 
 async def _kick(chosen: list[GroupMember]) -> int:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from anyio import Event
 
+from .._kicks import add_kickable
 from .._loops.current import current_loop
 from .._loops.loop import DetachedTask, Loop
 from .._loops.ticker import Ticker, Ticking
 from .._reasons import CloseReason
 from .._servers.connection import ServerShutdown
 from .._wire.event import ServerSentEvent
+from ..stores._kicks import Kick
 from .admission import Admission, Limits, Place
 from .shutdown_watch import ShutdownWatch, is_shut_down_within
 from .signals import SignalChain
@@ -89,6 +91,7 @@ class GroupState:
                 raise RuntimeError(msg)
             self.shutdown_requested = False  # the shutdown was that of an earlier server
         run = self.run = GroupRun(self, loop, SignalChain(self.request_shutdown) if self.signals else None)
+        add_kickable(run)
         if self.shutdown_requested:
             run.shutdown.set()
         return run
@@ -112,6 +115,7 @@ class GroupRun:
     """A group's open streams in one event loop. Each stream keeps a reference to it."""
 
     __slots__ = (
+        "__weakref__",
         "admission",
         "closed",
         "empty",
@@ -197,6 +201,10 @@ class GroupRun:
         """End the streams for which the predicate is true."""
         for stream in [stream for stream in self.streams if predicate(stream)]:
             stream.end(reason)
+
+    def obey(self, kick: Kick) -> None:
+        """End the streams that a kick chooses which came through a hub."""
+        self.end_all(lambda stream: kick.chooses(stream.labels, self.state.name), CloseReason.KICKED)
 
     def begin_shutdown(self) -> None:
         """Wake the tasks that wait for a shutdown, and end all streams."""

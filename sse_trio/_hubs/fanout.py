@@ -13,7 +13,9 @@ from typing import final
 
 from anyio.lowlevel import checkpoint
 
+from .._kicks import kick_here
 from .._loops.current import current_loop
+from ..stores._kicks import KICKS
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
@@ -77,6 +79,9 @@ class Fanout:
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Add the next events of the hub to the rings that they belong to, and have the readers woken."""
         for event in events:
+            if event.topic == KICKS:
+                kick_here(event.payload)
+                continue  # no subscriber may see it
             rings = self._index.rings_of(event.topic)
             if rings:
                 chunk, place = event.encode(), self.timeline.place_of(event.id)

@@ -6,18 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast, final
 
 from anyio import create_task_group
 
-from .._arguments.checks import check_count, check_flag, check_function, check_text, is_series, members_of, wrong
+from .._arguments.checks import check_count, check_flag, check_function, check_text, wrong
 from .._failures import collapse, raise_again
-from .._wire.event import Sendable, as_event
-from ..stores._protocol import EventId, EventStore, append_nowait_of, pack_event
-from ..stores._topics import TopicFilter, check_topic
+from .._wire.event import Sendable
+from ..stores._items import pack_item, pack_items
+from ..stores._kicks import pack_kick
+from ..stores._protocol import EventId, EventStore, append_nowait_of
+from ..stores._topics import TopicFilter
 from .fanout import Fanout
 from .feed import FeedStatistics
 from .filtering import Filter
@@ -87,14 +89,31 @@ class Hub:
             ClosedResourceError: the hub was left. The caller's fault.
             RuntimeError: it was called outside the hub's event loop. The caller's fault.
         """
-        return (await self._publisher.publish([(check_topic(topic), pack_event(as_event(event)))], key))[0]
+        return (await self._publisher.publish([pack_item(topic, event)], key))[0]
 
     async def publish_many(
         self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
-        items = [(check_topic(topic), pack_event(as_event(event))) for topic, event in _checked_pairs(events)]
-        return await self._publisher.publish(items, key)
+        return await self._publisher.publish(pack_items(events), key)
+
+    async def kick(self, labels: Mapping[str, str], *, group: str | None = None) -> None:
+        """End the streams with these labels in every process that has this hub open.
+
+        Args:
+            labels: a stream is ended, with ``CloseReason.KICKED``, if it has all of them, with these values.
+            group: the ``name`` of the :class:`StreamGroup`; by default streams of all groups are ended.
+
+        Returns when the store keeps the order. The processes obey within milliseconds; one that can't reach the store
+        obeys when it can again.
+
+        Raises:
+            ValueError, TypeError: there is no label, or one that is not a ``str``. The caller's fault.
+            StoreUnavailableError, ClosedResourceError, RuntimeError: as :meth:`publish`.
+
+        Checkpoint, cancellation: as :meth:`publish`. You may kick again.
+        """
+        await self._publisher.publish([pack_kick(labels, group)], None)
 
     def subscribe(
         self,
@@ -161,16 +180,6 @@ class Hub:
         Looks at every subscriber once. A topic without subscribers costs nothing, and is not in the list.
         """
         return self._state.feed_statistics()
-
-
-def _checked_pairs(events: object) -> Iterable[tuple[str, Sendable]]:
-    wanted = 'an iterable of (topic, event) pairs, such as [("news", "hello")]'
-    if not is_series(events):
-        raise wrong(TypeError, "events", wanted, events)
-    for pair in cast("Iterable[object]", events):
-        if len(members_of(pair)) != 2:
-            raise wrong(TypeError, "events", wanted, pair)
-        yield cast("tuple[str, Sendable]", pair)
 
 
 def _check_store(store: object) -> None:

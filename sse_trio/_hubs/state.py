@@ -18,6 +18,7 @@ from ..stores._protocol import EventId, EventStore, Page
 from ..stores._topics import TopicFilter
 from .fanout import Fanout
 from .feed import Feed, FeedStatistics
+from .orders import without_orders
 
 __all__ = ("Counters", "HubState", "Subscriber")
 
@@ -124,16 +125,22 @@ class HubState:
 
     async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
         """Read the store."""
-        return await self._store.read(topics, after)
+        return without_orders(topics, await self._store.read(topics, after))
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """Read the newest events of the store."""
-        return await self._store.read_last(topics, count)
+        asked = count
+        while True:
+            page = await self._store.read_last(topics, asked)
+            shown = without_orders(topics, page)
+            if len(shown.events) >= count or len(page.events) < asked:
+                return shown._replace(events=shown.events[max(0, len(shown.events) - count) :])
+            asked *= 2
 
     async def read_patiently(self, topics: TopicFilter, after: EventId | Page) -> Page:
         """Read the store, and try again while it is down."""
         while True:
             try:
-                return await self._store.read(topics, after)
+                return await self.read(topics, after)
             except StoreUnavailableError:
                 await sleep(RETRY_SECONDS)

@@ -43,6 +43,7 @@ class StreamOptions:
     commit_within: float | None
     grace: float
     max_lifetime: float | None
+    expires_at: float | None
     retry: int | None
     farewell: Farewell | None
     on_error: Callable[[Exception], ServerSentEvent | None] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code, headers_of
+from .._arguments.moments import seconds_since_1970
 from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
 from .._channels.source import LiveSource
 from .._channels.state import Overflow
@@ -95,6 +97,9 @@ class EventSourceResponse(Response):
         grace: seconds that producers have to finish at a disconnect, shutdown, lifetime or kick, before they are
             cancelled.
         max_lifetime: seconds after which the stream is ended, at a random point in the last fifth.
+        expires_at: the moment at which the stream is ended, an aware ``datetime`` or seconds since 1970: when the
+            client's token expires, say. Exact, where ``max_lifetime`` is spread; the earlier of the two counts. A
+            moment that has passed ends the stream at once.
         retry: milliseconds; the client's reconnection time, sent at the start.
         farewell: the last event at a shutdown, lifetime, kick or cancellation; or a function that takes the
             :class:`CloseReason` and returns the event, or ``None``.
@@ -150,6 +155,7 @@ class EventSourceResponse(Response):
         commit_within: float | None = 0.5,
         grace: float = 0.0,
         max_lifetime: float | None = None,
+        expires_at: datetime.datetime | float | None = None,
         retry: int | None = None,
         farewell: Farewell | None = None,
         on_error: Callable[[Exception], ServerSentEvent | None] | None = None,
@@ -176,6 +182,7 @@ class EventSourceResponse(Response):
             commit_within=commit_within,
             grace=grace,
             max_lifetime=max_lifetime,
+            expires_at=None if expires_at is None else seconds_since_1970("expires_at", expires_at),
             retry=retry,
             farewell=farewell,
             on_error=on_error,

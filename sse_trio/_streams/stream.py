@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from random import uniform
+from time import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CancelScope, create_task_group, move_on_after
@@ -212,6 +213,8 @@ class Stream:
             self._commit_at = now + options.commit_within
         if options.max_lifetime is not None:
             self._lifetime_at = now + uniform(0.8, 1.0) * options.max_lifetime  # noqa: S311 -- a spread, not a secret
+        if options.expires_at is not None:
+            self._lifetime_at = min(self._lifetime_at, now + max(0.0, options.expires_at - time()))
         if has_producers:
             self._watch_at = now + WATCH_SECONDS
         # The same as calling tick(), but cheaper. Most short streams end before the first tick.

@@ -29,12 +29,13 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from .._arguments.checks import check_any_function, check_function, check_instance
+from .._authorize import Authorize, check_same_origin
 from .._channels.ends import EventSendChannel
 from .._groups.group import StreamGroup
 from .._hubs.hub import Hub
 from .._streams.response import EventSourceResponse
 from .._wire.event import ServerSentEvent
-from ._guard import Authorize, Guard, check_hosts, check_same_origin
+from ._guard import Guard, check_hosts
 from ._sampler import INTERVAL, Sampler
 from ._view import MAX_ROWS, SORTS, Selection, View, history_event
 

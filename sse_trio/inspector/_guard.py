@@ -10,10 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from inspect import isawaitable
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -21,14 +20,12 @@ from starlette.requests import Request
 from starlette.websockets import WebSocketClose
 
 from .._arguments.checks import wrong
+from .._authorize import Authorize, check_allowed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ("Authorize", "Guard", "check_hosts", "check_same_origin")
-
-Authorize: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
-"""Returns whether the request's user may use the inspector."""
+__all__ = ("Guard", "check_hosts")
 
 REFUSES_EVERYONE = (
     "Forbidden: stream_inspector() refuses everyone without authorize=. Give it a function of the request."
@@ -68,11 +65,7 @@ class Guard:
     async def _check(self, request: Request) -> None:
         if self._authorize is None:
             raise HTTPException(403, REFUSES_EVERYONE)
-        allowed = self._authorize(request)
-        if isawaitable(allowed):
-            allowed = await allowed
-        if allowed is not True:
-            raise HTTPException(403)
+        await check_allowed(self._authorize(request))
 
 
 def check_hosts(hosts: object) -> None:
@@ -84,23 +77,6 @@ def check_hosts(hosts: object) -> None:
     for host in cast("Sequence[object]", hosts):
         if not isinstance(host, str):
             raise wrong(TypeError, "allowed_hosts", _HOSTS, host)
-
-
-def check_same_origin(request: Request, *, default: str, why: str) -> None:
-    """Raise HTTPException(403) for a request that a browser sends from another origin.
-
-    Args:
-        request: the request.
-        default: the other `Sec-Fetch-Site`, beside ``same-origin``, that counts as this origin.
-        why: the detail of the 403.
-    """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        same = site in {"same-origin", default}
-    else:
-        same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    if not same:
-        raise HTTPException(403, why)
 
 
 def _host_name(request: Request) -> str:

@@ -12,25 +12,20 @@ from typing import final
 from anyio import ClosedResourceError, Event
 
 from .._errors import StoreUnavailableError
+from ._append import Append, group_length
 from ._protocol import EventId
 
-__all__ = ("Append", "GroupCommit")
-
-# These bound how long one commit keeps the next group waiting; a larger append is a group alone.
-_LARGEST_GROUP = 1000  # appends
-_LARGEST_GROUP_BYTES = 1024 * 1024
+__all__ = ("GroupCommit",)
 
 
 @final
-class Append:
+class _Waiting(Append):
     """One call of ``append`` and its result."""
 
-    __slots__ = ("answered", "error", "ids", "items", "key", "size")
+    __slots__ = ("answered", "error", "ids")
 
     def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
-        self.items = items
-        self.key = key
-        self.size = sum([len(payload) for _, payload in items])
+        super().__init__(items, key)
         self.answered = Event()
         self.ids: list[EventId] = []
         self.error: StoreUnavailableError | None = None
@@ -48,12 +43,12 @@ class GroupCommit:
 
     def __init__(self, commit: Callable[[Sequence[Append]], Awaitable[Sequence[list[EventId]]]]) -> None:
         self._commit = commit
-        self._waiting: list[Append] = []
+        self._waiting: list[_Waiting] = []
         self._arrived = Event()
 
     async def append(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
         """Return the ids once the group with these items is committed. Cancelled: outcome unknown."""
-        append = Append(items, key)
+        append = _Waiting(items, key)
         self._waiting.append(append)
         self._arrived.set()
         await append.answered.wait()
@@ -66,7 +61,7 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit what arrives until cancelled. No append is left waiting then."""
-        group: list[Append] = []
+        group: list[_Waiting] = []
         try:
             while True:
                 await self._arrived.wait()
@@ -76,19 +71,14 @@ class GroupCommit:
             for append in (*group, *self._waiting):
                 append.answered.set()
 
-    def _next_group(self) -> list[Append]:
-        count = size = 0
-        for append in self._waiting[:_LARGEST_GROUP]:
-            size += append.size
-            if count and size > _LARGEST_GROUP_BYTES:
-                break
-            count += 1
+    def _next_group(self) -> list[_Waiting]:
+        count = group_length(self._waiting)
         group, self._waiting = self._waiting[:count], self._waiting[count:]
         if not self._waiting:
             self._arrived = Event()
         return group
 
-    async def _commit_group(self, group: Sequence[Append]) -> None:
+    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         try:
             for append, ids in zip(group, await self._commit(group), strict=True):
                 append.ids = ids

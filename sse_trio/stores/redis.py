@@ -17,20 +17,23 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import final
 
-from anyio import create_memory_object_stream, sleep
+from anyio import ClosedResourceError, create_memory_object_stream, sleep
 from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
 
-from .._arguments.checks import check_instance, check_text, wrong
+from .._arguments.checks import check_instance
 from .._errors import StoreUnavailableError
+from ._append import Append
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
-from ._group_commit import Append, GroupCommit
+from ._group_commit import GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
-from ._redis.client import Backoff, RedisServer, RedisWorker, is_unavailable
+from ._redis.backoff import Backoff
+from ._redis.client import RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
+from ._redis.name import check_hub_name
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
 from ._topics import TopicFilter
 
@@ -88,7 +91,7 @@ class RedisStore(OpenedOnce):
         _check_ssl_context(ssl_context)
         check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
-        self._name = _check_name(name)
+        self._name = check_hub_name(name)
         self._log = RedisLog(name, limits, per_topic, clock)
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
@@ -179,30 +182,21 @@ class RedisStore(OpenedOnce):
                     raise
                 if backoff.failures == 0:
                     _logger.warning("following %s failed (%r); connecting again", self._server.name, exc)
-            await backoff.wait()
+            await sleep(backoff.next_pause())
 
     async def _next_page(self, client: Redis[bytes], after: EventId | Page) -> Page:
         page = await self._log.wait_page(client, after, self._server.reply_within)
         return page or await self._log.read(client, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
 
     async def _maintain(self) -> None:
-        if self._max_age is None:
-            return
-        while True:
+        while True:  # also without max_age: other programs may write events and trim none (docs/store-format.md)
             try:
                 await self._writer.call(self._log.maintain)
             except StoreUnavailableError as exc:
                 _logger.warning("%s; nothing was trimmed by age", exc)
+            except ClosedResourceError:
+                return  # the store is being closed, and the writer has heard of it first
             await sleep(maintenance_interval(self._max_age))
-
-
-def _check_name(name: str) -> str:
-    """Return the hub's name. A brace in it would end the hash tag of its keys, which could become another hub's."""
-    wanted = "a str without { and }, and not empty, because keys begin with {name}"
-    check_text("name", name, wanted)
-    if not name or "{" in name or "}" in name:
-        raise wrong(ValueError, "name", wanted, name)
-    return name
 
 
 def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:

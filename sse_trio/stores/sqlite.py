@@ -13,24 +13,25 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
+from operator import attrgetter
 from typing import TypeVar, final
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from .._errors import StoreUnavailableError
+from ._append import Append
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import Follower
-from ._group_commit import Append, GroupCommit
+from ._group_commit import GroupCommit
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
+from ._sqlite.appender import SQLiteAppender
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
-from ._sqlite.wake import Waker
-from ._sqlite.writer import SQLiteWriter
 from ._topics import TopicFilter
 
 __all__ = ("SQLiteStore",)
@@ -119,15 +120,16 @@ class SQLiteStore(OpenedOnce):
 
     def _open_files(self) -> ExitStack:
         with ExitStack() as files:
-            writer, names = open_file(self._path, self._mode)
-            files.enter_context(closing(writer))
-            self._writer = SQLiteWriter(writer, names, self._limits, self._topic_limits, self._clock)
+            self._appender = files.enter_context(closing(self._open_appender()))
+            self._writer = self._appender.writer
             reader, names = open_file(self._path, self._mode)
             files.enter_context(closing(reader))
             self._reader = SQLiteReader(reader, names)
-            self._waker = files.enter_context(closing(Waker(self._path, self._mode)))
             self._epoch = self._reader.epoch
             return files.pop_all()  # all opened, so keep them open
+
+    def _open_appender(self) -> SQLiteAppender:
+        return SQLiteAppender(self._path, self._mode, self._limits, self._topic_limits, self._clock)
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`. If it is cancelled while its group is committed, the events are kept."""
@@ -135,13 +137,7 @@ class SQLiteStore(OpenedOnce):
         return await self._commits.append(check_items(items), check_key(key))
 
     async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
-        results = await self._in_thread(lambda: self._commit_and_wake(group), self._write_limiter)
-        return [[EventId(self._epoch, first + n) for n in range(count)] for first, count in results]
-
-    def _commit_and_wake(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        results = self._writer.commit(group)
-        self._waker.wake_all()
-        return results
+        return await self._in_thread(lambda: self._appender.append(group), self._write_limiter)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -183,3 +179,7 @@ class SQLiteStore(OpenedOnce):
             return await to_thread.run_sync(work, limiter=limiter)
         except (sqlite3.Error, OSError) as exc:
             raise StoreUnavailableError(self._name, exc) from exc
+
+
+opener_of: Callable[[SQLiteStore], Callable[[], SQLiteAppender]] = attrgetter("_open_appender")
+"""What opens the file to append to it as this store does, for a Publisher. The store need not be open."""

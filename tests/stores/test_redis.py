@@ -208,7 +208,7 @@ async def test_maintenance_survives_errors(make_redis, name, caplog):
 
 async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeypatch):
     """The store remembers a limited number of ended topics; for others it reports a gap rather than none."""
-    monkeypatch.setattr("sse_trio.stores._redis.log.MAX_FORGOTTEN", 10)
+    monkeypatch.setattr("sse_trio.stores._redis.calls.MAX_FORGOTTEN", 10)
     async with RedisStore(shared_redis.url, name=name, max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
         for topic, after, missed in (

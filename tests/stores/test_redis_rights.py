@@ -54,7 +54,7 @@ LIMITS = {"max_events": 8, "max_age": 3600, "per_topic": Retention(max_events=4)
 
 async def test_the_commands_of_the_page_are_enough(each_server, caplog, monkeypatch):
     """A user with the documented commands and keys can use all of a store; without INFO there is only a warning."""
-    monkeypatch.setattr("sse_trio.stores._redis.log.MAX_FORGOTTEN", 2)
+    monkeypatch.setattr("sse_trio.stores._redis.calls.MAX_FORGOTTEN", 2)
     name = secrets.token_hex(4)
     url = make_user(each_server, name)
     async with RedisStore(url, name=name, retry_for=0, **LIMITS) as store:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import TypedDict
@@ -34,7 +35,22 @@ from sse_trio import (
     compat,
     last_event_id,
     open_event_channel,
+    open_hub,
+    publish_endpoint,
 )
+from sse_trio.publisher import Publisher
+from sse_trio.stores import EventId, Retention
+
+# --- publishing without an event loop
+
+with Publisher("events.sqlite", max_age=3600, per_topic=Retention(max_events=5)) as publisher:
+    assert_type(publisher.publish("news", "hello", key=("a", 1)), EventId)
+    assert_type(publisher.publish_many([("news", ServerSentEvent("hello")), ("news", 1)]), list[EventId])
+    publisher.kick({"user": "ann"}, group="streams")
+    publisher.publish("news", None)  # type: ignore[arg-type]
+Publisher("redis://localhost", name="shop", retry_for=1.0)
+Publisher("events.sqlite", max_event=5)  # type: ignore[call-arg]
+Publisher(7)  # type: ignore[arg-type]
 
 # --- events
 
@@ -156,6 +172,7 @@ def use_responses(
         commit_within=None,
         grace=1.0,
         max_lifetime=3600,
+        expires_at=datetime.datetime.now(datetime.timezone.utc),
         retry=3000,
         farewell=farewell,
         on_error=lambda exc: ServerSentEvent(type(exc).__name__),
@@ -197,6 +214,12 @@ async def use_group(request: Request) -> None:
     assert_type(await group.wait_empty(), None)
     assert_type(await group.kick(), int)
     assert_type(await group.kick(lambda labels: labels["user"] == "1"), int)
+    assert_type(await group.kick({"user": "1"}), int)
+    async with open_hub() as hub:
+        assert_type(await group.kick({"user": "1"}, everywhere=hub), int)
+        await hub.kick({"user": "1"}, group="streams")
+        publish_endpoint(hub)
+        publish_endpoint(lambda _: hub, authorize=lambda request: request.method == "POST", max_bytes=1000)
     assert_type(group.statistics(), StreamGroupStatistics)
     assert_type(group.statistics().closed[CloseReason.KICKED], int)
     assert_type(last_event_id(request), "str | None")

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import ssl
 import sys
 from collections import deque
@@ -27,12 +26,13 @@ from coredis.retry import NoRetryPolicy
 
 from ..._errors import StoreUnavailableError
 from .._lifetime import bare_errors
+from .backoff import Backoff
 from .url import parse_redis_url
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("Backoff", "RedisServer", "RedisWorker", "is_unavailable")
+__all__ = ("RedisServer", "RedisWorker", "is_unavailable")
 
 _logger = logging.getLogger("sse_trio")
 _T = TypeVar("_T")
@@ -100,24 +100,6 @@ class RedisServer:
 
 
 @final
-class Backoff:
-    """How long to wait before the next attempt: at once, then longer each time, up to a second."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-
-    def reset(self) -> None:
-        """Note that an attempt succeeded."""
-        self.failures = 0
-
-    async def wait(self) -> None:
-        """Note that an attempt failed, and wait. The random part spreads the attempts of several processes."""
-        self.failures += 1
-        longest = min(1.0, 0.01 * 2**self.failures) if self.failures > 1 else 0.0
-        await sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 -- no secret
-
-
-@final
 class _Request:
     __slots__ = ("answered", "deadline", "error", "is_wanted", "serve")
 
@@ -181,7 +163,7 @@ class RedisWorker:
                     if not is_unavailable(exc):
                         raise
                     self._expire(exc)
-                    await self._backoff.wait()
+                    await sleep(self._backoff.next_pause())
         finally:
             for request in self._requests:
                 request.fail(ClosedResourceError("the store was closed"))

@@ -1,4 +1,4 @@
-# A hub's log in Redis: the arguments of the scripts, and the meaning of their answers. No connections, no retries.
+# A hub's log in Redis, over coredis: what is read, and what is appended (calls.py). No connections, no retries.
 #
 # Rule 1: the caller passes the client, and no other task uses it during the call.
 # Rule 2: every answer names the epoch and the newest id. Every call sends the newest id seen, so that the script
@@ -6,21 +6,20 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha1
 from typing import cast, final
 
 from coredis import Redis
 from coredis.exceptions import NoScriptError
 
+from .._append import Append
 from .._follower import FOLLOWED_AT_ONCE
 from .._gaps import Start, asked_for, make_page
-from .._group_commit import Append
-from .._protocol import EventId, Page, StoredEvent, new_epoch
-from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from .._protocol import EventId, Page, StoredEvent
+from .._retention import Retention
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
+from .calls import RedisCalls, sha_of
 from .scripts import APPEND, READ
 
 __all__ = ("RedisLog",)
@@ -41,44 +40,22 @@ class RedisLog:
     """
 
     def __init__(self, name: str, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
-        self._root = f"{{{name}}}:"
-        self._clock = clock
-        self._writer = secrets.token_hex(8)
+        self._calls = RedisCalls(name, hub, topic, clock)
+        self._root = self._calls.root
         self._generation = ""
-        self._seen = EventId("", 0)
-        limits = (hub.max_events, hub.max_bytes, narrowest_age(hub, topic), topic.max_events, topic.max_bytes)
-        self._limits = [-1 if limit is None else limit for limit in limits]
 
     @property
     def epoch(self) -> str:
         """The epoch of the newest answer."""
-        return self._seen.epoch
+        return self._calls.seen.epoch
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[list[EventId]]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
-        args: list[str | bytes | float] = []
-        for append in group:
-            args += ["" if append.key is None else f"{append.key[0]}:{append.key[1]}", len(append.items)]
-            for topic, payload in append.items:
-                args += [topic, payload]
-        results = await self._append(client, self._writer, number, args)
-        epoch = self._seen.epoch
-        return [
-            [EventId(epoch, int(first) + n) for n in range(int(count))]
-            for first, count in zip(results[::2], results[1::2], strict=True)
-        ]
+        return self._calls.appended(await self._run(client, APPEND, self._calls.append(group, number)))
 
     async def maintain(self, client: Redis[bytes]) -> None:
         """Trim events that are too old."""
-        await self._append(client, "", 0, [])
-
-    async def _append(
-        self, client: Redis[bytes], writer: str, number: int, args: Iterable[str | bytes | float]
-    ) -> list[bytes]:
-        head: list[str | bytes | float] = [self._clock(), writer, number, round(KEY_SECONDS)]
-        epoch, sequence, *results = await self._run(client, APPEND, [*head, *self._limits, MAX_FORGOTTEN, *args])
-        self._saw(EventId(epoch.decode(), int(sequence)))
-        return results
+        self._calls.appended(await self._run(client, APPEND, self._calls.maintain()))
 
     async def read(self, client: Redis[bytes], topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`."""
@@ -114,7 +91,7 @@ class RedisLog:
         generation, *fields = await self._run(client, READ, args)
         self._generation = generation.decode()
         answer = _Answer(fields)
-        self._saw(answer.tip)
+        self._calls.saw(answer.tip)
         return answer
 
     async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
@@ -132,21 +109,16 @@ class RedisLog:
             events.append(StoredEvent(EventId(id_.epoch, sequence), topic.decode(), payload))
         if not events:
             return None
-        self._saw(events[-1].id)
+        self._calls.saw(events[-1].id)
         return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, known_to))
 
     async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
-        known = (new_epoch(), self._seen.epoch, self._seen.sequence)
-        keys, values = [f"{self._root}meta"], [*known, *args]
+        keys, values = self._calls.keys, self._calls.values(args)
         try:
-            answer = await client.evalsha(sha1(script.encode()).hexdigest(), keys, values)  # noqa: S324 -- Redis' name
+            answer = await client.evalsha(sha_of(script), keys, values)
         except NoScriptError:  # the server is new, or has dropped its scripts
             answer = await client.eval(script, keys, values)
         return cast("list[bytes]", answer)
-
-    def _saw(self, id_: EventId) -> None:
-        if id_.epoch != self._seen.epoch or id_.sequence > self._seen.sequence:
-            self._seen = id_
 
 
 class _Answer:

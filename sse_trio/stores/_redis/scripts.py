@@ -5,7 +5,8 @@
 #
 # Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
-#                                    cuts ("sequence:time ...", see _cuts.py)
+#                                    cuts ("sequence:time ...", see _cuts.py), format (1, or missing; the format's page
+#                                    is docs/store-format.md)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
@@ -41,7 +42,10 @@ local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts')
+  'noted', 'time', 'cuts', 'format')
+if meta[12] and meta[12] ~= '1' then
+  return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[12])
+end
 local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
@@ -53,7 +57,7 @@ if not generation or redis.call('XLEN', key('log')) ~= count then
   seq, count, bytes, trimmed, floor, prefix_floor, noted, time = 0, 0, 0, 0, 0, 0, 0, 0
   meta = {}
   redis.call('DEL', meta_key)
-  redis.call('HSET', meta_key, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
+  redis.call('HSET', meta_key, 'format', 1, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
 elseif epoch == ARGV[2] and seq < tonumber(ARGV[3]) then
   epoch = ARGV[1]
   redis.call('HSET', meta_key, 'epoch', epoch)

@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
+from .._append import Append
 from .._cuts import Cuts
-from .._group_commit import Append
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .file import transaction
 from .place import OpenFiles

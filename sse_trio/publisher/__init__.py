@@ -1,0 +1,142 @@
+"""Publishing to a hub from a program without an event loop: a Celery worker, a Django view, a cron job, a script.
+
+A :class:`Publisher` writes to the store that the hub of your server has open. Subscribers get the event as from any
+other publisher, within milliseconds.
+"""
+
+# Publisher: the handle. What is behind it:
+#
+#   _by_process.py    a connection for each process, which a fork does not share
+#   _commits.py       the appends of several threads, committed together
+#   _sqlite.py        over the standard library
+#   _redis.py         over redis-py, the extra `publisher`
+#
+# Rule 1: nothing is opened before the first publish, so that a Publisher can be a global of a module that is imported
+#         before a server forks its workers.
+# Rule 2: events are checked, packed and written by the same code as a hub's (stores/_items.py, the writers of stores/).
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, TypedDict, final
+from weakref import finalize
+
+from anyio import ClosedResourceError
+
+from .._arguments.checks import check_key
+from .._wire.event import Sendable
+from ..stores._items import pack_item, pack_items
+from ..stores._kicks import pack_kick
+from ..stores._protocol import EventId
+from ..stores._retention import Retention
+from ._by_process import ByProcess, close_before_forks
+from ._places import find_place
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from typing_extensions import Self, Unpack
+
+__all__ = ("Publisher", "PublisherOptions")
+
+
+class PublisherOptions(TypedDict, total=False):
+    """The options of the store: those of ``SQLiteStore``, or those of ``RedisStore`` except ``ssl_context``."""
+
+    max_events: int | None
+    max_age: float | None
+    max_bytes: int | None
+    per_topic: Retention
+    clock: Callable[[], float]
+    mode: int
+    """Of a SQLite file."""
+    poll_interval: float
+    """Of a SQLite store, which a publisher ignores."""
+    name: str
+    """Of a hub in Redis."""
+    reply_within: float
+    """Redis."""
+    retry_for: float
+    """Redis."""
+
+
+@final
+class Publisher:
+    """Publishes events without an event loop.
+
+    ::
+
+        publisher = Publisher("redis://localhost", name="shop")
+        publisher.publish("orders/7", "paid")
+
+    Args:
+        store: where the hub keeps its events. The path of the file of a ``SQLiteStore``, or ``sqlite:///events.sqlite``
+            (``sqlite:////srv/events.sqlite`` for an absolute path). Or the URL of the server of a ``RedisStore``:
+            ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what a URL can't say,
+            such as your own certificates.
+        options: the options that you give to the store. Whoever publishes trims: give the same limits as your server.
+
+    Make one for the program and use it everywhere. Nothing is opened before the first publish. Threads may share it:
+    what several of them publish at once is committed together. So may processes: after a fork, each has a connection
+    of its own. ``close()``, or leaving a ``with`` block, closes the connection of this process.
+
+    Raises:
+        ValueError, TypeError: an argument makes no sense. Raised when the publisher is made.
+        ImportError: redis-py is not installed; ``sse-trio[publisher]`` has it.
+    """
+
+    __slots__ = ("__weakref__", "_close", "_processes")
+
+    def __init__(self, store: str | os.PathLike[str] | Redis, /, **options: Unpack[PublisherOptions]) -> None:
+        self._processes = ByProcess(find_place(store, options))
+        self._close = finalize(self, self._processes.close)  # at the exit of the interpreter at the latest
+        close_before_forks(self._processes)
+
+    def __repr__(self) -> str:
+        return f"<Publisher to {self._processes.name}: {'open' if self._close.alive else 'closed'}>"
+
+    def publish(self, topic: str, event: Sendable, *, key: tuple[str, int] | None = None) -> EventId:
+        """Publish one event, as ``hub.publish()`` does, and return the id that it got.
+
+        Blocks until the store keeps the event, as safely as that store promises. With ``key``, a number that each
+        producer counts up, you can publish the same again safely.
+
+        Raises:
+            ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
+            StoreUnavailableError: the store is down; the outcome is unknown.
+            ClosedResourceError: the publisher was closed. The caller's fault.
+        """
+        return self._append([pack_item(topic, event)], key)[0]
+
+    def publish_many(
+        self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
+    ) -> list[EventId]:
+        """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
+        return self._append(pack_items(events), key)
+
+    def kick(self, labels: Mapping[str, str], *, group: str | None = None) -> None:
+        """End the streams with these labels in every process that has this hub open, as ``Hub.kick()`` does.
+
+        Returns when the store keeps the order; the processes obey within milliseconds. Raises: as :meth:`publish`.
+        """
+        self._append([pack_kick(labels, group)], None)
+
+    def _append(self, items: list[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
+        if key is not None:
+            check_key(key)
+        if not self._close.alive:
+            raise ClosedResourceError("this Publisher is closed; make one for the program, and close it at the end")
+        return self._processes.commits().append(items, key)
+
+    def close(self) -> None:
+        """Close the connection of this process. Closing twice does nothing."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self.close()

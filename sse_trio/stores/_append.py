@@ -1,0 +1,36 @@
+# An append: what one call wants to be kept, and how many of them are committed together. No I/O, no event loop.
+#
+# Rule 1: the writers of the stores take these, whoever brings them: the tasks of a store (_group_commit.py) or the
+#         threads of a Publisher (publisher/_commits.py).
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ("Append", "group_length")
+
+# These bound how long one commit keeps the next group waiting; a larger append is a group alone.
+_LARGEST_GROUP = 1000  # appends
+_LARGEST_GROUP_BYTES = 1024 * 1024
+
+
+class Append:
+    """The events of one append, each a topic and a payload, and its key."""
+
+    __slots__ = ("items", "key", "size")
+
+    def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
+        self.items = items
+        self.key = key
+        self.size = sum([len(payload) for _, payload in items])
+
+
+def group_length(waiting: Sequence[Append]) -> int:
+    """Return how many of these appends, from the first one on, are committed together."""
+    count = size = 0
+    for append in waiting[:_LARGEST_GROUP]:
+        size += append.size
+        if count and size > _LARGEST_GROUP_BYTES:
+            break
+        count += 1
+    return count

@@ -1,0 +1,54 @@
+# What appends to the file: a connection, its writer, and the wake-ups. Blocks; used in one thread at a time.
+#
+# Rule 1: a store and a Publisher append by this and nothing else, so what one of them writes the other could have
+#         written, and followers are woken by both.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from typing import final
+
+from .._append import Append
+from .._protocol import EventId
+from .._retention import Retention
+from .file import open_file
+from .wake import Waker
+from .writer import SQLiteWriter
+
+__all__ = ("SQLiteAppender",)
+
+
+@final
+class SQLiteAppender:
+    """Opens the file, appends to it, and wakes its followers.
+
+    Every call may raise :exc:`sqlite3.Error`, or :exc:`OSError`.
+
+    Args:
+        path: of the file.
+        mode: of new files.
+        hub: limits of the whole.
+        topic: limits of each topic.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, path: str, mode: int, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
+        with ExitStack() as files:
+            connection, place = open_file(path, mode)
+            files.enter_context(closing(connection))
+            self.writer = SQLiteWriter(connection, place, hub, topic, clock)
+            self._waker = files.enter_context(closing(Waker(path, mode)))
+            (epoch,) = connection.execute("SELECT epoch FROM hub").fetchone()
+            self._epoch: str = epoch
+            self._files = files.pop_all()  # all opened, so keep them open
+
+    def append(self, group: Sequence[Append]) -> list[list[EventId]]:
+        """Append a group, wake the followers, and return the ids of each append."""
+        results = self.writer.commit(group)
+        self._waker.wake_all()
+        return [[EventId(self._epoch, first + n) for n in range(count)] for first, count in results]
+
+    def close(self) -> None:
+        """Close the file and the socket."""
+        self._files.close()

@@ -1,0 +1,76 @@
+"""The body of a request to publish: JSON or a form, and everything that is neither."""
+
+from __future__ import annotations
+
+import pytest
+
+from sse_trio import ServerSentEvent
+from sse_trio._publishing.body import FORM, JSON, parse_body
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "events", "is_list"),
+    [
+        (JSON, '{"topic":"a","data":"x"}', [("a", ServerSentEvent("x"))], False),
+        (JSON, '{"topic":"a","data":{"n":[1,null]}}', [("a", ServerSentEvent('{"n":[1,null]}'))], False),
+        (JSON, '{"topic":"a","data":null}', [("a", ServerSentEvent("null"))], False),
+        (JSON, '{"topic":"a","data":7}', [("a", ServerSentEvent("7"))], False),
+        (JSON, '{"topic":"a","data":true}', [("a", ServerSentEvent("true"))], False),
+        (
+            JSON,
+            '{"topic":"a","data":"x\\ny","event":"e","retry":5}',
+            [("a", ServerSentEvent("x\ny", event="e", retry=5))],
+            False,
+        ),
+        (JSON, '{"topic":"a","data":"x","event":null}', [("a", ServerSentEvent("x"))], False),
+        (JSON, '[{"topic":"a","data":"x"}]', [("a", ServerSentEvent("x"))], True),
+        (FORM, "topic=a&data=x", [("a", ServerSentEvent("x"))], False),
+        (
+            FORM,
+            "topic=a%2Fb&data=%C3%A9+1&event=e&retry=5",
+            [("a/b", ServerSentEvent("é 1", event="e", retry=5))],
+            False,
+        ),
+        (FORM, "topic=a&data=", [("a", ServerSentEvent(""))], False),
+        (FORM, "topic=a&data=x&topic=b&data=y", [("a", ServerSentEvent("x")), ("b", ServerSentEvent("y"))], True),
+    ],
+)
+def test_what_is_published(media_type, body, events, is_list):
+    """Each form of a body, and the events that it stands for."""
+    assert parse_body(media_type, body.encode()) == (events, is_list)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "message"),
+    [
+        (JSON, b"\xff", "must be UTF-8"),
+        (JSON, b"", "must be JSON"),
+        (JSON, b"{", "must be JSON"),
+        (JSON, b"[" * 200_000, "must not be nested"),
+        (JSON, b'{"topic":"a","data":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "nested"),
+        (JSON, b'{"topic":"a","data":NaN}', "NaN is not JSON"),
+        (JSON, b'{"topic":"a","data":1e999}', "JSON"),
+        (JSON, b'{"topic":"a","data":' + b"1" * 5000 + b"}", "must be JSON|digits"),
+        (JSON, b"[]", "got an empty list"),
+        (JSON, b"7", "must be an object"),
+        (JSON, b"[7]", "must be an object"),
+        (JSON, b'{"topic":"a"}', "must have a topic and data"),
+        (JSON, b'{"data":"x"}', "must have a topic and data"),
+        (JSON, b'{"topic":"a","data":"x","id":"7"}', "fields of an event are data, event, retry, topic; got 'id'"),
+        (JSON, b'{"topic":"a","data":"x","retry":"5"}', "retry must be"),
+        (JSON, b'{"topic":"a","data":"x","retry":-1}', "retry must be"),
+        (JSON, b'{"topic":"a","data":"x","event":"a\\nb"}', "event must"),
+        (JSON, b'{"topic":"a","data":"x","event":7}', "event must"),
+        (JSON, b'{"topic":"a","data":"\\ud800"}', "surrogate"),
+        (FORM, b"", "must have a topic"),
+        (FORM, b"data=x&topic=a", "must begin with a topic; got 'data'"),
+        (FORM, b"topic=a&data=x&data=y", "one 'data'"),
+        (FORM, b"topic=a&data=x&retry=soon", "retry must be"),
+        (FORM, b"topic=a&data=x&retry=" + b"1" * 5000, "retry must be"),
+        (FORM, b"topic=a&" * 50_000, "fields"),
+    ],
+)
+def test_what_makes_no_sense(media_type, body, message):
+    """Whatever else comes is a ValueError that says what is wrong."""
+    with pytest.raises(ValueError, match=message):
+        parse_body(media_type, body)
