@@ -14,7 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio.__main__ import main
 from sse_trio.publisher import Publisher

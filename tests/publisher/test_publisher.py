@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import ClosedResourceError, to_thread
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, open_hub
 from sse_trio.publisher import Publisher, PublisherOptions

@@ -8,7 +8,7 @@ import time
 
 import anyio
 import pytest
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import StoreUnavailableError
 from sse_trio.publisher import Publisher
