@@ -94,7 +94,10 @@ class Reading:
         return taken
 
     def _take_filtered(self) -> Sequence[Entry]:
-        taken = self.history.take() if self.history.pending else self._take_live()
+        taken: Sequence[Entry] = self.history.take() if self.history.pending else ()
+        # Both: a writer that takes its events inside the call that woke it takes once.
+        if live := self._take_live():
+            taken = [*taken, *live] if taken else live
         return taken if self.filter is None else self._select(self.filter, taken)
 
     def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
