@@ -88,14 +88,9 @@ class Reading:
 
     def take(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""
-        taken = self._take_filtered()
-        while not taken and self.is_ready():  # what follows what the filter left out wakes no receiver
-            taken = self._take_filtered()
-        return taken
-
-    def _take_filtered(self) -> Sequence[Entry]:
         taken: Sequence[Entry] = self.history.take() if self.history.pending else ()
-        # Both: a writer that takes its events inside the call that woke it takes once.
+        # Both: what follows a page of history wakes no receiver, and a writer that takes its events inside the call
+        # that woke it takes once.
         if live := self._take_live():
             taken = [*taken, *live] if taken else live
         return taken if self.filter is None else self._select(self.filter, taken)
