@@ -27,7 +27,7 @@ from sse_trio._servers.direct_write import DirectWriter
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 IDLE_OBJECTS = {
-    ("asyncio", "subscription"): 64,
+    ("asyncio", "subscription"): 66,
     ("asyncio", "producer"): 84,
     ("trio", "subscription"): 85,
     ("trio", "producer"): 120,
@@ -206,6 +206,7 @@ async def test_a_delivery_leaves_nothing_to_collect(express):
         await hub.publish("a", "first")
         await anyio.sleep(1)
         gc.collect()
+        gc.collect()  # what is left of the loops of earlier tests takes two
         gc.disable()
         try:
             tracked = len(gc.get_objects())

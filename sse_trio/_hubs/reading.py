@@ -92,13 +92,11 @@ class Reading:
 
     def take(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""
-        taken = self._take_filtered()
-        while not taken and self.is_ready():  # what follows what the filter left out wakes no receiver
-            taken = self._take_filtered()
-        return taken
-
-    def _take_filtered(self) -> Sequence[Entry]:
-        taken = self.history.take() if self.history.pending else self._take_live()
+        taken: Sequence[Entry] = self.history.take() if self.history.pending else ()
+        # Both: what follows a page of history wakes no receiver, and a writer that takes its events inside the call
+        # that woke it takes once.
+        if live := self._take_live():
+            taken = [*taken, *live] if taken else live
         return taken if self.filter is None else self._select(self.filter, taken)
 
     def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
