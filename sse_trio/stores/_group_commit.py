@@ -7,32 +7,43 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import final
+from typing import Final, Literal, TypeAlias, final
 
 from anyio import ClosedResourceError, Event
 
-from .._errors import StoreUnavailableError
+from .._errors import HoldLostError, StoreUnavailableError
+from ._holds import Claim
 from ._protocol import EventId
 
-__all__ = ("Append", "GroupCommit")
+__all__ = ("AGAIN", "LOST", "Append", "GroupCommit", "Result")
 
 # These bound how long one commit keeps the next group waiting; a larger append is a group alone.
 _LARGEST_GROUP = 1000  # appends
 _LARGEST_GROUP_BYTES = 1024 * 1024
+
+Result: TypeAlias = "list[EventId] | Literal[-1, -2]"
+"""The result of one append: its ids, or LOST, or AGAIN."""
+LOST: Final = -1
+"""The topic of its claim has another token. Nothing was changed."""
+AGAIN: Final = -2
+"""A part of the topic was cleared; the append is to be made again for the remainder."""
 
 
 @final
 class Append:
     """One call of ``append`` and its result."""
 
-    __slots__ = ("answered", "error", "ids", "items", "key", "size")
+    __slots__ = ("answered", "claim", "error", "items", "key", "result", "size")
 
-    def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
+    def __init__(
+        self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None, claim: Claim | None = None
+    ) -> None:
         self.items = items
         self.key = key
+        self.claim = claim
         self.size = sum([len(payload) for _, payload in items])
         self.answered = Event()
-        self.ids: list[EventId] = []
+        self.result: Result | None = None
         self.error: StoreUnavailableError | None = None
 
 
@@ -41,28 +52,43 @@ class GroupCommit:
     """Collects appends and hands them to ``commit``, group by group.
 
     Args:
-        commit: makes a group durable and returns the ids of each append in it, in order. What it raises as
+        commit: makes a group durable and returns the result of each append in it, in order. What it raises as
             :exc:`StoreUnavailableError` is raised in every task whose append was in the group; anything else is an
             error in the store and ends :meth:`run`.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Append]], Awaitable[Sequence[list[EventId]]]]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Append]], Awaitable[Sequence[Result]]]) -> None:
         self._commit = commit
         self._waiting: list[Append] = []
         self._arrived = Event()
 
     async def append(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
         """Return the ids once the group with these items is committed. Cancelled: outcome unknown."""
-        append = Append(items, key)
+        return await self._append(Append(items, key))
+
+    async def claim(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """Return the ids once the group with these items and this claim is committed. HoldLostError if refused."""
+        return await self._append(Append(items, None, claim))
+
+    async def _append(self, append: Append) -> list[EventId]:
+        result = await self._wait_result(append)
+        while result == AGAIN:
+            result = await self._wait_result(Append(append.items, None, append.claim))
+        if isinstance(result, list):
+            return result
+        assert append.claim is not None
+        raise HoldLostError(append.claim.topic)
+
+    async def _wait_result(self, append: Append) -> Result:
         self._waiting.append(append)
         self._arrived.set()
         await append.answered.wait()
         if append.error is not None:
             # A new exception for each task: they would share one traceback, and lengthen it.
             raise StoreUnavailableError(append.error.store, append.error.why) from append.error.__cause__
-        if len(append.ids) < len(items):
+        if append.result is None:
             raise ClosedResourceError("the store was closed before this was appended")
-        return append.ids
+        return append.result
 
     async def run(self) -> None:
         """Commit what arrives until cancelled. No append is left waiting then."""
@@ -90,8 +116,8 @@ class GroupCommit:
 
     async def _commit_group(self, group: Sequence[Append]) -> None:
         try:
-            for append, ids in zip(group, await self._commit(group), strict=True):
-                append.ids = ids
+            for append, result in zip(group, await self._commit(group), strict=True):
+                append.result = result
         except StoreUnavailableError as exc:
             for append in group:
                 append.error = exc

@@ -26,13 +26,14 @@ from .._arguments.checks import check_instance, check_text, wrong
 from .._errors import StoreUnavailableError
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
-from ._group_commit import Append, GroupCommit
+from ._group_commit import Append, GroupCommit, Result
+from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.client import Backoff, RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
-from ._topics import TopicFilter
+from ._topics import TopicFilter, check_topic
 
 __all__ = ("RedisStore",)
 
@@ -135,7 +136,25 @@ class RedisStore(OpenedOnce):
         self._check_open()
         return await self._commits.append(check_items(items), check_key(key))
 
-    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+    async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        return await self._commits.claim(*check_claim(items, claim))
+
+    async def held(self, topic: str) -> Held | None:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_topic(topic)
+        found = await self._reader.call(lambda client: self._log.held(client, "one", topic))
+        return found[0] if found else None
+
+    async def held_due(self, prefix: str, *, limit: int = 100) -> list[Held]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_held_due(prefix, limit)
+        return await self._reader.call(lambda client: self._log.held(client, "due", prefix, limit))
+
+    async def _commit(self, group: Sequence[Append]) -> list[Result]:
         number = next(self._group_numbers)
         return await self._writer.call(lambda client: self._log.append(client, group, number))
 

@@ -20,18 +20,20 @@ from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 from .._errors import StoreUnavailableError
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import Follower
-from ._group_commit import Append, GroupCommit
+from ._group_commit import LOST, Append, GroupCommit, Result
+from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
 from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
+from ._sqlite.holds import Record
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
 from ._sqlite.wake import Waker
 from ._sqlite.writer import SQLiteWriter
-from ._topics import TopicFilter
+from ._topics import TopicFilter, check_topic
 
 __all__ = ("SQLiteStore",)
 
@@ -134,9 +136,35 @@ class SQLiteStore(OpenedOnce):
         self._check_open()
         return await self._commits.append(check_items(items), check_key(key))
 
-    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+    async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """See :class:`HoldingStore`. If it is cancelled while its group is committed, the claim is kept."""
+        self._check_open()
+        return await self._commits.claim(*check_claim(items, claim))
+
+    async def held(self, topic: str) -> Held | None:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_topic(topic)
+        found = await self._in_thread(lambda: self._reader.held(topic), self._read_limiter)
+        return None if found is None else self._as_held(found)
+
+    async def held_due(self, prefix: str, *, limit: int = 100) -> list[Held]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_held_due(prefix, limit)
+        found = await self._in_thread(lambda: self._reader.held_due(prefix, limit), self._read_limiter)
+        return [self._as_held(record) for record in found]
+
+    def _as_held(self, record: Record) -> Held:
+        topic, token, value, due, upto = record
+        return Held(topic, token, value, due - self._clock(), EventId(self._epoch, upto))
+
+    async def _commit(self, group: Sequence[Append]) -> list[Result]:
         results = await self._in_thread(lambda: self._commit_and_wake(group), self._write_limiter)
-        return [[EventId(self._epoch, first + n) for n in range(count)] for first, count in results]
+        return [
+            LOST if count == LOST else [EventId(self._epoch, first + n) for n in range(count)]
+            for first, count in results
+        ]
 
     def _commit_and_wake(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         results = self._writer.commit(group)

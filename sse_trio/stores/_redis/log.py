@@ -16,12 +16,13 @@ from coredis.exceptions import NoScriptError
 
 from .._follower import FOLLOWED_AT_ONCE
 from .._gaps import Start, asked_for, make_page
-from .._group_commit import Append
+from .._group_commit import AGAIN, LOST, Append, Result
+from .._holds import Claim, Held
 from .._protocol import EventId, Page, StoredEvent, new_epoch
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
-from .scripts import APPEND, READ
+from .scripts import APPEND, HOLDS, READ
 
 __all__ = ("RedisLog",)
 
@@ -54,17 +55,20 @@ class RedisLog:
         """The epoch of the newest answer."""
         return self._seen.epoch
 
-    async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[list[EventId]]:
+    async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
         args: list[str | bytes | float] = []
         for append in group:
-            args += ["" if append.key is None else f"{append.key[0]}:{append.key[1]}", len(append.items)]
+            args.append("" if append.key is None else f"{append.key[0]}:{append.key[1]}")
+            args += ["" if append.claim is None else "1", len(append.items)]
+            if append.claim is not None:
+                args += _claim_args(append.claim)
             for topic, payload in append.items:
                 args += [topic, payload]
         results = await self._append(client, self._writer, number, args)
         epoch = self._seen.epoch
         return [
-            [EventId(epoch, int(first) + n) for n in range(int(count))]
+            _result(EventId(epoch, int(first)), int(count))
             for first, count in zip(results[::2], results[1::2], strict=True)
         ]
 
@@ -117,6 +121,14 @@ class RedisLog:
         self._saw(answer.tip)
         return answer
 
+    async def held(self, client: Redis[bytes], *what: str | float) -> list[Held]:
+        """Return the record of a topic (``"one", topic``), or those due first (``"due", prefix, limit``)."""
+        generation, epoch, sequence, *fields = await self._run(client, HOLDS, what)
+        self._generation = generation.decode()
+        self._saw(EventId(epoch.decode(), int(sequence)))
+        records = zip(fields[::4], fields[1::4], fields[2::4], fields[3::4], strict=True)
+        return [_as_held(epoch.decode(), *record) for record in records]
+
     async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
         """Wait for events of the hub. None if there were none, or if only the script can tell what happened."""
         id_, known_to = asked_for(after)
@@ -147,6 +159,28 @@ class RedisLog:
     def _saw(self, id_: EventId) -> None:
         if id_.epoch != self._seen.epoch or id_.sequence > self._seen.sequence:
             self._seen = id_
+
+
+def _claim_args(claim: Claim) -> list[str | bytes | float]:
+    return [
+        claim.topic,
+        claim.expected or "",
+        claim.token or "",
+        claim.value or "",
+        "" if claim.seconds is None else claim.seconds,
+        "1" if claim.clear else "",
+    ]
+
+
+def _result(first: EventId, count: int) -> Result:
+    if count == LOST:
+        return LOST
+    return AGAIN if count == AGAIN else [EventId(first.epoch, first.sequence + n) for n in range(count)]
+
+
+def _as_held(epoch: str, topic: bytes, token: bytes, value: bytes, due_in: bytes) -> Held:
+    sequence, _, value = value.partition(b" ")
+    return Held(topic.decode(), token.decode(), value, float(due_in), EventId(epoch, int(sequence)))
 
 
 class _Answer:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from .._cuts import Cuts
-from .._group_commit import Append
+from .._group_commit import LOST, Append
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .file import transaction
+from .holds import HoldsWriter
 from .place import Place
 
 __all__ = ("SQLiteWriter",)
@@ -73,7 +74,7 @@ class SQLiteWriter:
         self._clock = clock
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        """Append a group; return the first sequence and the number of events of each append.
+        """Append a group; return the first sequence and the number of events of each append; LOST as the number.
 
         Raises sqlite3.Error, and OSError if the file is no longer in its place.
         """
@@ -96,6 +97,7 @@ class SQLiteWriter:
 
     def _begin(self) -> _Transaction:
         self.connection.execute(_CUTS)
+        HoldsWriter.make_tables(self.connection)
         cuts = Cuts(self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age)
         return _Transaction(self.connection, self._clock(), cuts)
 
@@ -115,6 +117,7 @@ class _Transaction:
         self._execute = connection.execute
         self._executemany = connection.executemany
         self._now = now
+        self._holds = HoldsWriter(connection)
         self._cuts = cuts
         self._cuts_before = [*cuts.pairs]
         self._stamp = max(now, self._time_of_end("DESC"))
@@ -125,6 +128,7 @@ class _Transaction:
         self._hub = _Totals(*hub[1:4])
         self._floor: int = hub[4]
         self._topics: dict[str, _Totals] = {}
+        self._has_moved = False
 
     def _time_of_end(self, direction: str) -> float:
         query = f"SELECT time FROM events ORDER BY id {direction} LIMIT 1"  # noqa: S608 -- ASC or DESC
@@ -135,10 +139,14 @@ class _Transaction:
         """Add the events of a group, and trim the topics that have grown."""
         rows: list[_Row] = []
         results = [self._append_one(append, rows) for append in group]
-        self._executemany("INSERT INTO events (id, topic, time, payload) VALUES (?, ?, ?, ?)", rows)
+        self._insert(rows)
         for name in [*self._topics]:
             self._trim_topic(name, topic_limits)
         return results
+
+    def _insert(self, rows: list[_Row]) -> None:
+        self._executemany("INSERT INTO events (id, topic, time, payload) VALUES (?, ?, ?, ?)", rows)
+        rows.clear()
 
     def finish(self, limits: Retention, max_age: float | None) -> None:
         """Trim the hub by size and age, and write the figures."""
@@ -165,6 +173,14 @@ class _Transaction:
             known = self._execute("SELECT first, count FROM keys WHERE producer = ? AND sequence = ?", append.key)
             for first, count in known:
                 return first, count
+        claim = append.claim
+        if claim is not None:
+            if not self._holds.allows(claim):
+                return 0, LOST
+            if claim.clear:
+                self._insert(rows)
+                self._clear(claim.topic)
+            self._holds.change(claim, self._now, self._sequence + len(append.items))
         first = self._sequence + 1
         for topic, payload in append.items:
             self._sequence += 1
@@ -175,6 +191,17 @@ class _Transaction:
             row = (*append.key, first, len(append.items), self._stamp)
             self._execute("INSERT INTO keys (producer, sequence, first, count, time) VALUES (?, ?, ?, ?, ?)", row)
         return first, len(append.items)
+
+    def _clear(self, name: str) -> None:
+        query = "SELECT count(*), coalesce(sum(length(payload)), 0), coalesce(max(id), 0) FROM events WHERE topic = ?"
+        events, size, last = self._execute(query, (name,)).fetchone()
+        self._execute("DELETE FROM events WHERE topic = ?", (name,))
+        last = max(last, self._holds.clear(name))
+        self._hub.events -= events
+        self._hub.size -= size
+        self._hub.trimmed_to = max(self._hub.trimmed_to, last)
+        totals = self._totals_of(name)
+        self._topics[name] = _Totals(0, 0, max(totals.trimmed_to, last))
 
     def _totals_of(self, name: str) -> _Totals:
         totals = self._topics.get(name)
@@ -189,7 +216,7 @@ class _Transaction:
         def has_to_go(_sequence: int, _stamp: float) -> bool:
             return limits.exceeded_by(totals.events, totals.size)
 
-        if has_to_go(0, 0.0):
+        if has_to_go(0, 0.0) and self._holds.token_of(name) is None:
             query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
             last = self._trim(self._execute(query, (name,)), has_to_go)
             self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
@@ -202,7 +229,10 @@ class _Transaction:
             return too_old or limits.exceeded_by(hub.events, hub.size)
 
         last = self._trim(self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id"), has_to_go)
-        self._execute("DELETE FROM events WHERE id <= ?", (last,))
+        if self._has_moved:
+            self._holds.keep(last)
+        if last:
+            self._execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[int, float], bool]) -> int:
         """Count what has to go out of the figures, and return the last sequence of it."""
@@ -210,7 +240,10 @@ class _Transaction:
         for sequence, topic, size, time in oldest:
             if not has_to_go(sequence, time):
                 break
-            self._totals_of(topic).trim(sequence, size)
+            if self._holds.token_of(topic) is None:
+                self._totals_of(topic).trim(sequence, size)
+            else:
+                self._has_moved = True
             self._hub.trim(sequence, size)
             last = sequence
         return last
