@@ -5,7 +5,8 @@
 #
 # Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
-#                                    cuts ("sequence:time ...", see _cuts.py)
+#                                    cuts ("sequence:time ...", see _cuts.py),
+#                                    holds (the number of held topics)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
@@ -46,16 +47,16 @@ local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts')
+  'noted', 'time', 'cuts', 'holds')
 local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
-local noted, time = tonumber(meta[9] or 0), tonumber(meta[10] or 0)
+local noted, time, holds = tonumber(meta[9] or 0), tonumber(meta[10] or 0), tonumber(meta[12] or 0)
 local function key(name) return root .. generation .. ':' .. name end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
-  seq, count, bytes, trimmed, floor, prefix_floor, noted, time = 0, 0, 0, 0, 0, 0, 0, 0
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds = 0, 0, 0, 0, 0, 0, 0, 0, 0
   meta = {}
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
@@ -146,8 +147,7 @@ local function drop(id, topic, size)
   if redis.call('XLEN', index) == 0 then end_topic(topic) end
 end
 
-local any_held = redis.call('HLEN', tokens) > 0
-local function is_held(topic) return any_held and redis.call('HEXISTS', tokens, topic) == 1 end
+local function is_held(topic) return holds > 0 and redis.call('HGET', tokens, topic) end
 
 local function move(id, topic, payload)
   local sequence = tonumber(string.match(id, '^%d+'))
@@ -184,13 +184,14 @@ end
 local function change(claim, last)
   if claim.token == '*' then return end
   if claim.token == '' then
-    redis.call('HDEL', tokens, claim.topic)
+    holds = holds - redis.call('HDEL', tokens, claim.topic)
     redis.call('HDEL', values, claim.topic)
     redis.call('ZREM', due, claim.topic)
     return
   end
-  any_held = true
-  if claim.token ~= claim.expected then redis.call('HSET', tokens, claim.topic, claim.token) end
+  if claim.token ~= claim.expected then
+    holds = holds + redis.call('HSET', tokens, claim.topic, claim.token)
+  end
   if claim.value ~= '' then redis.call('HSET', values, claim.topic, whole(last) .. ' ' .. claim.value) end
   if claim.seconds ~= '' then
     local clock = redis.call('TIME')
@@ -304,7 +305,7 @@ while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
 end
 redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
   'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
-  'time', string.format('%.6f', time), 'cuts', written_cuts())
+  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds))
 if ARGV[5] ~= '' then
   redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', remember)
 end
