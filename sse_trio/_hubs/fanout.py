@@ -14,6 +14,7 @@ from typing import final
 from anyio.lowlevel import checkpoint
 
 from .._loops.current import current_loop
+from ..stores._holds import is_deletion
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter, is_below
 from .feed import Feed
@@ -95,6 +96,8 @@ class Fanout:
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Add the next events of the hub to the feeds that they belong to, and have the readers woken."""
         for event in events:
+            if is_deletion(event.payload):
+                self._forget(event)
             feeds = [feed for prefixes, feed in self._prefixed if is_below(event.topic, prefixes)]
             feeds += self._exact.get(event.topic, ())
             if feeds:
@@ -105,6 +108,13 @@ class Fanout:
         self.position = events[-1].id
         if self._changed:
             self._parking.unpark()
+
+    def _forget(self, deletion: StoredEvent) -> None:
+        # What was deleted must not be delivered from a ring. Each subscriber reads on in the store.
+        topic, id_ = deletion.topic, deletion.id
+        for feed in self._feeds.values():
+            if feed.topics.matches(topic):
+                feed.reset(EventId(id_.epoch, id_.sequence - 1))
 
     def reset(self, floor: EventId) -> None:
         """Empty every feed: events up to ``floor`` are gone. The store knows what each subscriber has missed."""

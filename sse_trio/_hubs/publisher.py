@@ -8,16 +8,17 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import final
+from typing import cast, final
 
 from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_key
 from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
+from ..stores._holds import Claim, HoldingStore, NowaitHoldingStore
 from ..stores._protocol import AppendNowait, EventId, EventStore, StoredEvent
 from .state import HubState
 
-__all__ = ("Publisher",)
+__all__ = ("Publisher", "holding_store")
 
 
 @final
@@ -56,6 +57,18 @@ class Publisher:
         self._pass_on(ids, items)
         return ids
 
+    async def publish_held(self, items: list[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """Make a claim on a topic and append the items to it in the same step. HoldLostError if it is refused."""
+        self._hub.check_here()
+        if self._append_nowait is None:
+            ids = await holding_store(self._store).append_held(items, claim)
+        else:
+            await checkpoint()
+            ids = cast("NowaitHoldingStore", self._store).append_held_nowait(items, claim)
+            self._pass_on(ids, items)
+        self._hub.counters.published += len(ids)
+        return ids
+
     def _pass_on(self, ids: list[EventId], items: list[tuple[str, bytes]]) -> None:
         fanout = self._hub.fanout
         if ids and ids[0].sequence > fanout.position.sequence:  # otherwise the key was used before
@@ -75,3 +88,14 @@ class Publisher:
             return False
         self._slice_events, self._slice_end = 0, 0.0
         return True
+
+
+def holding_store(store: EventStore) -> HoldingStore:
+    """Return the store. TypeError if it can't hold topics."""
+    if not isinstance(store, HoldingStore):
+        msg = (
+            f"the store of this hub, a {type(store).__name__}, holds no topics: runs and delete() need append_held(), "
+            "held() and held_due(), see docs/stores.md"
+        )
+        raise TypeError(msg)
+    return store

@@ -27,6 +27,7 @@ from .filtering import EventFilter, Filter
 from .history import Entry, History, read_latest
 from .position import Position
 from .state import HubState
+from .until import Rewrite, UntilEvent, cut_after, rewritten
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -49,8 +50,11 @@ class SubscriptionSource(LiveSource):
     Args:
         hub: the hub's state.
         topics: whose events.
-        start: where it begins: after the event with this id (str), or with this number of the latest events (int).
+        start: where it begins: after the event with this id (str), or with this number of the latest events (int), or
+            with all that are kept (None).
         overflow, filter: as in ``Hub.subscribe()``.
+        until: the same, of a stored event.
+        rewrite: as in ``Hub.subscribe()``.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -63,8 +67,10 @@ class SubscriptionSource(LiveSource):
         "_loop",
         "_on_overflow",
         "_position",
+        "_rewrite",
         "_sep",
         "_start",
+        "_until",
         "is_closed",
         "overflow",
         "topics",
@@ -76,15 +82,19 @@ class SubscriptionSource(LiveSource):
         self,
         hub: HubState,
         topics: TopicFilter,
-        start: str | int,
+        start: str | int | None,
         overflow: HubOverflow,
         filter: Filter | None,  # noqa: A002 -- its name everywhere
+        until: UntilEvent | None = None,
+        rewrite: Rewrite | None = None,
     ) -> None:
         self._hub = hub
         self.topics: TopicFilter = topics
         self._start = start
         self.overflow: HubOverflow = overflow
         self._filter: EventFilter | None = None if filter is None else EventFilter(filter)
+        self._until = until
+        self._rewrite = rewrite
         self._position = Position()
         self._history = History(hub, self._position)
         self.is_closed = False
@@ -95,7 +105,7 @@ class SubscriptionSource(LiveSource):
         self.unread: deque[ServerSentEvent] | None = None
         """Events that were taken for a receive() and wait for the next one; None unless it is received from."""
         self.coalesce_after: float = (
-            0.0 if filter is None else math.inf
+            0.0 if filter is None and until is None and rewrite is None else math.inf
         )  # the fan-out combines events: fanout.py, rule 2
         self.started: bool = False
         self.refusing: bool = False
@@ -133,6 +143,8 @@ class SubscriptionSource(LiveSource):
             self._tell_position(page.next)  # the client is past what the filter left out after the last event
 
     async def _read_first_page(self) -> Page:
+        if self._start is None:
+            return await self._hub.read_all(self.topics)
         if isinstance(self._start, str):
             return await self._hub.read(self.topics, EventId.parse(self._start))
         return await read_latest(self._hub, self.topics, self._start, self._filter)
@@ -177,7 +189,7 @@ class SubscriptionSource(LiveSource):
 
     def is_shared(self, sep: str) -> bool:
         """Whether it takes the feed's own bytes."""
-        return sep == "\n" and self._filter is None
+        return sep == "\n" and self._filter is None and self._rewrite is None
 
     def backlog(self) -> Backlog:
         """Return what there is to take: the page of history that it holds, and its lag."""
@@ -241,7 +253,13 @@ class SubscriptionSource(LiveSource):
             if cursor == feed.end:
                 return None
             batch = feed.batch
-            if batch is not None and cursor == batch.start and self._is_plain and position.skip_to < 0:
+            if (
+                batch is not None
+                and cursor == batch.start
+                and self._is_plain
+                and position.skip_to < 0
+                and self._until is None
+            ):
                 position.cursor = feed.end
                 position.last = feed.last
                 self.received += feed.end - cursor
@@ -254,9 +272,29 @@ class SubscriptionSource(LiveSource):
             return Batch(body) if body else None
         if not self._find_next():
             return None
+        if self._until is not None:
+            return self._take_to_last(feed, self._until)
         cursor = self._position.advance()
         self.received += feed.end - cursor
         return feed.join(cursor)
+
+    def _take_to_last(self, feed: Feed, is_last: UntilEvent) -> Batch | None:
+        # The bytes are shared with other subscribers here too, unless something follows the last event.
+        events = self._position.events()
+        count = cut_after(is_last, events)
+        cursor = self._position.advance()
+        self.received += len(events) if count is None else count
+        batch = feed.join(cursor) if count in (None, len(events)) else None
+        if count is None:
+            return batch
+        self._finish()
+        return batch or Batch(b"".join([event.encode() for event in events[:count]]))
+
+    def _finish(self) -> None:
+        # The last event was taken. The stream, or who receives, finds the end.
+        self._position.is_live = False
+        self._history.pending = ()
+        self.refuse_sends()
 
     def take_events(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""
@@ -264,11 +302,21 @@ class SubscriptionSource(LiveSource):
         while not taken and self.is_ready():  # what follows what the filter left out wakes no receiver
             taken = self._take_filtered()
         self.received += sum([isinstance(event, StoredEvent) for event in taken])
-        return taken
+        return taken if self._rewrite is None else [rewritten(self._rewrite, event) for event in taken]
 
     def _take_filtered(self) -> Sequence[Entry]:
         taken = self._take_unfiltered()
-        return taken if self._filter is None else self._select(self._filter, taken)
+        if self._filter is not None:
+            taken = self._select(self._filter, taken)
+        if self._until is not None:
+            taken = self._cut(self._until, taken)
+        return taken
+
+    def _cut(self, is_last: UntilEvent, taken: Sequence[Entry]) -> Sequence[Entry]:
+        count = cut_after(is_last, taken)
+        if count is not None:
+            self._finish()
+        return taken if count is None else taken[:count]
 
     def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
         try:

@@ -126,6 +126,19 @@ class HubState:
         """Read the store."""
         return await self._store.read(topics, after)
 
+    @property
+    def store(self) -> EventStore:
+        """The store, which the hub has entered."""
+        return self._store
+
+    async def read_position(self) -> EventId:
+        """Return the id of the newest event."""
+        return (await self._store.read_last(TopicFilter("*"), 0)).tip
+
+    async def read_all(self, topics: TopicFilter) -> Page:
+        """Read the first page of what the store keeps."""
+        return await self._store.read(topics, None)
+
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """Read the newest events of the store."""
         return await self._store.read_last(topics, count)

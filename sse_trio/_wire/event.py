@@ -67,6 +67,7 @@ class ServerSentEvent:
     retry: int | None
     comment: str | None
     _wire: bytes = field(init=False, repr=False, compare=False)
+    _topic: str = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -99,6 +100,16 @@ class ServerSentEvent:
         if sep == "\n":
             return self._wire
         return _encode_fields(self.data, self.event, self.id, self.retry, self.comment, check_sep(sep))
+
+    @property
+    def topic(self) -> str | None:
+        """The topic of an event that was received from a hub; ``None`` for any other. It is not sent to clients."""
+        return getattr(self, "_topic", None)  # set by with_topic() alone, so that it costs other events nothing
+
+    def with_topic(self, topic: str) -> ServerSentEvent:
+        """Note the topic that this event was received from. For the hub."""
+        object.__setattr__(self, "_topic", topic)
+        return self
 
     @classmethod
     def json(

@@ -92,8 +92,8 @@ class StoredEvent(NamedTuple):
 
     @property
     def event(self) -> ServerSentEvent:
-        """The event as it was published, with its id."""
-        return unpack_event(self.payload, str(self.id))
+        """The event as it was published, with its id and its topic."""
+        return unpack_event(self.payload, str(self.id)).with_topic(self.topic)
 
 
 class Gap(NamedTuple):

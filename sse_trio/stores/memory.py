@@ -29,7 +29,7 @@ from ._lifetime import OpenedOnce
 from ._log import Entry, Log
 from ._memory_holds import Holds
 from ._protocol import EventId, Page, StoredEvent, new_epoch
-from ._retention import KEY_SECONDS, Retention, check_retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention, narrowest_age
 from ._scan import events_of_a_step
 from ._topics import TopicFilter, check_topic
 
@@ -52,6 +52,7 @@ class MemoryStore(OpenedOnce):
             the same amount again, and so may the names of topics that have ended, of which 100,000 are remembered;
             64 KiB at least.
         per_topic: the limits of each topic.
+        remember_keys: seconds for which the key of an append is remembered at least.
 
     ``append`` is atomic under cancellation: if it raised, nothing was appended.
     """
@@ -63,10 +64,12 @@ class MemoryStore(OpenedOnce):
         max_bytes: int | None = 64 * 1024 * 1024,
         *,
         per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._topic_limits = check_retention(per_topic)
+        self._remember_keys = check_remember_keys(remember_keys)
         self._max_age = narrowest_age(self._limits, per_topic)
         self._epoch = new_epoch()
         self._tip = 0
@@ -154,7 +157,7 @@ class MemoryStore(OpenedOnce):
         now = current_time()
         if key is None:
             return self._append_now(items, now)
-        while self._keys and next(iter(self._keys.values()))[0] < now - KEY_SECONDS:
+        while self._keys and next(iter(self._keys.values()))[0] < now - self._remember_keys:
             self._keys.popitem(last=False)
         if key not in self._keys:
             self._keys[key] = (now, self._append_now(items, now))

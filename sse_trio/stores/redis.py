@@ -32,7 +32,14 @@ from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.client import Backoff, RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
-from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
+from ._retention import (
+    KEY_SECONDS,
+    Retention,
+    check_remember_keys,
+    check_retention,
+    maintenance_interval,
+    narrowest_age,
+)
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("RedisStore",)
@@ -65,6 +72,7 @@ class RedisStore(OpenedOnce):
         ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
         clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: if
             one is ahead, events go early.
+        remember_keys: seconds for which the key of an append is remembered at least.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class RedisStore(OpenedOnce):
         retry_for: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
@@ -90,7 +99,7 @@ class RedisStore(OpenedOnce):
         check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._name = _check_name(name)
-        self._log = RedisLog(name, limits, per_topic, clock)
+        self._log = RedisLog(name, limits, per_topic, clock, check_remember_keys(remember_keys))
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit(self._commit)

@@ -25,7 +25,14 @@ from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
-from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
+from ._retention import (
+    KEY_SECONDS,
+    Retention,
+    check_remember_keys,
+    check_retention,
+    maintenance_interval,
+    narrowest_age,
+)
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
 from ._sqlite.holds import Record
@@ -59,6 +66,8 @@ class SQLiteStore(OpenedOnce):
         poll_interval: seconds after which a follower looks for events without a wake-up. On systems without unix
             sockets there are no wake-ups, so events of other processes can be this late.
         clock: the time in seconds since 1970, for ``max_age``; it must be the same clock after a restart.
+        remember_keys: seconds for which the key of an append is remembered at least. The processes of one file should
+            say the same.
         mode: of new files. With 0o600 only their owner can read events and publish. 0o660 is for processes of several
             users in one group, whose directory must belong to the group (``chmod g+s``). The directory of the wake-ups
             has the same mode, and x for everyone who may read. Existing files keep their mode.
@@ -81,6 +90,7 @@ class SQLiteStore(OpenedOnce):
         per_topic: Retention = Retention(),  # noqa: B008 -- frozen
         poll_interval: float = 0.5,
         clock: Callable[[], float] = time.time,
+        remember_keys: float = KEY_SECONDS,
         mode: int = 0o600,
     ) -> None:
         super().__init__()
@@ -92,6 +102,7 @@ class SQLiteStore(OpenedOnce):
         self._poll_interval = poll_interval
         check_clock(clock)
         self._clock = clock
+        self._remember_keys = check_remember_keys(remember_keys)
         self._mode = check_mode(mode)
         self._outage = Outage()
         self._commits = GroupCommit(self._commit)
@@ -123,7 +134,9 @@ class SQLiteStore(OpenedOnce):
         with ExitStack() as files:
             writer, place = open_file(self._path, self._mode)
             files.enter_context(closing(writer))
-            self._writer = SQLiteWriter(writer, place, self._limits, self._topic_limits, self._clock)
+            self._writer = SQLiteWriter(
+                writer, place, self._limits, self._topic_limits, self._clock, remember_keys=self._remember_keys
+            )
             reader, place = open_file(self._path, self._mode)
             files.enter_context(closing(reader))
             self._reader = SQLiteReader(reader, place)

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from sse_trio.stores._holds import Claim
 from sse_trio.stores import EventId, Retention, TopicFilter
+from sse_trio.stores._holds import Claim
 from sse_trio.stores._redis.scripts import APPEND, HOLDS, READ
 from sse_trio.testing._store_places import ALL, read_all
 

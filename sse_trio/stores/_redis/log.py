@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
@@ -39,9 +40,18 @@ class RedisLog:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, name: str, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
+        remember_keys: float = KEY_SECONDS,
+    ) -> None:
+        self._remember_keys = remember_keys
         self._root = f"{{{name}}}:"
         self._clock = clock
         self._writer = secrets.token_hex(8)
@@ -79,7 +89,7 @@ class RedisLog:
     async def _append(
         self, client: Redis[bytes], writer: str, number: int, args: Iterable[str | bytes | float]
     ) -> list[bytes]:
-        head: list[str | bytes | float] = [self._clock(), writer, number, round(KEY_SECONDS)]
+        head: list[str | bytes | float] = [self._clock(), writer, number, math.ceil(self._remember_keys)]
         epoch, sequence, *results = await self._run(client, APPEND, [*head, *self._limits, MAX_FORGOTTEN, *args])
         self._saw(EventId(epoch.decode(), int(sequence)))
         return results

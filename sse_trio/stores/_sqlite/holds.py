@@ -102,7 +102,7 @@ class HoldsWriter:
 class HoldsReader:
     """Reads the records and the events that were kept."""
 
-    __slots__ = ("_exists", "_execute")
+    __slots__ = ("_execute", "_exists")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute

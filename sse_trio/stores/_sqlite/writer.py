@@ -56,6 +56,7 @@ class SQLiteWriter:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class SQLiteWriter:
         hub: Retention,
         topic: Retention,
         clock: Callable[[], float],
+        *,
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         self.connection = connection
         self._place = place
@@ -72,6 +75,7 @@ class SQLiteWriter:
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
+        self._remember_keys = remember_keys
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Append a group; return the first sequence and the number of events of each append; LOST as the number.
@@ -92,13 +96,15 @@ class SQLiteWriter:
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
             work.finish(self._limits, self._max_age)
-            work.forget_keys()
+            work.forget_keys(self._remember_keys)
             self._forget_topics()
 
     def _begin(self) -> _Transaction:
         self.connection.execute(_CUTS)
         HoldsWriter.make_tables(self.connection)
-        cuts = Cuts(self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age)
+        cuts = Cuts(
+            self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age, self._remember_keys
+        )
         return _Transaction(self.connection, self._clock(), cuts)
 
     def _forget_topics(self) -> None:
@@ -162,9 +168,9 @@ class _Transaction:
             self._execute("DELETE FROM cuts")
             self._executemany("INSERT INTO cuts (upto, time) VALUES (?, ?)", self._cuts.pairs)
 
-    def forget_keys(self) -> None:
-        """Drop the keys that were used long ago."""
-        old = self._now - KEY_SECONDS
+    def forget_keys(self, seconds: float) -> None:
+        """Drop the keys that were used more than ``seconds`` ago."""
+        old = self._now - seconds
         self._execute("DELETE FROM keys WHERE time < ?", (old,))
         self._execute("DELETE FROM keys WHERE time > ? AND first <= ?", (self._now, self._cuts.older_than(old)))
 
