@@ -32,6 +32,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"_channels", "_servers", "_typed", "stores"}),
     frozenset({"_groups", "_hubs"}),
     frozenset({"_streams"}),
+    frozenset({"_runs"}),
     frozenset({"client", "compat", "metrics", "tracing", "inspector"}),
     frozenset({"testing", "_cli"}),
     frozenset({"__init__", "__main__"}),

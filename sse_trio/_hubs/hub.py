@@ -33,7 +33,7 @@ from .subscription import Subscription
 from .topics import topic_of
 from .until import Rewrite, Until, UntilEvent, until_of
 
-__all__ = ("Hub", "HubHistory", "HubStatistics", "open_hub", "publisher_of_hub", "state_of_hub")
+__all__ = ("Hub", "HubStatistics", "open_hub", "publisher_of_hub", "state_of_hub")
 
 MAX_HISTORY = 100_000
 """Events of one history(): they are held at once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from .._wire.event import ServerSentEvent
+from .._wire.event import ServerSentEvent, with_topic
 from .._wire.returned import returned_bool, returned_event
 from ..stores._protocol import StoredEvent
 
@@ -43,4 +43,4 @@ def rewritten(rewrite: Rewrite, entry: StoredEvent | ServerSentEvent) -> ServerS
         return entry
     new = returned_event("rewrite", rewrite(entry.topic, entry.event))
     fields = {"event": new.event, "id": str(entry.id), "comment": new.comment}
-    return ServerSentEvent(new.data, retry=new.retry, **fields).with_topic(entry.topic)
+    return with_topic(ServerSentEvent(new.data, retry=new.retry, **fields), entry.topic)

@@ -27,6 +27,7 @@ __all__ = (
     "check_errors",
     "check_sep",
     "is_plain",
+    "with_topic",
 )
 
 LINE_ENDS = ("\n", "\r\n", "\r")
@@ -104,12 +105,7 @@ class ServerSentEvent:
     @property
     def topic(self) -> str | None:
         """The topic of an event that was received from a hub; ``None`` for any other. It is not sent to clients."""
-        return getattr(self, "_topic", None)  # set by with_topic() alone, so that it costs other events nothing
-
-    def with_topic(self, topic: str) -> ServerSentEvent:
-        """Note the topic that this event was received from. For the hub."""
-        object.__setattr__(self, "_topic", topic)
-        return self
+        return getattr(self, "_topic", None)  # set by with_topic() below alone, so that it costs other events nothing
 
     @classmethod
     def json(
@@ -147,6 +143,12 @@ class ServerSentEvent:
 
 Sendable: TypeAlias = ServerSentEvent | str | int | Mapping[str, object]
 """What ``send()`` accepts: an event, its data as ``str`` or ``int``, or a mapping of ServerSentEvent's fields."""
+
+
+def with_topic(event: ServerSentEvent, topic: str) -> ServerSentEvent:
+    """Note the topic that a new event was received from, and return the event."""
+    object.__setattr__(event, "_topic", topic)
+    return event
 
 
 def is_plain(text: str) -> bool:
