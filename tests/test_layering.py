@@ -45,7 +45,9 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "anyio": frozenset(RANK) - {"_reasons", "_errors", "_arguments", "_requests", "_wire", "_compression", "_typed"},
     "trio": frozenset({"_loops/trio", "testing"}),
     "asyncio": frozenset({"_loops/asyncio", "_servers/uvicorn_exit", "testing"}),
-    "starlette": frozenset({"_errors", "_failures", "_requests", "_streams", "compat", "inspector", "testing"}),
+    "starlette": frozenset(
+        {"_errors", "_failures", "_requests", "_runs", "_streams", "compat", "inspector", "testing"}
+    ),
     "exceptiongroup": frozenset({"_failures", "_loops", "stores"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
     "pytest": frozenset({"testing"}),

@@ -88,7 +88,7 @@ class Hub:
         Returns when the store keeps the event, as safely as that store promises. Subscribers get it soon after.
 
         Checkpoint: always with a store that has to wait; with ``MemoryStore`` once in a slice of 256 events or a
-        millisecond. Cancellation: the outcome is unknown. With ``key``, you can publish the same again safely: a name of
+        millisecond. Cancellation: the outcome is unknown. With ``key`` you can publish the same again safely: a name of
         this event alone, such as that of its row in an outbox, or ``(producer, number)``. The store says how long it
         remembers a key: ``remember_keys``.
 
@@ -184,7 +184,7 @@ class Hub:
             until: called with topic and event, as the ``filter`` and after it; the first event for which it returns
                 ``True`` is the last: the subscription ends after it, and a stream completes.
             rewrite: called with topic and event, and returns the event to send instead, under the same id. So a client
-                of ``prices/*`` can be sent the topic: ``lambda topic, event: ServerSentEvent(event.data, event=topic)``.
+                of ``prices/*`` can be sent topics: ``lambda topic, event: ServerSentEvent(event.data, event=topic)``.
 
         What you receive yourself has its topic in ``event.topic``.
 

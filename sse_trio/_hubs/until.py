@@ -42,5 +42,5 @@ def rewritten(rewrite: Rewrite, entry: StoredEvent | ServerSentEvent) -> ServerS
     if isinstance(entry, ServerSentEvent):
         return entry
     new = returned_event("rewrite", rewrite(entry.topic, entry.event))
-    fields = {"event": new.event, "id": str(entry.id), "comment": new.comment}
-    return with_topic(ServerSentEvent(new.data, retry=new.retry, **fields), entry.topic)
+    sent = ServerSentEvent(new.data, event=new.event, id=str(entry.id), retry=new.retry, comment=new.comment)
+    return with_topic(sent, entry.topic)

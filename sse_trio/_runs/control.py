@@ -1,9 +1,10 @@
 # Messages between the processes of one store: "stop this run", and "somebody watches it here".
 #
-# Rule 1: each open_runs() has a topic of its own in the hub. A message is an event without data, which is no event to
-#         any client that has subscribed to everything. So a message is as durable and as ordered as any event, and wakes
-#         its reader as any event does; nothing polls.
-# Rule 2: who watches a run that stops when it is unwatched says so again and again. A process that is gone says nothing.
+# Rule 1: each open_runs() has a topic of its own in the hub. A message is an event without data, which
+#         clients ignore if they have subscribed to everything. So a message is as durable and as ordered as any event,
+#         and wakes its reader as any event does; nothing polls.
+# Rule 2: a process that watches a run which stops when it is unwatched says so again and again. A process that is gone
+#         says nothing.
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # How a run ends: its states, the mark that is stored as its last event, and what of it clients are sent.
 #
-# Rule 1: the mark is one stored event, with an id, so that a client that has seen it can say so. Its payload begins with
-#         a line that no event of a producer begins with; clients take it for a comment.
+# Rule 1: the mark is one stored event, with an id, so that a client that has seen it can say so. Its payload begins
+#         with a line that no event of a producer begins with; clients take it for a comment.
 # Rule 2: what follows in the payload is the user's: `on_end` decides it, once, where the mark is written. If it fails,
 #         that is logged, and clients are sent the default.
 

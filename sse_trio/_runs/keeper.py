@@ -2,7 +2,7 @@
 #
 # Rule 1: one task looks at the store, for all runs and all their watchers, when the next record is due. The store has
 #         its records in that order, so a look costs the same for ten runs and for ten thousand.
-# Rule 2: a lease is renewed three times before it is due. A record that is due has no owner any more, or one that has no
+# Rule 2: a lease is renewed three times before it is due. The owner of a record that is due is gone, or has no
 #         store. The step that ends it names the token, so of several processes one does it, and an owner that is only
 #         late finds its run ended.
 # Rule 3: after an outage of the store owners get a full lease to come back, before anything is taken from them.

@@ -1,8 +1,8 @@
 # The log of one run: its events in the store, appended by its owner alone.
 #
 # Rule 1: every append names the token of the run, so an owner that has lost its lease appends nothing more.
-# Rule 2: while the store is down, the log waits and tries again. The outcome of the append that failed is unknown. So it
-#         takes a new token first, which shuts out whatever is still under way, and looks then whether the events are
+# Rule 2: while the store is down, the log waits and tries again. The outcome of the append that failed is unknown. So
+#         it takes a new token first, which shuts out whatever is still under way, and looks then whether the events are
 #         there: only this log appends to the topic, and an append is whole.
 # Rule 3: the end is written in one step with the record. It is known again by its token.
 

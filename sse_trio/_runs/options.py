@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from .._arguments.checks import check_count, check_function, check_grace, check_labels, check_seconds
+from .._arguments.checks import check_count, check_function, check_grace, check_labels, check_seconds, wrong
 from .ending import OnEnd
 
 __all__ = ("RunOptions", "RunsOptions")
 
 LEAST_LEASE = 0.1
 """Seconds. A shorter lease would be renewed all the time, and lost in a pause of the garbage collector."""
+
+
+LONGEST_LEASE = 86_400
+"""Seconds. A longer one says that nobody is to notice."""
 
 
 @final
@@ -32,8 +36,8 @@ class RunsOptions:
     def __post_init__(self) -> None:
         check_seconds("ttl", self.ttl, zero=True, none="")
         check_seconds("lease", self.lease, zero=False, none="")
-        if self.lease < LEAST_LEASE:
-            raise ValueError(f"lease must be {LEAST_LEASE} seconds or more; got {self.lease!r}")
+        if not LEAST_LEASE <= self.lease <= LONGEST_LEASE:
+            raise wrong(ValueError, "lease", f"a number of seconds, from {LEAST_LEASE} to {LONGEST_LEASE}", self.lease)
         check_grace("grace", self.grace)
         if self.on_end is not None:
             check_function("on_end", self.on_end, "a function of a RunEnd that returns an event, or None")

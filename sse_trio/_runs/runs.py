@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Run", "Runs", "RunsStatistics", "open_runs")
 
+LONGEST_TTL = 1e9
+"""Seconds, 30 years: what a store can count."""
+
 _QUOTED = str.maketrans({"%": "%25", "*": "%2A"})
 
 
@@ -149,7 +152,7 @@ class Runs:
             stop_when_unwatched=(
                 self._options.stop_when_unwatched if stop_when_unwatched is None else stop_when_unwatched
             ),
-            labels={} if labels is None else dict(labels),
+            labels={} if labels is None else labels,
         )
         self._check_open()
         if key in self._tasks and not self._tasks[key].ended.is_set():
@@ -168,6 +171,7 @@ class Runs:
         Returns its status then; that of a run that had ended before; or ``None`` for a key that is not known.
         Checkpoint: always. Cancellation: the run may have been told. Raises what ``status()`` and ``publish()`` raise.
         """
+        self._topic_of(key)
         task = self._tasks.get(key)
         if task is not None:
             task.end("stopped", "stop", CloseReason.KICKED)
@@ -264,7 +268,7 @@ class Runs:
         return RunRecord(
             owner=self._owner,
             lease=self._options.lease,
-            ttl=self._options.ttl,
+            ttl=min(self._options.ttl, LONGEST_TTL),
             unwatched=options.stop_when_unwatched,
             labels=dict(options.labels),
         )
@@ -306,10 +310,11 @@ class Runs:
                 del self._tasks[task.key]
 
     async def _find(self, key: str) -> tuple[RunRecord, Held | None] | None:
+        topic = self._topic_of(key)
         task = self._tasks.get(key)
         if task is not None and not task.ended.is_set():
             return task.record, None
-        held = await self._store.held(self._topic_of(key))
+        held = await self._store.held(topic)
         if held is None:
             return None
         record = RunRecord.load(held)
@@ -413,7 +418,7 @@ async def open_runs(
         max_events: the most events that one run may keep. One that sends more has failed.
         max_bytes: the most bytes of them.
         max_duration: seconds after which a run is stopped, unless ``start()`` says otherwise.
-        stop_when_unwatched: seconds without any watcher after which a run is stopped, unless ``start()`` says otherwise.
+        stop_when_unwatched: seconds without a watcher after which a run is stopped, unless ``start()`` says otherwise.
         prefix: runs of different prefixes don't know of each other. The events of a run have the topic ``prefix/key``.
 
     Raises:

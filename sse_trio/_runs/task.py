@@ -257,9 +257,7 @@ class RunTask:
         self.record = self.record.ended_as(state, reason)
         if self._has_lost:
             return
-        end = RunEnd(
-            key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels
-        )
+        end = RunEnd(key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels)
         if not await self.log.end(end_mark(end, self._on_end), self.record):
             _logger.warning("the end of the run %r (%s) could not be stored", self.key, state)
 

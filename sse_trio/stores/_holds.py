@@ -77,7 +77,7 @@ class HoldingStore(Protocol):
     *held*: while a topic is held, its events stay, whatever other topics or the limits of the store ask for. For a
     prefix and for ``*`` they may go, and that is a gap there; whoever names the topic reads all of them.
 
-    *clear*: the events of a topic that was cleared are gone for every reader, and a reader that had not seen all of them
+    *clear*: the events of a topic that was cleared are gone for every reader. A reader that had not seen all of them
     gets a gap. Other topics keep theirs.
 
     A store with ``append_nowait`` has ``append_held_nowait`` too.

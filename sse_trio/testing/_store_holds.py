@@ -139,7 +139,7 @@ async def clear(places: Places) -> None:
         assert (plain(beside.events), beside.gap) == ([(other.sequence, "other", b"o")], None), "clear: of others too"
         record = await store.held("r/1")
         assert record is not None, "clear: the record went with the events"
-        assert record.token == "t", "clear: the owner lost its topic"
+        assert (record.token, record.value) == ("t", b"v"), "clear: the owner lost its topic"
 
 
 async def keeps_up(places: Places) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from sse_trio import open_hub, open_runs
 from sse_trio.stores import MemoryStore, SQLiteStore
+
 from ..stores.conftest import RedisServer, binary_of
 
 
@@ -26,7 +27,7 @@ def shared_store(request, tmp_path):
     name = secrets.token_hex(4)
     if request.param == "sqlite":
         return lambda **options: SQLiteStore(tmp_path / "runs.sqlite", **options)
-    from sse_trio.stores.redis import RedisStore  # noqa: PLC0415
+    from sse_trio.stores.redis import RedisStore
 
     url = request.getfixturevalue("redis_of_runs").url
     return lambda **options: RedisStore(url, name=name, **options)

@@ -36,9 +36,7 @@ async def watch(runs, key, after=None):
 @pytest.fixture
 async def two(shared_store):
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(open_process(shared_store(max_events=200), lease=1.0)) for _ in range(2)
-        ]
+        yield [await stack.enter_async_context(open_process(shared_store(max_events=200), lease=1.0)) for _ in range(2)]
 
 
 async def test_any_process_watches_and_starts(two):
@@ -81,20 +79,19 @@ async def test_watchers_elsewhere_keep_a_run_alive(two):
 
 async def test_an_owner_that_is_gone(shared_store):
     """When the owner renews no more, watchers elsewhere get `interrupted` within the lease and a second."""
-    async with open_process(shared_store(), lease=1.0) as other:
-        async with open_process(shared_store(), lease=1.0) as owner:
-            await owner.start("a", count, 100_000)
-            async with other.watch("a") as subscription:
-                first = await subscription.receive()
-                die(owner)
-                with anyio.fail_after(2.5):
-                    remaining = [event async for event in subscription]
-            events = plain([first, *remaining])
-            assert events == [*map(str, range(len(events) - 1)), "interrupted"]
-            assert (await other.status("a")).reason == "lease"
-            assert plain(await watch(other, "a", first.id)) == events[1:]
-            assert (await other.start("a", count, 1, replace=True)).started_here
-            assert plain(await watch(other, "a")) == ["0", "completed"]
+    async with open_process(shared_store(), lease=1.0) as other, open_process(shared_store(), lease=1.0) as owner:
+        await owner.start("a", count, 100_000)
+        async with other.watch("a") as subscription:
+            first = await subscription.receive()
+            die(owner)
+            with anyio.fail_after(2.5):
+                remaining = [event async for event in subscription]
+        events = plain([first, *remaining])
+        assert events == [*map(str, range(len(events) - 1)), "interrupted"]
+        assert (await other.status("a")).reason == "lease"
+        assert plain(await watch(other, "a", first.id)) == events[1:]
+        assert (await other.start("a", count, 1, replace=True)).started_here
+        assert plain(await watch(other, "a")) == ["0", "completed"]
 
 
 def die(runs):

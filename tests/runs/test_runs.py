@@ -195,7 +195,7 @@ async def test_the_start_and_the_watching_are_one_request():
 
     async with open_process() as runs:
         transport = StreamingASGITransport(Starlette(routes=[Route("/", chat, methods=["POST"])]))
-        from httpx import AsyncClient  # noqa: PLC0415
+        from httpx import AsyncClient
 
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             answer = await client.post("/")

@@ -1,4 +1,5 @@
-# The Lua scripts that run inside Redis: one appends, one reads events, one reads records of held topics. Redis runs each of them atomically.
+# The Lua scripts that run inside Redis, each of them atomically: one appends, one reads events, and one the records of
+# held topics.
 #
 # Over 250 lines, because a script is one text: splitting a script would separate its parts from the variables that
 # they share.
@@ -68,15 +69,16 @@ end
 if noted ~= seq - count then prefix_floor = trimmed end
 
 local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('bytes')
-local prefixes, tokens, values, due, kept = key('prefixes'), key('tokens'), key('values'), key('due'), key('kept')
+local prefixes, tokens, values = key('prefixes'), key('tokens'), key('values')
+local due, kept = key('due'), key('kept')
 local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
 """.replace("{levels}", str(LEVELS))
 
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
 # hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
 # remember; then for each append: the name of its key or '', '' or '1' for a claim, the number of its events; of a
-# claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds ('' for as it was), and
-# '1' to clear; a topic and a payload for each event.
+# claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds ('' for as it was),
+# and '1' to clear; a topic and a payload for each event.
 # Without a writer there are no appends: the script only trims what is too old.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events; -1 as the
 # number if the token is another, -2 if there is more to clear.
@@ -439,7 +441,8 @@ return answer
 )
 
 # ARGV: 4 'one' and 5 a topic; or 'due', 5 a prefix, 6 the number of records.
-# Answer: generation, epoch, sequence, then for each record its topic, token, "sequence value", and seconds until it is due.
+# Answer: generation, epoch, sequence, then for each record its topic, token, "sequence value", and the seconds until it
+# is due.
 HOLDS = (
     _STATE
     + """

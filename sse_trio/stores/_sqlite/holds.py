@@ -1,7 +1,7 @@
 # Held topics in the file: their records, and their events that the limits of the hub would have taken. Blocks.
 #
-# Rule 1: the tables are made by the first transaction of a process that writes, because older files don't have them, and
-#         opening a file takes no write lock (file.py, rule 4). A reader finds them or not.
+# Rule 1: the tables are made by the first transaction that writes, because older files don't have them, and opening a
+#         file takes no write lock (file.py, rule 4). A reader finds them or not.
 # Rule 2: when the limits of the hub reach an event of a held topic, it moves to `kept_events`, once. So trimming never
 #         passes over the same events again, and a read by topic reads `kept_events` first: what it has is older.
 # Rule 3: for prefixes, an event that was moved is gone: `moved_to` is the newest of them in each topic.
@@ -17,10 +17,20 @@ from .._holds import ANYONE, Claim
 __all__ = ("HoldsReader", "HoldsWriter", "Record")
 
 _TABLES = (
-    "CREATE TABLE IF NOT EXISTS holds (topic TEXT PRIMARY KEY, token TEXT NOT NULL, value BLOB NOT NULL, "
-    "due REAL NOT NULL, upto INTEGER NOT NULL, moved_to INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS kept_events (topic TEXT NOT NULL, id INTEGER NOT NULL, payload BLOB NOT NULL, "
-    "PRIMARY KEY (topic, id)) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS holds (
+    topic TEXT PRIMARY KEY,
+    token TEXT NOT NULL,
+    value BLOB NOT NULL,
+    due REAL NOT NULL,                      -- seconds since 1970
+    upto INTEGER NOT NULL,                  -- the newest id when the value was set
+    moved_to INTEGER NOT NULL               -- the newest id that is in kept_events
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS kept_events (
+    topic TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (topic, id)
+) WITHOUT ROWID""",
 )
 
 Row = tuple[int, str, bytes]

@@ -140,7 +140,7 @@ class SQLiteReader:
         names = self._names(topics)
         if names is not None:
             query = "SELECT id, topic, payload FROM events WHERE topic = ? ORDER BY id DESC"
-            found = [self._execute(query, (name,)) for name in names]
+            found: list[Iterable[_Row]] = [self._execute(query, (name,)) for name in names]
             found += [self._holds.newest_first(name) for name in topics.exact]
             return list(islice(merge(*found, key=_ID, reverse=True), count))
         hub = self._execute("SELECT id, topic, payload FROM events ORDER BY id DESC")
