@@ -19,7 +19,7 @@ from .._errors import HoldLostError, StoreUnavailableError
 from .._hubs.publisher import Publisher
 from ..stores._holds import Claim, Held, HoldingStore
 from .ending import OnEnd, RunEnd, end_mark
-from .log import new_token
+from .log import RETRY_SECONDS, new_token
 from .record import RunRecord
 from .task import RunTask
 
@@ -43,6 +43,7 @@ class Keeper:
         key_of: the key of a run's topic.
         lease: in seconds.
         on_end: of the user.
+        owner: the name of this process.
         tasks: the runs of this process, by key.
     """
 
@@ -54,6 +55,7 @@ class Keeper:
         key_of: Callable[[str], str],
         lease: float,
         on_end: OnEnd | None,
+        owner: str,
         tasks: Mapping[str, RunTask],
     ) -> None:
         self._publisher = publisher
@@ -63,11 +65,14 @@ class Keeper:
         self._lease = lease
         self._on_end = on_end
         self._tasks = tasks
+        self._owner = owner
+        self._is_behind = False
 
     async def renew(self) -> None:
         """Renew the leases of this process, for ever."""
         while True:
-            await sleep(self._lease / 3)
+            await sleep(RETRY_SECONDS if self._is_behind else self._lease / 3)
+            self._is_behind = False
             async with create_task_group() as nursery:
                 for task in [*self._tasks.values()]:
                     if task.log.is_renewable:
@@ -79,6 +84,7 @@ class Keeper:
         except HoldLostError:
             task.lose()
         except StoreUnavailableError as exc:
+            self._is_behind = True
             _logger.warning("the lease of the run %r was not renewed: %s", task.key, exc)
 
     async def keep(self) -> None:
@@ -104,8 +110,8 @@ class Keeper:
         record, key = RunRecord.load(held), self._key_of(held.topic)
         if not record.is_running:
             claim, mark = Claim(held.topic, held.token, None, clear=True), []
-        elif key in self._tasks and not self._tasks[key].log.is_renewable:
-            return  # it is ours, and about to be renewed or ended
+        elif key in self._tasks and record.owner == self._owner:
+            return  # it runs here: this process was late, and is about to renew or to end it
         else:
             _logger.warning("the run %r is interrupted: its process is gone", key)
             end = RunEnd(key=key, state="interrupted", reason="lease", labels=record.labels)

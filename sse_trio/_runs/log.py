@@ -22,7 +22,7 @@ from ..stores._protocol import EventId, EventStore
 from ..stores._topics import TopicFilter
 from .record import RunRecord
 
-__all__ = ("RunLog", "new_token")
+__all__ = ("RETRY_SECONDS", "RunLog", "new_token")
 
 RETRY_SECONDS = 0.25
 """How long a run waits before it tries a store again that was down."""

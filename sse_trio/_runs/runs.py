@@ -103,7 +103,14 @@ class Runs:
         self._control = Control(hub, prefix, self._owner)
         self._watchers = Watchers(self._control)
         self._keeper = Keeper(
-            self._publisher, self._store, self._prefix, self._key_of, options.lease, options.on_end, self._tasks
+            self._publisher,
+            self._store,
+            self._prefix,
+            self._key_of,
+            options.lease,
+            options.on_end,
+            self._owner,
+            self._tasks,
         )
 
     def __repr__(self) -> str:
