@@ -41,7 +41,7 @@ def open_store(url: str):
     """Return the store of a URL: of Redis, or the path of a file."""
     if not url.startswith("redis:"):
         return SQLiteStore(url)
-    from sse_trio.stores.redis import RedisStore  # noqa: PLC0415
+    from sse_trio.stores.redis import RedisStore
 
     return RedisStore(url)
 
@@ -50,7 +50,7 @@ async def produce(send_channel, events: int, seconds: float) -> None:
     """Send numbers."""
     for n in range(events):
         await send_channel.send(str(n))
-        await anyio.sleep(seconds * random.random())  # noqa: S311
+        await anyio.sleep(seconds * random.random())
 
 
 def make_app(url: str, lease: float, events: int, seconds: float):
@@ -85,7 +85,7 @@ def make_app(url: str, lease: float, events: int, seconds: float):
 
 def serve(args: argparse.Namespace) -> None:
     """Be a server until killed."""
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
     app = make_app(args.url, args.lease, args.events, args.seconds)
     uvicorn.run(app, port=args.port, log_level="error", timeout_graceful_shutdown=1)
@@ -114,11 +114,11 @@ class Trial:
         args = self.args
         command = [sys.executable, __file__, "serve", "--url", args.url, "--port", str(port)]
         command += ["--lease", str(args.lease), "--events", str(args.events), "--seconds", str(args.seconds)]
-        self.processes[port] = subprocess.Popen(command)  # noqa: ASYNC220
+        self.processes[port] = subprocess.Popen(command)
 
     def url(self, path: str) -> str:
         """Return a path on any of the servers."""
-        return f"http://127.0.0.1:{random.choice(self.ports)}/{path}"  # noqa: S311
+        return f"http://127.0.0.1:{random.choice(self.ports)}/{path}"
 
     async def ask(self, client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
         """Ask any server, until one answers."""
@@ -160,7 +160,7 @@ class Trial:
                 await anyio.sleep(0.05)
 
     async def _watch_once(self, client, key, last, seen, ends):
-        stay = random.randrange(2 * self.args.events) if random.random() < 0.7 else sys.maxsize  # noqa: S311
+        stay = random.randrange(2 * self.args.events) if random.random() < 0.7 else sys.maxsize
         decoder = EventDecoder()
         async with client.stream("GET", self.url(key), headers={"last-event-id": last} if last else {}) as answer:
             if answer.status_code != 200:
@@ -185,7 +185,7 @@ class Trial:
         """Kill servers, one after another, and start each again."""
         for _ in range(self.args.kills):
             await anyio.sleep(self.args.seconds * self.args.events / (2 * self.args.kills + 2))
-            port = random.choice(self.ports)  # noqa: S311
+            port = random.choice(self.ports)
             self.processes[port].send_signal(signal.SIGKILL)
             self.processes[port].wait()
             self.counts["kills"] += 1

@@ -1,7 +1,7 @@
 # The progress of a job: the job runs whether anyone watches or not, and whoever watches sees all of it, once.
 #
-# A job is a run. A client that comes late is sent the beginning, one that was cut off what it has missed, and one that has
-# seen the end a 204, which a browser takes for an end (WHATWG HTML 9.2.3). An unknown job is a 404.
+# A job is a run. A client that comes late is sent the beginning, one that was cut off what it has missed, and one that
+# has seen the end a 204, which a browser takes for an end (WHATWG HTML 9.2.3). An unknown job is a 404.
 #
 #     python examples/job_progress.py
 #     curl http://127.0.0.1:8000/jobs -d '{"name": "import"}'

@@ -632,7 +632,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.compat\.JSONServerSentEvent": "as ServerSentEvent, whose arguments it takes",
     r"sse_trio\.compat\.EventSourceResponse\.enable_compression": "raises, whatever it is given",
     r"sse_trio\.stores\.\w*Store(\.\w+)?": "tests/stores",
-    r"sse_trio\.stores\.(Claim|EventId|Gap|Held|HoldingStore|Page|Retention|StoredEvent)(\.\w+)?": "values: tests/stores",
+    r"sse_trio\.stores\.(Claim|EventId|Gap|Held|Page|Retention|StoredEvent)(\.\w+)?": "values: tests/stores",
     r"sse_trio\.stores\.TopicFilter\.matches": "called for each event, with what check_topic() has passed",
 }
 

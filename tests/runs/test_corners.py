@@ -225,3 +225,31 @@ async def test_a_hub_that_keeps_no_runs(make_remote_store):
         async with open_runs(hub, max_events=None, max_bytes=None) as runs:
             with pytest.raises(TypeError, match="after must be the text of an id"):
                 runs.watch("a", after=5)
+
+
+async def test_a_flood_while_the_store_is_slow(make_remote_store):
+    """What comes while the store is busy is appended together, 256 events at once, and no producer runs ahead of it."""
+    store = make_holding(make_remote_store())
+    append_held, sizes = store.append_held, []
+
+    async def slow(items, claim):
+        await anyio.sleep(1)
+        sizes.append(len(items))
+        return await append_held(items, claim)
+
+    store.append_held = slow
+    async with open_process(store, lease=1000) as runs:
+        await runs.start("a", count, 2000, 0)
+        assert plain(await watch(runs, "a")) == [*map(str, range(2000)), "completed"]
+    assert max(sizes) == 256
+
+
+async def test_a_second_shutdown_changes_nothing():
+    """Producers keep the grace that they were given first."""
+    async with open_process(grace=5) as runs:
+        await runs.start("a", lambda send_channel: anyio.sleep(3))
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(runs.close)
+            await anyio.sleep(1)
+            nursery.start_soon(runs.close)
+        assert (await runs.status("a")).state == "completed"

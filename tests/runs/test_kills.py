@@ -12,7 +12,7 @@ import pytest
 from ..stores.conftest import binary_of
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "runs_processes.py"
-SMALL = "--servers 2 --runs 12 --events 60 --watchers 24 --kills 2 --within 90".split()
+SMALL = ["--servers", "2", "--runs", "12", "--events", "60", "--watchers", "24", "--kills", "2", "--within", "90"]
 
 
 @pytest.mark.slow
