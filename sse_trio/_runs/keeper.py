@@ -113,7 +113,6 @@ class Keeper:
         elif key in self._tasks and record.owner == self._owner:
             return  # it runs here: this process was late, and is about to renew or to end it
         else:
-            _logger.warning("the run %r is interrupted: its process is gone", key)
             end = RunEnd(key=key, state="interrupted", reason="lease", labels=record.labels)
             mark = [(held.topic, end_mark(end, self._on_end))]
             ended = record.ended_as("interrupted", "lease")
@@ -121,4 +120,6 @@ class Keeper:
         try:
             await self._publisher.publish_held(mark, claim)
         except HoldLostError:
-            pass  # another process was first, or its owner came back
+            return  # another process was first, or its owner came back
+        if mark:
+            _logger.warning("the run %r is interrupted: its process is gone", key)

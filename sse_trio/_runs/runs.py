@@ -162,7 +162,7 @@ class Runs:
             labels={} if labels is None else labels,
         )
         self._check_open()
-        if key in self._tasks and not self._tasks[key].ended.is_set():
+        if key in self._tasks and not self._tasks[key].is_ending:
             return Run(key=key, started_here=False)
         record = self._new_record(options)
         log = RunLog(self._publisher, self._state.store, topic, self._options.lease)
@@ -198,7 +198,7 @@ class Runs:
         found = await self._find(key)
         if found is None:
             return None
-        is_here = key in self._tasks and not self._tasks[key].ended.is_set()
+        is_here = found[0].is_running and key in self._tasks
         return found[0].status(key, is_here=is_here, watchers=self._watched[key])
 
     async def delete(self, key: str) -> None:
@@ -319,7 +319,7 @@ class Runs:
     async def _find(self, key: str) -> tuple[RunRecord, Held | None] | None:
         topic = self._topic_of(key)
         task = self._tasks.get(key)
-        if task is not None and not task.ended.is_set():
+        if task is not None and not task.is_ending:
             return task.record, None
         held = await self._store.held(topic)
         if held is None:

@@ -25,6 +25,7 @@ from anyio import (
     current_time,
     move_on_after,
     sleep,
+    sleep_forever,
 )
 from anyio.abc import TaskGroup
 
@@ -94,6 +95,9 @@ class RunTask:
         self._ending: tuple[RunState, RunReason | None] | None = None
         self._has_lost = False
         self._has_returned = False
+        self._is_over = False
+        self.is_ending = False
+        """Whether its end may be in the store already, which then knows better."""
         self._exception: Exception | None = None
         self._told = Event()
         self._grace = 0.0
@@ -144,17 +148,23 @@ class RunTask:
             async with create_task_group() as helpers:
                 self._start_helpers(helpers)
                 try:
-                    async with create_task_group() as nursery:
-                        nursery.start_soon(self._keep_events, self._receive_channel)
-                        await self._produce(produce, args, self._send_channel)
+                    await self._serve(produce, args)
                 finally:
+                    self._is_over = True
                     helpers.cancel_scope.cancel()
+        finally:
+            self.ended.set()
+
+    async def _serve(self, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+        try:
+            async with create_task_group() as nursery:
+                nursery.start_soon(self._keep_events, self._receive_channel)
+                await self._produce(produce, args, self._send_channel)
         finally:
             with CancelScope(shield=True) as self._writes:
                 if self._is_bounded:
                     self._bound_writes(FINAL_SECONDS)
                 await self._write_end()
-            self.ended.set()
 
     def _start_helpers(self, helpers: TaskGroup) -> None:
         helpers.start_soon(self._cancel_in_time)
@@ -173,7 +183,6 @@ class RunTask:
         except BaseException as exc:
             if is_cancellation(exc) or not is_failure(exc):
                 self._ending = self._ending or ("interrupted", "shutdown")
-                self._bound_writes(FINAL_SECONDS)
                 raise
             self._note_failure(exc)
         finally:
@@ -197,11 +206,16 @@ class RunTask:
             self._exception = error if isinstance(error, Exception) else None
 
     async def _cancel_in_time(self) -> None:
-        await self._told.wait()
-        await sleep(self._grace)
-        self._scope.cancel()
-        await sleep(FINAL_SECONDS)
-        self._channel.refuse_sends()
+        try:
+            await self._told.wait()
+            await sleep(self._grace)
+            self._scope.cancel()
+            await sleep(FINAL_SECONDS)
+            self._channel.refuse_sends()
+            await sleep_forever()
+        finally:
+            if not self._is_over:  # cancelled from outside, wherever the run is
+                self._bound_writes(FINAL_SECONDS)
 
     async def _stop_late(self, seconds: float) -> None:
         await sleep(seconds)
@@ -250,6 +264,7 @@ class RunTask:
     # --- its end
 
     async def _write_end(self) -> None:
+        self.is_ending = True
         ending = self._ending
         if self._has_returned and ending == ("interrupted", "shutdown"):
             ending = None  # it has finished in its grace
