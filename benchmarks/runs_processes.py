@@ -4,7 +4,7 @@ Every watcher's sequence has to be a prefix of the run's events, without a loss,
 one end; no key may stay without one. Prints a line of figures, and fails if anything is wrong.
 
     python benchmarks/runs_processes.py sqlite
-    python benchmarks/runs_processes.py redis --servers 3 --runs 300 --events 300 --watchers 500 --faults 1000
+    python benchmarks/runs_processes.py redis --servers 3 --runs 300 --events 300 --watchers 500
 """
 
 from __future__ import annotations

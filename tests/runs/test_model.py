@@ -1,7 +1,9 @@
-# Random histories of runs against a plain model: start, stop, watch, resume, crash, expire, replace, a store that is down.
+# Random histories of runs against a plain model: start, stop, watch, resume, crash, expire, replace, a store that is
+# down.
 #
 # Rule 1: the model is a dictionary of lists: for each key what its producer was let through, and how it ended.
-# Rule 2: processes are several `open_runs()` on one store. A crash is one that stops renewing and appending, at any moment.
+# Rule 2: processes are several `open_runs()` on one store. A crash is one that stops renewing and appending, at any
+#         moment.
 # Rule 3: every watcher keeps its own list, and reloads at random with its last id, in any process.
 
 from __future__ import annotations
