@@ -31,12 +31,13 @@ class Publisher:
         append_nowait: the store's fast path, if it has one.
     """
 
-    __slots__ = ("_append_nowait", "_hub", "_round", "_slice_end", "_slice_events", "_store")
+    __slots__ = ("_append_nowait", "_holding", "_hub", "_round", "_slice_end", "_slice_events", "_store")
 
     def __init__(self, hub: HubState, store: EventStore, append_nowait: AppendNowait | None) -> None:
         self._hub = hub
         self._store = store
         self._append_nowait = append_nowait
+        self._holding: HoldingStore | None = None
         self._round = -1
         self._slice_events = 0
         self._slice_end = 0.0
@@ -60,8 +61,10 @@ class Publisher:
     async def publish_held(self, items: list[tuple[str, bytes]], claim: Claim) -> list[EventId]:
         """Make a claim on a topic and append the items to it in the same step. HoldLostError if it is refused."""
         self._hub.check_here()
+        if self._holding is None:  # looked for once: isinstance() with a protocol costs as much as an append
+            self._holding = holding_store(self._store)
         if self._append_nowait is None:
-            ids = await holding_store(self._store).append_held(items, claim)
+            ids = await self._holding.append_held(items, claim)
         else:
             await checkpoint()
             ids = cast("NowaitHoldingStore", self._store).append_held_nowait(items, claim)

@@ -76,6 +76,7 @@ class SQLiteWriter:
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
         self._remember_keys = remember_keys
+        self._has_holds = False  # of this file, by this process
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Append a group; return the first sequence and the number of events of each append; LOST as the number.
@@ -87,6 +88,7 @@ class SQLiteWriter:
             work = self._begin()
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
+        self._has_holds = True
         self._place.check()  # otherwise it would be acknowledged in a file that no process opens again
         return results
 
@@ -101,7 +103,8 @@ class SQLiteWriter:
 
     def _begin(self) -> _Transaction:
         self.connection.execute(_CUTS)
-        HoldsWriter.make_tables(self.connection)
+        if not self._has_holds:
+            HoldsWriter.make_tables(self.connection)
         cuts = Cuts(
             self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age, self._remember_keys
         )
