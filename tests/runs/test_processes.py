@@ -42,7 +42,7 @@ async def two(shared_store):
 async def test_any_process_watches_and_starts(two):
     """A run is watched from any process, whole and in order; a start in another process finds it."""
     one, other = two
-    assert (await one.start("a/1", count, 300, 0)).started_here
+    assert (await one.start("a/1", count, 300, 0.005)).started_here
     assert not (await other.start("a/1", count, 300)).started_here
     for runs in two:
         assert plain(await watch(runs, "a/1")) == [*map(str, range(300)), "completed"]
