@@ -230,7 +230,7 @@ async def test_an_end_that_is_not_sent():
         async with open_test_stream(runs.response("a")) as opened:
             events = [event async for event in opened]
             assert [event.data for event in events] == ["0"]
-            assert opened.last_event_id.endswith("-2") if hasattr(opened, "last_event_id") else True
+            assert opened.body.endswith(b"-2\n:end completed\n\n")
         assert await status_of(runs.response("a", after=events[0].id[:-1] + "2")) == 204
 
 
