@@ -20,6 +20,7 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 #   _hubs/          the same events for many subscribers
 #   _streams/       one stream, and the response
 #   _publishing/    publishing over HTTP
+#   _runs/          streams that outlive their clients
 #   publisher/  client/  testing/  compat/  inspector/  metrics  tracing  _cli/
 
 import typing
@@ -30,7 +31,9 @@ from ._channels.ends import EventSendChannel as EventSendChannel
 from ._channels.ends import open_event_channel as open_event_channel
 from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
+from ._errors import HoldLostError as HoldLostError
 from ._errors import InvalidEventError as InvalidEventError
+from ._errors import RunExistsError as RunExistsError
 from ._errors import SendTimeoutError as SendTimeoutError
 from ._errors import SSEError as SSEError
 from ._errors import StoreUnavailableError as StoreUnavailableError
@@ -44,6 +47,7 @@ from ._hubs.feed import FeedStatistics as FeedStatistics
 from ._hubs.hub import Hub as Hub
 from ._hubs.hub import HubStatistics as HubStatistics
 from ._hubs.hub import open_hub as open_hub
+from ._hubs.past import HubHistory as HubHistory
 from ._hubs.subscription import Subscription as Subscription
 from ._hubs.subscription import SubscriptionStatistics as SubscriptionStatistics
 from ._publishing.endpoint import publish_endpoint as publish_endpoint
@@ -51,6 +55,12 @@ from ._reasons import CloseReason as CloseReason
 from ._reasons import RefusalReason as RefusalReason
 from ._requests import accepts_event_stream as accepts_event_stream
 from ._requests import preferred_media_type as preferred_media_type
+from ._runs.ending import RunEnd as RunEnd
+from ._runs.record import RunStatus as RunStatus
+from ._runs.runs import Run as Run
+from ._runs.runs import Runs as Runs
+from ._runs.runs import RunsStatistics as RunsStatistics
+from ._runs.runs import open_runs as open_runs
 from ._servers.bridge import ServerBridge as ServerBridge
 from ._streams.response import EventSourceResponse as EventSourceResponse
 from ._streams.response import last_event_id as last_event_id
@@ -72,11 +82,19 @@ __all__ = (
     "EventType",
     "EventTypes",
     "FeedStatistics",
+    "HoldLostError",
     "Hub",
+    "HubHistory",
     "HubStatistics",
     "InvalidEventError",
     "ReceivedEvent",
     "RefusalReason",
+    "Run",
+    "RunEnd",
+    "RunExistsError",
+    "RunStatus",
+    "Runs",
+    "RunsStatistics",
     "SSEError",
     "SendTimeoutError",
     "ServerBridge",
@@ -94,6 +112,7 @@ __all__ = (
     "last_event_id",
     "open_event_channel",
     "open_hub",
+    "open_runs",
     "preferred_media_type",
     "publish_endpoint",
 )

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = (
     "EventSourceError",
     "EventTooLargeError",
+    "HoldLostError",
     "InvalidEventError",
+    "RunExistsError",
     "SSEError",
     "SendTimeoutError",
     "StoreUnavailableError",
@@ -81,6 +83,29 @@ class StoreUnavailableError(SSEError, ConnectionError):
         super().__init__(f"{store} is not available: {why}")
         self.store = store
         self.why = why
+
+
+class HoldLostError(SSEError):
+    """A topic is held by someone else than the caller of a store thought. Nothing was changed."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"the topic {topic!r} is held by someone else, or not any more")
+        self.topic = topic
+
+
+class RunExistsError(SSEError):
+    """A run with this key has ended, and is still kept. Watch it, or start anew with ``replace=True``.
+
+    ``key`` is its key, and ``state`` how it ended.
+    """
+
+    def __init__(self, key: str, state: str) -> None:
+        super().__init__(
+            f"there is a run {key!r} already, which has ended ({state}); watch it with runs.response(), "
+            "or write replace=True to start anew"
+        )
+        self.key = key
+        self.state = state
 
 
 class InvalidEventError(SSEError, ValueError):

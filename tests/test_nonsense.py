@@ -34,6 +34,7 @@ from sse_trio import (
     EventSourceResponse,
     EventType,
     EventTypes,
+    Hub,
     ServerBridge,
     ServerSentEvent,
     StreamGroup,
@@ -42,6 +43,7 @@ from sse_trio import (
     last_event_id,
     open_event_channel,
     open_hub,
+    open_runs,
     preferred_media_type,
     publish_endpoint,
 )
@@ -161,6 +163,7 @@ CALLABLE = frozenset({"def", "lambda", "print", "int"})
 ASYNC = frozenset({"async def", "partial", "async call"})
 ANYTHING = frozenset(NONSENSE)
 TOPIC = frozenset({"'x'", "lines"})
+KEY = TOPIC | {"'*'"}
 DATA = NONE | TEXT | {"5", "-1", "0", "0.5", "1e-9", "nan", "inf", "-inf", "10**400", "b'x'"}
 SENDABLE = (DATA - NONE - {"b'x'"}) | {"[]", "['x']", "{}"}
 IDS = LINE | {"5", "-1", "0", "10**400"}
@@ -202,6 +205,21 @@ async def with_hub(call: Callable[[Any], Any]) -> None:
     """Call with an open hub."""
     async with open_hub() as hub:
         await call(hub)
+
+
+async def with_runs(call: Callable[[Any], Any]) -> None:
+    """Call with open runs."""
+    async with open_hub() as hub, open_runs(hub) as runs:
+        result = call(runs)
+        if isawaitable(result) and not isinstance(result, EventSourceResponse):
+            await result
+
+
+async def open_and_use_runs(**options: Any) -> None:
+    """Open runs, and start one."""
+    async with open_hub() as hub, open_runs(**{"hub": hub, **options}) as runs:
+        await runs.start("k", produce)
+        await anyio.sleep(1)
 
 
 async def subscribe(*topics: Any, **options: Any) -> None:
@@ -379,12 +397,25 @@ TABLE: tuple[Row, ...] = (
     Row("sse_trio.EventTypes.decode", ticks.decode, {"event": frozenset()}),
     Row("sse_trio.EventTypes.responses", ticks.responses, {"version": frozenset(), "name": NONE | {"'x'"}}),
     Row("sse_trio.EventTypes.components", ticks.components, {"version": frozenset(), "name": NONE | {"'x'"}}),
-    Row("sse_trio.Hub.publish", publish, {"topic": TOPIC, "event": SENDABLE, "key": NONE}, says=SENT),
+    Row("sse_trio.Hub.publish", publish, {"topic": TOPIC, "event": SENDABLE, "key": NONE | TEXT - {"''"}}, says=SENT),
     Row(
         "sse_trio.Hub.publish_many",
         lambda events=(("t", "x"),), **options: with_hub(lambda hub: hub.publish_many(events, **options)),
-        {"events": frozenset({"[]"}), "key": NONE},
+        {"events": frozenset({"[]"}), "key": NONE | TEXT - {"''"}},
     ),
+    Row("sse_trio.Hub.delete", lambda topic: with_hub(lambda hub: hub.delete(topic)), {"topic": TOPIC}),
+    Row(
+        "sse_trio.Hub.history",
+        lambda topics="t", **options: with_hub(lambda hub: hub.history(topics, **options)),
+        {
+            "topics": TOPIC | {"'*'"},
+            "after": NONE | TEXT | {"surrogate"},
+            "last": NONE | COUNTS | {"0"},
+            "limit": COUNTS,
+        },
+        says={"topics": "topic|pattern"},
+    ),
+    Row("sse_trio.Hub.topic", Hub.topic, {"names": TEXT}, says={"names": "name"}),
     Row(
         "sse_trio.Hub.kick",
         lambda labels=LABELS, **options: with_hub(lambda hub: hub.kick(labels, **options)),
@@ -400,6 +431,8 @@ TABLE: tuple[Row, ...] = (
             "overflow": frozenset(),
             "filter": NONE,
             "id_blocks": FLAGS,
+            "until": NONE,
+            "rewrite": NONE,
         },
         says={"topics": "topic|pattern"},
     ),
@@ -464,6 +497,45 @@ TABLE: tuple[Row, ...] = (
         open_and_use_hub,
         {"store": NONE, "name": TEXT, "max_ring_events": COUNTS, "max_ring_bytes": COUNTS},
     ),
+    Row(
+        "sse_trio.open_runs",
+        open_and_use_runs,
+        {
+            "hub": frozenset(),
+            "ttl": TIMES | {"0"},
+            "lease": INTERVALS - {"inf"},
+            "grace": TIMES - {"inf"} | {"0"},
+            "on_end": NONE | CALLABLE,
+            "max_events": NONE | COUNTS,
+            "max_bytes": NONE | COUNTS,
+            "max_duration": NONE | TIMES,
+            "stop_when_unwatched": NONE | TIMES | {"0"},
+            "prefix": TOPIC,
+        },
+        says={"prefix": "topic"},
+    ),
+    Row(
+        "sse_trio.Runs.start",
+        lambda key="k", produce=produce, **options: with_runs(lambda runs: runs.start(key, produce, **options)),
+        {
+            "key": KEY,
+            "produce": ASYNC,
+            "replace": FLAGS,
+            "labels": NONE | {"{}"},
+            "max_duration": NONE | TIMES,
+            "stop_when_unwatched": NONE | TIMES | {"0"},
+        },
+        says={"key": "key|topic"},
+    ),
+    *[
+        Row(
+            f"sse_trio.Runs.{name}",
+            lambda key="k", name=name, **options: with_runs(lambda runs: getattr(runs, name)(key, **options)),  # type: ignore[misc]
+            {"key": KEY, **({"after": NONE | TEXT | {"surrogate"}} if name in ("response", "watch") else {})},
+            says={"key": "key|topic"},
+        )
+        for name in ("stop", "status", "delete", "response", "watch")
+    ],
     Row("sse_trio.stores.TopicFilter", TopicFilter, {"patterns": TOPIC | {"'*'"}}, says={"patterns": "topic|pattern"}),
     Row("sse_trio.stores.check_topic", check_topic, {"topic": TOPIC}),
     Row(
@@ -586,6 +658,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.(EventDecoder|ReceivedEvent)(\.\w+)?": "the client's: tests/wire/test_decoder.py",
     r"sse_trio\.Event(Send|Receive)Channel": "has no public constructor, and says so",
     r"sse_trio\.(Hub|Subscription)": "made by open_hub() and subscribe()",
+    r"sse_trio\.(Run|RunEnd|Runs|RunStatus|HubHistory)": "made by the package, for users to read",
     r"sse_trio\.StreamObserver(\.\w+)?": "a protocol, for users to implement",
     r"sse_trio\.StreamGroup\.close(_stream)?": "the old names of kick() and kick_stream()",
     r"sse_trio\.testing\.TestStream": "made by open_test_stream()",
@@ -594,7 +667,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.compat\.EventSourceResponse\.enable_compression": "raises, whatever it is given",
     r"sse_trio\.stores\.\w*Store(\.\w+)?": "tests/stores",
     r"sse_trio\.publisher\.Publisher(Options)?(\.\w+)?": "tests/publisher",
-    r"sse_trio\.stores\.(EventId|Gap|Page|Retention|StoredEvent)(\.\w+)?": "values: tests/stores",
+    r"sse_trio\.stores\.(Claim|EventId|Gap|Held|Page|Retention|StoredEvent)(\.\w+)?": "values: tests/stores",
     r"sse_trio\.stores\.TopicFilter\.matches": "called for each event, with what check_topic() has passed",
 }
 
@@ -616,7 +689,7 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
 def parameters_of(thing: Callable[..., Any]) -> set[str]:
     """The names of its parameters."""
     try:
-        return set(inspect.signature(thing).parameters) - {"self", "args"}  # args go on to the producer as they are
+        return set(inspect.signature(thing).parameters) - {"self", "args", "options"}  # these go on as they are
     except ValueError:
         return set()
 
@@ -638,9 +711,10 @@ def test_every_exemption_is_one() -> None:
 
 # What comes of a lambda that should be awaited, or of a class that is called, is known when it has been called.
 UNKNOWN = {
-    **dict.fromkeys(("source", "app", "background", "on_close"), ("lambda",)),
+    **dict.fromkeys(("source", "produce", "app", "background", "on_close"), ("lambda",)),
     **dict.fromkeys(("data_sender_callable", "client_close_handler_callable"), ("lambda",)),
     **dict.fromkeys(("filter", "predicate", "conflate", "dumps", "make_store"), ("int",)),
+    **dict.fromkeys(("until", "rewrite"), ("int", "lambda", "def", "print")),
 }
 SHOWN = ("sse_trio.compat.ServerSentEvent", "sse_trio.compat.ensure_bytes")
 """What they are given is sent as `str()` has it, and whatever that raises is raised."""
@@ -725,7 +799,7 @@ NESTED: list[tuple[Callable[[], Any], str]] = [
             ("p", -1),
             ("p", 2**63),
             ("\ud800", 1),
-            "p1",
+            b"p1",
         ]
     ],
     *[

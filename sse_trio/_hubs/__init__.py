@@ -13,6 +13,9 @@
 #   position.py      where in its feed it reads on
 #   history.py       what it has missed, read from the store; gaps
 #   filtering.py     which events a subscriber's filter lets through
+#   until.py         where it ends, and what it is sent instead of an event
+#   past.py          history by itself, without subscribing
+#   topics.py        topics made of names that come from outside
 #   state.py         what all of them share: the store, the subscribers, the counters
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from .._kicks import kick_here
 from .._loops.current import current_loop
+from ..stores._holds import is_deletion
 from ..stores._kicks import KICKS
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter
@@ -84,6 +85,8 @@ class Fanout:
                 continue  # no subscriber may see it
             rings = self._index.rings_of(event.topic)
             if rings:
+                if is_deletion(event.payload):
+                    self._forget(event.topic, rings)
                 chunk, place = event.encode(), self.timeline.place_of(event.id)
                 for ring in rings:
                     ring.append(event, chunk, place)
@@ -91,6 +94,14 @@ class Fanout:
         self.timeline.position = events[-1].id
         if self._changed:
             self._parking.unpark()
+
+    def _forget(self, topic: str, rings: Sequence[Ring]) -> None:
+        # What was deleted must not be delivered from a ring. Its mark follows, which tells of it.
+        for ring in rings:
+            ring.purge(topic)
+        for feed in self._feeds.values():
+            if feed.topics.matches(topic):
+                feed.forget_batches()
 
     def reset(self, floor: EventId) -> None:
         """Empty every ring: events up to ``floor`` are gone. The store knows what each subscriber has missed."""

@@ -118,6 +118,11 @@ class Feed:
 
     # --- its events
 
+    def forget_batches(self) -> None:
+        """Share nothing any more of what was joined before: some of it was deleted."""
+        self._batch = None
+        self._compressors = {}
+
     def floor(self) -> int:
         """Return the place after which its rings hold every event."""
         return max([ring.floor for ring in self.rings])

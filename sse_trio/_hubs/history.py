@@ -13,7 +13,8 @@ from anyio import CancelScope
 from .._loops.current import current_loop
 from .._loops.loop import Parked
 from .._wire.event import ServerSentEvent
-from ..stores._protocol import EventId, Gap, Page
+from ..stores._holds import is_deletion
+from ..stores._protocol import EventId, Gap, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter
@@ -69,7 +70,7 @@ class History:
             self._hub.counters.gaps += 1
             self.add(_gap_event(page.gap, page))
         if page.events:
-            self.add(*page.events)
+            self.add(*_after_gap(page))
         complete = self._position.can_go_live(page.next)
         if complete:
             self._position.go_live(page.next)
@@ -126,6 +127,11 @@ async def read_latest(hub: HubState, topics: TopicFilter, wanted: int, event_fil
         if len(events) >= wanted or len(page.events) < count or count == MAX_REPLAY:
             return page._replace(events=tuple(events[-wanted:]))
         count = min(4 * count, MAX_REPLAY)
+
+
+def _after_gap(page: Page) -> Sequence[StoredEvent]:
+    # A deletion was told as a gap already, to who has missed what was deleted.
+    return page.events if page.gap is None else [event for event in page.events if not is_deletion(event.payload)]
 
 
 def _gap_event(gap: Gap, page: Page) -> ServerSentEvent:

@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast, final
+from operator import attrgetter
+from typing import Literal, final
 
 from anyio import create_task_group
 
 from .._arguments.checks import check_count, check_flag, check_function, check_text, wrong
 from .._failures import collapse, raise_again
-from .._wire.event import Sendable
+from .._wire.event import Sendable, ServerSentEvent
+from ..stores._holds import ANYONE, DELETED, Claim
 from ..stores._items import pack_item, pack_items
+from ..stores._keys import key_of
 from ..stores._kicks import pack_kick
 from ..stores._protocol import EventId, EventStore, append_nowait_of
 from ..stores._topics import TopicFilter
@@ -24,13 +27,21 @@ from .fanout import Fanout
 from .feed import FeedStatistics
 from .filtering import Filter
 from .history import MAX_REPLAY
+from .past import HubHistory, read_history
 from .publisher import Publisher
 from .ring import RingLimits
 from .source import HUB_OVERFLOWS, HubOverflow, SubscriptionSource
 from .state import HubState
 from .subscription import Subscription
+from .topics import topic_of
+from .until import Rewrite, Until, until_of
 
-__all__ = ("Hub", "HubStatistics", "open_hub")
+__all__ = ("Hub", "HubStatistics", "open_hub", "publisher_of_hub", "state_of_hub")
+
+MAX_HISTORY = 100_000
+"""Events of one history(): they are held at once."""
+DELETION = ServerSentEvent.json({"after": None, "oldest": None}, event="gap")
+"""What subscribers of a topic that was deleted are sent."""
 
 
 @final
@@ -74,14 +85,15 @@ class Hub:
         statistics = self.statistics()
         return f"<Hub {self.name!r}: {statistics.subscribers} subscribers, {statistics.published} events published>"
 
-    async def publish(self, topic: str, event: Sendable, *, key: tuple[str, int] | None = None) -> EventId:
+    async def publish(self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None) -> EventId:
         """Publish one event, as ``send()`` takes them, and return the id that it got.
 
         Returns when the store keeps the event, as safely as that store promises. Subscribers get it soon after.
 
         Checkpoint: always with a store that has to wait; with ``MemoryStore`` once in a slice of 256 events or a
-        millisecond. Cancellation: the outcome is unknown. With ``key``, a number that each producer counts up, you can
-        publish the same again safely.
+        millisecond. Cancellation: the outcome is unknown. With ``key`` you can publish the same again safely: a name of
+        this event alone, such as that of its row in an outbox, or ``(producer, number)``. The store says how long it
+        remembers a key: ``remember_keys``.
 
         Raises:
             ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
@@ -89,13 +101,13 @@ class Hub:
             ClosedResourceError: the hub was left. The caller's fault.
             RuntimeError: it was called outside the hub's event loop. The caller's fault.
         """
-        return (await self._publisher.publish([pack_item(topic, event)], key))[0]
+        return (await self._publisher.publish([pack_item(topic, event)], key_of(key)))[0]
 
     async def publish_many(
-        self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
+        self, events: Iterable[tuple[str, Sendable]], *, key: str | tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
-        return await self._publisher.publish(pack_items(events), key)
+        return await self._publisher.publish(pack_items(events), key_of(key))
 
     async def kick(self, labels: Mapping[str, str], *, group: str | None = None) -> None:
         """End the streams with these labels in every process that has this hub open.
@@ -115,14 +127,66 @@ class Hub:
         """
         await self._publisher.publish([pack_kick(labels, group)], None)
 
+    async def delete(self, topic: str) -> None:
+        """Delete every event of one topic, in the store and in every process, and tell its subscribers by a ``gap``.
+
+        The store keeps the ``gap`` event in their place. A run is deleted by ``Runs.delete()``.
+
+        Raises:
+            ValueError, TypeError: the topic is not legal, or the store can't delete. The caller's fault.
+            StoreUnavailableError: the store is down; the outcome is unknown, and you can delete again.
+            ClosedResourceError, RuntimeError: as :meth:`publish`.
+        """
+        topic, payload = pack_item(topic, DELETION)
+        await self._publisher.publish_held([(topic, DELETED + payload)], Claim(topic, ANYONE, ANYONE, clear=True))
+
+    async def position(self) -> str:
+        """Return the id of the newest event of the hub: ``after=`` it, a subscription gets what comes from now on.
+
+        Read it before you load the state that a client begins with. Checkpoint: always. Raises what the store raises.
+        """
+        return str(await self._state.read_position())
+
+    async def history(
+        self, *topics: str, after: str | None = None, last: int | None = None, limit: int = 1000
+    ) -> HubHistory:
+        """Return events that the hub keeps, without subscribing.
+
+        Args:
+            topics: as for :meth:`subscribe`.
+            after: an id: events that are newer. By default, from the oldest.
+            last: instead, this number of the newest events.
+            limit: the most events to return. ``position`` of the result is where to go on.
+
+        Checkpoint: always. Raises what the store raises, and ValueError, TypeError for an argument that makes no sense.
+        """
+        check_count("limit", limit, most=MAX_HISTORY)
+        if last is not None:
+            check_count("last", last, least=0, most=limit)
+        if after is not None:
+            _check_after(after)
+            if last is not None:
+                raise ValueError("after must be None if last is given: the newest events are the same after any id")
+        return await read_history(self._state, TopicFilter(*topics), after, last, limit)
+
+    @staticmethod
+    def topic(*names: str) -> str:
+        """Return a topic made of these names, one for each level, with ``/``, ``*`` and ``%`` in them quoted.
+
+        For names that come from outside: ``hub.topic("rooms", name)`` is below ``rooms/*``, and no other name gives it.
+        """
+        return topic_of(*names)
+
     def subscribe(
         self,
         *topics: str,
         after: str | None = None,
-        replay: int | None = None,
+        replay: int | Literal["all"] | None = None,
         overflow: HubOverflow = "resume",
         filter: Filter | None = None,  # noqa: A002 -- what it is
         id_blocks: bool = False,
+        until: Until | None = None,
+        rewrite: Rewrite | None = None,
     ) -> Subscription:
         """Return a subscription: the source of a response, or an async context manager to receive from.
 
@@ -131,7 +195,8 @@ class Hub:
             after: the client's last event id, from ``last_event_id(request)``. Everything newer is sent. If some of
                 that is gone, a ``gap`` event comes first, with ``{"after": ..., "oldest": ...}`` as its data.
             replay: for a client without an ``after``, how many of the latest events it is sent first, 1000 at most.
-                With a ``filter``, of those that it lets through among the latest 1000.
+                With a ``filter``, of those that it lets through among the latest 1000. ``"all"``: everything that the
+                store keeps of these topics, however much it is, page by page.
             overflow: what happens to a subscriber that falls behind the ring. ``"resume"``: it goes on from the
                 store, and misses nothing that is kept. ``"drop_oldest"``: it misses what the ring let go of.
                 ``"close"``: its stream ends (``CloseReason.KICKED``), and the client reconnects.
@@ -141,22 +206,38 @@ class Hub:
                 no event that says it: at the start, and while the filter leaves events out. ``EventSource`` then comes
                 back to it in every case. By default the id comes with the next event, because
                 ``@microsoft/fetch-event-source`` and ``httpx-sse`` take an id without data for an empty message.
+            until: called with topic and event, as the ``filter`` and after it; the first event for which it returns
+                ``True`` is the last: the subscription ends after it, and a stream completes.
+            rewrite: called with topic and event, and returns the event to send instead, under the same id. So a client
+                of ``prices/*`` can be sent topics: ``lambda topic, event: ServerSentEvent(event.data, event=topic)``.
+
+        What you receive yourself has its topic in ``event.topic``.
 
         Raises:
             ValueError, TypeError: an argument that makes no sense.
         """
         if overflow not in HUB_OVERFLOWS:
             raise wrong(ValueError, "overflow", f"one of {', '.join(map(repr, HUB_OVERFLOWS))}", overflow)
-        if replay is not None and (type(replay) is not int or not 0 <= replay <= MAX_REPLAY):
-            raise wrong(ValueError, "replay", f"a number of events, from 0 to {MAX_REPLAY}, or None", replay)
-        if after is not None and not isinstance(cast("object", after), str):
-            wanted = "the text of an id: last_event_id(request), or str(id) of what publish() returned"
-            raise wrong(TypeError, "after", wanted, after)
-        if filter is not None:
-            check_function("filter", filter, "a function of topic and event")
+        if replay is not None and replay != "all" and (type(replay) is not int or not 0 <= replay <= MAX_REPLAY):
+            raise wrong(ValueError, "replay", f'a number of events, from 0 to {MAX_REPLAY}, "all", or None', replay)
+        if after is not None:
+            _check_after(after)
+        for name, function in (("filter", filter), ("until", until), ("rewrite", rewrite)):
+            if function is not None:
+                check_function(name, function, "a function of topic and event")
         check_flag("id_blocks", id_blocks)
-        start = after or replay or 0  # an empty last event id means none (WHATWG HTML section 9.2.2)
-        source = SubscriptionSource(self._state, TopicFilter(*topics), start, overflow, filter, id_blocks=id_blocks)
+        # An empty last event id means none (WHATWG HTML section 9.2.2).
+        start = after or (None if replay == "all" else replay or 0)
+        source = SubscriptionSource(
+            self._state,
+            TopicFilter(*topics),
+            start,
+            overflow,
+            filter,
+            until=None if until is None else until_of(until),
+            rewrite=rewrite,
+            id_blocks=id_blocks,
+        )
         return Subscription(source)
 
     def statistics(self) -> HubStatistics:
@@ -180,6 +261,18 @@ class Hub:
         Looks at every subscriber once. A topic without subscribers costs nothing, and is not in the list.
         """
         return self._state.feed_statistics()
+
+
+def _check_after(after: object) -> None:
+    if not isinstance(after, str):
+        wanted = "the text of an id: last_event_id(request), or str(id) of what publish() returned"
+        raise wrong(TypeError, "after", wanted, after)
+
+
+state_of_hub: Callable[[Hub], HubState] = attrgetter("_state")
+"""The state behind a hub, for runs."""
+publisher_of_hub: Callable[[Hub], Publisher] = attrgetter("_publisher")
+"""What publishes to its store, for runs."""
 
 
 def _check_store(store: object) -> None:

@@ -8,16 +8,17 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import final
+from typing import cast, final
 
 from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_key
 from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
+from ..stores._holds import Claim, HoldingStore, NowaitHoldingStore
 from ..stores._protocol import AppendNowait, EventId, EventStore, StoredEvent
 from .state import HubState
 
-__all__ = ("Publisher",)
+__all__ = ("Publisher", "holding_store")
 
 
 @final
@@ -30,12 +31,13 @@ class Publisher:
         append_nowait: the store's fast path, if it has one.
     """
 
-    __slots__ = ("_append_nowait", "_hub", "_round", "_slice_end", "_slice_events", "_store")
+    __slots__ = ("_append_nowait", "_holding", "_hub", "_round", "_slice_end", "_slice_events", "_store")
 
     def __init__(self, hub: HubState, store: EventStore, append_nowait: AppendNowait | None) -> None:
         self._hub = hub
         self._store = store
         self._append_nowait = append_nowait
+        self._holding: HoldingStore | None = None
         self._round = -1
         self._slice_events = 0
         self._slice_end = 0.0
@@ -54,6 +56,20 @@ class Publisher:
         ids = self._append_nowait(items, key=key)
         self._hub.counters.published += len(ids)
         self._pass_on(ids, items)
+        return ids
+
+    async def publish_held(self, items: list[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """Make a claim on a topic and append the items to it in the same step. HoldLostError if it is refused."""
+        self._hub.check_here()
+        if self._holding is None:  # looked for once: isinstance() with a protocol costs as much as an append
+            self._holding = holding_store(self._store)
+        if self._append_nowait is None:
+            ids = await self._holding.append_held(items, claim)
+        else:
+            await checkpoint()
+            ids = cast("NowaitHoldingStore", self._store).append_held_nowait(items, claim)
+            self._pass_on(ids, items)
+        self._hub.counters.published += len(ids)
         return ids
 
     def _pass_on(self, ids: list[EventId], items: list[tuple[str, bytes]]) -> None:
@@ -75,3 +91,14 @@ class Publisher:
             return False
         self._slice_events, self._slice_end = 0, 0.0
         return True
+
+
+def holding_store(store: EventStore) -> HoldingStore:
+    """Return the store. TypeError if it can't hold topics."""
+    if not isinstance(store, HoldingStore):
+        msg = (
+            f"the store of this hub, a {type(store).__name__}, holds no topics: runs and delete() need append_held(), "
+            "held() and held_due(), see docs/stores.md"
+        )
+        raise TypeError(msg)
+    return store

@@ -3,7 +3,9 @@
 #
 # Rule 1: when a ring has let go of a subscriber's next event, it goes on from the store ("resume"), or misses what is
 #         gone ("drop_oldest"), or ends ("close"), as it has chosen. When history was lost, everybody asks the store.
-# Rule 2: if its filter raises, the subscriber has taken nothing.
+# Rule 2: if one of its functions raises, the subscriber has taken nothing.
+# Rule 3: batches are shared with others also by a subscriber that ends at some event: it looks at the events, and takes
+#         the bytes that all take. Only a batch in which something follows its last event is joined for it alone.
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, final, get_args
 
 from .._loops.loop import Loop
+from .._wire.batch import Batch
 from ..stores._protocol import StoredEvent
 from .filtering import EventFilter
 from .history import History
@@ -18,6 +21,7 @@ from .position import Position
 from .position_line import Entry, PositionLine
 from .ring import Ring, RingBatch
 from .state import HubState
+from .until import Rewrite, UntilEvent, cut_after, rewritten
 
 __all__ = ("HUB_OVERFLOWS", "HubOverflow", "Reading")
 
@@ -31,7 +35,7 @@ class Reading:
 
     Args:
         hub: the hub's state.
-        overflow, event_filter, id_blocks: the subscriber's.
+        overflow, event_filter, until, rewrite, id_blocks: the subscriber's.
     """
 
     __slots__ = (
@@ -45,15 +49,26 @@ class Reading:
         "on_overflow",
         "overflow",
         "position",
+        "rewrite",
+        "until",
     )
 
     def __init__(
-        self, hub: HubState, overflow: HubOverflow, event_filter: EventFilter | None, *, id_blocks: bool
+        self,
+        hub: HubState,
+        overflow: HubOverflow,
+        event_filter: EventFilter | None,
+        until: UntilEvent | None,
+        rewrite: Rewrite | None,
+        *,
+        id_blocks: bool,
     ) -> None:
         self._hub = hub
         self.id_blocks: bool = id_blocks
         self.overflow: HubOverflow = overflow
         self.filter: EventFilter | None = event_filter
+        self.until: UntilEvent | None = until
+        self.rewrite: Rewrite | None = rewrite
         self.position: Position = Position()
         self.history: History = History(hub, self.position)
         self.is_refusing: bool = False
@@ -63,6 +78,11 @@ class Reading:
         """The loop of its stream, if it belongs to one: its client is told positions then."""
         self.on_overflow: Callable[[], None] | None = None
         """Ends its stream, which may have a farewell to send."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is sent every event of its topics, as it is."""
+        return self.filter is None and self.rewrite is None
 
     def is_ready(self) -> bool:
         """Whether there is an event to take."""
@@ -77,6 +97,12 @@ class Reading:
         self.history.stop()
         self.position.wake()
 
+    def _finish(self) -> None:
+        # The last event was taken. The stream, or who receives, finds the end.
+        self.position.is_live = False
+        self.history.pending = ()
+        self.refuse()
+
     # --- events, for a stream that is written them as they are
 
     def join(self) -> RingBatch | None:
@@ -88,23 +114,54 @@ class Reading:
         position.advance(batch.end, batch.count)
         return batch
 
+    def join_until(self, is_last: UntilEvent) -> tuple[Batch | None, int]:
+        """Do the same, up to the last event, and return the number of events too."""
+        fresh, position = self._find_fresh(), self.position
+        if not fresh or position.feed is None:
+            return None, 0
+        events = position.feed.events(fresh, position.cursor)
+        count = cut_after(is_last, events)
+        if count is None:
+            batch = position.feed.join(fresh, position.cursor)
+            position.advance(batch.end, batch.count)
+            return batch, batch.count
+        if count == len(events):
+            ending: Batch = position.feed.join(fresh, position.cursor)
+        else:
+            ending = Batch(b"".join([event.encode() for event in events[:count]]))
+        self._finish()
+        return ending, count
+
     # --- events one by one
 
-    def take(self) -> Sequence[Entry]:
-        """Remove all that there is now, and return what the filter lets through."""
+    def take(self) -> tuple[Sequence[Entry], int]:
+        """Remove all that there is now; return what the subscriber is sent of it, and how many events that are."""
         taken: Sequence[Entry] = self.history.take() if self.history.pending else ()
         # Both: what follows a page of history wakes no receiver, and a writer that takes its events inside the call
         # that woke it takes once.
         if live := self._take_live():
             taken = [*taken, *live] if taken else live
-        return taken if self.filter is None else self._select(self.filter, taken)
-
-    def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
         try:
-            selected = event_filter.select(taken)
+            sent, is_end = self._choose(taken)
+            count = sum([isinstance(entry, StoredEvent) for entry in sent])
+            if self.rewrite is not None:
+                sent = [rewritten(self.rewrite, entry) for entry in sent]
         except BaseException:
             self.history.put_back(taken)  # nothing was taken; and a stream that fails takes nothing more
             raise
+        if is_end:
+            self._finish()
+        return sent, count
+
+    def _choose(self, taken: Sequence[Entry]) -> tuple[Sequence[Entry], bool]:
+        # What the filter lets through, up to the last event; and whether that is among it.
+        if self.filter is not None:
+            taken = self._select(self.filter, taken)
+        count = None if self.until is None else cut_after(self.until, taken)
+        return (taken, False) if count is None else (taken[:count], True)
+
+    def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
+        selected = event_filter.select(taken)
         if self.loop is not None:
             position = event_filter.position_to_tell(self.loop.current_time())
             if position is not None:

@@ -4,6 +4,7 @@
 #         up to which it has seen everything.
 # Rule 2: a ring holds every event of its topic that is newer than the place `floor`, in order, and nothing older. A
 #         subscriber that has to go on from before `floor` reads the store, so none loses what the ring lets go of.
+#         Only the events of a topic that was deleted are missing from it: the store has none of them either.
 # Rule 3: a batch is joined once for all subscribers that take the same events, whatever other topics they have chosen.
 
 from __future__ import annotations
@@ -119,6 +120,15 @@ class Ring:
             self._let_go(len(self._chunks))
         self.floor = self.end = place
         self.batch = None
+
+    def purge(self, topic: str) -> None:
+        """Hold nothing of this topic any more. Its other events stay, and ``append()`` follows at once."""
+        kept = [index for index, event in enumerate(self._events) if event.topic != topic]
+        self._places = [self._places[index] for index in kept]
+        self._events = [self._events[index] for index in kept]
+        self._chunks = [self._chunks[index] for index in kept]
+        self._size = sum(map(len, self._chunks))
+        self.compressors = {}  # the shared ones keep what they have compressed
 
     def _let_go(self, count: int) -> None:
         self.floor = self._places[count - 1]

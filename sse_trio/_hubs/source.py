@@ -27,6 +27,7 @@ from .history import read_latest
 from .position_line import Entry, PositionLine
 from .reading import HUB_OVERFLOWS, HubOverflow, Reading
 from .state import HubState
+from .until import Rewrite, UntilEvent
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -46,8 +47,10 @@ class SubscriptionSource(LiveSource):
     Args:
         hub: the hub's state.
         topics: whose events.
-        start: where it begins: after the event with this id (str), or with this number of the latest events (int).
-        overflow, filter, id_blocks: as in ``Hub.subscribe()``.
+        start: where it begins: after the event with this id (str), or with this number of the latest events (int), or
+            with all that are kept (None).
+        overflow, filter, id_blocks, rewrite: as in ``Hub.subscribe()``.
+        until: the same, of a stored event.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -59,24 +62,27 @@ class SubscriptionSource(LiveSource):
         self,
         hub: HubState,
         topics: TopicFilter,
-        start: str | int,
+        start: str | int | None,
         overflow: HubOverflow,
-        filter: Filter | None,  # noqa: A002 -- its name everywhere
+        filter: Filter | None = None,  # noqa: A002 -- its name everywhere
         *,
-        id_blocks: bool,
+        until: UntilEvent | None = None,
+        rewrite: Rewrite | None = None,
+        id_blocks: bool = False,
     ) -> None:
         self._hub = hub
         self.topics: TopicFilter = topics
         self._start = start
-        self._reading = Reading(hub, overflow, None if filter is None else EventFilter(filter), id_blocks=id_blocks)
+        event_filter = None if filter is None else EventFilter(filter)
+        self._reading = Reading(hub, overflow, event_filter, until, rewrite, id_blocks=id_blocks)
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
         self._is_plain = False
         self.unread: deque[ServerSentEvent] | None = None
         """Events that were taken for a receive() and wait for the next one; None unless it is received from."""
-        # Otherwise the fan-out combines events: fanout.py, rule 2.
-        self.coalesce_after: float = 0.0 if filter is None else math.inf
+        # Otherwise the fan-out combines events: fanout.py, rule 2. No user's function is called inside of it.
+        self.coalesce_after: float = 0.0 if self._reading.is_plain and until is None else math.inf
         self.started: bool = False
         self.refusing: bool = False
         self.received: int = 0
@@ -108,6 +114,8 @@ class SubscriptionSource(LiveSource):
         self._go_on_from(page)
 
     async def _read_first_page(self) -> Page:
+        if self._start is None:
+            return await self._hub.read(self.topics, None)
         if isinstance(self._start, str):
             return await self._hub.read(self.topics, EventId.parse(self._start))
         return await read_latest(self._hub, self.topics, self._start, self._reading.filter)
@@ -166,7 +174,7 @@ class SubscriptionSource(LiveSource):
 
     def is_shared(self, sep: str) -> bool:
         """Whether it takes the rings' own bytes."""
-        return sep == "\n" and self._reading.filter is None
+        return sep == "\n" and self._reading.is_plain
 
     def backlog(self) -> Backlog:
         """Return what there is to take: the page of history that it holds, and its lag."""
@@ -177,7 +185,7 @@ class SubscriptionSource(LiveSource):
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Belong to a stream."""
         self._sep = sep
-        self._is_plain = self.is_shared(sep)
+        self._is_plain = self.is_shared(sep) and self._reading.until is None
         self._reading.loop = loop
         self._reading.on_overflow = on_overflow if self.overflow == "close" else None
 
@@ -221,8 +229,7 @@ class SubscriptionSource(LiveSource):
         position = self._position
         feed = position.feed
         if feed is None or not self._is_plain or self._reading.history.pending:
-            body = b"".join([event.encode(self._sep) for event in self.take_events()])
-            return Batch(body) if body else None
+            return self._take_own()
         cursor = position.cursor
         if not position.is_live:
             return None
@@ -246,10 +253,19 @@ class SubscriptionSource(LiveSource):
         self._note_what_happened(0 if batch is None else batch.count)
         return batch
 
+    def _take_own(self) -> Batch | None:
+        until = self._reading.until
+        if until is None or self._reading.history.pending or not self.is_shared(self._sep):
+            body = b"".join([event.encode(self._sep) for event in self.take_events()])
+            return Batch(body) if body else None
+        batch, count = self._reading.join_until(until)
+        self._note_what_happened(count)
+        return batch
+
     def take_events(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""
-        taken = self._reading.take()
-        self._note_what_happened(sum([isinstance(event, StoredEvent) for event in taken]))
+        taken, count = self._reading.take()
+        self._note_what_happened(count)
         return taken
 
     def _note_what_happened(self, taken: int) -> None:

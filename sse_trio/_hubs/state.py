@@ -22,6 +22,8 @@ from .orders import without_orders
 
 __all__ = ("Counters", "HubState", "Subscriber")
 
+PAGE_EVENTS = 256
+"""Events of a page of history, at most."""
 RETRY_SECONDS = 0.25
 """How long a subscriber waits before it reads a store again that was down. (A follower waits in the store.)"""
 
@@ -123,9 +125,18 @@ class HubState:
         """Run ``read(after)`` in the hub's nursery."""
         self._nursery.start_soon(read, after)
 
-    async def read(self, topics: TopicFilter, after: EventId | Page) -> Page:
-        """Read the store."""
-        return without_orders(topics, await self._store.read(topics, after))
+    async def read(self, topics: TopicFilter, after: EventId | Page | None, limit: int = PAGE_EVENTS) -> Page:
+        """Read the store; after ``None``, from the oldest event that it keeps."""
+        return without_orders(topics, await self._store.read(topics, after, limit=limit))
+
+    @property
+    def store(self) -> EventStore:
+        """The store, which the hub has entered."""
+        return self._store
+
+    async def read_position(self) -> EventId:
+        """Return the id of the newest event."""
+        return (await self._store.read_last(TopicFilter("*"), 0)).tip
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """Read the newest events of the store."""

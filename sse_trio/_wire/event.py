@@ -31,6 +31,7 @@ __all__ = (
     "check_errors",
     "check_sep",
     "is_plain",
+    "with_topic",
 )
 
 LINE_ENDS = ("\n", "\r\n", "\r")
@@ -72,6 +73,7 @@ class ServerSentEvent:
     retry: int | None
     comment: str | None
     _wire: bytes = field(init=False, repr=False, compare=False)
+    _topic: str = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -107,6 +109,11 @@ class ServerSentEvent:
         if sep == "\n":
             return self._wire
         return _encode_fields(self.data, self.event, self.id, self.retry, self.comment, check_sep(sep))
+
+    @property
+    def topic(self) -> str | None:
+        """The topic of an event that was received from a hub; ``None`` for any other. It is not sent to clients."""
+        return getattr(self, "_topic", None)  # set by with_topic() below alone, so that it costs other events nothing
 
     @classmethod
     def json(
@@ -145,6 +152,12 @@ class ServerSentEvent:
 Sendable: TypeAlias = ServerSentEvent | str | float | Mapping[str, object] | Model | list[Any] | tuple[Any, ...]
 """What ``send()`` accepts: an event; its data as ``str``, ``int`` or ``float``; a mapping of ServerSentEvent's fields;
 or a pydantic model, a dataclass, a list or a tuple, which become JSON."""
+
+
+def with_topic(event: ServerSentEvent, topic: str) -> ServerSentEvent:
+    """Note the topic that a new event was received from, and return the event."""
+    object.__setattr__(event, "_topic", topic)
+    return event
 
 
 def is_plain(text: str) -> bool:

@@ -28,6 +28,7 @@ from anyio import ClosedResourceError
 from .._arguments.checks import check_key
 from .._wire.event import Sendable
 from ..stores._items import pack_item, pack_items
+from ..stores._keys import key_of
 from ..stores._kicks import pack_kick
 from ..stores._protocol import EventId
 from ..stores._retention import Retention
@@ -49,6 +50,7 @@ class PublisherOptions(TypedDict, total=False):
     max_bytes: int | None
     per_topic: Retention
     clock: Callable[[], float]
+    remember_keys: float
     mode: int
     """Of a SQLite file."""
     poll_interval: float
@@ -96,11 +98,11 @@ class Publisher:
     def __repr__(self) -> str:
         return f"<Publisher to {self._processes.name}: {'open' if self._close.alive else 'closed'}>"
 
-    def publish(self, topic: str, event: Sendable, *, key: tuple[str, int] | None = None) -> EventId:
+    def publish(self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None) -> EventId:
         """Publish one event, as ``hub.publish()`` does, and return the id that it got.
 
-        Blocks until the store keeps the event, as safely as that store promises. With ``key``, a number that each
-        producer counts up, you can publish the same again safely.
+        Blocks until the store keeps the event, as safely as that store promises. With ``key``, a name or a number that
+        each producer counts up, you can publish the same again safely.
 
         Raises:
             ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
@@ -110,7 +112,7 @@ class Publisher:
         return self._append([pack_item(topic, event)], key)[0]
 
     def publish_many(
-        self, events: Iterable[tuple[str, Sendable]], *, key: tuple[str, int] | None = None
+        self, events: Iterable[tuple[str, Sendable]], *, key: str | tuple[str, int] | None = None
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
         return self._append(pack_items(events), key)
@@ -122,7 +124,8 @@ class Publisher:
         """
         self._append([pack_kick(labels, group)], None)
 
-    def _append(self, items: list[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
+    def _append(self, items: list[tuple[str, bytes]], given_key: str | tuple[str, int] | None) -> list[EventId]:
+        key = key_of(given_key)
         if key is not None:
             check_key(key)
         if not self._close.alive:

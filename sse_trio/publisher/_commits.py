@@ -11,7 +11,7 @@ from threading import Lock, get_ident
 from typing import Protocol, final
 
 from .._errors import StoreUnavailableError
-from ..stores._append import Append, group_length
+from ..stores._append import Append, Result, group_length
 from ..stores._arguments import check_items
 from ..stores._protocol import EventId
 
@@ -33,7 +33,7 @@ class Appender(Protocol):
         """Whether it is open, and must not be."""
         ...
 
-    def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
+    def append(self, group: Sequence[Append], /) -> list[Result]:
         """Append a group. Raises StoreUnavailableError; the next call starts anew."""
         ...
 
@@ -43,11 +43,11 @@ class Appender(Protocol):
 
 @final
 class _Waiting(Append):
-    __slots__ = ("error", "ids")
+    __slots__ = ("error", "result")
 
     def __init__(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> None:
         super().__init__(items, key)
-        self.ids: list[EventId] | None = None
+        self.result: Result | None = None
         self.error: StoreUnavailableError | None = None
 
 
@@ -65,15 +65,16 @@ class Commits:
         """Return the ids once the items are committed."""
         append = _Waiting(check_items(items), key)
         self._waiting.append(append)
-        while append.ids is None and append.error is None:
+        while append.result is None and append.error is None:
             with self._lock:
-                if append.ids is None and append.error is None:
+                if append.result is None and append.error is None:
                     self._commit_next()
-        if append.ids is None:
+        if append.result is None:
             assert append.error is not None
             # A new exception for each thread: they would share one traceback, and lengthen it.
             raise StoreUnavailableError(append.error.store, append.error.why) from append.error.__cause__
-        return append.ids
+        assert isinstance(append.result, list)  # anything else answers a claim, which only a hub makes
+        return append.result
 
     def _commit_next(self) -> None:
         count = group_length(self._waiting)
@@ -82,14 +83,14 @@ class Commits:
         self._committing = get_ident()
         error = StoreUnavailableError(self._appender.name, "the thread that was committing was interrupted")
         try:
-            for append, ids in zip(group, self._appender.append(group), strict=True):
-                append.ids = ids
+            for append, result in zip(group, self._appender.append(group), strict=True):
+                append.result = result
         except StoreUnavailableError as exc:
             error = exc
         finally:
             self._committing = None
             for append in group:
-                if append.ids is None:
+                if append.result is None:
                     append.error = error
 
     @property

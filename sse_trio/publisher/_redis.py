@@ -20,15 +20,14 @@ from redis.retry import Retry
 
 from .._arguments.checks import wrong
 from .._errors import StoreUnavailableError
-from ..stores._append import Append
+from ..stores._append import Append, Result
 from ..stores._arguments import check_clock, check_wait
-from ..stores._protocol import EventId
 from ..stores._redis.backoff import Backoff
 from ..stores._redis.calls import RedisCalls, Value, sha_of
 from ..stores._redis.name import check_hub_name
 from ..stores._redis.scripts import APPEND
 from ..stores._redis.url import RedisAddress, parse_redis_url
-from ..stores._retention import Retention, check_retention
+from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention
 
 __all__ = ("check_redis", "new_redis")
 
@@ -56,6 +55,7 @@ def new_redis(
     retry_for: float = 10.0,
     ssl_context: None = None,
     clock: Callable[[], float] = time.time,
+    remember_keys: float = KEY_SECONDS,
 ) -> Callable[[], RedisConnection]:
     """Return what makes a connection. The options are those of ``RedisStore``, with its defaults."""
     limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
@@ -69,7 +69,8 @@ def new_redis(
         )
         raise ValueError(msg)
     new_client, where = _client(store, reply_within)
-    new_calls = partial(RedisCalls, check_hub_name(name), limits, per_topic, clock)
+    check_remember_keys(remember_keys)
+    new_calls = partial(RedisCalls, check_hub_name(name), limits, per_topic, clock, remember_keys)
     return lambda: RedisConnection(new_client(), where, new_calls(), retry_for)
 
 
@@ -113,7 +114,7 @@ class RedisConnection:
         self._retry_for = retry_for
         self._group_numbers = count(1)
 
-    def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
+    def append(self, group: Sequence[Append], /) -> list[Result]:
         """Append a group, and send it until it is answered."""
         args = self._calls.append(group, next(self._group_numbers))
         backoff, until = Backoff(), time.monotonic() + self._retry_for

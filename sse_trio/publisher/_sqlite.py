@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from .._errors import StoreUnavailableError
-from ..stores._append import Append
-from ..stores._protocol import EventId
+from ..stores._append import Append, Result
 from ..stores._sqlite.appender import SQLiteAppender
 
 __all__ = ("SQLiteConnection",)
@@ -33,7 +32,7 @@ class SQLiteConnection:
         """Whether the file is open."""
         return self._appender is not None
 
-    def append(self, group: Sequence[Append], /) -> list[list[EventId]]:
+    def append(self, group: Sequence[Append], /) -> list[Result]:
         """Append a group."""
         try:
             if self._appender is None:

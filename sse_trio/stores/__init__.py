@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from ._holds import Claim as Claim
+from ._holds import Held as Held
+from ._holds import HoldingStore as HoldingStore
 from ._protocol import (
     EventId as EventId,
 )
@@ -30,9 +33,12 @@ from .memory import MemoryStore as MemoryStore
 from .sqlite import SQLiteStore as SQLiteStore
 
 __all__ = (
+    "Claim",
     "EventId",
     "EventStore",
     "Gap",
+    "Held",
+    "HoldingStore",
     "MemoryStore",
     "Page",
     "Retention",

@@ -29,11 +29,14 @@ class Cuts:
     Args:
         pairs: the cuts, each a sequence and a time; both grow.
         max_age: of events, in seconds, or None.
+        remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, pairs: Iterable[tuple[int, float]], max_age: float | None) -> None:
+    def __init__(
+        self, pairs: Iterable[tuple[int, float]], max_age: float | None, remember_keys: float = KEY_SECONDS
+    ) -> None:
         self.pairs = [*pairs]
-        self._age = max(KEY_SECONDS, max_age or 0.0)
+        self._age = max(remember_keys, max_age or 0.0)
         self._tolerance = min(_TOLERANCE, math.inf if max_age is None else max_age / 10)
 
     def see(self, now: float, latest: float, sequence: int) -> None:

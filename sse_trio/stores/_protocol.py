@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .._arguments.checks import wrong
-from .._wire.event import ServerSentEvent, check_sep
+from .._wire.event import ServerSentEvent, check_sep, with_topic
 from ._topics import TopicFilter
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class StoredEvent(NamedTuple):
 
     @property
     def event(self) -> ServerSentEvent:
-        """The event as it was published, with its id."""
-        return unpack_event(self.payload, str(self.id))
+        """The event as it was published, with its id and its topic."""
+        return with_topic(unpack_event(self.payload, str(self.id)), self.topic)
 
 
 class Gap(NamedTuple):

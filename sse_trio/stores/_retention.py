@@ -12,14 +12,22 @@ from dataclasses import dataclass
 from .._arguments.checks import check_instance
 from ._arguments import check_limit, check_wait
 
-__all__ = ("KEY_SECONDS", "MAX_FORGOTTEN", "Retention", "check_retention", "maintenance_interval", "narrowest_age")
+__all__ = (
+    "KEY_SECONDS",
+    "MAX_FORGOTTEN",
+    "Retention",
+    "check_remember_keys",
+    "check_retention",
+    "maintenance_interval",
+    "narrowest_age",
+)
 
 _SHORTEST_AGE = 0.01  # seconds
 _MAINTAINED_EVERY = 60.0  # seconds, or a tenth of max_age where that is less
 _MAINTAINED_AT_MOST_EVERY = 0.01  # seconds: a tiny max_age must not keep a store busy
 
 KEY_SECONDS = 600.0
-"""Seconds for which the key of an append is remembered at least: far longer than a publisher retries."""
+"""Seconds for which the key of an append is remembered by default: far longer than a publisher retries."""
 MAX_FORGOTTEN = 100_000
 """Topics without events whose ends are remembered, for exact gaps; about 100 bytes each."""
 
@@ -60,6 +68,12 @@ def check_retention(per_topic: Retention) -> Retention:
     """Return the limits of each topic. TypeError for anything but a :class:`Retention`."""
     check_instance("per_topic", per_topic, Retention, "a Retention, such as Retention(max_events=1000)")
     return per_topic
+
+
+def check_remember_keys(seconds: float) -> float:
+    """Return the time for which keys are remembered. TypeError or ValueError for anything but that."""
+    check_wait("remember_keys", seconds, least=1.0)
+    return seconds
 
 
 def maintenance_interval(max_age: float | None) -> float:

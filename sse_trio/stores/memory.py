@@ -24,12 +24,14 @@ from ._arguments import check_follow, check_items, check_key, check_read, check_
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
+from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
+from ._memory_holds import Holds
 from ._protocol import EventId, Page, StoredEvent, new_epoch
-from ._retention import KEY_SECONDS, Retention, check_retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention, narrowest_age
 from ._scan import events_of_a_step
-from ._topics import TopicFilter
+from ._topics import TopicFilter, check_topic
 
 __all__ = ("MemoryStore",)
 
@@ -50,6 +52,7 @@ class MemoryStore(OpenedOnce):
             the same amount again, and so may the names of topics that have ended, of which 100,000 are remembered;
             64 KiB at least.
         per_topic: the limits of each topic.
+        remember_keys: seconds for which the key of an append is remembered at least.
 
     ``append`` is atomic under cancellation: if it raised, nothing was appended.
     """
@@ -61,10 +64,12 @@ class MemoryStore(OpenedOnce):
         max_bytes: int | None = 64 * 1024 * 1024,
         *,
         per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
         self._topic_limits = check_retention(per_topic)
+        self._remember_keys = check_remember_keys(remember_keys)
         self._max_age = narrowest_age(self._limits, per_topic)
         self._epoch = new_epoch()
         self._tip = 0
@@ -78,6 +83,7 @@ class MemoryStore(OpenedOnce):
         self._ends = Ends(self._max_name_bytes)  # of those without
         self._prefix_ends = Ends(self._max_name_bytes)
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
+        self._holds = Holds()
         self._appended: Event | None = None
 
     def __repr__(self) -> str:
@@ -108,11 +114,50 @@ class MemoryStore(OpenedOnce):
         self._check_open()
         return self._append_keyed(check_items(items), check_key(key))
 
+    async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        checked, claim = check_claim(items, claim)
+        await checkpoint_if_cancelled()
+        ids = self._append_claimed(checked, claim)
+        await cancel_shielded_checkpoint()
+        return ids
+
+    def append_held_nowait(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """Make a claim at once, without a checkpoint."""
+        self._check_open()
+        return self._append_claimed(*check_claim(items, claim))
+
+    def _append_claimed(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        now = current_time()
+        self._holds.check(claim)
+        if claim.clear:
+            self._clear(claim.topic)
+        was_held = claim.topic in self._holds
+        self._holds.change(claim, now, EventId(self._epoch, self._tip + len(items)))
+        if claim.topic in self._topics and claim.topic in self._holds and not was_held:
+            self._name_bytes -= size_of_name(claim.topic)
+        return self._append_now(items, now)
+
+    async def held(self, topic: str) -> Held | None:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_topic(topic)
+        await checkpoint()
+        return self._holds.get(topic, current_time())
+
+    async def held_due(self, prefix: str, *, limit: int = 100) -> list[Held]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_held_due(prefix, limit)
+        await checkpoint()
+        return self._holds.due(prefix, limit, current_time())
+
     def _append_keyed(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
         now = current_time()
         if key is None:
             return self._append_now(items, now)
-        while self._keys and next(iter(self._keys.values()))[0] < now - KEY_SECONDS:
+        while self._keys and next(iter(self._keys.values()))[0] < now - self._remember_keys:
             self._keys.popitem(last=False)
         if key not in self._keys:
             self._keys[key] = (now, self._append_now(items, now))
@@ -134,7 +179,7 @@ class MemoryStore(OpenedOnce):
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Log(self._ends.pop(name))
-            self._name_bytes += size_of_name(name)
+            self._name_bytes += self._size_of_free(name)
         topic.append(entry)
         self._hub.append(entry)
         self._live += 1
@@ -258,7 +303,7 @@ class MemoryStore(OpenedOnce):
     def _trim(self, grown: Iterable[str], now: float) -> None:
         for name in grown:
             log = self._topics[name]
-            while self._topic_limits.exceeded_by(len(log), log.size):
+            while name not in self._holds and self._topic_limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
         while self._limits.exceeded_by(self._live, self._live_size) or self._names_take_too_much():
             self._drop_oldest()
@@ -271,20 +316,35 @@ class MemoryStore(OpenedOnce):
     def _names_take_too_much(self) -> bool:
         return self._name_bytes > self._max_name_bytes and self._live > 1
 
+    def _size_of_free(self, name: str) -> int:
+        return 0 if name in self._holds else size_of_name(name)  # trimming frees no name that is held
+
     def _drop_oldest(self) -> None:
-        if self._is_live(self._hub.oldest):
-            self._drop_oldest_of(self._hub.oldest.event.topic)
+        oldest = self._hub.oldest
+        if self._is_live(oldest):
+            if oldest.event.topic in self._holds:
+                self._count_gone(oldest)  # it stays in its topic
+            else:
+                self._drop_oldest_of(oldest.event.topic)
         self._hub.drop_oldest()
+
+    def _count_gone(self, entry: Entry) -> None:
+        self._trimmed_to = max(self._trimmed_to, entry.sequence)
+        self._live -= 1
+        self._live_size -= len(entry.event.payload)
+        for prefix in prefixes_of(entry.event.topic):
+            self._prefix_ends.raise_to(prefix, entry.sequence)
+
+    def _clear(self, name: str) -> None:
+        while name in self._topics:
+            self._drop_oldest_of(name)
 
     def _drop_oldest_of(self, name: str) -> None:
         log = self._topics[name]
         entry = log.drop_oldest()
-        self._trimmed_to = max(self._trimmed_to, entry.sequence)
-        self._live -= 1
-        self._live_size -= len(entry.event.payload)
-        for prefix in prefixes_of(name):
-            self._prefix_ends.raise_to(prefix, entry.sequence)
+        if self._hub and entry.sequence >= self._hub.oldest.sequence:
+            self._count_gone(entry)
         if not log:
             del self._topics[name]
-            self._name_bytes -= size_of_name(name)
+            self._name_bytes -= self._size_of_free(name)
             self._ends.raise_to(name, log.trimmed_to)

@@ -24,18 +24,26 @@ from coredis.exceptions import AuthorizationError, ResponseError
 
 from .._arguments.checks import check_instance
 from .._errors import StoreUnavailableError
-from ._append import Append
+from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import GroupCommit
+from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
 from ._redis.client import RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
 from ._redis.name import check_hub_name
-from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
-from ._topics import TopicFilter
+from ._retention import (
+    KEY_SECONDS,
+    Retention,
+    check_remember_keys,
+    check_retention,
+    maintenance_interval,
+    narrowest_age,
+)
+from ._topics import TopicFilter, check_topic
 
 __all__ = ("RedisStore",)
 
@@ -67,6 +75,7 @@ class RedisStore(OpenedOnce):
         ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
         clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: if
             one is ahead, events go early.
+        remember_keys: seconds for which the key of an append is remembered at least.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class RedisStore(OpenedOnce):
         retry_for: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
@@ -92,7 +102,7 @@ class RedisStore(OpenedOnce):
         check_clock(clock)
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._name = check_hub_name(name)
-        self._log = RedisLog(name, limits, per_topic, clock)
+        self._log = RedisLog(name, limits, per_topic, clock, check_remember_keys(remember_keys))
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit(self._commit)
@@ -138,7 +148,25 @@ class RedisStore(OpenedOnce):
         self._check_open()
         return await self._commits.append(check_items(items), check_key(key))
 
-    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+    async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        return await self._commits.claim(*check_claim(items, claim))
+
+    async def held(self, topic: str) -> Held | None:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_topic(topic)
+        found = await self._reader.call(lambda client: self._log.held(client, "one", topic))
+        return found[0] if found else None
+
+    async def held_due(self, prefix: str, *, limit: int = 100) -> list[Held]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_held_due(prefix, limit)
+        return await self._reader.call(lambda client: self._log.held(client, "due", prefix, limit))
+
+    async def _commit(self, group: Sequence[Append]) -> list[Result]:
         number = next(self._group_numbers)
         return await self._writer.call(lambda client: self._log.append(client, group, number))
 

@@ -19,20 +19,29 @@ from typing import TypeVar, final
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from .._errors import StoreUnavailableError
-from ._append import Append
+from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import Follower
 from ._group_commit import GroupCommit
+from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
-from ._retention import Retention, check_retention, maintenance_interval, narrowest_age
+from ._retention import (
+    KEY_SECONDS,
+    Retention,
+    check_remember_keys,
+    check_retention,
+    maintenance_interval,
+    narrowest_age,
+)
 from ._sqlite.appender import SQLiteAppender
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
+from ._sqlite.holds import Record
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
-from ._topics import TopicFilter
+from ._topics import TopicFilter, check_topic
 
 __all__ = ("SQLiteStore",)
 
@@ -58,6 +67,8 @@ class SQLiteStore(OpenedOnce):
         poll_interval: seconds after which a follower looks for events without a wake-up. On systems without unix
             sockets there are no wake-ups, so events of other processes can be this late.
         clock: the time in seconds since 1970, for ``max_age``; it must be the same clock after a restart.
+        remember_keys: seconds for which the key of an append is remembered at least. The processes of one file should
+            say the same.
         mode: of new files. With 0o600 only their owner can read events and publish. 0o660 is for processes of several
             users in one group, whose directory must belong to the group (``chmod g+s``). The directory of the wake-ups
             has the same mode, and x for everyone who may read. Existing files keep their mode.
@@ -80,6 +91,7 @@ class SQLiteStore(OpenedOnce):
         per_topic: Retention = Retention(),  # noqa: B008 -- frozen
         poll_interval: float = 0.5,
         clock: Callable[[], float] = time.time,
+        remember_keys: float = KEY_SECONDS,
         mode: int = 0o600,
     ) -> None:
         super().__init__()
@@ -91,6 +103,7 @@ class SQLiteStore(OpenedOnce):
         self._poll_interval = poll_interval
         check_clock(clock)
         self._clock = clock
+        self._remember_keys = check_remember_keys(remember_keys)
         self._mode = check_mode(mode)
         self._outage = Outage()
         self._commits = GroupCommit(self._commit)
@@ -129,14 +142,44 @@ class SQLiteStore(OpenedOnce):
             return files.pop_all()  # all opened, so keep them open
 
     def _open_appender(self) -> SQLiteAppender:
-        return SQLiteAppender(self._path, self._mode, self._limits, self._topic_limits, self._clock)
+        return SQLiteAppender(
+            self._path,
+            self._mode,
+            self._limits,
+            self._topic_limits,
+            self._clock,
+            remember_keys=self._remember_keys,
+        )
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`. If it is cancelled while its group is committed, the events are kept."""
         self._check_open()
         return await self._commits.append(check_items(items), check_key(key))
 
-    async def _commit(self, group: Sequence[Append]) -> list[list[EventId]]:
+    async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
+        """See :class:`HoldingStore`. If it is cancelled while its group is committed, the claim is kept."""
+        self._check_open()
+        return await self._commits.claim(*check_claim(items, claim))
+
+    async def held(self, topic: str) -> Held | None:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_topic(topic)
+        found = await self._in_thread(lambda: self._reader.held(topic), self._read_limiter)
+        return None if found is None else self._as_held(found)
+
+    async def held_due(self, prefix: str, *, limit: int = 100) -> list[Held]:
+        """See :class:`HoldingStore`."""
+        self._check_open()
+        check_held_due(prefix, limit)
+        found = await self._in_thread(lambda: self._reader.held_due(prefix, limit), self._read_limiter)
+        return [self._as_held(record) for record in found]
+
+    def _as_held(self, record: Record) -> Held:
+        topic, token, value, due, upto = record
+        return Held(topic, token, value, due - self._clock(), EventId(self._epoch, upto))
+
+    async def _commit(self, group: Sequence[Append]) -> list[Result]:
         return await self._in_thread(lambda: self._appender.append(group), self._write_limiter)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from anyio import fail_after
 
 from .._arguments.checks import check_flag, check_function
+from ..stores._holds import HoldingStore
 from . import _store_checks as checks
+from . import _store_holds as holds
 from . import _store_races as races
 from ._store_locations import Locations, MakeStore
 
@@ -34,7 +36,8 @@ async def check_event_store(make_store: MakeStore, *, durable: bool = True, shar
     check_function("make_store", make_store, "a function that makes a store at a location")
     check_flag("durable", durable)
     check_flag("shared", shared)
-    for check in _checks(durable=durable, shared=shared):
+    holding = isinstance(Locations(make_store, "hold").open(), HoldingStore)
+    for check in _checks(durable=durable, shared=shared, holding=holding):
         await _run(check, make_store)
 
 
@@ -59,9 +62,11 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield from _leaves(one)
 
 
-def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Locations], Awaitable[None]], ...]:
+def _checks(*, durable: bool, shared: bool, holding: bool) -> tuple[Callable[[Locations], Awaitable[None]], ...]:
     gaps = (checks.gap, checks.gap_while_reading, checks.deep, checks.rare)
     always = (checks.order, checks.durable, checks.idempotent, *gaps, checks.closed)
     at_once = (races.join, races.follow, races.falling_behind, races.unknown_outcome)
     restart = checks.restart if durable else checks.new_epoch
-    return (*always, restart, *at_once, *((races.shared,) if shared else ()))
+    of_holds = (holds.hold, holds.due, holds.held, holds.clear, holds.keeps_up) if holding else ()
+    kept = (holds.hold_restart,) if holding and durable else ()
+    return (*always, restart, *at_once, *of_holds, *kept, *((races.shared,) if shared else ()))

@@ -17,12 +17,12 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import ClosedResourceError, to_thread
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, open_hub
 from sse_trio.publisher import Publisher, PublisherOptions
 from sse_trio.stores import Retention, SQLiteStore
 from sse_trio.testing import open_test_stream
+from sse_trio.testing._store_locations import ALL, read_all
 
 
 def with_redis_py():
@@ -93,6 +93,22 @@ def test_it_may_be_done_again_with_a_key(place, publisher):
     assert len(events_of(place)) == 2
 
 
+def test_a_key_may_be_a_name(place, publisher):
+    """A name alone is a key, the same one as a hub's: who comes second publishes nothing, and gets the first id."""
+    first = publisher.publish("a", "1", key="order-7")
+    assert publisher.publish_many([("a", "1")], key="order-7") == [first]
+    assert publisher.publish("a", "2", key="order-8") != first
+
+    async def publish_again():
+        async with open_hub(place.store()) as hub:
+            return await hub.publish("a", "1", key="order-7")
+
+    assert anyio.run(publish_again, backend="trio") == first
+    assert len(events_of(place)) == 2
+    with pytest.raises(ValueError, match="key must be a str that is not empty"):
+        publisher.publish("a", "x", key="")
+
+
 def test_limits_are_those_that_it_was_given(place):
     """Whoever publishes trims, by the limits that it was given, as the store does."""
     with place.publisher(max_events=5, per_topic=Retention(max_events=2)) as publisher:
@@ -121,7 +137,7 @@ def test_what_a_hub_refuses_it_refuses(topic, event, error, place, publisher):
     with pytest.raises(error):
         publisher.publish_many([("a", "good"), (topic, event)])
     with pytest.raises(TypeError, match="key must be"):
-        publisher.publish("a", "x", key="seven")
+        publisher.publish("a", "x", key=7)
     with pytest.raises(TypeError, match="pairs"):
         publisher.publish_many("ab")
     with pytest.raises(TypeError, match="pairs"):
@@ -168,6 +184,8 @@ def test_a_path_may_be_written_as_a_url(tmp_path, monkeypatch):
         ("redis://host", {"reply_within": 0}, ValueError, "reply_within"),
         ("redis://host", {"per_topic": 7}, TypeError, "per_topic"),
         ("redis://host", {"clock": 7}, TypeError, "clock"),
+        ("redis://host", {"remember_keys": 0}, ValueError, "remember_keys"),
+        ("hub.sqlite", {"remember_keys": 0}, ValueError, "remember_keys"),
         ("redis://host", {"ssl_context": object()}, ValueError, "ssl_ca_certs"),
         ("hub.sqlite", {"name": "shop"}, TypeError, "name"),
     ],

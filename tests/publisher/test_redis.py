@@ -8,10 +8,10 @@ import time
 
 import anyio
 import pytest
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import StoreUnavailableError
 from sse_trio.publisher import Publisher
+from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("redis", reason="redis-py is not installed")
 stores_redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
@@ -124,3 +124,14 @@ def test_the_rights_of_a_store_are_enough(each_server, name):
     with Publisher(make_user(each_server, name), name=name, retry_for=0) as publisher:
         publisher.publish("a", "x", key=("p", 1))
     assert data_of(each_server.url, name) == ["x"]
+
+
+def test_a_key_is_remembered_as_long_as_it_says(shared_redis, name):
+    """A key lasts for `remember_keys`; a group that is sent again is known for ten minutes anyway."""
+    client = redis.Redis.from_url(shared_redis.url)
+    for seconds in (1200, 1.5):
+        with Publisher(shared_redis.url, name=name, remember_keys=seconds) as publisher:
+            publisher.publish("a", "x", key=f"for-{seconds}")
+    assert 1190 < client.ttl(f"{{{name}}}:key:\0for-1200:0") <= 1200
+    assert client.ttl(f"{{{name}}}:key:\0for-1.5:0") <= 2
+    assert all(client.ttl(writer) > 590 for writer in client.keys(f"{{{name}}}:writer:*"))

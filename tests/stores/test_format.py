@@ -13,12 +13,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, StreamGroup, open_hub
 from sse_trio.publisher import Publisher
-from sse_trio.stores import Retention, SQLiteStore, TopicFilter
+from sse_trio.stores import Claim, Retention, SQLiteStore, TopicFilter
 from sse_trio.testing import open_test_stream
+from sse_trio.testing._store_locations import ALL, read_all
 
 PAGE = Path(__file__).parents[2] / "docs" / "store-format.md"
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
@@ -170,6 +170,28 @@ async def test_a_key_of_the_page_is_a_key(place):
         second = await hub.publish("a", "y", key=("relay", 8))
         assert place.publish("a", b"data: y\n\n", producer="relay", number=8) == str(second)
         assert place.publish("a", b"data: z\n\n", producer="relay", number=9) != str(second)
+        named = place.publish("a", b"data: n\n\n", producer="\0order-7")
+        assert str(await hub.publish("a", "n", key="order-7")) == named
+
+
+async def test_where_a_topic_is_held(place):
+    """Beside a held topic whose events were moved, and after a deletion, what the page writes is kept and trimmed."""
+    mine = Claim("r/1", None, "t", b"v", 60.0, clear=True)
+    async with place.new_store(max_events=3) as store:
+        held = await store.append_held([("r/1", b"data: %d\n\n" % n) for n in range(3)], mine)
+        for n in range(3, 6):
+            place.publish("a", b"data: %d\n\n" % n)
+        await store.append([("a", b"data: 6\n\n")])  # this moves what is held out of the log
+        place.publish("r/1", b"data: 7\n\n")
+        page = await store.read(TopicFilter("r/1"), held[0])
+        assert ([event.event.data for event in page.events], page.gap) == (["1", "2", "7"], None)
+        await store.append_held([], Claim("r/1", "t", None, clear=True))
+        place.publish("r/1", b"data: 8\n\n")
+        await store.append([("a", b"data: 9\n\n")])
+        assert [event.event.data for event in (await read_all(store, ALL, None))[0]] == ["6", "8", "9"]
+        page = await store.read(TopicFilter("r/1"), held[0])
+        assert ([event.event.data for event in page.events], page.gap is None) == (["8"], False)
+        assert await store.held("r/1") is None
 
 
 async def test_time_does_not_go_back(place):

@@ -207,7 +207,7 @@ async def test_a_group_that_arrives_late_is_refused(shared_redis):
         late = store._commits  # the same writer sends two groups; then the first arrives again
         await store.append([("a", b"1")])
         await store.append([("a", b"2")])
-        from sse_trio.stores._group_commit import Append
+        from sse_trio.stores._append import Append
 
         append = Append([("a", b"1")], None)
         with pytest.raises(StoreUnavailableError, match="STALE"):

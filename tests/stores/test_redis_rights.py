@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from sse_trio.stores import EventId, Retention, TopicFilter
-from sse_trio.stores._redis.scripts import APPEND, READ
+from sse_trio.stores._holds import Claim
+from sse_trio.stores._redis.scripts import APPEND, HOLDS, READ
 from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
@@ -46,6 +47,11 @@ async def use_everything(store):
         assert len((await read_all(store, topics, None))[0]) > 0
         assert len((await store.read_last(topics, 1)).events) == 1
         assert (await store.read(topics, EventId("foreign", 1))).gap is not None
+    await store.append_held([("r/1", b"1")], Claim("r/1", None, "t", b"v", 60.0, clear=True))
+    await store.append([("b", b""), ("c", b"")] * 8)
+    assert (await store.held("r/1")).token == (await store.held_due("r/"))[0].token == "t"
+    assert len((await store.read(TopicFilter("r/1"), None)).events) == 1
+    await store.append_held([], Claim("r/1", "t", None, clear=True))
     await store._writer.call(store._log.maintain)
 
 
@@ -84,7 +90,7 @@ async def test_the_keys_of_the_page_are_the_hubs(each_server):
 
 def test_the_page_lists_no_command_that_is_not_used(anyio_backend_name):
     """The documented commands are exactly those that the scripts and their start use."""
-    in_scripts = {word.lower() for word in re.findall(r"redis\.call\('(\w+)'", APPEND + READ)}
+    in_scripts = {word.lower() for word in re.findall(r"redis\.call\('(\w+)'", APPEND + READ + HOLDS)}
     listed = {word[1:] for word in words_of_the_page() if word.startswith("+")}
     assert listed - in_scripts == {"eval", "evalsha", "xread", "hello", "select"}
     assert in_scripts < listed

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
 from typing import TypeAlias, final
 
-from .._append import Append
+from .._append import AGAIN, LOST, Append, Result
+from .._holds import Claim
 from .._protocol import EventId, new_epoch
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 
@@ -29,20 +31,29 @@ class RedisCalls:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, name: str, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
+        remember_keys: float = KEY_SECONDS,
+    ) -> None:
         self.root: str = f"{{{name}}}:"
         self.keys: list[str] = [f"{self.root}meta"]
         self.seen: EventId = EventId("", 0)
         """The newest id of any answer."""
         self._clock = clock
+        self._remember_keys = math.ceil(remember_keys)
         self._writer = secrets.token_hex(8)
         limits = (hub.max_events, hub.max_bytes, narrowest_age(hub, topic), topic.max_events, topic.max_bytes)
         self._limits = [-1 if limit is None else limit for limit in limits]
 
     def values(self, args: Iterable[Value]) -> list[Value]:
-        """Return the arguments of either script, with what both begin with."""
+        """Return the arguments of any of the scripts, with what all begin with."""
         return [new_epoch(), self.seen.epoch, self.seen.sequence, *args]
 
     def append(self, group: Sequence[Append], number: int) -> list[Value]:
@@ -52,7 +63,10 @@ class RedisCalls:
         """
         args = self._head(self._writer, number)
         for append in group:
-            args += ["" if append.key is None else f"{append.key[0]}:{append.key[1]}", len(append.items)]
+            args.append("" if append.key is None else f"{append.key[0]}:{append.key[1]}")
+            args += ["" if append.claim is None else "1", len(append.items)]
+            if append.claim is not None:
+                args += _claim_args(append.claim)
             for topic, payload in append.items:
                 args += [topic, payload]
         return args
@@ -62,16 +76,14 @@ class RedisCalls:
         return self._head("", 0)
 
     def _head(self, writer: str, number: int) -> list[Value]:
-        return [self._clock(), writer, number, round(KEY_SECONDS), *self._limits, MAX_FORGOTTEN]
+        return [self._clock(), writer, number, self._remember_keys, *self._limits, MAX_FORGOTTEN]
 
-    def appended(self, answer: Sequence[bytes]) -> list[list[EventId]]:
-        """Return the ids of each append of a group, from the answer."""
+    def appended(self, answer: Sequence[bytes]) -> list[Result]:
+        """Return the result of each append of a group, from the answer."""
         epoch, sequence, *results = answer
         self.saw(EventId(epoch.decode(), int(sequence)))
-        return [
-            [EventId(self.seen.epoch, int(first) + n) for n in range(int(count))]
-            for first, count in zip(results[::2], results[1::2], strict=True)
-        ]
+        pairs = zip(results[::2], results[1::2], strict=True)
+        return [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
 
     def saw(self, id_: EventId) -> None:
         """Note the newest id of an answer."""
@@ -82,3 +94,20 @@ class RedisCalls:
 def sha_of(script: str) -> str:
     """Return the name under which the server knows a script."""
     return sha1(script.encode()).hexdigest()  # noqa: S324 -- Redis' name for it
+
+
+def _claim_args(claim: Claim) -> list[Value]:
+    return [
+        claim.topic,
+        claim.expected or "",
+        claim.token or "",
+        claim.value or "",
+        "" if claim.seconds is None else claim.seconds,
+        "1" if claim.clear else "",
+    ]
+
+
+def _result(epoch: str, first: int, count: int) -> Result:
+    if count == LOST:
+        return LOST
+    return AGAIN if count == AGAIN else [EventId(epoch, first + n) for n in range(count)]

@@ -12,15 +12,16 @@ from typing import cast, final
 from coredis import Redis
 from coredis.exceptions import NoScriptError
 
-from .._append import Append
+from .._append import Append, Result
 from .._follower import FOLLOWED_AT_ONCE
 from .._gaps import Start, asked_for, make_page
+from .._holds import Held
 from .._protocol import EventId, Page, StoredEvent
-from .._retention import Retention
+from .._retention import KEY_SECONDS, Retention
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
 from .calls import RedisCalls, sha_of
-from .scripts import APPEND, READ
+from .scripts import APPEND, HOLDS, READ
 
 __all__ = ("RedisLog",)
 
@@ -37,10 +38,18 @@ class RedisLog:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, name: str, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
-        self._calls = RedisCalls(name, hub, topic, clock)
+    def __init__(
+        self,
+        name: str,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
+        remember_keys: float = KEY_SECONDS,
+    ) -> None:
+        self._calls = RedisCalls(name, hub, topic, clock, remember_keys)
         self._root = self._calls.root
         self._generation = ""
 
@@ -49,7 +58,7 @@ class RedisLog:
         """The epoch of the newest answer."""
         return self._calls.seen.epoch
 
-    async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[list[EventId]]:
+    async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
         return self._calls.appended(await self._run(client, APPEND, self._calls.append(group, number)))
 
@@ -94,6 +103,14 @@ class RedisLog:
         self._calls.saw(answer.tip)
         return answer
 
+    async def held(self, client: Redis[bytes], *what: str | float) -> list[Held]:
+        """Return the record of a topic (``"one", topic``), or those due first (``"due", prefix, limit``)."""
+        generation, epoch, sequence, *fields = await self._run(client, HOLDS, what)
+        self._generation = generation.decode()
+        self._calls.saw(EventId(epoch.decode(), int(sequence)))
+        records = zip(fields[::4], fields[1::4], fields[2::4], fields[3::4], strict=True)
+        return [_as_held(epoch.decode(), *record) for record in records]
+
     async def wait_page(self, client: Redis[bytes], after: EventId | Page, seconds: float) -> Page | None:
         """Wait for events of the hub. None if there were none, or if only the script can tell what happened."""
         id_, known_to = asked_for(after)
@@ -119,6 +136,11 @@ class RedisLog:
         except NoScriptError:  # the server is new, or has dropped its scripts
             answer = await client.eval(script, keys, values)
         return cast("list[bytes]", answer)
+
+
+def _as_held(epoch: str, topic: bytes, token: bytes, value: bytes, due_in: bytes) -> Held:
+    sequence, _, value = value.partition(b" ")
+    return Held(topic.decode(), token.decode(), value, float(due_in), EventId(epoch, int(sequence)))
 
 
 class _Answer:

@@ -1,18 +1,23 @@
-# The two Lua scripts that run inside Redis: one appends, one reads. Redis runs each of them atomically.
+# The Lua scripts that run inside Redis, each of them atomically: one appends, one reads events, and one the records of
+# held topics.
 #
 # Over 250 lines, because a script is one text: splitting a script would separate its parts from the variables that
 # they share.
 #
 # Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
-#                                    cuts ("sequence:time ...", see _cuts.py), format (1, or missing; the format's page
-#                                    is docs/store-format.md)
+#                                    cuts ("sequence:time ...", see _cuts.py), holds (the number of held topics),
+#                                    format (1, or missing; the format's page is docs/store-format.md)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
 #           {name}:G:ended           the same for topics that have no event left
 #           {name}:G:prefixes        sorted set: prefixes of topics, by the newest event that is gone below them
 #           {name}:G:bytes           hash: bytes of payload of each topic
+#           {name}:G:tokens          hash: the token of each held topic (see _holds.py)
+#           {name}:G:values          hash: "sequence value" of each held topic
+#           {name}:G:due             sorted set: held topics, by the time of Redis when they are due
+#           {name}:G:kept            hash: payloads of held topics, by sequence, that the limits took from the log
 #           {name}:key:P:N           string: the answer to the append with the key (P, N)
 #           {name}:writer:W          string: the answer to the last group of writer W
 #         The payload is kept once, in the log. G is the generation: all its keys belong to one history.
@@ -24,6 +29,7 @@
 # Rule 4: a group that arrives again is not appended again. A group that arrives late, after its writer gave up and sent
 #         another, is refused.
 # Rule 5: the cost of a script depends on what it looks at, never on the number of topics that there are or were.
+#         A topic is cleared a thousand events at a time; the answer AGAIN (-2) says that there are more.
 # Rule 6: ages are computed as in _cuts.py, line for line.
 # Rule 7: an older release that works on the same hub notes no ends of prefixes. `noted` is the number of events that
 #         were gone when a script of this release last wrote. If that number has changed, the newest event gone counts
@@ -33,28 +39,28 @@ from __future__ import annotations
 
 from .._ends import LEVELS
 
-__all__ = ("APPEND", "READ")
+__all__ = ("APPEND", "HOLDS", "READ")
 
-# ARGV of both: 1 a name for a new epoch, 2 and 3 the newest id that this process has seen.
+# ARGV of all: 1 a name for a new epoch, 2 and 3 the newest id that this process has seen.
 _STATE = """
 local meta_key = KEYS[1]
 local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts', 'format')
-if meta[12] and meta[12] ~= '1' then
-  return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[12])
+  'noted', 'time', 'cuts', 'holds', 'format')
+if meta[13] and meta[13] ~= '1' then
+  return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[13])
 end
 local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
-local noted, time = tonumber(meta[9] or 0), tonumber(meta[10] or 0)
+local noted, time, holds = tonumber(meta[9] or 0), tonumber(meta[10] or 0), tonumber(meta[12] or 0)
 local function key(name) return root .. generation .. ':' .. name end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
-  seq, count, bytes, trimmed, floor, prefix_floor, noted, time = 0, 0, 0, 0, 0, 0, 0, 0
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds = 0, 0, 0, 0, 0, 0, 0, 0, 0
   meta = {}
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'format', 1, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
@@ -66,15 +72,19 @@ end
 if noted ~= seq - count then prefix_floor = trimmed end
 
 local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('bytes')
-local prefixes = key('prefixes')
+local prefixes, tokens, values = key('prefixes'), key('tokens'), key('values')
+local due, kept = key('due'), key('kept')
 local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
 """.replace("{levels}", str(LEVELS))
 
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
 # hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
-# remember; then for each append: the name of its key or '', the number of its events, a topic and a payload for each.
+# remember; then for each append: the name of its key or '', '' or '1' for a claim, the number of its events; of a
+# claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds ('' for as it was),
+# and '1' to clear; a topic and a payload for each event.
 # Without a writer there are no appends: the script only trims what is too old.
-# Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events.
+# Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events; -1 as the
+# number if the token is another, -2 if there is more to clear.
 APPEND = (
     _STATE
     + """
@@ -142,11 +152,65 @@ local function drop(id, topic, size)
   if redis.call('XLEN', index) == 0 then end_topic(topic) end
 end
 
+local function is_held(topic) return holds > 0 and redis.call('HGET', tokens, topic) end
+
+local function move(id, topic, payload)
+  local sequence = tonumber(string.match(id, '^%d+'))
+  redis.call('XDEL', log, id)
+  redis.call('HSET', kept, whole(sequence), payload)
+  note_prefixes(topic, sequence)
+  count, bytes, trimmed = count - 1, bytes - #payload, math.max(trimmed, sequence)
+end
+
+local function clear(topic)
+  -- Return whether nothing is left.
+  local index = key('topic:' .. topic)
+  for _, entry in ipairs(redis.call('XRANGE', index, '-', '+', 'COUNT', 1000)) do
+    local id = entry[1]
+    local found = redis.call('XRANGE', log, id, id)[1]
+    if found then
+      drop(id, topic, #found[2][4])
+    else
+      local sequence = string.match(id, '^%d+')
+      redis.call('HDEL', kept, sequence)
+      redis.call('XDEL', index, id)
+      redis.call('ZADD', live, sequence, topic)
+      if redis.call('XLEN', index) == 0 then end_topic(topic) end
+    end
+  end
+  grown[topic] = nil
+  return redis.call('XLEN', index) == 0
+end
+
+local function allows(claim)
+  return claim.expected == '*' or claim.expected == (redis.call('HGET', tokens, claim.topic) or '')
+end
+
+local function change(claim, last)
+  if claim.token == '*' then return end
+  if claim.token == '' then
+    holds = holds - redis.call('HDEL', tokens, claim.topic)
+    redis.call('HDEL', values, claim.topic)
+    redis.call('ZREM', due, claim.topic)
+    return
+  end
+  if claim.token ~= claim.expected then
+    holds = holds + redis.call('HSET', tokens, claim.topic, claim.token)
+  end
+  if claim.value ~= '' then redis.call('HSET', values, claim.topic, whole(last) .. ' ' .. claim.value) end
+  if claim.seconds ~= '' then
+    local clock = redis.call('TIME')
+    local at = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + tonumber(claim.seconds)
+    redis.call('ZADD', due, string.format('%.6f', at), claim.topic)
+  end
+end
+
 local function exceeded(events, size, max_events, max_bytes)
   return (max_events >= 0 and events > max_events) or (max_bytes >= 0 and size > max_bytes and events > 1)
 end
 
 local function trim_topic(topic)
+  if is_held(topic) then return end
   local index = key('topic:' .. topic)
   local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
   while exceeded(redis.call('XLEN', index), size(), topic_events, topic_bytes) do
@@ -190,7 +254,7 @@ local function trim_hub()
     local id, fields = oldest()
     local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
     if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
-    drop(id, fields[2], #fields[4])
+    if is_held(fields[2]) then move(id, fields[2], fields[4]) else drop(id, fields[2], #fields[4]) end
   end
 end
 
@@ -202,10 +266,25 @@ end
 
 local results, at = {}, 14
 while at <= #ARGV do
-  local name, events = ARGV[at], tonumber(ARGV[at + 1])
+  local name, claim, events = ARGV[at], nil, tonumber(ARGV[at + 2])
+  local refused
+  if ARGV[at + 1] ~= '' then
+    claim = {topic = ARGV[at + 3], expected = ARGV[at + 4], token = ARGV[at + 5], value = ARGV[at + 6],
+      seconds = ARGV[at + 7], clear = ARGV[at + 8] ~= ''}
+    at = at + 6
+    if not allows(claim) then
+      refused = '-1'
+    elseif claim.clear and not clear(claim.topic) then
+      refused = '-2'
+    else
+      change(claim, seq + events)
+    end
+  end
   local known = name ~= '' and redis.call('GET', root .. 'key:' .. name)
   local key_epoch, key_first, key_events = string.match(known or '', '^(%S+) (%d+) (%d+)$')
-  if key_epoch == epoch then
+  if refused then
+    results[#results + 1], results[#results + 2] = '0', refused
+  elseif key_epoch == epoch then
     results[#results + 1], results[#results + 2] = key_first, key_events
   else
     results[#results + 1], results[#results + 2] = whole(seq + 1), whole(events)
@@ -213,9 +292,9 @@ while at <= #ARGV do
       local answer = epoch .. ' ' .. whole(seq + 1) .. ' ' .. whole(events)
       redis.call('SET', root .. 'key:' .. name, answer, 'EX', remember)
     end
-    for n = 0, events - 1 do add(ARGV[at + 2 + 2 * n], ARGV[at + 3 + 2 * n]) end
+    for n = 0, events - 1 do add(ARGV[at + 3 + 2 * n], ARGV[at + 4 + 2 * n]) end
   end
-  at = at + 2 + 2 * events
+  at = at + 3 + 2 * events
 end
 
 for topic in pairs(grown) do trim_topic(topic) end
@@ -231,9 +310,10 @@ while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
 end
 redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
   'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
-  'time', string.format('%.6f', time), 'cuts', written_cuts())
+  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds))
 if ARGV[5] ~= '' then
-  redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', remember)
+  local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
+  redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', again)
 end
 return {epoch, whole(seq), unpack(results)}
 """
@@ -294,7 +374,7 @@ if ARGV[4] == 'after' and not is_known then after = 0 end
 local found, upto = {}, seq
 
 local function by_index()
-  local ids = {}
+  local ids, topic_of = {}, {}
   for topic in pairs(wanted) do
     local index = key('topic:' .. topic)
     local entries
@@ -303,13 +383,17 @@ local function by_index()
     else
       entries = redis.call('XREVRANGE', index, whole(after) .. '-0', '-', 'COUNT', limit)
     end
-    for _, entry in ipairs(entries) do ids[#ids + 1] = tonumber(string.match(entry[1], '^%d+')) end
+    for _, entry in ipairs(entries) do
+      ids[#ids + 1] = tonumber(string.match(entry[1], '^%d+'))
+      topic_of[ids[#ids]] = topic
+    end
   end
   table.sort(ids)
   local from = ARGV[4] == 'after' and 1 or math.max(1, #ids - limit + 1)
   for n = from, math.min(#ids, from + limit - 1) do
     local id = whole(ids[n]) .. '-0'
     found[#found + 1] = redis.call('XRANGE', log, id, id)[1]
+      or {id, {'t', topic_of[ids[n]], 'p', redis.call('HGET', kept, whole(ids[n]))}}
   end
   if ARGV[4] == 'last' then
     upto = #found == limit and ids[from] - 1 or 0
@@ -355,6 +439,44 @@ for _, entry in ipairs(found) do
   answer[#answer + 1] = string.match(entry[1], '^%d+')
   answer[#answer + 1] = entry[2][2]
   answer[#answer + 1] = entry[2][4]
+end
+return answer
+"""
+)
+
+# ARGV: 4 'one' and 5 a topic; or 'due', 5 a prefix, 6 the number of records.
+# Answer: generation, epoch, sequence, then for each record its topic, token, "sequence value", and the seconds until it
+# is due.
+HOLDS = (
+    _STATE
+    + """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local answer = {generation, epoch, whole(seq)}
+
+local function add(topic, at)
+  answer[#answer + 1] = topic
+  answer[#answer + 1] = redis.call('HGET', tokens, topic)
+  answer[#answer + 1] = redis.call('HGET', values, topic)
+  answer[#answer + 1] = string.format('%.6f', at - now)
+end
+
+if ARGV[4] == 'one' then
+  local at = redis.call('ZSCORE', due, ARGV[5])
+  if at then add(ARGV[5], tonumber(at)) end
+  return answer
+end
+local from, wanted = 0, tonumber(ARGV[6])
+while wanted > 0 do
+  local records = redis.call('ZRANGE', due, from, from + 99, 'WITHSCORES')
+  for n = 1, #records, 2 do
+    if wanted > 0 and string.sub(records[n], 1, #ARGV[5]) == ARGV[5] then
+      add(records[n], tonumber(records[n + 1]))
+      wanted = wanted - 1
+    end
+  end
+  if #records == 0 then break end
+  from = from + 100
 end
 return answer
 """

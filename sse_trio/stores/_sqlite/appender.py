@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import final
 
-from .._append import Append
+from .._append import LOST, Append, Result
 from .._protocol import EventId
-from .._retention import Retention
+from .._retention import KEY_SECONDS, Retention
 from .file import open_file
 from .wake import Waker
 from .writer import SQLiteWriter
@@ -31,23 +31,36 @@ class SQLiteAppender:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, path: str, mode: int, hub: Retention, topic: Retention, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        mode: int,
+        hub: Retention,
+        topic: Retention,
+        clock: Callable[[], float],
+        *,
+        remember_keys: float = KEY_SECONDS,
+    ) -> None:
         with ExitStack() as files:
-            connection, place = open_file(path, mode)
+            connection, names = open_file(path, mode)
             files.enter_context(closing(connection))
-            self.writer = SQLiteWriter(connection, place, hub, topic, clock)
+            self.writer = SQLiteWriter(connection, names, hub, topic, clock, remember_keys=remember_keys)
             self._waker = files.enter_context(closing(Waker(path, mode)))
             (epoch,) = connection.execute("SELECT epoch FROM hub").fetchone()
             self._epoch: str = epoch
             self._files = files.pop_all()  # all opened, so keep them open
 
-    def append(self, group: Sequence[Append]) -> list[list[EventId]]:
-        """Append a group, wake the followers, and return the ids of each append."""
+    def append(self, group: Sequence[Append]) -> list[Result]:
+        """Append a group, wake the followers, and return the result of each append."""
         results = self.writer.commit(group)
         self._waker.wake_all()
-        return [[EventId(self._epoch, first + n) for n in range(count)] for first, count in results]
+        return [LOST if count == LOST else self._ids(first, count) for first, count in results]
+
+    def _ids(self, first: int, count: int) -> list[EventId]:
+        return [EventId(self._epoch, first + n) for n in range(count)]
 
     def close(self) -> None:
         """Close the file and the socket."""

@@ -19,6 +19,7 @@ from .._protocol import EventId, Page, StoredEvent
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
 from .file import transaction
+from .holds import HoldsReader, Record
 from .place import OpenFiles
 
 __all__ = ("SQLiteReader",)
@@ -43,6 +44,7 @@ class SQLiteReader:
         self.connection = connection
         self._files = files
         self._execute = connection.execute
+        self._holds = HoldsReader(connection)
         (epoch,) = self._execute("SELECT epoch FROM hub").fetchone()
         self.epoch: str = epoch
 
@@ -62,6 +64,16 @@ class SQLiteReader:
             tip, trimmed_to = self._ends(topics, None)
             rows = self._find_newest(topics, count)
         return Page(self._events(reversed(rows)), tip, None, tip, EventId(self.epoch, trimmed_to))
+
+    def held(self, topic: str) -> Record | None:
+        """Return the record of a held topic."""
+        self._files.check()
+        return self._holds.get(topic)
+
+    def held_due(self, prefix: str, limit: int) -> list[Record]:
+        """Return the records below a prefix that are due first."""
+        self._files.check()
+        return self._holds.due(_bounds(prefix), limit)
 
     def _events(self, rows: Iterable[_Row]) -> tuple[StoredEvent, ...]:
         return tuple([StoredEvent(EventId(self.epoch, id_), topic, payload) for id_, topic, payload in rows])
@@ -86,7 +98,7 @@ class SQLiteReader:
     def _end_of_prefix(self, prefix: str, floor: int) -> int:
         query = "SELECT coalesce(max(trimmed_to), 0) FROM topics WHERE name >= ? AND name < ?"
         (end,) = self._execute(query, _bounds(prefix)).fetchone()
-        return max(floor, int(end))
+        return max(floor, int(end), self._holds.moved_to(_bounds(prefix)))
 
     def _select(
         self, topics: TopicFilter, start: int, tip: int, limit: int, *, to_first: bool
@@ -95,7 +107,8 @@ class SQLiteReader:
         names = self._names(topics)
         if names is not None:
             query = "SELECT id, topic, payload FROM events WHERE topic = ? AND id > ? ORDER BY id"
-            merged = merge(*(self._execute(query, (name, start)) for name in names), key=_ID)
+            kept = [self._holds.events_after(name, start) for name in topics.exact]
+            merged = merge(*kept, *(self._execute(query, (name, start)) for name in names), key=_ID)
             rows = list(islice(merged, limit))
             return rows, (rows[-1][0] if len(rows) == limit else tip)
         return self._scan(topics, start, tip, limit, to_first=to_first)
@@ -127,7 +140,9 @@ class SQLiteReader:
         names = self._names(topics)
         if names is not None:
             query = "SELECT id, topic, payload FROM events WHERE topic = ? ORDER BY id DESC"
-            return list(islice(merge(*(self._execute(query, (name,)) for name in names), key=_ID, reverse=True), count))
+            found: list[Iterable[_Row]] = [self._execute(query, (name,)) for name in names]
+            found += [self._holds.newest_first(name) for name in topics.exact]
+            return list(islice(merge(*found, key=_ID, reverse=True), count))
         hub = self._execute("SELECT id, topic, payload FROM events ORDER BY id DESC")
         if topics.matches_all:
             return list(islice(hub, count))

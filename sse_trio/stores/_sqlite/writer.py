@@ -12,10 +12,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
-from .._append import Append
+from .._append import LOST, Append
 from .._cuts import Cuts
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .file import transaction
+from .holds import HoldsWriter
 from .place import OpenFiles
 
 __all__ = ("SQLiteWriter",)
@@ -55,6 +56,7 @@ class SQLiteWriter:
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
+        remember_keys: seconds for which keys are remembered.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class SQLiteWriter:
         hub: Retention,
         topic: Retention,
         clock: Callable[[], float],
+        *,
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
         self.connection = connection
         self._files = files
@@ -71,9 +75,11 @@ class SQLiteWriter:
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
         self._clock = clock
+        self._remember_keys = remember_keys
+        self._has_holds = False  # of this file, by this process
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
-        """Append a group; return the first sequence and the number of events of each append.
+        """Append a group; return the first sequence and the number of events of each append; LOST as the number.
 
         Raises sqlite3.Error, and OSError if the file was deleted, replaced or moved.
         """
@@ -82,6 +88,7 @@ class SQLiteWriter:
             work = self._begin()
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
+        self._has_holds = True
         self._files.check()  # otherwise it would be acknowledged in a file that no process opens again
         return results
 
@@ -91,12 +98,16 @@ class SQLiteWriter:
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
             work.finish(self._limits, self._max_age)
-            work.forget_keys()
+            work.forget_keys(self._remember_keys)
             self._forget_topics()
 
     def _begin(self) -> _Transaction:
         self.connection.execute(_CUTS)
-        cuts = Cuts(self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age)
+        if not self._has_holds:
+            HoldsWriter.make_tables(self.connection)
+        cuts = Cuts(
+            self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age, self._remember_keys
+        )
         return _Transaction(self.connection, self._clock(), cuts)
 
     def _forget_topics(self) -> None:
@@ -115,6 +126,7 @@ class _Transaction:
         self._execute = connection.execute
         self._executemany = connection.executemany
         self._now = now
+        self._holds = HoldsWriter(connection)
         self._cuts = cuts
         self._cuts_before = [*cuts.pairs]
         self._stamp = max(now, self._time_of_end("DESC"))
@@ -125,6 +137,7 @@ class _Transaction:
         self._hub = _Totals(*hub[1:4])
         self._floor: int = hub[4]
         self._topics: dict[str, _Totals] = {}
+        self._has_moved = False
 
     def _time_of_end(self, direction: str) -> float:
         query = f"SELECT time FROM events ORDER BY id {direction} LIMIT 1"  # noqa: S608 -- ASC or DESC
@@ -135,10 +148,14 @@ class _Transaction:
         """Add the events of a group, and trim the topics that have grown."""
         rows: list[_Row] = []
         results = [self._append_one(append, rows) for append in group]
-        self._executemany("INSERT INTO events (id, topic, time, payload) VALUES (?, ?, ?, ?)", rows)
+        self._insert(rows)
         for name in [*self._topics]:
             self._trim_topic(name, topic_limits)
         return results
+
+    def _insert(self, rows: list[_Row]) -> None:
+        self._executemany("INSERT INTO events (id, topic, time, payload) VALUES (?, ?, ?, ?)", rows)
+        rows.clear()
 
     def finish(self, limits: Retention, max_age: float | None) -> None:
         """Trim the hub by size and age, and write the figures."""
@@ -154,9 +171,9 @@ class _Transaction:
             self._execute("DELETE FROM cuts")
             self._executemany("INSERT INTO cuts (upto, time) VALUES (?, ?)", self._cuts.pairs)
 
-    def forget_keys(self) -> None:
-        """Drop the keys that were used long ago."""
-        old = self._now - KEY_SECONDS
+    def forget_keys(self, seconds: float) -> None:
+        """Drop the keys that were used more than ``seconds`` ago."""
+        old = self._now - seconds
         self._execute("DELETE FROM keys WHERE time < ?", (old,))
         self._execute("DELETE FROM keys WHERE time > ? AND first <= ?", (self._now, self._cuts.older_than(old)))
 
@@ -165,6 +182,14 @@ class _Transaction:
             known = self._execute("SELECT first, count FROM keys WHERE producer = ? AND sequence = ?", append.key)
             for first, count in known:
                 return first, count
+        claim = append.claim
+        if claim is not None:
+            if not self._holds.allows(claim):
+                return 0, LOST
+            if claim.clear:
+                self._insert(rows)
+                self._clear(claim.topic)
+            self._holds.change(claim, self._now, self._sequence + len(append.items))
         first = self._sequence + 1
         for topic, payload in append.items:
             self._sequence += 1
@@ -175,6 +200,17 @@ class _Transaction:
             row = (*append.key, first, len(append.items), self._stamp)
             self._execute("INSERT INTO keys (producer, sequence, first, count, time) VALUES (?, ?, ?, ?, ?)", row)
         return first, len(append.items)
+
+    def _clear(self, name: str) -> None:
+        query = "SELECT count(*), coalesce(sum(length(payload)), 0), coalesce(max(id), 0) FROM events WHERE topic = ?"
+        events, size, last = self._execute(query, (name,)).fetchone()
+        self._execute("DELETE FROM events WHERE topic = ?", (name,))
+        last = max(last, self._holds.clear(name))
+        self._hub.events -= events
+        self._hub.size -= size
+        self._hub.trimmed_to = max(self._hub.trimmed_to, last)
+        totals = self._totals_of(name)
+        self._topics[name] = _Totals(0, 0, max(totals.trimmed_to, last))
 
     def _totals_of(self, name: str) -> _Totals:
         totals = self._topics.get(name)
@@ -189,7 +225,7 @@ class _Transaction:
         def has_to_go(_sequence: int, _stamp: float) -> bool:
             return limits.exceeded_by(totals.events, totals.size)
 
-        if has_to_go(0, 0.0):
+        if has_to_go(0, 0.0) and self._holds.token_of(name) is None:
             query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
             last = self._trim(self._execute(query, (name,)), has_to_go)
             self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
@@ -202,7 +238,10 @@ class _Transaction:
             return too_old or limits.exceeded_by(hub.events, hub.size)
 
         last = self._trim(self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id"), has_to_go)
-        self._execute("DELETE FROM events WHERE id <= ?", (last,))
+        if self._has_moved:
+            self._holds.keep(last)
+        if last:
+            self._execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _trim(self, oldest: Iterable[tuple[int, str, int, float]], has_to_go: Callable[[int, float], bool]) -> int:
         """Count what has to go out of the figures, and return the last sequence of it."""
@@ -210,7 +249,10 @@ class _Transaction:
         for sequence, topic, size, time in oldest:
             if not has_to_go(sequence, time):
                 break
-            self._totals_of(topic).trim(sequence, size)
+            if self._holds.token_of(topic) is None:
+                self._totals_of(topic).trim(sequence, size)
+            else:
+                self._has_moved = True
             self._hub.trim(sequence, size)
             last = sequence
         return last

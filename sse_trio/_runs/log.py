@@ -1,0 +1,151 @@
+# The log of one run: its events in the store, appended by its owner alone.
+#
+# Rule 1: every append names the token of the run, so an owner that has lost its lease appends nothing more.
+# Rule 2: while the store is down, the log waits and tries again. The outcome of the append that failed is unknown. So
+#         it takes a new token first, which shuts out whatever is still under way, and looks then whether the events are
+#         there: only this log appends to the topic, and an append is whole.
+# Rule 3: the end is written in one step with the record. It is known again by its token.
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import final
+
+from anyio import sleep
+
+from .._errors import HoldLostError, StoreUnavailableError
+from .._hubs.publisher import Publisher, holding_store
+from ..stores._holds import Claim, HoldingStore
+from ..stores._protocol import EventId, EventStore
+from ..stores._topics import TopicFilter
+from .record import RunRecord
+
+__all__ = ("RETRY_SECONDS", "RunLog", "new_token")
+
+RETRY_SECONDS = 0.25
+"""How long a run waits before it tries a store again that was down."""
+
+_logger = logging.getLogger("sse_trio")
+
+
+def new_token() -> str:
+    """Return a token that nobody else has."""
+    return secrets.token_hex(8)
+
+
+@final
+class RunLog:
+    """Appends to the topic of a run.
+
+    Args:
+        publisher: of the hub.
+        store: its store.
+        topic: of the run.
+        lease: for how long the topic is held, in seconds.
+    """
+
+    __slots__ = (
+        "_holding",
+        "_last",
+        "_lease",
+        "_publisher",
+        "_store",
+        "_token",
+        "_topics",
+        "_tried",
+        "is_renewable",
+        "topic",
+    )
+
+    def __init__(self, publisher: Publisher, store: EventStore, topic: str, lease: float) -> None:
+        self._publisher = publisher
+        self._store = store
+        self._holding: HoldingStore = holding_store(store)
+        self._topics = TopicFilter(topic)
+        self._lease = lease
+        self._token = ""
+        self._tried: set[str] = set()
+        self._last = EventId("", -1)
+        self.topic: str = topic
+        self.is_renewable = True
+        """Whether the lease may be renewed by another task than the one that appends."""
+
+    async def begin(self, record: RunRecord, expected: str | None) -> None:
+        """Claim the topic. HoldLostError if it does not have the token that is expected."""
+        token = new_token()
+        claim = Claim(self.topic, expected, token, record.dump(), self._lease, clear=True)
+        await self._publisher.publish_held([], claim)
+        self._token = token
+
+    async def renew(self) -> None:
+        """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""
+        token = self._token
+        try:
+            await self._publisher.publish_held([], Claim(self.topic, token, token, seconds=self._lease))
+        except HoldLostError:
+            if self.is_renewable and token == self._token:
+                raise
+
+    async def append(self, payloads: Sequence[bytes]) -> None:
+        """Append events, however long the store is down. HoldLostError if the lease was lost."""
+        items = [(self.topic, payload) for payload in payloads]
+        try:
+            ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+        except StoreUnavailableError as exc:
+            _logger.warning("the run of %r waits: %s", self.topic, exc)
+            await self._append_patiently(items)
+        else:
+            self._last = ids[-1]
+
+    async def _append_patiently(self, items: list[tuple[str, bytes]]) -> None:
+        self.is_renewable = False
+        while True:
+            await sleep(RETRY_SECONDS)
+            try:
+                await self._take_new_token()
+                if not await self._was_kept():
+                    ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+                    self._last = ids[-1]
+            except StoreUnavailableError:
+                continue
+            self.is_renewable = True
+            return
+
+    async def _take_new_token(self) -> None:
+        token = new_token()
+        self._tried.add(token)
+        try:
+            await self._publisher.publish_held([], Claim(self.topic, self._token, token, seconds=self._lease))
+        except HoldLostError:
+            held = await self._holding.held(self.topic)
+            if held is None or held.token not in self._tried:
+                raise
+            token = held.token  # an earlier try was kept, and its answer was lost
+        self._token = token
+
+    async def _was_kept(self) -> bool:
+        events = (await self._store.read_last(self._topics, 1)).events
+        if not events or events[-1].id.sequence <= self._last.sequence:
+            return False
+        self._last = events[-1].id
+        return True
+
+    async def end(self, mark: bytes, record: RunRecord) -> bool:
+        """Append the mark of the end, however long the store is down; return whether the run has ended with it."""
+        self.is_renewable = False
+        claim = Claim(self.topic, self._token, new_token(), record.dump(), record.ttl)
+        while True:
+            try:
+                return await self._try_end(mark, claim)
+            except StoreUnavailableError:
+                await sleep(RETRY_SECONDS)
+
+    async def _try_end(self, mark: bytes, claim: Claim) -> bool:
+        try:
+            await self._publisher.publish_held([(self.topic, mark)], claim)
+        except HoldLostError:
+            held = await self._holding.held(self.topic)
+            return held is not None and held.token == claim.token  # the first try was kept, and its answer was lost
+        return True

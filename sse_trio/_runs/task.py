@@ -1,0 +1,287 @@
+# One run: its producer, the task that keeps what it sends, and its one end.
+#
+# Rule 1: the producer runs in the nursery of open_runs(), in its own scope, with the contracts of a stream: it is told
+#         first (wait_closing), has its grace, is cancelled, cleans up, and has returned before the run has ended. Sends
+#         of a producer that shields itself are refused a second later.
+# Rule 2: nothing accepted is lost: what the producer has sent is kept before the mark of the end.
+# Rule 3: the first cause of the end counts. What a producer raises later is logged.
+# Rule 4: if this task is cancelled from outside, the last writes have a bounded time. What could not be written then,
+#         another process ends when the lease is over.
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, final
+
+from anyio import (
+    CancelScope,
+    EndOfStream,
+    Event,
+    WouldBlock,
+    create_task_group,
+    current_time,
+    move_on_after,
+    sleep,
+    sleep_forever,
+)
+from anyio.abc import TaskGroup
+
+from .._channels.ends import EventReceiveChannel, EventSendChannel, open_event_channel, state_of
+from .._errors import HoldLostError
+from .._failures import is_failure, lone, without_own
+from .._loops.cancellation import guarded, is_cancellation
+from .._reasons import CloseReason
+from .._wire.event import ServerSentEvent
+from ..stores._protocol import pack_event
+from .ending import OnEnd, RunEnd, RunReason, RunState, end_mark
+from .log import RunLog
+from .options import RunOptions
+from .record import RunRecord, RunStatus
+
+__all__ = ("RunTask",)
+
+FINAL_SECONDS = 1.0
+"""How long a cancelled producer may go on sending in a shielded scope, and how long the last writes may take when the
+task is cancelled from outside."""
+BATCH = 256
+"""Events that are appended to the store at once."""
+
+_logger = logging.getLogger("sse_trio")
+
+
+class _TooLargeError(Exception):
+    def __init__(self, reason: RunReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: RunReason = reason
+
+
+@final
+class RunTask:
+    """A run of this process.
+
+    Args:
+        key: of the run.
+        log: its events in the store, claimed already.
+        record: what is stored beside them.
+        options: of this run.
+        limits: the most events and bytes that it may keep.
+        on_end: of the user.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        log: RunLog,
+        record: RunRecord,
+        options: RunOptions,
+        limits: tuple[int | None, int | None],
+        on_end: OnEnd | None,
+    ) -> None:
+        self.key = key
+        self.log = log
+        self.record = record
+        self.ended = Event()
+        """Set when it has ended and its producer has returned."""
+        self.watchers = 0
+        """Responses of this process that watch it."""
+        self.events = 0
+        self._size = 0
+        self._options = options
+        self._max_events, self._max_bytes = (math.inf if limit is None else limit for limit in limits)
+        self._on_end = on_end
+        self._ending: tuple[RunState, RunReason | None] | None = None
+        self._has_lost = False
+        self._has_returned = False
+        self._is_over = False
+        self.is_ending = False
+        """Whether its end may be in the store already, which then knows better."""
+        self._exception: Exception | None = None
+        self._told = Event()
+        self._grace = 0.0
+        self._watch_changed = Event()
+        self._seen_at = current_time()
+        self._scope = CancelScope()
+        self._writes: CancelScope | None = None
+        self._is_bounded = False
+        self._send_channel, self._receive_channel = open_event_channel(BATCH)
+        self._channel = state_of(self._receive_channel)
+
+    def status(self) -> RunStatus:
+        """Return a snapshot."""
+        return self.record.status(self.key, is_here=not self.ended.is_set(), watchers=self.watchers)
+
+    # --- what others tell it
+
+    def end(self, state: RunState, reason: RunReason, close_reason: CloseReason, grace: float = 0.0) -> None:
+        """Begin to end. A second cause changes nothing, but may shorten the grace."""
+        if close_reason is CloseReason.SHUTDOWN:
+            self._bound_writes(grace + FINAL_SECONDS)
+        if self._ending is None:
+            self._ending = (state, reason)
+            self._channel.begin_ending(close_reason)
+            self._grace = grace
+            self._told.set()
+        elif not grace:
+            self._scope.cancel()
+
+    def lose(self) -> None:
+        """End without a mark: another process holds the topic, which has ended the run already."""
+        self._has_lost = True
+        _logger.warning("the run %r lost its lease, and was interrupted by another process", self.key)
+        self.end("interrupted", "lease", CloseReason.CANCELLED)
+
+    def watched(self, change: int) -> None:
+        """Count a watcher of this process in (1) or out (-1), or note that another process has one (0)."""
+        self.watchers += change
+        self._seen_at = current_time()
+        self._watch_changed.set()
+        self._watch_changed = Event()
+
+    # --- its life
+
+    async def serve(self, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+        """Run the producer, keep what it sends, and write the end."""
+        try:
+            async with create_task_group() as helpers:
+                self._start_helpers(helpers)
+                try:
+                    await self._serve(produce, args)
+                finally:
+                    self._is_over = True
+                    helpers.cancel_scope.cancel()
+        finally:
+            self.ended.set()
+
+    async def _serve(self, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+        try:
+            async with create_task_group() as nursery:
+                nursery.start_soon(self._keep_events, self._receive_channel)
+                await self._produce(produce, args, self._send_channel)
+        finally:
+            with CancelScope(shield=True) as self._writes:
+                if self._is_bounded:
+                    self._bound_writes(FINAL_SECONDS)
+                await self._write_end()
+
+    def _start_helpers(self, helpers: TaskGroup) -> None:
+        helpers.start_soon(self._cancel_in_time)
+        if self._options.max_duration is not None:
+            helpers.start_soon(self._stop_late, self._options.max_duration)
+        if self._options.stop_when_unwatched is not None:
+            helpers.start_soon(self._stop_unwatched, self._options.stop_when_unwatched)
+
+    async def _produce(
+        self, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...], send_channel: EventSendChannel
+    ) -> None:
+        try:
+            with self._scope:
+                await guarded(f"the producer of the run {self.key!r}", partial(produce, send_channel, *args))
+                self._has_returned = True
+        except BaseException as exc:
+            if is_cancellation(exc) or not is_failure(exc):
+                self._ending = self._ending or ("interrupted", "shutdown")
+                raise
+            self._note_failure(exc)
+        finally:
+            send_channel.close()
+            self._channel.refuse_sends()  # clones too: the producer has returned
+
+    def _bound_writes(self, seconds: float) -> None:
+        # Who ends us waits: a store that is down must not hold it.
+        self._is_bounded = True
+        if self._writes is not None:
+            self._writes.deadline = min(self._writes.deadline, current_time() + seconds)
+
+    def _note_failure(self, exc: BaseException) -> None:
+        others = without_own(exc, self._channel)
+        if others is None and self._channel.refusing:
+            return  # a send after the end of the run is not a failure
+        error = lone(exc if others is None else others)
+        _logger.error("the producer of the run %r failed", self.key, exc_info=error)
+        if self._ending is None:
+            self._ending = ("failed", "exception")
+            self._exception = error if isinstance(error, Exception) else None
+
+    async def _cancel_in_time(self) -> None:
+        try:
+            await self._told.wait()
+            await sleep(self._grace)
+            self._scope.cancel()
+            await sleep(FINAL_SECONDS)
+            self._channel.refuse_sends()
+            await sleep_forever()
+        finally:
+            if not self._is_over:  # cancelled from outside, wherever the run is
+                self._bound_writes(FINAL_SECONDS)
+
+    async def _stop_late(self, seconds: float) -> None:
+        await sleep(seconds)
+        self.end("stopped", "max_duration", CloseReason.LIFETIME)
+
+    async def _stop_unwatched(self, seconds: float) -> None:
+        while True:
+            left = math.inf if self.watchers else self._seen_at + seconds - current_time()
+            if left <= 0:
+                break
+            with move_on_after(left):
+                await self._watch_changed.wait()
+        self.end("stopped", "unwatched", CloseReason.KICKED)
+
+    # --- its events
+
+    async def _keep_events(self, receive_channel: EventReceiveChannel) -> None:
+        with CancelScope(shield=True) as self._writes:
+            try:
+                async for event in receive_channel:
+                    await self._keep([event, *_more(receive_channel)])
+            except HoldLostError:
+                self.lose()
+            except _TooLargeError as exc:
+                _logger.error("the run %r failed: %s", self.key, exc)  # noqa: TRY400 -- its own limit, no traceback
+                self.end("failed", exc.reason, CloseReason.FAILED)
+            except (ValueError, TypeError) as exc:  # an event with an id
+                self._note_failure(exc)
+                self._scope.cancel()
+            finally:
+                receive_channel.close()
+
+    async def _keep(self, events: list[ServerSentEvent]) -> None:
+        payloads = [pack_event(event) for event in events]
+        self._check_size(payloads)
+        await self.log.append(payloads)
+
+    def _check_size(self, payloads: list[bytes]) -> None:
+        self.events += len(payloads)
+        self._size += sum(map(len, payloads))
+        if self.events > self._max_events:
+            raise _TooLargeError("max_events", f"it has sent more events than max_events={self._max_events}")
+        if self._size > self._max_bytes:
+            raise _TooLargeError("max_bytes", f"it has sent more bytes than max_bytes={self._max_bytes}")
+
+    # --- its end
+
+    async def _write_end(self) -> None:
+        self.is_ending = True
+        ending = self._ending
+        if self._has_returned and ending == ("interrupted", "shutdown"):
+            ending = None  # it has finished in its grace
+        state, reason = ending or ("completed", None)
+        self.record = self.record.ended_as(state, reason)
+        if self._has_lost:
+            return
+        end = RunEnd(key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels)
+        if not await self.log.end(end_mark(end, self._on_end), self.record):
+            _logger.warning("the end of the run %r (%s) could not be stored", self.key, state)
+
+
+def _more(receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
+    events: list[ServerSentEvent] = []
+    try:
+        while len(events) < BATCH - 1:
+            events.append(receive_channel.receive_nowait())
+    except (WouldBlock, EndOfStream):
+        pass
+    return events

@@ -1,0 +1,40 @@
+# Runs on each store: several hubs on one store stand for several processes.
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sse_trio import open_hub, open_runs
+from sse_trio.stores import MemoryStore, SQLiteStore
+
+from ..stores.conftest import RedisServer, binary_of
+
+
+@pytest.fixture(scope="session")
+def redis_of_runs(tmp_path_factory):
+    server = RedisServer(binary_of("redis"), tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_store(request, tmp_path):
+    """Return a function that makes a store on one place, which several may be open on."""
+    name = secrets.token_hex(4)
+    if request.param == "sqlite":
+        return lambda **options: SQLiteStore(tmp_path / "runs.sqlite", **options)
+    from sse_trio.stores.redis import RedisStore
+
+    url = request.getfixturevalue("redis_of_runs").url
+    return lambda **options: RedisStore(url, name=name, **options)
+
+
+@asynccontextmanager
+async def open_process(store=None, **options):
+    """Open a hub and its runs, as a process does."""
+    async with open_hub(MemoryStore() if store is None else store) as hub, open_runs(hub, **options) as runs:
+        yield runs
