@@ -14,11 +14,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio.__main__ import main
 from sse_trio.publisher import Publisher
 from sse_trio.stores import SQLiteStore
+from sse_trio.testing._store_locations import ALL, read_all
 
 ROOT = Path(__file__).parents[2]
 

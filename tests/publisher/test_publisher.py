@@ -17,12 +17,12 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import ClosedResourceError, to_thread
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, open_hub
 from sse_trio.publisher import Publisher, PublisherOptions
 from sse_trio.stores import Retention, SQLiteStore
 from sse_trio.testing import open_test_stream
+from sse_trio.testing._store_locations import ALL, read_all
 
 
 def with_redis_py():

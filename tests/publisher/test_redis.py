@@ -8,10 +8,10 @@ import time
 
 import anyio
 import pytest
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import StoreUnavailableError
 from sse_trio.publisher import Publisher
+from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("redis", reason="redis-py is not installed")
 stores_redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")

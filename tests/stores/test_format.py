@@ -13,12 +13,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sse_trio.testing._store_locations import ALL, read_all
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, StreamGroup, open_hub
 from sse_trio.publisher import Publisher
 from sse_trio.stores import Retention, SQLiteStore, TopicFilter
 from sse_trio.testing import open_test_stream
+from sse_trio.testing._store_locations import ALL, read_all
 
 PAGE = Path(__file__).parents[2] / "docs" / "store-format.md"
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
