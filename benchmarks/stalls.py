@@ -2,6 +2,7 @@
 #
 #   python benchmarks/stalls.py                                    # 10,000 streams on each loop
 #   python benchmarks/stalls.py --loops trio --gc-threshold 50000
+#   python benchmarks/stalls.py --choices own                      # each with a topic of its own beside the shared one
 #
 # A task that does nothing but let others run sees how long each pass of the scheduler takes. The longest of them is
 # what any other task of the process, a ping or a new request, has to wait for at worst.
@@ -31,11 +32,20 @@ from sse_trio import EventSourceResponse, open_hub
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": [], "asgi": {"spec_version": "2.4"}}
 
 
+CHOICES = {
+    "shared": lambda n: ["topic"],
+    "own": lambda n: ["topic", f"user/{n}"],
+    "prefixes": lambda n: ["topic", f"user/{n}/*"],
+    "ten": lambda n: ["topic", *[f"user/{n}/{m}" for m in range(9)]],
+}
+"""What the n-th subscriber chooses. All of them are sent what is published to the topic."""
+
+
 class Streams:
     """So many streams, and what each pass of the scheduler took while an event was on its way to them."""
 
-    def __init__(self, count, send_s):
-        self.count, self.send_s = count, send_s
+    def __init__(self, count, choice, send_s):
+        self.count, self.choice, self.send_s = count, choice, send_s
         self.heads = self.written = 0
         # Arrays, which are no work for the collector: what is measured isn't to make what it measures.
         self.cpu, self.wall, self.wall_with_gc = array("d"), array("d"), array("d")
@@ -72,10 +82,9 @@ class Streams:
 
     async def run(self, events):
         async with open_hub() as hub, anyio.create_task_group() as task_group:
-            for _ in range(self.count):
-                task_group.start_soon(
-                    EventSourceResponse(hub.subscribe("topic"), ping=None), SCOPE, self.receive, self.send
-                )
+            for n in range(self.count):
+                subscription = hub.subscribe(*self.choice(n))
+                task_group.start_soon(EventSourceResponse(subscription, ping=None), SCOPE, self.receive, self.send)
             while self.heads < self.count:
                 await anyio.sleep(0.05)
             began = perf_counter()
@@ -111,13 +120,14 @@ def percentiles(values):
 def measure(loop, args):
     if args.gc_threshold:
         gc.set_threshold(args.gc_threshold, 10, 10)
-    streams = Streams(args.subscribers, args.send_us / 1e6)
+    streams = Streams(args.subscribers, CHOICES[args.choices], args.send_us / 1e6)
     options = {"use_uvloop": loop == "uvloop"} if loop != "trio" else {}
     backend = "trio" if loop == "trio" else "asyncio"
     seconds = anyio.run(streams.run, args.events, backend=backend, backend_options=options)
     return {
         "loop": loop,
         "subscribers": args.subscribers,
+        "choices": args.choices,
         "ms_for_an_event": round(1000 * seconds, 1),
         "passes": len(streams.cpu),
         "cpu_ms": percentiles(streams.cpu),
@@ -132,6 +142,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loops", nargs="+", default=["trio", "asyncio", "uvloop"])
     parser.add_argument("--subscribers", type=int, default=10_000)
+    parser.add_argument("--choices", choices=CHOICES, default="shared", help="the same for all, or one for each")
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--send-us", type=float, default=10.0, help="of CPU that a server takes for each write")
     parser.add_argument("--gc-threshold", type=int, help="of the youngest generation; default: Python's own")
@@ -140,8 +151,7 @@ def main():
         print(json.dumps(measure(*args.loops, args)))
         return
     for loop in args.loops:  # each in a process of its own, with a heap of its own
-        options = sys.argv[1:] if "--loops" not in sys.argv else []
-        subprocess.run([sys.executable, __file__, *options, "--loops", loop], check=True)
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--loops", loop], check=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import asynccontextmanager, contextmanager
+import tracemalloc
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from itertools import count as count_up
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -25,7 +27,7 @@ from sse_trio._servers.direct_write import DirectWriter
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 IDLE_OBJECTS = {
-    ("asyncio", "subscription"): 64,
+    ("asyncio", "subscription"): 66,
     ("asyncio", "producer"): 84,
     ("trio", "subscription"): 85,
     ("trio", "producer"): 120,
@@ -144,12 +146,32 @@ async def test_a_short_stream(anyio_backend_name):
     assert count.calls / PUBLISHED < budget, f"{count.calls / PUBLISHED:.0f} calls: what each stream makes, or asks"
 
 
+CHOICES = {
+    "shared": lambda n: ["a"],
+    "two": lambda n: ["a", "b"],
+    "own": lambda n: ["a", f"b/{n}"],
+    "prefixes": lambda n: ["a", f"b/{n}/*"],
+    "ten": lambda n: ["a", *[f"b/{n}/{m}" for m in range(9)]],
+}
+"""What the n-th subscriber chooses."""
+
+
+def subscriptions(hub, choices):
+    """Return a function that makes a stream of the next subscriber's choice."""
+    numbers = count_up()
+    return lambda: EventSourceResponse(hub.subscribe(*CHOICES[choices](next(numbers))))
+
+
+@pytest.mark.parametrize(
+    ("choices", "more"), [("shared", 0), ("two", 6), ("own", 4), ("prefixes", 4), ("ten", 4)], ids=CHOICES
+)
 @pytest.mark.parametrize(("express", "budget"), [(False, 64), (True, 24)])
-async def test_a_delivery(express, budget):
-    """What is published costs each subscriber that waits a wake-up and a write, and it is encoded once for all."""
+async def test_a_delivery(express, budget, choices, more):
+    """What is published costs each subscriber that waits a wake-up and a write, whatever else it has chosen."""
+    budget += more
     async with (
         open_hub() as hub,
-        idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=express) as servers,
+        idle_streams(subscriptions(hub, choices), express=express) as servers,
     ):
         await hub.publish("a", "first")  # it goes the whole way, and opens the lane
         await anyio.sleep(1)
@@ -184,6 +206,7 @@ async def test_a_delivery_leaves_nothing_to_collect(express):
         await hub.publish("a", "first")
         await anyio.sleep(1)
         gc.collect()
+        gc.collect()  # what is left of the loops of earlier tests takes two
         gc.disable()
         try:
             tracked = len(gc.get_objects())
@@ -236,13 +259,11 @@ async def test_a_ping(express, budget):
     assert count.calls / pings < budget, f"{count.calls / pings:.1f} calls a ping: the ticker, or the writer"
 
 
-async def test_ten_thousand_subscribers_do_not_stop_the_loop():
+@pytest.mark.parametrize("choices", CHOICES)
+async def test_ten_thousand_subscribers_do_not_stop_the_loop(choices):
     """A publisher's event reaches many subscribers in slices: another task has its turn after every 50 of them."""
     count = 2000
-    async with (
-        open_hub() as hub,
-        idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=True, count=count) as servers,
-    ):
+    async with open_hub() as hub, idle_streams(subscriptions(hub, choices), express=True, count=count) as servers:
         await hub.publish("a", "first")
         await anyio.sleep(1)
         written = [sum(len(server.written) for server in servers)]
@@ -252,3 +273,37 @@ async def test_ten_thousand_subscribers_do_not_stop_the_loop():
             written.append(sum(len(server.written) for server in servers))
     # trio runs the tasks of a pass in any order: the publisher's may come last in one and first in the next.
     assert max(after - before for before, after in pairwise(written)) <= 2 * 50
+
+
+@pytest.mark.parametrize("pattern", ["b/{}", "b/{}/*"])
+async def test_a_publish_beside_many_choices(pattern):
+    """Publishing costs what the levels of its topic do, however many others have chosen other topics and prefixes."""
+    calls = []
+    for others in (1, 1000):
+        async with open_hub() as hub, AsyncExitStack() as stack:
+            for n in range(others):
+                await stack.enter_async_context(hub.subscribe("a", pattern.format(n)))
+            with counted_calls() as count:
+                for _ in range(PUBLISHED):
+                    await hub.publish("b/other/topic", "an event")
+            calls.append(count.calls)
+    assert calls[1] < 1.2 * calls[0], f"{calls} calls beside 1 and 1,000 others: the index of rings"
+
+
+@pytest.mark.parametrize(("choices", "more"), [("own", 2500), ("prefixes", 2800)])
+async def test_the_memory_of_a_choice(choices, more):
+    """A choice of one's own costs a few small objects, and holds none of the events of a topic that others read too."""
+    sizes = {}
+    for each in ("shared", choices):
+        async with open_hub() as hub, AsyncExitStack() as stack:
+            subscriptions = [hub.subscribe(*CHOICES[each](n)) for n in range(2 * SUBSCRIBERS)]
+            gc.collect()
+            tracemalloc.start()
+            for subscription in subscriptions:
+                await stack.enter_async_context(subscription)
+            for _ in range(2000):
+                await hub.publish("a", "x" * 100)
+            gc.collect()
+            sizes[each] = tracemalloc.get_traced_memory()[0] / len(subscriptions)
+            tracemalloc.stop()
+    assert sizes[choices] - sizes["shared"] < more, f"{sizes} bytes for each subscriber: what a feed and a ring hold"

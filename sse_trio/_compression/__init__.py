@@ -3,7 +3,7 @@
 #   accept_encoding.py   the negotiation (RFC 9110 section 12.5.3)
 #   codings.py           gzip, br and zstd, each imported when a response uses it
 #   coder.py             one compressor for one stream
-#   shared.py            one compressor for all subscribers of a feed
+#   shared.py            one compressor for all who are sent the same events
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
-# One compressor for all subscribers of a feed, so that a batch is compressed once for all of them.
+# One compressor for all who are sent the same events, so that a batch is compressed once for all of them.
 #
 # An event of 150 bytes doesn't become smaller when it is compressed alone: it becomes small because the compressor has
 # seen the events before it. So subscribers share the compressor's memory of earlier events too.
 #
-# Rule 1: a feed has one SharedCompressor for each coding. It compresses the feed in order and makes a segment of each
-#         batch. A subscriber whose decoder has every segment up to a batch is sent the next segments as they are.
+# Rule 1: a topic (or a choice of several) has one SharedCompressor for each coding. It compresses its events in order
+#         and makes a segment of each batch. A subscriber whose decoder has every segment up to a batch is sent the next
+#         segments as they are.
 # Rule 2: the compressor restarts every 16 KiB, with a standalone segment, which refers to nothing before it. Any
 #         subscriber can go on from there.
-# Rule 3: until then, a subscriber whose decoder lacks a segment (it has just joined, was sent a ping or a page of
-#         history, or fell behind) is sent standalone batches. If most subscribers are, the compressor restarts with
-#         the next batch.
+# Rule 3: until then, a subscriber whose decoder lacks a segment (it has just joined, was sent a ping, a page of history
+#         or an event of another compressor, or fell behind) is sent standalone batches. If most subscribers are, the
+#         compressor restarts with the next batch.
 # Rule 4: segments and standalone batches may follow each other in any order. In gzip they are deflate blocks (RFC 1951
 #         section 3.2.3) between each subscriber's own header and trailer (RFC 1952). In zstd they are blocks (RFC 8878
 #         section 3.1.1.2). A standalone one begins a frame, and the same write ends the frame before it. No earlier
@@ -28,8 +29,8 @@ from .codings import Coding, new_raw_compressor
 __all__ = ("SharedCoder", "SharedCompressor", "new_shared_coder")
 
 RESTART_BYTES = 16_384
-"""How much text is compressed between two restarts. Costs a twentieth more bytes than never restarting; a feed that is
-worth compressing gets there within a second or so."""
+"""How much text is compressed between two restarts. Costs a twentieth more bytes than never restarting; a topic that
+is worth compressing gets there within a second or so."""
 KEPT_SEGMENTS = 32
 """How many segments are kept for subscribers that are a few batches behind the others."""
 KEPT_BYTES = 65_536
@@ -43,7 +44,7 @@ ZSTD_EMPTY_FRAME = b"\x28\xb5\x2f\xfd\x20\x00"  # without its last block
 
 
 class Segment(NamedTuple):
-    """A batch between two cursors, compressed after the segments before it."""
+    """A batch between two places, compressed after the segments before it."""
 
     start: int
     end: int
@@ -56,7 +57,7 @@ class Segment(NamedTuple):
 
 @final
 class SharedCompressor:
-    """Compresses a feed in one coding."""
+    """Compresses the events of a topic in one coding."""
 
     __slots__ = ("_compressor", "_end", "_missed", "_segments", "_size", "_used")
 
@@ -68,7 +69,7 @@ class SharedCompressor:
         self._used = self._missed = 0  # subscribers that could and could not use the latest segment
 
     def segments_for(self, batch: Batch, *, at: int) -> list[Segment]:
-        """Return the segments of this batch, for a decoder that has every segment up to the cursor ``at``.
+        """Return the segments of this batch, for a decoder that has every segment up to the place ``at``.
 
         Returns an empty list if the decoder can't go on with them and needs a standalone batch.
         """
@@ -120,7 +121,7 @@ class SharedCompressor:
 class SharedCoder(ABC):
     """The coder of one subscriber: joins shared segments and standalone batches into one legal stream."""
 
-    __slots__ = ("_at", "_has_begun")
+    __slots__ = ("_at", "_compressors", "_has_begun")
 
     coding: ClassVar[Coding]
     first: ClassVar[bytes]
@@ -131,7 +132,8 @@ class SharedCoder(ABC):
     """Bytes before the trailer of an empty stream."""
 
     def __init__(self) -> None:
-        self._at = -1  # the cursor up to which its decoder has every segment; -1 if it lacks one
+        self._at = -1  # the place up to which its decoder has every segment; -1 if it lacks one
+        self._compressors: dict[str, Any] | None = None  # those that made the segments
         self._has_begun = False
 
     def encode(self, batch: Batch, /) -> Batch:
@@ -139,11 +141,13 @@ class SharedCoder(ABC):
         if not batch.body:
             return batch
         self._note(batch.body)
-        if batch.compressors is None:
-            self._at = -1
+        compressors = batch.compressors
+        if compressors is None or compressors is not self._compressors:
+            self._at, self._compressors = -1, compressors
+        if compressors is None:
             return self._standalone(batch)
-        segments = self._compressor_of(batch.compressors).segments_for(batch, at=self._at)
-        if not segments:  # `_at` may stay: no later segment begins at this cursor
+        segments = self._compressor_of(compressors).segments_for(batch, at=self._at)
+        if not segments:  # `_at` may stay: no later segment begins at this place
             return self._standalone(batch)
         self._at = batch.end
         if len(segments) == 1 and not segments[0].is_standalone:

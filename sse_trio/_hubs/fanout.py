@@ -1,10 +1,10 @@
-# The fan-out: which feeds an event belongs to, and when their readers are woken.
+# The fan-out: which rings an event is added to, and when the readers of a ring are woken.
 #
-# Rule 1: a feed exists while a subscriber has chosen its topics. An event is encoded once, for all feeds; if it belongs
-#         to none, it is not encoded.
+# Rule 1: a feed exists while a subscriber has chosen its topics, and a ring while a feed has its topic. An event is
+#         encoded once, for all rings; if it belongs to none, it is not encoded.
 # Rule 2: readers are woken in the pass of the loop after the one that published, so a burst that was published in one
-#         pass is one write for each of them.
-# Rule 3: they are woken a few at a time, so that ten thousand of them don't hold up the loop.
+#         pass is one write for each of them. Each ring knows its readers.
+# Rule 3: they are woken a few at a time, so that ten thousand don't hold up the loop, whatever they have chosen.
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from anyio.lowlevel import checkpoint
 
 from .._loops.current import current_loop
 from ..stores._protocol import EventId, EventStore, StoredEvent
-from ..stores._topics import TopicFilter, is_below
+from ..stores._topics import TopicFilter
 from .feed import Feed
+from .ring import Ring, RingLimits
+from .ring_index import RingIndex
+from .timeline import Timeline
 
 __all__ = ("Fanout",)
 
@@ -27,34 +30,21 @@ once, each mid-`send`, garbage collection took 10 % longer and the median latenc
 
 @final
 class Fanout:
-    """The feeds of a hub.
+    """The feeds of a hub, and the rings that they share.
 
     Args:
         position: the id of the newest event that the hub has passed on.
-        max_events, max_bytes: how much each feed holds.
+        limits: how much each ring holds.
     """
 
-    __slots__ = (
-        "_changed",
-        "_exact",
-        "_feeds",
-        "_max_bytes",
-        "_max_events",
-        "_parking",
-        "_prefixed",
-        "position",
-        "rounds",
-    )
+    __slots__ = ("_changed", "_feeds", "_index", "_parking", "rounds", "timeline")
 
-    def __init__(self, position: EventId, max_events: int, max_bytes: int) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+    def __init__(self, position: EventId, limits: RingLimits) -> None:
         self._feeds: dict[TopicFilter, Feed] = {}
-        self._exact: dict[str, list[Feed]] = {}
-        self._prefixed: list[tuple[tuple[str, ...], Feed]] = []
-        self._changed: dict[Feed, None] = {}
+        self._index = RingIndex(limits)
+        self._changed: dict[Ring, None] = {}
         self._parking = current_loop().new_parking()
-        self.position: EventId = position
+        self.timeline: Timeline = Timeline(position)
         self.rounds: int = 0
         """How many rounds of wake-ups have begun."""
 
@@ -68,57 +58,48 @@ class Fanout:
         """Return the feed of these topics for one more subscriber."""
         feed = self._feeds.get(topics)
         if feed is None:
-            feed = self._feeds[topics] = Feed(topics, self.position, self._max_events, self._max_bytes)
-            for topic in topics.exact:
-                self._exact.setdefault(topic, []).append(feed)
-            if topics.prefixes:
-                self._prefixed.append((topics.prefixes, feed))
-        feed.subscribers += 1
+            rings = self._index.open(topics, self.timeline.place_of(self.timeline.position))
+            feed = self._feeds[topics] = Feed(topics, rings, self.timeline)
+        feed.enter()
         return feed
 
     def leave(self, feed: Feed) -> None:
         """Undo one enter()."""
-        feed.subscribers -= 1
-        if feed.subscribers:
-            return
-        topics = feed.topics
-        del self._feeds[topics]
-        for topic in topics.exact:
-            self._exact[topic].remove(feed)
-            if not self._exact[topic]:
-                del self._exact[topic]
-        if topics.prefixes:
-            self._prefixed.remove((topics.prefixes, feed))
+        feed.leave()
+        if not feed.subscribers:
+            del self._feeds[feed.topics]
+            for ring in feed.rings:
+                if not ring.subscribers:
+                    self._index.remove(ring)
 
     # --- events
 
     def add(self, events: Sequence[StoredEvent]) -> None:
-        """Add the next events of the hub to the feeds that they belong to, and have the readers woken."""
+        """Add the next events of the hub to the rings that they belong to, and have the readers woken."""
         for event in events:
-            feeds = [feed for prefixes, feed in self._prefixed if is_below(event.topic, prefixes)]
-            feeds += self._exact.get(event.topic, ())
-            if feeds:
-                chunk = event.encode()
-                for feed in feeds:
-                    feed.append(event, chunk)
-                    self._changed[feed] = None
-        self.position = events[-1].id
+            rings = self._index.rings_of(event.topic)
+            if rings:
+                chunk, place = event.encode(), self.timeline.place_of(event.id)
+                for ring in rings:
+                    ring.append(event, chunk, place)
+                    self._changed[ring] = None
+        self.timeline.position = events[-1].id
         if self._changed:
             self._parking.unpark()
 
     def reset(self, floor: EventId) -> None:
-        """Empty every feed: events up to ``floor`` are gone. The store knows what each subscriber has missed."""
-        self.position = floor
-        for feed in self._feeds.values():
-            feed.reset(floor)
-            self._changed[feed] = None
+        """Empty every ring: events up to ``floor`` are gone. The store knows what each subscriber has missed."""
+        place = self.timeline.restart(floor)
+        for ring in self._index.rings():
+            ring.reset(place)
+            self._changed[ring] = None
         self._parking.unpark()
 
     # --- the hub's tasks
 
     async def follow(self, store: EventStore) -> None:
         """Add what the store gets from any process. One task in each process, for all subscribers."""
-        async with store.follow(self.position) as pages:
+        async with store.follow(self.timeline.position) as pages:
             async for page in pages:
                 if page.gap is not None:
                     self.reset(page.trimmed_to)
@@ -126,7 +107,7 @@ class Fanout:
                     self.add(page.events)
 
     async def wake_readers(self) -> None:
-        """Wake the readers of each feed that has changed, round after round."""
+        """Wake the readers of each ring that has changed, round after round."""
         while True:
             while self._changed:
                 await self._wake_round()
@@ -136,10 +117,10 @@ class Fanout:
         self.rounds += 1
         changed, self._changed = self._changed, {}
         woken = 0
-        for feed in changed:
-            for reader in [*feed.waiting]:  # a copy: a reader that goes on removes itself
+        for ring in changed:
+            for reader in [*ring.readers]:  # a copy: whoever is woken may leave
                 # A reader that was still on its way in the last round may have taken what this round is for.
-                if reader.cursor != feed.end and reader.receiver is not None:
+                if reader.cursor < ring.end and reader.receiver is not None:
                     reader.receiver.unpark()
                     woken += 1
                     if woken % WOKEN_AT_ONCE == 0:

@@ -1,24 +1,30 @@
-# A feed: the latest events of one choice of topics, as bytes, with the subscribers that read them.
+# A feed: the events of one choice of topics, and the subscribers that have made this choice.
 #
-# Rule 1: an event is encoded once, for all feeds and all subscribers. A subscriber is a cursor: the number, counted
-#         since the feed was made, of the next entry that it takes.
-# Rule 2: a feed holds every event newer than `floor`, in order, and nothing older. A subscriber that has to go on from
-#         before `floor` reads the store, so no subscriber loses what the ring lets go of.
-# Rule 3: a batch is joined once for all subscribers with the same cursor, which is nearly all of them.
+# Rule 1: a feed holds no events. They are in the rings of its topics, which it shares with every other choice that has
+#         these topics. So a choice of its own costs a subscriber little, and costs a publisher nothing.
+# Rule 2: the rings of a feed have no event in common, and their order is the order of places, which is the store's.
+# Rule 3: subscribers share a batch with whoever takes the same events: with everybody who reads the same ring; or, if
+#         events of several rings are mixed, with those who have made the same choice.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from operator import itemgetter
+from typing import Any, final
 
 from .._loops.current import current_loop
 from .._loops.loop import Parked
-from .._wire.batch import Batch
-from ..stores._protocol import EventId, StoredEvent
+from ..stores._protocol import StoredEvent
 from ..stores._topics import TopicFilter
+from .ring import Reader, Ring, RingBatch
+from .timeline import Timeline
 
-__all__ = ("Feed", "FeedStatistics", "Reader")
+__all__ = ("Feed", "FeedStatistics")
+
+OTHERS = 8
+"""A choice of several topics takes the batches of one of its rings if that has so many times as many subscribers as the
+choice. Otherwise it joins its own, so that one compressor sees all that these subscribers are sent."""
 
 
 @final
@@ -33,23 +39,11 @@ class FeedStatistics:
     events: int
     """Events that it got since its first subscriber came."""
     ring_events: int
-    """The latest of them, which it holds."""
+    """The latest events of its topics, which their rings hold. Other choices of these topics share the rings."""
     ring_bytes: int
     """Their bytes on the wire, before any compression."""
     lag: int
     """The most events that any of its subscribers in position has yet to take."""
-
-
-class Reader(Protocol):
-    """A subscriber's position, as a feed sees it."""
-
-    cursor: int
-    """The number of the next entry that it takes."""
-
-    @property
-    def receiver(self) -> Parked | None:
-        """The receiver to wake; None while the subscriber doesn't wait."""
-        ...
 
 
 @final
@@ -65,139 +59,149 @@ class _AnyEvent:
 
 @final
 class Feed:
-    """A ring of events for all subscribers of the same topics.
+    """The rings of one choice of topics.
 
-    It has 16 attributes, because every delivery needs both at once: the ring, and what its subscribers share.
+    Args:
+        topics: the choice.
+        rings: one for each topic and prefix.
+        timeline: the places of the hub's events.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_events",
-        "_first",
-        "_max_bytes",
-        "_max_events",
-        "_resets",
-        "_size",
-        "_whole_from",
-        "batch",
-        "compressors",
-        "end",
-        "floor",
-        "last",
-        "subscribers",
-        "topics",
-        "waiting",
-    )
+    __slots__ = ("_batch", "_before", "_compressors", "ring", "rings", "subscribers", "timeline", "topics")
 
-    def __init__(self, topics: TopicFilter, floor: EventId, max_events: int, max_bytes: int) -> None:
+    def __init__(self, topics: TopicFilter, rings: tuple[Ring, ...], timeline: Timeline) -> None:
         self.topics: TopicFilter = topics
-        self.floor: EventId = floor
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        self._first = 0
-        self._whole_from = 0
-        self._resets = 0
-        self._size = 0
-        self._events: list[StoredEvent] = []
-        self._chunks: list[bytes] = []
-        self.end: int = 0
-        """The cursor of a subscriber that has taken everything."""
-        self.last: EventId = floor
-        """The id of the newest event, or ``floor`` while there is none."""
-        self.batch: Batch | None = None
-        """The latest batch: everything from some cursor to the end. None once another event has come."""
-        self.compressors: dict[str, Any] = {}
-        """The compressors that its subscribers share, by coding: see ``_compression/shared.py``."""
+        self.rings: tuple[Ring, ...] = rings
+        self.ring: Ring | None = rings[0] if len(rings) == 1 else None
+        """The ring of a choice that is one topic or prefix."""
+        self.timeline: Timeline = timeline
+        self._before = self.total()
+        self._batch: RingBatch | None = None
+        self._compressors: dict[str, Any] = {}
         self.subscribers: int = 0
-        self.waiting: dict[Reader, None] = {}
-        """The readers to wake at the next event. A dict, because it keeps their order and lets one leave at once."""
+
+    # --- its readers
+
+    def add_reader(self, reader: Reader) -> None:
+        """Have its receiver, if it has one, woken for each event."""
+        for ring in self.rings:
+            ring.readers[reader] = None
+
+    def remove_reader(self, reader: Reader) -> None:
+        """Have it woken no more."""
+        for ring in self.rings:
+            del ring.readers[reader]
 
     async def wait_woken(self) -> None:
         """Wait until its readers are woken the next time."""
         parking = current_loop().new_parking()
         reader = _AnyEvent(parking)
-        self.waiting[reader] = None
+        self.add_reader(reader)
         try:
             await parking.park()
         finally:
-            self.waiting.pop(reader, None)
+            self.remove_reader(reader)
 
-    def append(self, event: StoredEvent, chunk: bytes) -> None:
-        """Add the next event, and let go of the oldest when there are too many."""
-        self._events.append(event)
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        self.end += 1
-        self.last = event.id
-        self.batch = None
-        # In blocks: taking one off the front of a list costs as much as taking many.
-        if len(self._chunks) >= 2 * self._max_events:
-            self._let_go(len(self._chunks) - self._max_events)
-        while self._size > self._max_bytes and len(self._chunks) > 1:
-            self._let_go((len(self._chunks) + 1) // 2)
+    # --- its subscribers
 
-    def reset(self, floor: EventId) -> None:
-        """Hold nothing, as events may be missing from it. Every subscriber has to go on from the store."""
-        if self._chunks:
-            self._let_go(len(self._chunks))
-        self._first = self._whole_from = self.end = self.end + 1  # so that no cursor is at the end any more
-        self._resets += 1
-        self.floor = self.last = floor
-        self.batch = None
+    def enter(self) -> None:
+        """Count one more subscriber."""
+        self.subscribers += 1
+        for ring in self.rings:
+            ring.subscribers += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.subscribers -= 1
+        for ring in self.rings:
+            ring.subscribers -= 1
+
+    # --- its events
+
+    def floor(self) -> int:
+        """Return the place after which its rings hold every event."""
+        return max([ring.floor for ring in self.rings])
+
+    def end(self) -> int:
+        """Return the place of its newest event."""
+        return max([ring.end for ring in self.rings])
+
+    def total(self) -> int:
+        """Return how many events its rings have ever got."""
+        return sum([ring.total for ring in self.rings])
+
+    def held_after(self, cursor: int) -> int:
+        """Return how many events after the cursor its rings hold."""
+        return sum([ring.held_after(cursor) for ring in self.rings])
+
+    def ring_to_share(self, cursor: int) -> Ring | None:
+        """Return the ring whose batch is all there is after the cursor, if that is taken as it is by its other feeds.
+
+        A ring that has nothing after the cursor stands for there being nothing at all.
+        """
+        found = None
+        for ring in self.rings:
+            if ring.end > cursor:
+                if found is not None or ring.subscribers < OTHERS * self.subscribers:
+                    return None
+                found = ring
+        return found or self.rings[0]
+
+    def latest_batch(self, cursor: int) -> RingBatch | None:
+        """Return the batch that it joined itself, if that is all there is after the cursor."""
+        batch = self._batch
+        if batch is None or not batch.start <= cursor < batch.first:
+            return None
+        for ring in self.rings:
+            if ring.end > batch.end:
+                return None
+        return batch
+
+    def fresh(self, cursor: int) -> list[Ring]:
+        """Return the rings that have got an event after the cursor. They may have let go of it."""
+        return [ring for ring in self.rings if ring.end > cursor]
+
+    def events(self, fresh: Sequence[Ring], cursor: int) -> list[StoredEvent]:
+        """Return the events of these rings after the cursor, in order."""
+        events = [event for ring in fresh for event in ring.events_after(cursor)]
+        if len(fresh) > 1:
+            events.sort(key=_sequence_of)
+        return events
+
+    def join(self, fresh: Sequence[Ring], cursor: int) -> RingBatch:
+        """Return everything that these rings, the fresh ones, have after the cursor, joined once for all takers."""
+        if self.ring is not None:
+            return self.ring.join(cursor)
+        if len(fresh) == 1 and self._is_small_beside(fresh[0]):
+            return fresh[0].join(cursor)
+        batch = self._batch = self.latest_batch(cursor) or self._join_own(fresh, cursor)
+        return batch
+
+    def _is_small_beside(self, ring: Ring) -> bool:
+        return ring.subscribers >= OTHERS * self.subscribers
+
+    def _join_own(self, fresh: Sequence[Ring], cursor: int) -> RingBatch:
+        chunks = [chunk for ring in fresh for chunk in ring.chunks_after(cursor)]
+        chunks.sort(key=itemgetter(0))
+        body = chunks[0][1] if len(chunks) == 1 else b"".join([chunk for _, chunk in chunks])
+        start = max([ring.place_before(cursor) for ring in self.rings])
+        # A client's decoder can go on with a compressor's output only if it was sent all of that. Who takes the batches
+        # of a ring too was not, nor who has lost events of one ring that are older than what another still holds.
+        is_alone = start > cursor or any(self._is_small_beside(ring) for ring in self.rings)
+        compressors = None if is_alone else self._compressors
+        return RingBatch(body, compressors, start, chunks[0][0], chunks[-1][0], len(chunks))
 
     def statistics(self, lag: int) -> FeedStatistics:
         """Return a snapshot, with the lag that the hub has found among its subscribers."""
+        sizes = [ring.size() for ring in self.rings]
         return FeedStatistics(
             topics=self.topics.patterns,
             subscribers=self.subscribers,
-            events=self.end - self._resets,
-            ring_events=len(self._chunks),
-            ring_bytes=self._size,
+            events=self.total() - self._before,
+            ring_events=sum([events for events, _ in sizes]),
+            ring_bytes=sum([size for _, size in sizes]),
             lag=lag,
         )
-
-    def _let_go(self, count: int) -> None:
-        self.floor = self._events[count - 1].id
-        self._size -= sum(map(len, self._chunks[:count]))
-        self._first += count
-        del self._events[:count], self._chunks[:count]
-
-    def has_lost(self, cursor: int) -> bool:
-        """Whether the ring has let go of the entry at the cursor."""
-        return cursor < self._first
-
-    def goes_on_from(self, last: EventId) -> bool:
-        """Whether it holds every event newer than this one."""
-        return last.epoch == self.floor.epoch and last.sequence >= self.floor.sequence
-
-    def cursor_after(self, sequence: int) -> int:
-        """Return the cursor of a subscriber that has seen everything up to this sequence."""
-        return self._first + bisect_right(self._events, sequence, key=_sequence_of)
-
-    def was_reset(self, cursor: int) -> bool:
-        """Whether the feed was reset since the cursor was set: then the subscriber has not been too slow."""
-        return cursor < self._whole_from
-
-    def oldest_cursor(self) -> int:
-        """Return the cursor of the oldest event that it holds."""
-        return self._first
-
-    def sequence_at(self, cursor: int) -> int:
-        """Return the sequence of the entry at the cursor, which is not the end."""
-        return self._events[cursor - self._first].id.sequence
-
-    def join(self, cursor: int) -> Batch:
-        """Return everything from the cursor on, and keep it for the other subscribers with this cursor."""
-        batch = self.batch
-        if batch is None or cursor != batch.start:
-            start, chunks = cursor - self._first, self._chunks
-            body = chunks[start] if start == len(chunks) - 1 else b"".join(chunks[start:])
-            batch = self.batch = Batch(body, self.compressors, cursor, self.end)
-        return batch
-
-    def events(self, cursor: int) -> list[StoredEvent]:
-        """Return the events from the cursor on."""
-        return self._events[cursor - self._first :]
 
 
 def _sequence_of(event: StoredEvent) -> int:

@@ -1,4 +1,4 @@
-# The history of one subscriber: what it has missed, read from the store page by page until the feed goes on from there.
+# The history of one subscriber: what it has missed, read from the store page by page until the rings go on from there.
 #
 # Rule 1: at most one page is held. The next one is read when the subscriber has taken it.
 # Rule 2: the store decides what is a gap. It becomes one event, before the events that follow it.
@@ -66,7 +66,7 @@ class History:
         return taken
 
     def add_page(self, page: Page) -> bool:
-        """Add what a page says; return whether the feed goes on from it, and go live there if so."""
+        """Add what a page says; return whether the rings go on from it, and go live there if so."""
         if page.gap is not None:
             self._hub.counters.gaps += 1
             self.add(_gap_event(page.gap, page))
@@ -79,7 +79,7 @@ class History:
         return complete
 
     def start(self, after: EventId | Page) -> None:
-        """Read on in the hub's nursery, until the feed goes on from there."""
+        """Read on in the hub's nursery, until the rings go on from there."""
         if not self._is_stopped:
             self._hub.start_reading(self._read_on, after)
 
@@ -101,12 +101,12 @@ class History:
         while True:
             while self.pending:
                 await self._wait_taken()
-            epoch = feed.floor.epoch
+            epoch = feed.timeline.position.epoch
             page = await self._hub.read_patiently(feed.topics, after)
             if self.add_page(page):
                 return
             after = page
-            if page.next == page.tip and page.next.epoch != epoch == feed.floor.epoch:
+            if page.next == page.tip and page.next.epoch != epoch == feed.timeline.position.epoch:
                 await feed.wait_woken()  # the store has begun a new history, which the hub has yet to hear of
 
     async def _wait_taken(self) -> None:

@@ -1,7 +1,7 @@
 # Hub and open_hub(): what is published to a topic reaches every subscriber of it, in the same order, each event once.
 #
 # Rule 1: what a user may do is here, and how it is documented. The hub's state is in state.py, publishing in
-#         publisher.py, feeds and wake-ups in fanout.py, a subscriber in source.py.
+#         publisher.py, rings and wake-ups in fanout.py, a subscriber in source.py.
 # Rule 2: every argument is checked here, before anything is changed.
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .feed import FeedStatistics
 from .filtering import Filter
 from .history import MAX_REPLAY
 from .publisher import Publisher
+from .ring import RingLimits
 from .source import HUB_OVERFLOWS, HubOverflow, SubscriptionSource
 from .state import HubState
 from .subscription import Subscription
@@ -40,7 +41,7 @@ class HubStatistics:
     subscribers: int
     """Subscriptions that are in position, or getting there."""
     feeds: int
-    """Different choices of topics among them. Each has its own ring."""
+    """Different choices of topics among them. They share the rings of their topics."""
     published: int
     """Events published here."""
     delivered: int
@@ -183,7 +184,7 @@ async def open_hub(
     Args:
         store: where events are kept; the hub enters and leaves it. Default: ``MemoryStore()``.
         name: for statistics.
-        max_ring_events: how many of the latest events are kept as bytes, for each choice of topics that has a
+        max_ring_events: how many of the latest events are kept as bytes, for each topic and prefix that has a
             subscriber. A subscriber that falls further behind reads the store.
         max_ring_bytes: how many bytes of them.
 
@@ -220,4 +221,4 @@ async def open_hub(
 async def _open_fanout(store: EventStore, max_events: int, max_bytes: int) -> Fanout:
     # It begins at the end of what the store has.
     page = await store.read_last(TopicFilter("*"), 0)
-    return Fanout(page.tip, max_events, max_bytes)
+    return Fanout(page.tip, RingLimits(max_events, max_bytes))

@@ -1,4 +1,4 @@
-# Publishing: events go to the store, and from a store of this process alone straight to the feeds.
+# Publishing: events go to the store, and from a store of this process alone straight to the rings.
 #
 # Rule 1: a store that other processes write to tells of every event through follow(), this process's own included. Only
 #         a store with `append_nowait` needs no follower: its events are passed on in publish() itself.
@@ -58,7 +58,7 @@ class Publisher:
 
     def _pass_on(self, ids: list[EventId], items: list[tuple[str, bytes]]) -> None:
         fanout = self._hub.fanout
-        if ids and ids[0].sequence > fanout.position.sequence:  # otherwise the key was used before
+        if ids and ids[0].sequence > fanout.timeline.position.sequence:  # otherwise the key was used before
             fanout.add([StoredEvent(id_, *item) for id_, item in zip(ids, items, strict=True)])
 
     def _slice_is_used_up(self, count: int) -> bool:

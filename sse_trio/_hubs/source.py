@@ -1,16 +1,15 @@
 # What a stream of a subscription is made from: the subscriber's state, behind the handle that users have.
 #
-# Rule 1: register first, then read history, then skip what was seen. The feed holds every event since the subscriber
-#         was registered (feed.py, rule 2), so no event is missed and none is sent twice.
-# Rule 2: a subscriber holds a cursor, and at most one page of history. When it falls so far behind that the feed has
-#         let go of its next event, it goes on from the store ("resume"), or drops events, or ends, as it has chosen.
+# Rule 1: register first, then read history, then skip what was seen. The rings hold every event since the subscriber
+#         was registered (ring.py, rule 2), so no event is missed and none is sent twice.
+# Rule 2: a subscriber holds a cursor, and at most one page of history. What it takes next is decided in reading.py.
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
+from typing import TYPE_CHECKING, final
 
 from anyio import BusyResourceError
 
@@ -24,8 +23,8 @@ from ..stores._protocol import EventId, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter, Filter
-from .history import Entry, History, read_latest
-from .position import Position
+from .history import Entry, read_latest
+from .reading import HUB_OVERFLOWS, HubOverflow, Reading
 from .state import HubState
 
 if TYPE_CHECKING:
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from .._reasons import CloseReason
 
 __all__ = ("HUB_OVERFLOWS", "HubOverflow", "SubscriptionSource")
-
-HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
-HUB_OVERFLOWS: tuple[HubOverflow, ...] = get_args(HubOverflow)
 
 GAP_HEADER = b"event-stream-gap"
 
@@ -55,21 +51,7 @@ class SubscriptionSource(LiveSource):
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
 
-    __slots__ = (
-        "_filter",
-        "_history",
-        "_hub",
-        "_is_plain",
-        "_loop",
-        "_on_overflow",
-        "_position",
-        "_sep",
-        "_start",
-        "is_closed",
-        "overflow",
-        "topics",
-        "unread",
-    )
+    __slots__ = ("_hub", "_is_plain", "_position", "_reading", "_sep", "_start", "is_closed", "topics", "unread")
     is_closed: bool
 
     def __init__(
@@ -83,20 +65,15 @@ class SubscriptionSource(LiveSource):
         self._hub = hub
         self.topics: TopicFilter = topics
         self._start = start
-        self.overflow: HubOverflow = overflow
-        self._filter: EventFilter | None = None if filter is None else EventFilter(filter)
-        self._position = Position()
-        self._history = History(hub, self._position)
+        self._reading = Reading(hub, overflow, None if filter is None else EventFilter(filter))
+        self._position = self._reading.position
         self.is_closed = False
-        self._loop: Loop | None = None
         self._sep = "\n"
         self._is_plain = False
-        self._on_overflow: Callable[[], None] | None = None
         self.unread: deque[ServerSentEvent] | None = None
         """Events that were taken for a receive() and wait for the next one; None unless it is received from."""
-        self.coalesce_after: float = (
-            0.0 if filter is None else math.inf
-        )  # the fan-out combines events: fanout.py, rule 2
+        # Otherwise the fan-out combines events: fanout.py, rule 2.
+        self.coalesce_after: float = 0.0 if filter is None else math.inf
         self.started: bool = False
         self.refusing: bool = False
         self.received: int = 0
@@ -118,47 +95,56 @@ class SubscriptionSource(LiveSource):
         self._position.enter(feed)
         self.topics = feed.topics  # one object for all subscribers
         if self._start == 0:
-            self._tell_position(feed.last)
-            self._position.go_live(feed.last)
+            newest = feed.timeline.position
+            self._tell_position(newest)
+            self._position.go_live(newest)
             return
         page = await self._read_first_page()
         if page.gap is not None:
             head["headers"].append((GAP_HEADER, _header_value(page.gap.after)))
-        is_replay = type(self._start) is int
-        if is_replay and not page.events:
-            self._tell_position(page.next)
-        if not self._history.add_page(page):
-            self._history.start(page)
-        elif is_replay and page.events and self._filter is not None:
-            self._tell_position(page.next)  # the client is past what the filter left out after the last event
+        self._go_on_from(page)
 
     async def _read_first_page(self) -> Page:
         if isinstance(self._start, str):
             return await self._hub.read(self.topics, EventId.parse(self._start))
-        return await read_latest(self._hub, self.topics, self._start, self._filter)
+        return await read_latest(self._hub, self.topics, self._start, self._reading.filter)
+
+    def _go_on_from(self, page: Page) -> None:
+        is_replay = type(self._start) is int
+        if is_replay and not page.events:
+            self._tell_position(page.next)
+        if not self._reading.history.add_page(page):
+            self._reading.history.start(page)
+        elif is_replay and page.events and self._reading.filter is not None:
+            self._tell_position(page.next)  # the client is past what the filter left out after the last event
 
     def _tell_position(self, last: EventId) -> None:
         # A client that loses its connection before its first event has to come back with an id, or it misses what was
         # published meanwhile. A block without data sets the id and is not an event: WHATWG HTML 9.2.6, "dispatch".
-        if self._loop is not None:
-            self._history.add(ServerSentEvent(id=str(last)))
+        if self._reading.loop is not None:
+            self._reading.history.add(ServerSentEvent(id=str(last)))
 
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self.is_closed:
             return
-        if self._position.receiver is not None or self._history.is_reading:
+        if self._position.receiver is not None or self._reading.history.is_reading:
             self._hub.check_here()  # a task is to be woken
         self.is_closed = True
         feed = self._position.feed
         self._position.is_live = False  # so that refusing keeps nothing
-        self._history.pending = ()
+        self._reading.history.pending = ()
         self.refuse_sends()
         self._position.leave()
         if feed is not None:
             self._hub.leave(self, feed)
 
-    # --- as the hub sees it
+    # --- as the hub and its handle see it
+
+    @property
+    def overflow(self) -> HubOverflow:
+        """What happens when it falls behind."""
+        return self._reading.overflow
 
     @property
     def feed(self) -> Feed | None:
@@ -170,51 +156,51 @@ class SubscriptionSource(LiveSource):
         lag = self._position.lag()
         if lag is None:
             return None
-        history = sum([isinstance(event, StoredEvent) for event in self._history.pending])
+        history = sum([isinstance(event, StoredEvent) for event in self._reading.history.pending])
         return len(self.unread or ()) + history + lag
 
     # --- as its stream sees it
 
     def is_shared(self, sep: str) -> bool:
-        """Whether it takes the feed's own bytes."""
-        return sep == "\n" and self._filter is None
+        """Whether it takes the rings' own bytes."""
+        return sep == "\n" and self._reading.filter is None
 
     def backlog(self) -> Backlog:
         """Return what there is to take: the page of history that it holds, and its lag."""
-        pending = self._history.pending
+        pending = self._reading.history.pending
         size = sum([len(event.encode(self._sep)) for event in pending])
         return Backlog(len(pending), size, self.lag(), self.topics.patterns)
 
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Belong to a stream."""
-        self._loop = loop
         self._sep = sep
         self._is_plain = self.is_shared(sep)
-        self._on_overflow = on_overflow if self.overflow == "close" else None
+        self._reading.loop = loop
+        self._reading.on_overflow = on_overflow if self.overflow == "close" else None
 
     def unbind(self) -> None:
         """Belong to no stream any more."""
-        self._on_overflow = None
+        self._reading.on_overflow = None
 
     def is_ready(self) -> bool:
         """Whether there is an event to write."""
-        return bool(self._history.pending) or self._position.is_ready()
+        return self._reading.is_ready()
 
     def at_end(self) -> bool:
         """Whether everything was taken and nothing can come."""
-        return self.refusing and not self.is_ready()
+        return self.refusing and not self._reading.is_ready()
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Wake this receiver when there is an event, or the end."""
-        self._position.begin_waiting(waiting)
+        self._position.receiver = waiting
 
     def end_waiting(self, waiting: Receiver) -> None:
         """Wake it no more."""
         del waiting  # there is one at most
-        self._position.end_waiting()
+        self._position.receiver = None
 
     def keep_waiting(self, waiting: Receiver) -> None:
-        """Do nothing: a receiver that was woken is still in the feed, until end_waiting()."""
+        """Do nothing: a receiver that was woken is woken again, until end_waiting()."""
 
     def begin_ending(self, reason: CloseReason) -> None:
         """Note why the stream is about to end."""
@@ -222,12 +208,8 @@ class SubscriptionSource(LiveSource):
 
     def refuse_sends(self) -> None:
         """Take in nothing more: the hub is closing, or the stream."""
-        self.refusing = True
-        if self._find_next():
-            self._history.add(*self._position.events())
-        self._position.is_live = False
-        self._history.stop()
-        self._position.wake()
+        self._reading.refuse()
+        self._note_what_happened(0)
 
     # --- taking events
 
@@ -235,92 +217,42 @@ class SubscriptionSource(LiveSource):
         """Remove all that there is now and return it joined."""
         position = self._position
         feed = position.feed
-        if feed is not None and position.is_live and not self._history.pending:
-            # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
-            cursor = position.cursor
-            if cursor == feed.end:
-                return None
-            batch = feed.batch
-            if batch is not None and cursor == batch.start and self._is_plain and position.skip_to < 0:
-                position.cursor = feed.end
-                position.last = feed.last
-                self.received += feed.end - cursor
-                return batch
-        return self._take_own(feed)
-
-    def _take_own(self, feed: Feed | None) -> Batch | None:
-        if feed is None or self._history.pending or not self._is_plain:
+        if feed is None or not self._is_plain or self._reading.history.pending:
             body = b"".join([event.encode(self._sep) for event in self.take_events()])
             return Batch(body) if body else None
-        if not self._find_next():
+        cursor = position.cursor
+        if not position.is_live:
             return None
-        cursor = self._position.advance()
-        self.received += feed.end - cursor
-        return feed.join(cursor)
+        # Where nearly every subscriber is nearly always: nothing new, or the batch that the others took too.
+        ring = feed.ring or feed.ring_to_share(cursor)
+        if ring is None:
+            batch = feed.latest_batch(cursor)
+        elif cursor >= ring.end:
+            return None
+        else:
+            batch = ring.batch
+        if batch is None or not batch.start <= cursor < batch.first:
+            return self._join()
+        position.cursor = batch.end
+        position.counted += batch.count
+        self.received += batch.count
+        return batch
+
+    def _join(self) -> Batch | None:
+        batch = self._reading.join()
+        self._note_what_happened(0 if batch is None else batch.count)
+        return batch
 
     def take_events(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""
-        taken = self._take_filtered()
-        while not taken and self.is_ready():  # what follows what the filter left out wakes no receiver
-            taken = self._take_filtered()
-        self.received += sum([isinstance(event, StoredEvent) for event in taken])
+        taken = self._reading.take()
+        self._note_what_happened(sum([isinstance(event, StoredEvent) for event in taken]))
         return taken
 
-    def _take_filtered(self) -> Sequence[Entry]:
-        taken = self._take_unfiltered()
-        return taken if self._filter is None else self._select(self._filter, taken)
-
-    def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
-        try:
-            selected = event_filter.select(taken)
-        except BaseException:
-            self._history.put_back(taken)  # nothing was taken; and a stream that fails takes nothing more
-            raise
-        if self._loop is not None:
-            position = event_filter.position_to_tell(self._loop.current_time())
-            if position is not None:
-                selected.append(ServerSentEvent(id=str(position)))
-        return selected
-
-    def _take_unfiltered(self) -> Sequence[Entry]:
-        if self._history.pending:
-            return self._history.take()
-        if not self._find_next():
-            return []
-        events = self._position.events()
-        self._position.advance()
-        return events
-
-    def _find_next(self) -> bool:
-        # Move the cursor to an event to take; False when there is none, or only in the store.
-        position = self._position
-        feed = position.feed
-        if feed is None or not position.is_ready():
-            return False
-        if feed.has_lost(position.cursor) and not self._fell_behind(feed):
-            return False
-        return position.skip_seen()
-
-    def _fell_behind(self, feed: Feed) -> bool:
-        # Return whether it goes on at the oldest event of the feed.
-        position = self._position
-        overflow = "resume" if feed.was_reset(position.cursor) else self.overflow
-        if overflow == "drop_oldest":
-            lost = position.drop_lost()
-            self._hub.counters.dropped += lost
-            self.dropped += lost
-            return True
-        position.is_live = False
-        if self.refusing:
-            pass  # it ends here
-        elif overflow == "resume":
-            self._hub.counters.resumes += 1
-            self._history.start(position.last)
-        elif self._on_overflow is not None:
-            self._on_overflow()  # it ends the stream, which may have a farewell to send
-        else:
-            self.refuse_sends()
-        return False
+    def _note_what_happened(self, taken: int) -> None:
+        self.received += taken
+        self.dropped = self._reading.dropped
+        self.refusing = self._reading.is_refusing
 
     # --- received from, without a stream
 
@@ -330,11 +262,11 @@ class SubscriptionSource(LiveSource):
             raise BusyResourceError("receiving from")  # anyio ends the sentence: "another task is already ..."
         self._hub.check_here()
         parking = current_loop().new_parking()
-        self._position.begin_waiting(WaitingReceive(self, parking))
+        self._position.receiver = WaitingReceive(self, parking)
         try:
             await parking.park()
         finally:
-            self._position.end_waiting()
+            self._position.receiver = None
 
 
 def _header_value(after: EventId) -> bytes:

@@ -15,9 +15,9 @@ class Batch:
 
     Args:
         body: the bytes.
-        compressors: for a batch of a hub's feed, the feed's shared compressors, by coding: see
+        compressors: for a batch of a hub, the compressors that its subscribers share, by coding: see
             ``_compression/shared.py``.
-        start, end: the cursors in that feed between which the events lie.
+        start, end: for a batch of a hub, its events are those after the place ``start`` and up to ``end``.
     """
 
     __slots__ = ("_chunk", "body", "coded", "compressors", "end", "start")

@@ -1,4 +1,4 @@
-"""A feed compressed once for all: each subscriber can decode what it is sent, whatever happens to it."""
+"""A topic compressed once for all: each subscriber can decode what it is sent, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sse_trio import ServerSentEvent
 from sse_trio._compression.codings import SHARED_CODINGS
 from sse_trio._compression.shared import KEPT_BYTES, KEPT_SEGMENTS, RESTART_BYTES, new_shared_coder
 from sse_trio._hubs.feed import Feed
+from sse_trio._hubs.ring import Ring, RingLimits
+from sse_trio._hubs.timeline import Timeline
 from sse_trio._wire.batch import Batch
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
 from sse_trio.stores._topics import TopicFilter
@@ -22,19 +24,20 @@ pytestmark = pytest.mark.parametrize("coding", SHARED_CODINGS)
 
 
 class Topic:
-    """A feed, as a hub has it."""
+    """A ring, as a hub has it."""
 
     def __init__(self):
-        self.feed = Feed(TopicFilter("*"), EventId("e", 0), max_events=64, max_bytes=1 << 20)
+        self.ring = Ring("*", 0, RingLimits(64, 1 << 20))
         self.random = random.Random(7)
 
-    def publish(self, size=0, noise=0):
+    def publish(self, size=0, noise=0, at=None):
         """Add an event as a ticker has them; with so many digits that no coding makes much smaller."""
         price = self.random.uniform(90, 110)
         data = f'{{"symbol":"ACME","price":{price:.2f},"volume":{self.random.randrange(10_000)}}}' + "x" * size
         data += self.random.randbytes(noise // 2).hex()
-        stored = StoredEvent(EventId("e", self.feed.end + 1), "a", pack_event(ServerSentEvent(data, event="tick")))
-        self.feed.append(stored, stored.encode())
+        place = at or self.ring.end + 1
+        stored = StoredEvent(EventId("e", place), "a", pack_event(ServerSentEvent(data, event="tick")))
+        self.ring.append(stored, stored.encode(), place)
 
 
 class Reader:
@@ -42,17 +45,17 @@ class Reader:
 
     def __init__(self, topic, coding):
         self.topic = topic
-        self.feed = topic.feed
-        self.cursor = self.feed.end
+        self.ring = topic.ring
+        self.cursor = self.ring.end
         self.coder = new_shared_coder(coding)
         self.decoder = DECODERS[coding]()
         self.batches = []
 
     def take(self):
         """Take what there is, and decode it."""
-        if self.cursor < self.feed.end:
-            batch = self.feed.join(max(self.cursor, self.feed.oldest_cursor()))
-            self.cursor = self.feed.end
+        if self.cursor < self.ring.end:
+            batch = self.ring.join(max(self.cursor, self.ring.floor))
+            self.cursor = self.ring.end
             self.write(batch)
 
     def send(self, body):
@@ -117,9 +120,9 @@ class Crowd:
             self.readers.pop().end()
 
     def reset(self):
-        self.topic.feed.reset(EventId("e", self.topic.feed.end + 1))
+        self.topic.ring.reset(self.topic.ring.end + 1)
         for reader in self.readers:
-            reader.cursor = self.topic.feed.end
+            reader.cursor = self.topic.ring.end
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -150,10 +153,10 @@ def test_what_came_before_makes_it_small(topic, coding):
     text = 0
     for _ in range(1000):
         topic.publish()
-        text += len(topic.feed.join(topic.feed.end - 1).body)
+        text += len(topic.ring.join(topic.ring.end - 1).body)
         reader.take()
     assert sum(map(len, reader.pieces)) < 0.45 * text
-    last = Batch(topic.feed.batch.body)
+    last = Batch(topic.ring.batch.body)
     assert len(new_shared_coder(coding).encode(last).body) > 0.8 * len(last.body)
 
 
@@ -165,7 +168,7 @@ def test_a_subscriber_that_joins_later_goes_on_from_the_next_restart(topic, codi
     def publish():
         nonlocal sent
         topic.publish()
-        sent += len(topic.feed.join(topic.feed.end - 1).body)
+        sent += len(topic.ring.join(topic.ring.end - 1).body)
         for reader in readers:
             reader.take()
 
@@ -191,7 +194,7 @@ def test_the_compressor_restarts_when_all_were_pinged(topic, coding):
         topic.publish()
         for reader in readers:
             reader.take()
-        firsts.append(topic.feed.compressors[coding]._segments[-1].is_standalone)
+        firsts.append(topic.ring.compressors[coding]._segments[-1].is_standalone)
         assert len({reader.pieces[-1] for reader in readers}) == 1
     assert firsts == [True, False, True, False]
 
@@ -220,14 +223,14 @@ def test_a_subscriber_far_behind_does_not_hold_up_the_others(topic, coding):
         topic.publish()
     fast.take()
     topic.publish()
-    segments = [*topic.feed.compressors[coding]._segments]
+    segments = [*topic.ring.compressors[coding]._segments]
     assert len(segments) == KEPT_SEGMENTS
     slow.take()
-    assert topic.feed.compressors[coding]._segments == segments
-    assert slow.pieces[-1].endswith(topic.feed.batch.coded[1])
+    assert topic.ring.compressors[coding]._segments == segments
+    assert slow.pieces[-1].endswith(topic.ring.batch.coded[1])
     topic.publish()
     fast.take()
-    assert not topic.feed.compressors[coding]._segments[-1].is_standalone
+    assert not topic.ring.compressors[coding]._segments[-1].is_standalone
 
 
 def test_large_events_are_not_kept_for_long(topic, coding):
@@ -238,12 +241,12 @@ def test_large_events_are_not_kept_for_long(topic, coding):
         readers[n % 2].take()
         if n % 11 == 0:
             readers[2].take()
-        kept = sum(len(segment.compressed.body) for segment in topic.feed.compressors[coding]._segments)
+        kept = sum(len(segment.compressed.body) for segment in topic.ring.compressors[coding]._segments)
         assert KEPT_BYTES // 2 < kept <= KEPT_BYTES or n < 10
     topic.publish(noise=2 * KEPT_BYTES + 10_000)
     for reader in readers:
         reader.take()
-    assert len(topic.feed.compressors[coding]._segments) == 1
+    assert len(topic.ring.compressors[coding]._segments) == 1
     for reader in readers:
         topic.publish()
         reader.take()
@@ -256,9 +259,9 @@ def test_an_event_that_nobody_took_in_this_coding(topic, coding):
     for n in range(3):
         topic.publish()
         if n == 1:
-            reader.cursor = topic.feed.end
+            reader.cursor = topic.ring.end
         reader.take()
-    assert [segment.is_standalone for segment in topic.feed.compressors[coding]._segments] == [True]
+    assert [segment.is_standalone for segment in topic.ring.compressors[coding]._segments] == [True]
 
 
 def test_a_stream_of_nothing_is_whole(topic, coding):
@@ -267,3 +270,68 @@ def test_a_stream_of_nothing_is_whole(topic, coding):
     assert reader.coder.encode(Batch(b"")).body == b""
     assert reader.decoder.decode(reader.coder.finish(b"")) == b""
     assert reader.decoder.is_whole
+
+
+class Market:
+    """Rings of which subscribers read several, in any choice."""
+
+    def __init__(self, coding, seed):
+        self.coding = coding
+        self.random = random.Random(seed)
+        self.topics = [Topic() for _ in range(4)]
+        self.end = 0
+        self.feeds = {}
+        self.readers = []
+
+    def publish(self):
+        for topic in self.random.choices(self.topics, [20, 5, 1, 1], k=self.random.choice([1, 1, 3])):
+            self.end += 1
+            topic.publish(at=self.end)
+
+    def join(self):
+        numbers = self.random.choice([(0, 1), (0, 1), (0, 2), (0, 3), (0, 1, 2), (0,)])
+        if numbers not in self.feeds:
+            rings = tuple(self.topics[n].ring for n in numbers)
+            self.feeds[numbers] = Feed(TopicFilter(*map(str, numbers)), rings, Timeline(EventId("e", 0)))
+        feed = self.feeds[numbers]
+        feed.enter()
+        self.readers.append(MarketReader(feed, self.end, self.coding))
+
+    def take(self):
+        for reader in self.random.sample(self.readers, len(self.readers) // self.random.choice([1, 1, 3])):
+            reader.take()
+
+    def ping(self):
+        self.random.choice(self.readers).write(Batch(PING))
+
+
+class MarketReader(Reader):
+    """A subscriber of several topics."""
+
+    def __init__(self, feed, cursor, coding):
+        self.feed = feed
+        self.cursor = cursor
+        self.coder = new_shared_coder(coding)
+        self.decoder = DECODERS[coding]()
+        self.batches = []
+
+    def take(self):
+        """Take what there is, and decode it. It misses what the rings have let go of."""
+        if fresh := self.feed.fresh(self.cursor):
+            batch = self.feed.join(fresh, self.cursor)
+            self.cursor = self.feed.end()
+            self.write(batch)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("crowd", [1, 40])
+def test_each_subscriber_of_several_topics_decodes_what_it_was_sent(coding, seed, crowd):
+    """Choices that share topics, and compressors with these topics: each write is decodable at once all the same."""
+    market = Market(coding, seed)
+    for _ in range(crowd):
+        market.join()
+    steps = [market.publish, market.take] * 9 + [market.ping, market.join]
+    for step in market.random.choices(steps, k=400):
+        step()
+    for reader in market.readers:
+        reader.end()

@@ -1,125 +1,115 @@
-# The ring: what it holds, what it lets go of, and where a cursor is.
+# The feed: the rings of one choice of topics, as one.
 
 from __future__ import annotations
 
 import anyio
 import pytest
 
-from sse_trio._hubs.feed import Feed, FeedStatistics
+from sse_trio._hubs.feed import OTHERS, Feed, FeedStatistics
+from sse_trio._hubs.ring import Ring, RingLimits
+from sse_trio._hubs.timeline import Timeline
 from sse_trio._wire.event import ServerSentEvent
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
 from sse_trio.stores._topics import TopicFilter
 from sse_trio.testing import wait_all_tasks_blocked
 
 
-def add(feed, *sequences, data="x"):
-    """Append events with these sequences and return their bytes."""
-    chunks = []
-    for sequence in sequences:
-        event = StoredEvent(EventId("e", sequence), "a", pack_event(ServerSentEvent(data)))
-        feed.append(event, event.encode())
-        chunks.append(event.encode())
-    return b"".join(chunks)
+class Rings:
+    """The rings of topics "a" and "b", and a feed of both."""
+
+    def __init__(self):
+        self.rings = {topic: Ring(topic, 10, RingLimits(2, 1000)) for topic in "ab"}
+        self.feed = Feed(TopicFilter("a", "b"), tuple(self.rings.values()), Timeline(EventId("e", 10)))
+        self.feed.enter()
+        self.end = 10
+
+    def add(self, topics):
+        """Add an event to each of these topics, and return their bytes."""
+        chunks = []
+        for topic in topics:
+            self.end += 1
+            event = StoredEvent(EventId("e", self.end), topic, pack_event(ServerSentEvent(topic)))
+            self.rings[topic].append(event, event.encode(), self.end)
+            chunks.append(event.encode())
+        return b"".join(chunks)
+
+    def join(self, cursor):
+        return self.feed.join(self.feed.fresh(cursor), cursor)
 
 
 @pytest.fixture
-def feed():
-    return Feed(TopicFilter("*"), EventId("e", 10), max_events=4, max_bytes=1000)
+def rings():
+    return Rings()
 
 
-def test_it_begins_at_its_floor(feed):
-    """A new feed has seen nothing: it goes on from its floor, and from nothing older or of another epoch."""
-    assert feed.end == feed.oldest_cursor() == 0
-    assert feed.last == feed.floor == EventId("e", 10)
-    assert feed.goes_on_from(EventId("e", 10))
-    assert feed.goes_on_from(EventId("e", 11))
-    assert not feed.goes_on_from(EventId("e", 9))
-    assert not feed.goes_on_from(EventId("f", 10))
+def test_the_order_across_topics_is_the_stores(rings):
+    """Events of several topics are taken in the order of their ids, as bytes and one by one."""
+    wire = rings.add("aba")
+    batch = rings.join(10)
+    assert (batch.body, batch.start, batch.first, batch.end, batch.count) == (wire, 10, 11, 13, 3)
+    events = rings.feed.events(rings.feed.fresh(10), 10)
+    assert [(event.id.sequence, event.topic) for event in events] == [(11, "a"), (12, "b"), (13, "a")]
 
 
-def test_a_batch_is_joined_once(feed):
-    """Everybody at the same place is given the same bytes; one event is given as it is."""
-    wire = add(feed, 12, 15, 16)
-    assert feed.join(0).body == wire
-    assert feed.join(0) is feed.join(0)
-    assert feed.join(2).body is feed._chunks[2]
-    assert feed.join(0).body == wire
-    wire += add(feed, 17)
-    assert feed.join(0).body == wire  # and not what was there before
-    assert [event.id.sequence for event in feed.events(1)] == [15, 16, 17]
-    assert feed.last == EventId("e", 17)
+def test_those_with_the_same_choice_share_what_is_mixed(rings):
+    """A batch of several rings is joined once for all who take it; once more has come, it is joined anew."""
+    rings.add("ab")
+    assert rings.join(11).count == 1
+    batch = rings.join(10)
+    assert rings.join(10) is batch
+    wire = rings.add("b")
+    assert rings.join(10).count == 3
+    assert rings.join(12).body == wire
+    assert rings.join(12).start == 12
 
 
-def test_a_cursor_is_found_by_what_was_seen(feed):
-    """The cursor of one who has seen up to a sequence is at the first event newer than that."""
-    add(feed, 12, 15, 16)
-    assert [feed.cursor_after(sequence) for sequence in (10, 11, 12, 14, 15, 16, 99)] == [0, 0, 1, 1, 2, 3, 3]
-    assert [feed.sequence_at(cursor) for cursor in range(3)] == [12, 15, 16]
+def test_a_choice_of_few_takes_the_batches_of_a_ring_that_many_read(rings):
+    """With so many others on a topic that they make its batches, a choice of its own takes those, compressors too."""
+    rings.add("a")
+    assert rings.join(10) is not rings.rings["a"].join(10)
+    assert rings.join(10).compressors is rings.feed._compressors
+    rings.rings["a"].subscribers = OTHERS
+    assert rings.join(10) is rings.rings["a"].join(10)
+    rings.add("b")
+    assert rings.join(11).compressors is rings.join(10).compressors is None
 
 
-def test_it_lets_go_in_blocks(feed):
-    """It holds at least max_events and less than twice as many; its floor is the newest that it let go of."""
-    for n in range(1, 100):
-        add(feed, 10 + n)
-        held = feed.end - feed.oldest_cursor()
-        assert min(n, 4) <= held < 8
-        assert feed.floor.sequence == feed.last.sequence - held
-        assert feed._size == sum(map(len, feed._chunks))
-        assert feed.end == n
-    assert feed.has_lost(feed.oldest_cursor() - 1)
-    assert not feed.has_lost(feed.oldest_cursor())
-    assert not feed.was_reset(0)
-
-
-def test_it_is_bounded_in_bytes(feed):
-    """It holds no more than max_bytes, except for one event, the newest, whatever its size."""
-    add(feed, 11, 12, data="x" * 400)
-    assert feed.end - feed.oldest_cursor() == 2
-    add(feed, 13, data="x" * 400)
-    assert feed._size <= 1000
-    assert feed.floor.sequence == 12
-    wire = add(feed, 14, data="x" * 5000)
-    assert feed.floor.sequence == 13
-    assert feed.join(feed.oldest_cursor()).body == wire
-
-
-@pytest.mark.parametrize("held", [(), (11, 12)])
-def test_after_a_reset_nobody_is_in_position(feed, held):
-    """A reset feed holds nothing, and every cursor was lost, also that of one who had taken everything."""
-    add(feed, *held)
-    end = feed.end
-    feed.reset(EventId("f", 3))
-    assert feed.has_lost(end)
-    assert feed.was_reset(end)
-    assert feed.floor == feed.last == EventId("f", 3)
-    assert feed.end == feed.oldest_cursor() == feed.cursor_after(3)
-    assert not feed.was_reset(feed.end)
-    add(feed, 4)
-    assert feed.cursor_after(3) == feed.end - 1
+def test_what_one_ring_has_lost_ends_the_compressors_line(rings):
+    """If one ring holds events older than what another has lost, a batch of both is compressed by itself."""
+    rings.add("abaaaaa")
+    batch = rings.join(10)
+    assert rings.feed.floor() > 12
+    assert batch.first == 12
+    assert batch.compressors is None
+    assert rings.join(10) is not batch  # it fits nobody else
 
 
 @pytest.mark.anyio
-async def test_who_waits_for_the_next_call_leaves_nothing_behind(feed):
+async def test_who_waits_for_the_next_call_leaves_nothing_behind(rings):
     """wait_woken() returns when the readers are called; cancelled, it is not called any more."""
+    feed = rings.feed
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
-        (waiting,) = feed.waiting
+        assert feed.rings[0].readers == feed.rings[1].readers
+        (waiting,) = feed.rings[0].readers
         waiting.receiver.unpark()
         await wait_all_tasks_blocked()
         assert not nursery.cancel_scope.cancel_called
         nursery.start_soon(feed.wait_woken)
         await wait_all_tasks_blocked()
-        assert len(feed.waiting) == 1
+        assert len(feed.rings[0].readers) == 1
         nursery.cancel_scope.cancel()
-    assert not feed.waiting
+    assert not any(ring.readers for ring in feed.rings)
 
 
-def test_statistics_count_events_and_not_resets(feed):
-    """A snapshot counts the events that came and those that are held; a reset does not count as an event."""
-    add(feed, 12, 15)
-    feed.reset(EventId("f", 3))
-    wire = add(feed, 20)
+def test_statistics_are_those_of_its_rings(rings):
+    """A snapshot counts the events since the feed was made, and what its rings hold."""
+    rings.add("ab")
+    feed = Feed(rings.feed.topics, rings.feed.rings, rings.feed.timeline)
+    wire = rings.add("b")
+    held = sum(len(chunk) for ring in feed.rings for chunk in ring._chunks)
+    assert held > len(wire)
     assert feed.statistics(lag=5) == FeedStatistics(
-        topics=("*",), subscribers=0, events=3, ring_events=1, ring_bytes=len(wire), lag=5
+        topics=("a", "b"), subscribers=0, events=1, ring_events=3, ring_bytes=held, lag=5
     )

@@ -439,14 +439,16 @@ async def test_a_reader_that_has_the_event_already_is_not_woken():
     """Nor is a reader that left while the others were woken."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         feed = source_of(subscription).feed
-        behind, done, left = CountingReader(feed.end), CountingReader(feed.end + 1), CountingReader(feed.end)
+        end = feed.end()
+        behind, done, left = CountingReader(end), CountingReader(end + 1), CountingReader(end)
         left.receiver = None
-        feed.waiting |= dict.fromkeys([behind, done, left])
+        for reader in (behind, done, left):
+            feed.add_reader(reader)
         await publish(hub, "x")
         await wait_all_tasks_blocked()
         assert [behind.woken, done.woken, left.woken] == [1, 0, 0]
         for reader in (behind, done, left):
-            del feed.waiting[reader]
+            feed.remove_reader(reader)
 
 
 async def test_a_publisher_that_does_not_pause_lets_readers_run():

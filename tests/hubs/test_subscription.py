@@ -124,6 +124,18 @@ async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
         assert store.reads == 1
 
 
+async def test_what_follows_history_in_the_ring_is_taken_with_it(make_remote_store):
+    """One take is all there is, the last page of history and what the ring holds after it: no second one is needed."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a"):
+        (start, *_) = await publish(hub, *map(str, range(600)))
+        await wait_all_tasks_blocked()
+        async with hub.subscribe("a", after=start) as subscription:
+            assert source_of(subscription).take_batch().body.count(b"data: ") == 599
+            assert source_of(subscription).take_batch() is None
+            assert store.reads == 1
+
+
 async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
     """A subscriber that finds a new history before the hub's follower does waits for it, and stops reading."""
     store = make_remote_store()
@@ -141,6 +153,25 @@ async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
             await publish(hub, "3")
             assert await take(subscription, 1) == ["3"]
         assert hub.statistics().gaps == 1
+
+
+async def test_a_new_history_is_not_mixed_with_the_old_one(make_remote_store):
+    """A subscriber that is in the new history is sent nothing of the old one, which the hub still holds."""
+    store = make_remote_store()
+    async with open_hub(store) as hub, hub.subscribe("a"):
+        (first, *_) = await publish(hub, *"abcdefgh")
+        await wait_all_tasks_blocked()
+        store.change(follows=False)
+        await store.lose_history()
+        await publish(hub, "1", "2")
+        async with hub.subscribe("a", after=first) as subscription:
+            assert await take(subscription, 3) == ["gap", "1", "2"]
+            with anyio.move_on_after(10):
+                await subscription.receive()
+                pytest.fail("an event of the old history")
+            store.change(follows=True)
+            await publish(hub, "3")
+            assert await take(subscription, 1) == ["3"]
 
 
 @pytest.mark.parametrize("overflow", ["resume", "drop_oldest", "close"])

@@ -181,7 +181,7 @@ class Play:
         expected = self.model.expected(TopicFilter(*topics), EventId.parse(after))
         client = Client(self.model, topics, EventId.parse(after), self.hub.subscribe(*topics, after=after))
         await client.subscription.__aenter__()
-        told = isinstance(next(iter(source_of(client.subscription)._history.pending), None), ServerSentEvent)
+        told = isinstance(next(iter(source_of(client.subscription)._reading.history.pending), None), ServerSentEvent)
         assert told == expected.gap, "the gap of the join is not the model's"
         return client
 
@@ -199,7 +199,7 @@ class Play:
         self.clients.append(Client(self.model, topics, start, subscription, replayed))
 
     async def wait_followed(self):
-        while self.hub._state.fanout.position.sequence < self.model.tip:
+        while self.hub._state.fanout.timeline.position.sequence < self.model.tip:
             await anyio.sleep(0.001)
 
     def chosen(self, number):

@@ -1,0 +1,149 @@
+# What one subscriber takes next: history first, then what its rings hold after its cursor; and what happens when it has
+# fallen behind them.
+#
+# Rule 1: when a ring has let go of a subscriber's next event, it goes on from the store ("resume"), or misses what is
+#         gone ("drop_oldest"), or ends ("close"), as it has chosen. When history was lost, everybody asks the store.
+# Rule 2: if its filter raises, the subscriber has taken nothing.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, final, get_args
+
+from .._loops.loop import Loop
+from .._wire.event import ServerSentEvent
+from ..stores._protocol import StoredEvent
+from .filtering import EventFilter
+from .history import Entry, History
+from .position import Position
+from .ring import Ring, RingBatch
+from .state import HubState
+
+__all__ = ("HUB_OVERFLOWS", "HubOverflow", "Reading")
+
+HubOverflow: TypeAlias = Literal["resume", "drop_oldest", "close"]
+HUB_OVERFLOWS: tuple[HubOverflow, ...] = get_args(HubOverflow)
+
+
+@final
+class Reading:
+    """The events of one subscriber.
+
+    Args:
+        hub: the hub's state.
+        overflow, event_filter: the subscriber's.
+    """
+
+    __slots__ = (
+        "_hub",
+        "dropped",
+        "filter",
+        "history",
+        "is_refusing",
+        "loop",
+        "on_overflow",
+        "overflow",
+        "position",
+    )
+
+    def __init__(self, hub: HubState, overflow: HubOverflow, event_filter: EventFilter | None) -> None:
+        self._hub = hub
+        self.overflow: HubOverflow = overflow
+        self.filter: EventFilter | None = event_filter
+        self.position: Position = Position()
+        self.history: History = History(hub, self.position)
+        self.is_refusing: bool = False
+        self.dropped: int = 0
+        """Events that it missed."""
+        self.loop: Loop | None = None
+        """The loop of its stream, if it belongs to one: its client is told positions then."""
+        self.on_overflow: Callable[[], None] | None = None
+        """Ends its stream, which may have a farewell to send."""
+
+    def is_ready(self) -> bool:
+        """Whether there is an event to take."""
+        return bool(self.history.pending) or self.position.is_ready()
+
+    def refuse(self) -> None:
+        """Keep what there is, and take in nothing more."""
+        self.is_refusing = True
+        if left := self._take_live():
+            self.history.add(*left)
+        self.position.is_live = False
+        self.history.stop()
+        self.position.wake()
+
+    # --- events, for a stream that is written them as they are
+
+    def join(self) -> RingBatch | None:
+        """Remove everything that the rings have now, and return it joined. There is no history."""
+        fresh, position = self._find_fresh(), self.position
+        if not fresh or position.feed is None:
+            return None
+        batch = position.feed.join(fresh, position.cursor)
+        position.advance(batch.end, batch.count)
+        return batch
+
+    # --- events one by one
+
+    def take(self) -> Sequence[Entry]:
+        """Remove all that there is now, and return what the filter lets through."""
+        taken: Sequence[Entry] = self.history.take() if self.history.pending else ()
+        # Both: what follows a page of history wakes no receiver, and a writer that takes its events inside the call
+        # that woke it takes once.
+        if live := self._take_live():
+            taken = [*taken, *live] if taken else live
+        return taken if self.filter is None else self._select(self.filter, taken)
+
+    def _select(self, event_filter: EventFilter, taken: Sequence[Entry]) -> Sequence[Entry]:
+        try:
+            selected = event_filter.select(taken)
+        except BaseException:
+            self.history.put_back(taken)  # nothing was taken; and a stream that fails takes nothing more
+            raise
+        if self.loop is not None:
+            position = event_filter.position_to_tell(self.loop.current_time())
+            if position is not None:
+                selected.append(ServerSentEvent(id=str(position)))
+        return selected
+
+    def _take_live(self) -> Sequence[StoredEvent]:
+        fresh, position = self._find_fresh(), self.position
+        if not fresh or position.feed is None:
+            return ()
+        events = position.feed.events(fresh, position.cursor)
+        position.advance(max([ring.end for ring in fresh]), len(events))
+        return events
+
+    # --- falling behind
+
+    def _find_fresh(self) -> Sequence[Ring]:
+        # The rings with events to take; none if there is nothing to take, or it is only in the store.
+        position = self.position
+        if position.feed is None or not position.is_live:
+            return ()
+        fresh = position.feed.fresh(position.cursor)
+        for ring in fresh:
+            if ring.floor > position.cursor:
+                return fresh if self._misses_what_is_lost() else ()
+        return fresh
+
+    def _misses_what_is_lost(self) -> bool:
+        # It fell behind: return whether it goes on with what the rings still hold.
+        overflow = "resume" if self.position.was_reset() else self.overflow
+        if overflow == "drop_oldest":
+            lost = self.position.skip_lost()
+            self._hub.counters.dropped += lost
+            self.dropped += lost
+            return True
+        self.position.is_live = False
+        if self.is_refusing:
+            pass  # it ends here
+        elif overflow == "resume":
+            self._hub.counters.resumes += 1
+            self.history.start(self.position.last)
+        elif self.on_overflow is not None:
+            self.on_overflow()
+        else:
+            self.refuse()
+        return False
