@@ -107,7 +107,7 @@ class UnknownEventError(SSEError, LookupError):
 
     def __init__(self, event: ReceivedEvent, names: Sequence[str]) -> None:
         super().__init__(
-            f"{event.event!r} is not a declared event (they are {', '.join(map(repr, names))}); declare it, or skip "
+            f"{event.event!r} is not a declared event (declared: {', '.join(map(repr, names))}); declare it, or skip "
             "what a newer server may send: `if event.event in events`"
         )
         self.event = event

@@ -94,7 +94,7 @@ class Server(Connection):
 
 @asynccontextmanager
 async def idle_streams(make_response, *, express=False, count=SUBSCRIBERS, apart=0.0):
-    """Open so many streams, so many seconds apart, that have had their first event and wait."""
+    """Open this many streams, this many seconds apart; each has had its first event and waits."""
     servers = [Server(express=express) for _ in range(count)]
     async with anyio.create_task_group() as nursery:
         for server in servers:
@@ -187,7 +187,7 @@ async def test_a_delivery(express, budget, choices, more):
 
 
 async def test_a_burst_is_joined_once():
-    """What was published in one pass is one object for all its subscribers."""
+    """Events published in one pass are one object for all subscribers."""
     async with open_hub() as hub, idle_streams(lambda: EventSourceResponse(hub.subscribe("a"))) as servers:
         await hub.publish_many([("a", "first"), ("a", "second"), ("a", "third")])
         await anyio.sleep(1)

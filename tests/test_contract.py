@@ -25,7 +25,7 @@ def is_test_class(node):
 
 
 def test_each_line_has_a_proof():
-    """What a stream promises, and what a hub does, stand on the page, each with a test."""
+    """Every promise of a stream and of a hub is on the contract page, with a test."""
     assert [line.partition(":")[0] for line in LINES] == [f"C{n}" for n in range(1, 16)] + [
         f"H{n}" for n in range(1, 5)
     ]

@@ -35,7 +35,7 @@ def recorder(app):
 
 
 async def follow(app, recorder, last, events):
-    """What a page that has the samples up to `last` is sent: so many events after the `hello`."""
+    """A page that has the samples up to `last` gets this many events after the `hello`."""
     send_channel, receive_channel = open_event_channel(max_buffer_size=0)
     async with receive_channel, anyio.create_task_group() as task_group:
         task_group.start_soon(app.follow, send_channel, recorder, last)
@@ -46,7 +46,7 @@ async def follow(app, recorder, last, events):
 
 
 def record(recorder, samples):
-    """Take so many samples, and return their times."""
+    """Take this many samples, and return their times."""
     times = []
     for _ in range(samples):
         recorder._record(READING)
@@ -92,7 +92,7 @@ async def test_a_page_waits_for_the_next_sample(app, recorder):
 
 
 async def test_a_restart_is_a_gap(app, recorder):
-    """What was measured before this process began is not known, and is said to be missing before anything else."""
+    """Samples from before this process began are reported as missing before anything else."""
     before = recorder.complete_after - 5000
     record(recorder, 1)
     gap, cpu, _ = await follow(app, recorder, before, events=3)

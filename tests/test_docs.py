@@ -24,7 +24,7 @@ PARSERS = (PythonCodeBlockParser(), SkipParser())
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_blocks_of_a_page_run(page):
-    """What a reader copies from a page works."""
+    """Code that a reader copies from a page works."""
     for example in Document.parse(str(page), *PARSERS).examples():
         example.evaluate()
 

@@ -142,7 +142,7 @@ def matches(case, received):
 
 
 def test_every_example_has_a_case():
-    """An example that nobody runs is a bug."""
+    """Every example is run by a test."""
     assert {path.stem for path in PROGRAMS} == set(CASES)
 
 
@@ -227,7 +227,7 @@ async def check_in_memory(case, app):
 )
 @pytest.mark.usefixtures("surroundings")
 async def test_who_watches_a_job_sees_all_of_it_once(name, load):
-    """Who was cut off from a job's progress gets the rest of it, and who has seen the end a 204."""
+    """A client that was cut off from a job's progress gets the remainder; one that has seen the end gets a 204."""
     percents = [str(percent) for percent in range(0, 101, 5)]
     async with started(load(name).app) as app:
         async with open_test_stream(app, "/jobs", method="POST", json={"name": "import"}) as stream:
@@ -252,7 +252,7 @@ async def test_who_watches_a_job_sees_all_of_it_once(name, load):
 )
 @pytest.mark.parametrize("anyio_backend", [("trio", False)], indirect=True, ids=["trio"])
 async def test_who_asks_for_what_gets_json_a_stream_or_406(accept, status, content_type, load):
-    """What examples/negotiation.py says of its three answers is so, and each says that it depends on the header."""
+    """The three answers are as examples/negotiation.py says, and each says that it depends on the header."""
     headers = [("accept", accept)]
     async with open_test_stream(load("negotiation").app, "/weather", headers=headers) as stream:
         assert (stream.status_code, stream.headers["content-type"]) == (status, content_type)
@@ -262,7 +262,7 @@ async def test_who_asks_for_what_gets_json_a_stream_or_406(accept, status, conte
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", [("trio", False)], indirect=True, ids=["trio"])
 async def test_a_browser_that_is_too_much_comes_back_by_itself(load):
-    """What examples/limits.py answers over its limit: 429 to a program, and a stream that ends to a browser."""
+    """Over its limit, examples/limits.py answers 429 to a program and a stream that ends to a browser."""
     app = load("limits").app
     async with open_test_stream(app, "/clock"), open_test_stream(app, "/clock"):
         async with open_test_stream(app, "/clock") as stream:
@@ -280,7 +280,7 @@ async def test_a_browser_that_is_too_much_comes_back_by_itself(load):
 )
 @pytest.mark.usefixtures("surroundings")
 async def test_a_room_that_looks_like_a_pattern_is_a_room(name, load):
-    """Who listens to the room `*` gets what is said there, and nothing of the others."""
+    """A listener of the room `*` gets what is said there, and nothing of other rooms."""
     async with started(load(name).app) as app, open_test_stream(app, "/rooms/*") as stream:
         for room in ("lobby", "*"):
             async with open_test_stream(app, f"/rooms/{room}", method="POST", json=room) as said:
@@ -294,7 +294,7 @@ async def test_a_room_that_looks_like_a_pattern_is_a_room(name, load):
 )
 @pytest.mark.usefixtures("surroundings")
 async def test_a_job_that_looks_like_a_pattern_is_a_job(name, load):
-    """Who asks for the job `*` sees its progress, and not that of the others."""
+    """A client that asks for the job `*` sees its progress, and not that of other jobs."""
     async with started(load(name).app) as app:
         for job in ("import", "*"):
             async with open_test_stream(app, "/jobs", method="POST", json={"name": job}) as begun:
@@ -381,13 +381,13 @@ def test_its_process_ends_at_ctrl_c(name, server, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize(("job", "status"), [("2", 500), ("3", 404)])
 def test_a_producer_that_fails_first_decides_the_status(job, status, tmp_path):
-    """What examples/errors_and_status_codes.py says of its status codes is so, on a real server."""
+    """The status codes are as examples/errors_and_status_codes.py says, on a real server."""
     with running("errors_and_status_codes", tmp_path) as (_, url):
         assert httpx.get(f"{url}/jobs/{job}", timeout=10, trust_env=False).status_code == status
 
 
 def publishers_seen(response, count):
-    """Read a stream until it has told of so many publishers, and return who they are."""
+    """Read a stream until it has named this many publishers, and return them."""
     seen = set()
     for line in response.iter_lines():
         if line.startswith("data"):

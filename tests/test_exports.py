@@ -24,7 +24,7 @@ def module(request):
 
 
 def test_all_is_a_tuple_without_doubles(module):
-    """Each module says what it offers, once, in a value that nobody can append to (ruff's RUF022 keeps it sorted)."""
+    """Each module declares its public names once, in an immutable value (ruff's RUF022 keeps it sorted)."""
     assert isinstance(module.__all__, tuple), f"{module.__name__}.__all__ is to be a tuple"
     assert len(module.__all__) == len(set(module.__all__))
 
@@ -63,5 +63,5 @@ def public_members(prefix, cls):
 
 @pytest.mark.parametrize(("name", "thing"), list(public_things()))
 def test_everything_public_is_documented(name, thing):
-    """Each public class, function, method and property has a docstring of its own or of what it overrides."""
+    """Each public class, function, method and property has a docstring or inherits one."""
     assert inspect.getdoc(thing), f"{name} has no docstring"

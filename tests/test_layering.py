@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -65,6 +66,12 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.glob("**/*.py"))
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a module. Nothing here changes it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def parts_of(path: Path) -> tuple[str, ...]:
     """`sse_trio/stores/redis.py` is `("stores", "redis")`."""
     return path.relative_to(PACKAGE).with_suffix("").parts
@@ -92,7 +99,7 @@ def absolute(path: Path, node: ast.ImportFrom) -> str:
 
 def imports_of(path: Path, *, with_types: bool = True) -> Iterator[Import]:
     """Every import of a module, those inside its functions included, and those for annotations only if asked for."""
-    for node in (ast.walk if with_types else walk)(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in (ast.walk if with_types else walk)(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,6 +111,7 @@ def imports_of(path: Path, *, with_types: bool = True) -> Iterator[Import]:
                 yield name, node.lineno
 
 
+@functools.cache
 def is_module(name: str) -> bool:
     parts = name.split(".")
     stem = PACKAGE.joinpath(*parts[1:])

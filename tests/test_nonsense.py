@@ -738,7 +738,7 @@ class AsyncObserver:
 
 @pytest.mark.parametrize(("call", "name"), NESTED, ids=[f"{n}-{name}" for n, (_, name) in enumerate(NESTED)])
 async def test_nonsense_inside_of_arguments(call: Callable[[], Any], name: str) -> None:
-    """What is wrong within a pair, a mapping or a sequence is refused as what is wrong as a whole."""
+    """A mistake inside a pair, a mapping or a sequence is refused like a mistake in the whole."""
     with pytest.raises((TypeError, ValueError), match=name) as caught:
         result = call()
         if isawaitable(result) and not isinstance(result, EventSourceResponse):
@@ -749,7 +749,7 @@ async def test_nonsense_inside_of_arguments(call: Callable[[], Any], name: str) 
 
 @pytest.mark.parametrize("predicate", [lambda labels: None, lambda labels: 1, lambda labels: coroutine_function()])
 async def test_a_predicate_that_decides_nothing_ends_no_stream(predicate: Any) -> None:
-    """A predicate that returns neither True nor False, a coroutine above all, kicks nobody."""
+    """A predicate that returns neither True nor False, a coroutine above all, kicks no stream."""
     group = StreamGroup(signals=False)
     async with open_test_stream(EventSourceResponse(produce, group=group)) as stream:
         with pytest.raises(TypeError, match="predicate must return True or False; it returned"):

@@ -42,7 +42,7 @@ def test_a_command_stands_in_a_block_of_its_own(session):
 
 
 def test_ci_calls_the_command_of_the_readme():
-    """What CI runs is what a reader is told to run."""
+    """CI runs the same commands that the README gives."""
     assert f"\n{SET_UP} tests\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
@@ -133,6 +133,6 @@ def test_the_options_of_sse_starlette_are_all_told():
 
 
 def test_it_reads_in_five_minutes():
-    """What it says beside its code, and the table of figures, takes five minutes at 250 words a minute."""
+    """The README's prose and table of figures take five minutes at 250 words a minute."""
     text = re.sub(r"```.*?```|<!-- figures.*?<!-- /figures -->", "", README, flags=re.DOTALL)
     assert len(text.split()) <= 5 * 250

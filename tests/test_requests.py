@@ -159,19 +159,19 @@ def test_order_of_the_server() -> None:
 
 @pytest.mark.parametrize("media_type", ["json", "text/*", "*/*", "", "text/", "text/event stream", "a/b, c/d"])
 def test_what_is_no_media_type(media_type: str) -> None:
-    """What can't be offered is an error of the caller's, with or without the header."""
+    """Media types that can't be offered are the caller's error, with or without the header."""
     with pytest.raises(ValueError, match="must be a media type"):
         preferred_media_type(request(), JSON, media_type)
 
 
 def test_a_list_of_media_types() -> None:
-    """A list in the place of its members is told so."""
+    """A list in place of its members is refused, and the error says so."""
     with pytest.raises(TypeError, match=r"pass a list as \*media_types"):
         preferred_media_type(request(), [JSON, STREAM])  # type: ignore[arg-type]
 
 
 def test_nothing_to_offer() -> None:
-    """Nobody can choose from nothing."""
+    """An empty offer is an error."""
     with pytest.raises(ValueError, match="media_types must be one or more"):
         preferred_media_type(request())
 

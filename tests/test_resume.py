@@ -30,7 +30,7 @@ async def test_a_stream_begins_with_its_place(replay, before):
 
 
 async def test_a_subscription_by_itself_tells_no_place():
-    """Who receives from a subscription itself gets events only."""
+    """receive() from a subscription returns events only, no positions."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         await hub.publish("a", "first")
         assert (await subscription.receive()).data == "first"

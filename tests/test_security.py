@@ -84,7 +84,7 @@ some = settings(max_examples=300, deadline=None, derandomize=True)
 
 
 def received_between(wire, sep):
-    """What a client makes of these bytes between two events that are well known: events, and the reconnection time."""
+    """Return what a client gets from these bytes between two known events: events, and the reconnection time."""
     decoder = EventDecoder()
     first, *between, last = decoder.feed(b"data: first\n\n".replace(b"\n", sep.encode()) + wire + b"data: last\n\n\n")
     assert (first.data, last.event, last.data) == ("first", "message", "last")
@@ -109,7 +109,7 @@ def test_what_is_accepted_is_one_event(values, sep):
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\r", "\n\n", "\r\r", "\0", "\u2028", "\x85"])
 @pytest.mark.parametrize("name", ["data", "event", "id", "comment"])
 def test_no_field_begins_in_another(name, end, sep):
-    """What looks like an end of a line or event, with a field behind it, stays in the field that it is in."""
+    """Text that looks like the end of a line or of an event, with a field behind it, stays in its field."""
     for field in ("data: x", "event: x", "id: 7", "retry: 0", ": x", end):
         check_one_event({"data": "the data", name: f"a{end}{field}{end}"}, sep)
 
@@ -140,7 +140,7 @@ def test_a_text_that_is_sent_is_one_event(text, sep):
 
 @pytest.mark.parametrize("name", ["event", "id"])
 def test_an_error_quotes_little(name):
-    """What is refused is quoted in the error, for a log to show, but on one line, and not all of a megabyte."""
+    """An error quotes a refused value on one line, shortened, so that a log can show it."""
     with pytest.raises(ValueError, match="line break") as info:
         ServerSentEvent(**{name: EVIL + "x" * 2**20})
     assert len(str(info.value)) < 400
@@ -160,7 +160,7 @@ def test_an_error_quotes_little(name):
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sampled_from(["*", "1/*", "/*", "../2", "%2A"])
 )
 def test_a_quoted_name_is_one_topic(name):
-    """A user's name that is quoted is a topic of its own one level below, whatever is in it: never a pattern."""
+    """A quoted user name is a topic one level below, whatever it contains, and never a pattern."""
     topics = TopicFilter(f"user/{quote(name, safe='')}")
     assert (len(topics.exact), topics.prefixes) == (1, ())
     (topic,) = topics.exact
@@ -287,7 +287,7 @@ async def test_a_client_that_takes_a_little_now_and_then():
 
 @pytest.mark.anyio
 async def test_many_that_ask_for_all_of_the_history():
-    """Whoever asks for everything that is kept holds one page of it at a time, however slowly he takes it."""
+    """A client that asks for all of the history holds one page of it at a time, however slowly it reads."""
     group = StreamGroup()
     async with open_hub(MemoryStore(max_events=5000), max_ring_events=8) as hub, anyio.create_task_group() as tasks:
         for _ in range(50):
@@ -310,7 +310,7 @@ async def test_many_that_ask_for_all_of_the_history():
 
 @pytest.mark.anyio
 async def test_a_filter_that_fails_is_one_stream_s_affair():
-    """What a user's event makes of a filter ends the streams that it filters, not the hub nor anybody else's."""
+    """If a user's event makes a filter fail, only the streams with that filter end, not the hub or others."""
 
     def fails(topic, event):
         raise KeyError(event.data)
@@ -332,7 +332,7 @@ async def test_a_filter_that_fails_is_one_stream_s_affair():
 @pytest.mark.anyio
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_no_other_origin_is_let_in(method):
-    """A stream allows no other origin to read it, whatever origin asks, and no cache to keep it for somebody else."""
+    """A stream allows no other origin to read it, and no cache to keep it for another client."""
 
     async def once(send_channel):
         await send_channel.send("secret")
@@ -350,7 +350,7 @@ async def test_no_other_origin_is_let_in(method):
 
 @pytest.mark.anyio
 async def test_a_line_in_the_log_is_one_line(caplog):
-    """What a client puts into its path reaches a log escaped: no line is forged, no terminal obeys."""
+    """A client's path is escaped in the log, so that it can't forge lines or control a terminal."""
     caplog.set_level(logging.DEBUG)
     path = f"/{EVIL}"
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}

@@ -43,7 +43,7 @@ async def raises_in_thread(function: Callable[..., Any], *args: object) -> None:
 
 
 def run_elsewhere(function: Callable[..., Any], *args: object) -> None:
-    """Await it in an event loop of its own."""
+    """Await it in a new event loop."""
 
     async def run() -> None:
         await function(*args)
@@ -68,7 +68,7 @@ SENDER_CALLS: dict[str, Callable[[EventSendChannel], object]] = {
 
 @pytest.mark.parametrize("call", SENDER_CALLS.values(), ids=SENDER_CALLS.keys())
 async def test_channel_of_a_response(call: Callable[[EventSendChannel], object]) -> None:
-    """What was sent from another thread was not, and the stream goes on with what is sent from its own, and pings."""
+    """An event sent from another thread is refused, and the stream goes on with its own events and pings."""
     send_channel, receive_channel = open_event_channel()
     async with open_test_stream(EventSourceResponse(receive_channel, ping=0.05)) as stream:
         await send_channel.send("1")
@@ -142,7 +142,7 @@ async def test_receiving_in_another_event_loop() -> None:
 
 
 async def test_ends_for_which_nobody_waits() -> None:
-    """An end may be closed anywhere as long as nobody waits: after the event loop, say, in a test's teardown."""
+    """An end may be closed in any thread if no task waits, for example in a test's teardown, after the loop."""
     send_channel, receive_channel = open_event_channel()
     await send_channel.send("event")
     await receive_channel.receive()
@@ -153,7 +153,7 @@ async def test_ends_for_which_nobody_waits() -> None:
 
 
 async def test_hub() -> None:
-    """What is published in another event loop is not kept, and subscribers get what is published in the hub's own."""
+    """A publish in another event loop is refused, and subscribers get what is published in the hub's own."""
     async with open_hub() as hub, hub.subscribe("topic") as subscription, anyio.create_task_group() as tg:
 
         async def receive() -> None:

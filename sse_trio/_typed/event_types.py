@@ -74,7 +74,7 @@ class EventTypes(Generic[T]):
         self._types: Mapping[str, EventType[Any]] = MappingProxyType(dict(zip(names, declared, strict=True)))
         if len(names) > len(self._types):
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise ValueError(f"each event must have a name of its own; declared twice: {', '.join(map(repr, twice))}")
+            raise ValueError(f"each event must have its own name; declared twice: {', '.join(map(repr, twice))}")
         self._payloads = MappingProxyType({name: payload_of(event_type) for name, event_type in self._types.items()})
 
     def __init_subclass__(cls, **kwargs: object) -> None:

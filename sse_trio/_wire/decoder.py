@@ -33,10 +33,10 @@ _RETRY_DIGITS = 18
 
 def _check(max_event_size: object, last_event_id: object, skip_too_large: object) -> None:
     if not isinstance(max_event_size, int) or isinstance(max_event_size, bool):
-        raise wrong(TypeError, "max_event_size", "an int, the most bytes that an event may have", max_event_size)
+        raise wrong(TypeError, "max_event_size", "an int, the maximum size of an event in bytes", max_event_size)
     if max_event_size < 1:
-        raise wrong(ValueError, "max_event_size", "at least 1 byte, the most that an event may have", max_event_size)
-    check_instance("last_event_id", last_event_id, str, 'a str, or "" for none')
+        raise wrong(ValueError, "max_event_size", "at least 1 byte", max_event_size)
+    check_instance("last_event_id", last_event_id, str, 'a str, or "" if there is none')
     check_flag("skip_too_large", skip_too_large)
 
 
@@ -54,7 +54,7 @@ class EventDecoder:
     new decoder for each connection.
 
     Args:
-        max_event_size: the most bytes that one event may have: its lines without comments, with each line end counted
+        max_event_size: the maximum size of one event in bytes: its lines without comments, with each line end counted
             as one byte, and the line that hasn't ended yet, even if it is a comment.
         last_event_id: the last event id of an earlier connection, valid until this stream sets another.
         skip_too_large: drop an event that is larger and go on after it, instead of raising. Its ``id`` and ``retry``

@@ -166,7 +166,7 @@ def _check_body(content: object, json: object) -> None:
 
 def _check_event_id(event_id: object) -> None:
     if not isinstance(event_id, str):
-        raise wrong(TypeError, "last_event_id", 'a str, or "" for none', event_id)
+        raise wrong(TypeError, "last_event_id", 'a str, or "" if there is none', event_id)
     if _NOT_IN_IDS.search(event_id):
         wanted = "the id of an event, which has no line break, no NUL and no lone surrogate"
         raise wrong(ValueError, "last_event_id", wanted, event_id)

@@ -119,12 +119,12 @@ class SQLiteStore(OpenedOnce):
 
     def _open_files(self) -> ExitStack:
         with ExitStack() as files:
-            writer, place = open_file(self._path, self._mode)
+            writer, names = open_file(self._path, self._mode)
             files.enter_context(closing(writer))
-            self._writer = SQLiteWriter(writer, place, self._limits, self._topic_limits, self._clock)
-            reader, place = open_file(self._path, self._mode)
+            self._writer = SQLiteWriter(writer, names, self._limits, self._topic_limits, self._clock)
+            reader, names = open_file(self._path, self._mode)
             files.enter_context(closing(reader))
-            self._reader = SQLiteReader(reader, place)
+            self._reader = SQLiteReader(reader, names)
             self._waker = files.enter_context(closing(Waker(self._path, self._mode)))
             self._epoch = self._reader.epoch
             return files.pop_all()  # all opened, so keep them open

@@ -11,7 +11,7 @@ from anyio import fail_after
 from .._arguments.checks import check_flag, check_function
 from . import _store_checks as checks
 from . import _store_races as races
-from ._store_places import MakeStore, Places
+from ._store_locations import Locations, MakeStore
 
 __all__ = ("MakeStore", "check_event_store")
 
@@ -24,24 +24,24 @@ async def check_event_store(make_store: MakeStore, *, durable: bool = True, shar
     Runs on the current event loop; call it once on each loop that you support. Takes a few seconds.
 
     Args:
-        make_store: makes a store for a place.
-        durable: whether a place keeps its events when no store is open on it.
-        shared: whether several stores can be open on one place, as in several processes.
+        make_store: makes a store at a location.
+        durable: whether a location keeps its events when no store is open at it.
+        shared: whether several stores can be open at one location, as in several processes.
 
     Raises:
         AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.
     """
-    check_function("make_store", make_store, "a function that makes a store for a place")
+    check_function("make_store", make_store, "a function that makes a store at a location")
     check_flag("durable", durable)
     check_flag("shared", shared)
     for check in _checks(durable=durable, shared=shared):
         await _run(check, make_store)
 
 
-async def _run(check: Callable[[Places], Awaitable[None]], make_store: MakeStore) -> None:
+async def _run(check: Callable[[Locations], Awaitable[None]], make_store: MakeStore) -> None:
     try:
         with fail_after(_PATIENCE):
-            await check(Places(make_store, check.__name__))
+            await check(Locations(make_store, check.__name__))
     except TimeoutError as exc:
         raise AssertionError(f"{check.__name__}: the check was still waiting after {_PATIENCE:g} s") from exc
     except Exception as exc:
@@ -59,7 +59,7 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield from _leaves(one)
 
 
-def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Places], Awaitable[None]], ...]:
+def _checks(*, durable: bool, shared: bool) -> tuple[Callable[[Locations], Awaitable[None]], ...]:
     gaps = (checks.gap, checks.gap_while_reading, checks.deep, checks.rare)
     always = (checks.order, checks.durable, checks.idempotent, *gaps, checks.closed)
     at_once = (races.join, races.follow, races.falling_behind, races.unknown_outcome)

@@ -1,7 +1,7 @@
 # Checks of the promises of an event store that a single user can see: order, durability, keys, gaps, restarts.
 #
 # Rule 1: a check uses only the protocol, so it works with every store.
-# Rule 2: each check works in its own, empty places.
+# Rule 2: each check works at its own, empty locations.
 # Rule 3: randomness is seeded, so that a failing check fails again.
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from anyio import ClosedResourceError, create_task_group
 from ..stores import Retention
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter
+from ._store_locations import ALL, KEEP_ALL, Locations, plain, read_all
 from ._store_model import StoreModel
-from ._store_places import ALL, KEEP_ALL, Places, plain, read_all
 
 __all__ = (
     "closed",
@@ -31,7 +31,7 @@ __all__ = (
 )
 
 
-async def order(places: Places) -> None:
+async def order(locations: Locations) -> None:
     """Ids grow, the ids of one append are neighbours, and reading returns the events in the order of their ids."""
     appended: list[tuple[EventId, str, bytes]] = []
 
@@ -47,7 +47,7 @@ async def order(places: Places) -> None:
             assert neighbours, f"order: the events of one append are no neighbours: {ids}"
             appended.extend((id_, topic, payload) for id_, (topic, payload) in zip(ids, items, strict=True))
 
-    async with places.open() as store:
+    async with locations.open() as store:
         assert await store.append([]) == [], "order: an append of nothing gives ids"
         async with create_task_group() as task_group:
             for publisher in range(8):
@@ -57,9 +57,9 @@ async def order(places: Places) -> None:
         assert [tuple(event) for event in events] == sorted(appended), "order: read doesn't give what was appended"
 
 
-async def durable(places: Places) -> None:
+async def durable(locations: Locations) -> None:
     """An appended event is visible at once; a refused append leaves nothing behind."""
-    async with places.open() as store:
+    async with locations.open() as store:
         id_ = EventId(store.epoch, 0)
         for n in range(5):
             (id_,) = await store.append([("a", b"%d" % n)])
@@ -77,7 +77,7 @@ async def durable(places: Places) -> None:
         assert (await store.read_last(ALL, 1)).tip == id_, "durable: a part of a refused append was kept"
 
 
-async def idempotent(places: Places) -> None:
+async def idempotent(locations: Locations) -> None:
     """An append with a used key appends nothing, whichever task makes it, and whenever."""
     results: list[list[EventId]] = []
     items = [("a", b"1"), ("b", b"2")]
@@ -85,7 +85,7 @@ async def idempotent(places: Places) -> None:
     async def publish() -> None:
         results.append(await store.append(items, key=("me", 1)))
 
-    async with places.open() as store:
+    async with locations.open() as store:
         async with create_task_group() as task_group:
             for _ in range(5):
                 task_group.start_soon(publish)
@@ -98,11 +98,11 @@ async def idempotent(places: Places) -> None:
         assert len((await store.read(ALL, None)).events) == 7, "idempotent: a key was used twice and appended twice"
 
 
-async def gap(places: Places) -> None:
+async def gap(locations: Locations) -> None:
     """Gaps, events and order are right for every id and every kind of selection, after every append."""
     limits = Retention(max_events=12, max_bytes=170), Retention(max_events=5, max_bytes=60)
     chance = random.Random(4)  # noqa: S311 -- a test
-    async with places.open("limited", *limits) as store:
+    async with locations.open("limited", *limits) as store:
         model = StoreModel(store.epoch, *limits)
         for step in range(21):
             topics = chance.choices(
@@ -139,10 +139,10 @@ async def _check_every_id(store: EventStore, model: StoreModel) -> None:
                 assert gap.oldest == oldest, f"gap: oldest={gap.oldest} is not the first event after it: {what}"
 
 
-async def gap_while_reading(places: Places) -> None:
+async def gap_while_reading(locations: Locations) -> None:
     """A reader that goes on from a page gets a gap for what was trimmed since, and for nothing older."""
     topics = TopicFilter("a", "b")
-    async with places.open("limited", topic=Retention(max_events=3)) as store:
+    async with locations.open("limited", topic=Retention(max_events=3)) as store:
         await store.append([("b", b"1"), *(("a", b"%d" % n) for n in range(5)), ("b", b"2")])
         page = await store.read(topics, EventId(store.epoch, 1), limit=1)
         assert page.gap is not None, "gap: none, although the first events of a are gone"
@@ -154,9 +154,9 @@ async def gap_while_reading(places: Places) -> None:
         assert (await store.read(topics, on, limit=1)).gap is not None, "gap: none for what was trimmed between pages"
 
 
-async def deep(places: Places) -> None:
+async def deep(locations: Locations) -> None:
     """A prefix of more than eight levels may get a gap too many; no prefix ever gets one too few."""
-    async with places.open("limited", topic=Retention(max_events=1)) as store:
+    async with locations.open("limited", topic=Retention(max_events=1)) as store:
         for levels in (1, 8, 9, 40):
             prefix = f"{levels}/" + "b/" * (levels - 1)
             ids = await store.append([(f"{prefix}c", b"1"), (f"{prefix}c", b"2"), ("other", b"")])
@@ -167,10 +167,10 @@ async def deep(places: Places) -> None:
             assert plain(page.events) == [(ids[1].sequence, f"{prefix}c", b"2")], f"gap: wrong events in {prefix}"
 
 
-async def rare(places: Places) -> None:
+async def rare(locations: Locations) -> None:
     """A read finds rare events among many others, however many names it selects."""
     others = [(f"other/{n % 100}", b"") for n in range(10_000)]
-    async with places.open() as store:
+    async with locations.open() as store:
         await store.append(others)
         ids = await store.append([(f"r/{n}", b"%d" % n) for n in range(100)])
         await store.append(others)
@@ -186,9 +186,9 @@ async def rare(places: Places) -> None:
         assert (await store.read_last(nothing, 3)).events == (), "order: events of topics that there are not"
 
 
-async def closed(places: Places) -> None:
+async def closed(locations: Locations) -> None:
     """Outside `async with` a store refuses every call; an exception of the body comes out unchanged."""
-    store = places.open()
+    store = locations.open()
     marker = LookupError("of the body")
     raised: BaseException | None = None
     try:
@@ -205,16 +205,16 @@ async def closed(places: Places) -> None:
         raise AssertionError("closed: a store that was closed still answers")
 
 
-async def restart(places: Places) -> None:
+async def restart(locations: Locations) -> None:
     """A restart keeps events, ids, gaps and keys."""
     limits = Retention(max_events=6)
     items = [("a", b"1"), ("p/1", b"2")]
     first: list[EventId] = []
-    async with places.open("0", limits) as store:
+    async with locations.open("0", limits) as store:
         model = StoreModel(store.epoch, limits, KEEP_ALL)
         for n in range(5):
             model.appended(first := await store.append(items, key=("me", n)), items)
-    async with places.open("0", limits) as store:
+    async with locations.open("0", limits) as store:
         assert store.epoch == model.epoch, "epoch: it changed although nothing was lost"
         assert await store.append(items, key=("me", 4)) == first, "idempotent: a key was forgotten by a restart"
         await _check_every_id(store, model)
@@ -222,11 +222,11 @@ async def restart(places: Places) -> None:
         await _check_every_id(store, model)
 
 
-async def new_epoch(places: Places) -> None:
+async def new_epoch(locations: Locations) -> None:
     """If the history ended with its store, no old id fits the next history."""
-    async with places.open() as store:
+    async with locations.open() as store:
         (old,) = await store.append([("a", b"")])
-    async with places.open() as store:
+    async with locations.open() as store:
         await store.append([("a", b""), ("a", b"")])
         assert store.epoch != old.epoch, "epoch: a new history goes by the old name"
         page = await store.read(ALL, old)

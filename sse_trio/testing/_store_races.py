@@ -12,12 +12,12 @@ from anyio import create_task_group, move_on_after
 
 from ..stores import Retention
 from ..stores._protocol import EventId, EventStore, Page
-from ._store_places import ALL, Places, read_all
+from ._store_locations import ALL, Locations, read_all
 
 __all__ = ("falling_behind", "follow", "join", "shared", "unknown_outcome")
 
 
-async def join(places: Places) -> None:
+async def join(locations: Locations) -> None:
     """A reader that joins during appends sees each event once, in order, by reading and then following."""
     live: list[int] = []
     joined: list[tuple[int, list[int], int]] = []  # where a reader came in, what it read, where it stood in `live`
@@ -35,7 +35,7 @@ async def join(places: Places) -> None:
         events, _ = await read_all(store, ALL, after, limit=5)
         joined.append((after.sequence, [event.id.sequence for event in events], registered))
 
-    async with places.open() as store:
+    async with locations.open() as store:
         start = (await store.read_last(ALL, 0)).tip
         async with create_task_group() as task_group:
             task_group.start_soon(follow_all, start)
@@ -58,9 +58,9 @@ async def _collect(pages: AsyncIterator[Page], seen: list[int], count: int) -> N
         seen += [event.id.sequence for event in page.events]
 
 
-async def follow(places: Places) -> None:
+async def follow(locations: Locations) -> None:
     """A follower starts after its id, reports what it missed, and loses nothing when it is cancelled."""
-    async with places.open("limited", Retention(max_events=5)) as store:
+    async with locations.open("limited", Retention(max_events=5)) as store:
         ids = [(await store.append([("a", b"%d" % n)]))[0] for n in range(9)]
         for after, missed in ((ids[5], False), (ids[3], False), (ids[2], True), (EventId("other", 3), True)):
             async with store.follow(after) as pages:
@@ -68,7 +68,7 @@ async def follow(places: Places) -> None:
                 assert (page.gap is not None) == missed, f"follow: gap is {page.gap} after {after}"
                 left = [id_ for id_ in ids[4:] if missed or id_ > after]
                 assert [event.id for event in page.events] == left, f"follow: wrong events after {after}"
-    async with places.open() as store:
+    async with locations.open() as store:
         await _cancel_followers_waits(store, EventId(store.epoch, 0))
 
 
@@ -86,9 +86,9 @@ async def _cancel_followers_waits(store: EventStore, after: EventId) -> None:
     )
 
 
-async def falling_behind(places: Places) -> None:
+async def falling_behind(locations: Locations) -> None:
     """A follower that falls behind what is kept gets a gap, and its events stay in order and come once."""
-    async with places.open("limited", Retention(max_events=5)) as store:
+    async with locations.open("limited", Retention(max_events=5)) as store:
         start = (await store.read_last(ALL, 0)).tip
         async with store.follow(start) as pages:
             last = start
@@ -106,7 +106,7 @@ async def falling_behind(places: Places) -> None:
                     seen = event.id.sequence
 
 
-async def unknown_outcome(places: Places) -> None:
+async def unknown_outcome(locations: Locations) -> None:
     """After more cancelled calls than any pool has slots, each append is kept whole or not at all."""
     chance = random.Random(64)  # noqa: S311 -- a test
 
@@ -116,7 +116,7 @@ async def unknown_outcome(places: Places) -> None:
         with move_on_after(chance.random() * 0.004):
             await store.read(ALL, None, limit=3)
 
-    async with places.open() as store:
+    async with locations.open() as store:
         for start in range(0, 200, 20):
             async with create_task_group() as task_group:
                 for n in range(start, start + 20):
@@ -128,8 +128,8 @@ async def unknown_outcome(places: Places) -> None:
         assert all(kept.count(topic) == 2 for topic in kept), "unknown outcome: a cancelled append was kept in part"
 
 
-async def shared(places: Places) -> None:
-    """Two stores on one place share one order, and each follower sees the appends of both."""
+async def shared(locations: Locations) -> None:
+    """Two stores at one location share one order, and each follower sees the appends of both."""
 
     async def publish(store: EventStore, topic: str) -> None:
         for n in range(40):
@@ -139,8 +139,8 @@ async def shared(places: Places) -> None:
         async with store.follow(EventId(store.epoch, 0)) as pages:
             await _collect(pages, seen, 160)
 
-    async with places.open() as one, places.open() as two:
-        assert one.epoch == two.epoch, "epoch: two stores on one place name their history differently"
+    async with locations.open() as one, locations.open() as two:
+        assert one.epoch == two.epoch, "epoch: two stores at one location name their history differently"
         seen: tuple[list[int], list[int]] = ([], [])
         async with create_task_group() as task_group:
             for number, store in enumerate((one, two)):
@@ -148,6 +148,6 @@ async def shared(places: Places) -> None:
                 task_group.start_soon(publish, store, f"t/{number}")
         events, _ = await read_all(two, ALL, None)
     order = [event.id.sequence for event in events]
-    assert order == sorted(set(order)), "order: two stores on one place gave one id twice"
+    assert order == sorted(set(order)), "order: two stores at one location gave one id twice"
     assert seen[0] == order, "follow: the first store's follower saw another order than read gives"
     assert seen[1] == order, "follow: the second store's follower saw another order than read gives"

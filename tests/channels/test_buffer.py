@@ -37,7 +37,7 @@ BOTH = pytest.mark.parametrize("make", [FifoBuffer, make_conflating])
 @SEPS
 @pytest.mark.parametrize("event", [*PLAIN, *EVENTS])
 def test_size_is_that_of_the_bytes(event: Queued, sep: str) -> None:
-    """The size of what is held is known without encoding it, and right."""
+    """The buffer knows the exact size of its events in bytes without encoding them."""
     wire = encode_queued(event, sep)
     assert size_of(event, sep) == len(wire)
     assert wire == ServerSentEvent(event).encode(sep) if isinstance(event, str) else event.encode(sep)
@@ -47,7 +47,7 @@ def test_size_is_that_of_the_bytes(event: Queued, sep: str) -> None:
 @SEPS
 @pytest.mark.parametrize("events", [PLAIN, EVENTS, [*PLAIN, *EVENTS], EVENTS[:1], PLAIN[:1]])
 def test_drain_gives_the_bytes_of_all(make: Callable[[], Buffer], events: list[Queued], sep: str) -> None:
-    """Whatever is held, plain or not, is drained as its bytes one after the other, and then there is nothing."""
+    """drain() returns the bytes of every event in order, plain text or not, and leaves the buffer empty."""
     buffer = make()
     for event in events:
         assert not put(buffer, event, sep)
@@ -58,7 +58,7 @@ def test_drain_gives_the_bytes_of_all(make: Callable[[], Buffer], events: list[Q
 
 @BOTH
 def test_pop_gives_the_oldest(make: Callable[[], Buffer]) -> None:
-    """Events are popped in the order in which they were put, also when some were popped or drained before."""
+    """Events are popped in the order in which they were put, even after earlier pops and drains."""
     buffer = make()
     rng, put_in, taken_out = random.Random(1), [], []
     for n in range(300):
@@ -76,14 +76,14 @@ def test_pop_gives_the_oldest(make: Callable[[], Buffer]) -> None:
 
 @BOTH
 def test_pop_of_nothing(make: Callable[[], Buffer]) -> None:
-    """There is no event in an empty buffer."""
+    """Popping from an empty buffer returns no event."""
     with pytest.raises(IndexError):
         make().pop("\n")
 
 
 @BOTH
 def test_measure(make: Callable[[], Buffer]) -> None:
-    """With another line end the size is that of the bytes with it."""
+    """With another line end, the size counts the bytes of that line end."""
     buffer = make()
     for event in [*PLAIN, *EVENTS]:
         put(buffer, event)
@@ -95,7 +95,7 @@ def test_measure(make: Callable[[], Buffer]) -> None:
 
 
 def test_conflating_by_key() -> None:
-    """The event with the same key is replaced where it stands, and the size is that of what is there."""
+    """An event with the same key is replaced at its position, and the size is updated."""
     buffer = ConflatingBuffer(lambda event: event.event)
     assert buffer.size_at("a") is None
     assert not put(buffer, ServerSentEvent("1", event="a"))
@@ -117,7 +117,7 @@ def test_key_none_is_nobodys() -> None:
 
 
 def test_plain_queue_has_no_keys() -> None:
-    """In a plain queue nothing has a key."""
+    """Without conflation, no event has a key."""
     buffer = FifoBuffer()
     put(buffer, "event")
     assert buffer.key_of("event") is None

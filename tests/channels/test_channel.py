@@ -81,7 +81,7 @@ def take_all(receive_channel: EventReceiveChannel) -> list[str | None]:
 
 
 class Sending:
-    """A send in a task and a cancel scope of its own, and how it ended."""
+    """A send in its own task and cancel scope, and how it ended."""
 
     def __init__(self, send_channel: EventSendChannel, event: Any) -> None:
         self.scope = anyio.CancelScope()
@@ -104,7 +104,7 @@ class Sending:
 
 
 class Receiving:
-    """A receive in a task and a cancel scope of its own, and what it gave."""
+    """A receive in its own task and cancel scope, and what it returned."""
 
     def __init__(self, receive_channel: EventReceiveChannel) -> None:
         self.scope = anyio.CancelScope()
@@ -129,7 +129,7 @@ Step = Callable[[EventReceiveChannel, EventSendChannel], object]
 
 
 async def test_data_flows_from_left_to_right(open_pair: OpenPair) -> None:
-    """The pair is a send channel and a receive channel, and what goes into one comes out of the other."""
+    """The pair is a send channel and a receive channel; events sent on the first are received from the second."""
     send_channel, receive_channel = open_pair()
     assert isinstance(send_channel, EventSendChannel)
     assert isinstance(receive_channel, EventReceiveChannel)
@@ -153,14 +153,14 @@ async def test_data_flows_from_left_to_right(open_pair: OpenPair) -> None:
     ],
 )
 def test_arguments_that_make_no_sense(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    """A wrong argument is refused, with what would be right."""
+    """A wrong argument is refused, and the error says what to write instead."""
     with pytest.raises(error, match=message):
         open_event_channel(**options)
 
 
 @pytest.mark.parametrize("options", [{"max_buffer_size": math.inf}, {"max_buffer_bytes": math.inf}])
 async def test_one_limit_may_be_infinite(open_pair: OpenPair, options: dict[str, float]) -> None:
-    """Either of the limits may be infinite, as long as the other isn't."""
+    """One of the two limits may be infinite, but not both."""
     send_channel, receive_channel = open_pair(**options)
     await send_channel.send("x" * 100_000)
     assert len((await receive_channel.receive()).data or "") == 100_000
@@ -168,7 +168,7 @@ async def test_one_limit_may_be_infinite(open_pair: OpenPair, options: dict[str,
 
 @pytest.mark.parametrize("end", [EventSendChannel, EventReceiveChannel])
 def test_ends_have_no_public_constructor(end: type) -> None:
-    """An end is made by open_event_channel() or clone(), and by nothing else."""
+    """Only open_event_channel() and clone() make an end."""
     with pytest.raises(TypeError, match="use open_event_channel"):
         end()
 
@@ -189,7 +189,7 @@ def test_ends_have_no_public_constructor(end: type) -> None:
     ],
 )
 async def test_sendables(open_pair: OpenPair, sendable: Any, event: ServerSentEvent) -> None:
-    """Whatever can be sent comes out as the ServerSentEvent that it stands for, its bytes counted exactly."""
+    """Anything that can be sent is received as the ServerSentEvent it stands for, and its bytes are counted exactly."""
     send_channel, receive_channel = open_pair()
     for _ in range(3):  # the slow way, and the fast one
         await send_channel.send(sendable)
@@ -214,7 +214,7 @@ async def test_sendables(open_pair: OpenPair, sendable: Any, event: ServerSentEv
 )
 @pytest.mark.usefixtures("long_slices")
 async def test_illegal_event_is_not_sent(open_pair: OpenPair, sendable: Any, error: type[Exception]) -> None:
-    """What is no legal event is an error at the line that sends it, and the channel is as before."""
+    """An illegal event raises at the line that sends it, and the channel is unchanged."""
     send_channel, receive_channel = open_pair()
     await send_channel.send("before")
     statistics = send_channel.statistics()
@@ -231,7 +231,7 @@ async def test_illegal_event_is_not_sent(open_pair: OpenPair, sendable: Any, err
 
 
 async def test_limit_of_bytes_is_exact(open_pair: OpenPair) -> None:
-    """As many bytes fit as the limit says, those of the wire, and not one more."""
+    """The channel takes exactly as many bytes on the wire as the limit allows, and not one more."""
     wire = len(ServerSentEvent("1234").encode())
     send_channel, _ = open_pair(max_buffer_bytes=3 * wire)
     await send_channel.send("1234")
@@ -245,14 +245,14 @@ async def test_limit_of_bytes_is_exact(open_pair: OpenPair) -> None:
 
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest", "close"])
 async def test_event_larger_than_the_limit_passes_alone(open_pair: OpenPair, overflow: str) -> None:
-    """One event larger than ``max_buffer_bytes`` is accepted where nothing else is in the channel."""
+    """One event larger than ``max_buffer_bytes`` is accepted if the channel is empty."""
     send_channel, receive_channel = open_pair(max_buffer_bytes=10, overflow=overflow)
     await send_channel.send("x" * 100)
     assert take_all(receive_channel) == ["x" * 100]
 
 
 async def test_send_waits_for_room(open_pair: OpenPair) -> None:
-    """A send into a full channel waits until there is room, and its event is received in its turn."""
+    """A send into a full channel waits for room, and its event is received in order."""
     send_channel, receive_channel = open_pair(1)
     await send_channel.send("first")
     sending = Sending(send_channel, "second")
@@ -287,7 +287,7 @@ async def test_rendezvous(open_pair: OpenPair) -> None:
 
 
 async def test_drop_oldest(open_pair: OpenPair) -> None:
-    """``drop_oldest`` makes room by dropping what has waited longest, and counts it."""
+    """``drop_oldest`` makes room by dropping the oldest event, and counts it."""
     send_channel, receive_channel = open_pair(2, overflow="drop_oldest")
     for n in range(4):
         await send_channel.send(n)
@@ -297,7 +297,7 @@ async def test_drop_oldest(open_pair: OpenPair) -> None:
 
 
 async def test_drop_oldest_drops_as_many_as_it_must(open_pair: OpenPair) -> None:
-    """``drop_oldest`` drops as many events as the bytes of the new one need, down to the last."""
+    """``drop_oldest`` drops just enough events to fit the bytes of the new one, all of them if necessary."""
     send_channel, receive_channel = open_pair(max_buffer_bytes=100, overflow="drop_oldest")
     for n in range(5):
         await send_channel.send(n)
@@ -310,7 +310,7 @@ async def test_drop_oldest_drops_as_many_as_it_must(open_pair: OpenPair) -> None
 
 @pytest.mark.parametrize("options", [{"max_buffer_size": 2, "overflow": "drop_newest"}])
 async def test_drop_newest(open_pair: OpenPair, options: dict[str, Any]) -> None:
-    """``drop_newest`` drops what there is no room for, and counts it."""
+    """``drop_newest`` drops an event for which there is not enough room, and counts it."""
     send_channel, receive_channel = open_pair(**options)
     for n in range(4):
         await send_channel.send(n)
@@ -321,7 +321,7 @@ async def test_drop_newest(open_pair: OpenPair, options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_dropping_with_a_rendezvous(open_pair: OpenPair, overflow: str) -> None:
-    """Where nothing can wait, an event is dropped unless a receiver waits for it."""
+    """With a buffer of size 0, an event is dropped unless a receiver is waiting for it."""
     send_channel, receive_channel = open_pair(0, overflow=overflow)
     await send_channel.send("nobody waits")
     assert send_channel.statistics().events_dropped == 1
@@ -334,7 +334,7 @@ async def test_dropping_with_a_rendezvous(open_pair: OpenPair, overflow: str) ->
 
 
 async def test_overflow_closes(open_pair: OpenPair) -> None:
-    """With ``close`` senders get an error that says why, what is in the channel is received, and then comes the end."""
+    """With ``close``, senders get an error that says why; the receiver gets the buffered events and then the end."""
     send_channel, receive_channel = open_pair(2, overflow="close")
     for n in range(2):
         await send_channel.send(n)
@@ -348,7 +348,7 @@ async def test_overflow_closes(open_pair: OpenPair) -> None:
 
 
 async def test_overflow_tells_the_response(open_pair: OpenPair) -> None:
-    """The one that the channel belongs to is told of an overflow, before the sender gets its error."""
+    """The owner of the channel hears of an overflow before the sender gets its error."""
     send_channel, _ = open_pair(1, overflow="close")
     told = []
     state_of(send_channel).on_overflow = lambda: told.append("told")
@@ -420,7 +420,7 @@ async def test_slice_of_time(open_pair: OpenPair, checkpoints: list[None], monke
 async def test_slice_of_a_conflating_channel(
     open_pair: OpenPair, checkpoints: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A conflating channel counts time alone: its events may well be one and the same."""
+    """A conflating channel ends a slice by time alone, because its events may replace each other."""
     send_channel, _ = open_pair(conflate=lambda _: "one")
     for _ in range(1000):
         await send_channel.send("x")
@@ -431,7 +431,7 @@ async def test_slice_of_a_conflating_channel(
 
 
 async def test_slow_producer_is_not_held_up(open_pair: OpenPair, checkpoints: list[None]) -> None:
-    """Where the receiver has run since the last one, a send is no checkpoint, however long ago that was."""
+    """A send is not a checkpoint if the receiver has run since the last send, however long ago."""
     send_channel, receive_channel = open_pair()
     for _ in range(10):
         await send_channel.send("x")
@@ -458,7 +458,7 @@ async def test_full_channel_is_a_checkpoint_first(open_pair: OpenPair, checkpoin
 
 
 async def test_flood_does_not_starve_others(open_pair: OpenPair) -> None:
-    """A task that only sends lets others run."""
+    """A task that does nothing but send lets other tasks run."""
     send_channel, receive_channel = open_pair(10, overflow="drop_oldest")
     others = 0
 
@@ -479,7 +479,7 @@ async def test_flood_does_not_starve_others(open_pair: OpenPair) -> None:
 
 @pytest.mark.usefixtures("long_slices")
 async def test_flood_is_cancelled_at_its_slices_end(open_pair: OpenPair) -> None:
-    """Sends in a cancelled scope go on to the end of the slice; the one that raises was not accepted."""
+    """In a cancelled scope, sends succeed to the end of the slice; the send that raises has not been accepted."""
     send_channel, receive_channel = open_pair(math.inf)
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -532,7 +532,7 @@ async def test_receive_waits(open_pair: OpenPair) -> None:
 
 
 async def test_receive_is_a_checkpoint_now_and_then(open_pair: OpenPair, checkpoints: list[None]) -> None:
-    """At every 256th event that it finds there at once receive() is a checkpoint, and takes no event if cancelled."""
+    """receive() is a checkpoint at every 256th event that it finds waiting; if cancelled there, it takes no event."""
     send_channel, receive_channel = open_pair(math.inf)
     for n in range(600):
         send_channel.send_nowait(n)
@@ -551,7 +551,7 @@ async def test_receive_is_a_checkpoint_now_and_then(open_pair: OpenPair, checkpo
 
 
 async def test_cancelled_receive_has_no_other_cause(open_pair: OpenPair) -> None:
-    """The cancellation of a receive that waits doesn't look as if it came of something else that went wrong."""
+    """A cancelled receive() has no unrelated exception as its context."""
     _, receive_channel = open_pair()
     with anyio.move_on_after(1):
         try:
@@ -562,7 +562,7 @@ async def test_cancelled_receive_has_no_other_cause(open_pair: OpenPair) -> None
 
 
 async def test_receive_nowait(open_pair: OpenPair) -> None:
-    """receive_nowait() takes what is there, and says whether there will be more."""
+    """receive_nowait() returns what is there, and its errors tell an empty channel from an ended one."""
     send_channel, receive_channel = open_pair()
     with pytest.raises(WouldBlock):
         receive_channel.receive_nowait()
@@ -589,7 +589,7 @@ async def test_end_comes_after_the_last_event(open_pair: OpenPair) -> None:
 
 
 async def test_end_wakes_every_receiver(open_pair: OpenPair) -> None:
-    """All that wait learn of the end."""
+    """Every waiting receiver hears of the end."""
     send_channel, receive_channel = open_pair()
     receivings = [Receiving(receive_channel) for _ in range(3)]
     async with anyio.create_task_group() as tg:
@@ -615,7 +615,7 @@ async def test_sending_on_a_closed_end(open_pair: OpenPair) -> None:
 
 
 async def test_sending_to_nobody(open_pair: OpenPair) -> None:
-    """When every receive channel is closed, sends raise, and what is buffered is gone."""
+    """When every receive channel is closed, sends raise and the buffered events are dropped."""
     send_channel, receive_channel = open_pair()
     with receive_channel.clone():
         await send_channel.send("begins a slice")
@@ -686,7 +686,7 @@ async def test_closing_wakes_a_receive_on_this_end(open_pair: OpenPair) -> None:
 
 
 async def test_closing_the_last_receiver_wakes_its_receives(open_pair: OpenPair) -> None:
-    """That is so for the last receive channel too."""
+    """Closing the last receive channel refuses the receives that wait on it, too."""
     _, receive_channel = open_pair()
     receiving = Receiving(receive_channel)
     async with anyio.create_task_group() as tg:
@@ -697,7 +697,7 @@ async def test_closing_the_last_receiver_wakes_its_receives(open_pair: OpenPair)
 
 
 async def test_closing_twice_does_nothing(open_pair: OpenPair) -> None:
-    """An end counts once, however often it is closed."""
+    """Closing an end twice is the same as closing it once."""
     send_channel, receive_channel = open_pair()
     with send_channel.clone(), receive_channel.clone():
         for end in (send_channel, receive_channel):
@@ -732,7 +732,7 @@ async def test_context_managers_close(open_pair: OpenPair, end: int) -> None:
 
 @pytest.mark.parametrize("end", [0, 1])
 async def test_clone_of_a_closed_end(open_pair: OpenPair, end: int) -> None:
-    """An end that was closed can't be cloned."""
+    """A closed end can't be cloned."""
     closed = open_pair()[end]
     closed.close()
     with pytest.raises(ClosedResourceError, match="clone it before you close it"):
@@ -764,7 +764,7 @@ async def test_statistics(open_pair: OpenPair) -> None:
 
 @pytest.mark.parametrize("end", [0, 1])
 async def test_ends_are_freed_by_their_last_reference(end: int) -> None:
-    """A closed channel is in no reference cycle: it goes with its last reference, not at the next collection."""
+    """A closed channel is in no reference cycle, so its last reference frees it without the collector."""
     pair = open_event_channel()
     with pair[0], pair[1]:
         await pair[0].send("event")
@@ -782,7 +782,7 @@ async def test_ends_are_freed_by_their_last_reference(end: int) -> None:
 
 
 async def test_started(open_pair: OpenPair) -> None:
-    """started() says so to the response, which may be waiting; a receiver of the user's is not disturbed by it."""
+    """started() tells the response, which may be waiting for it, and doesn't disturb your own receiver."""
     send_channel, receive_channel = open_pair()
     receiving = Receiving(receive_channel)
     async with anyio.create_task_group() as tg:
@@ -806,7 +806,7 @@ CLOSE: dict[str, Step] = {
 
 @pytest.mark.parametrize("close", CLOSE)
 async def test_wait_closing(open_pair: OpenPair, close: str) -> None:
-    """wait_closing() returns to everyone who waits, and at once, as a checkpoint, to whoever asks later."""
+    """wait_closing() returns to every waiting task; called after that, it returns at once and is a checkpoint."""
     send_channel, receive_channel = open_pair()
     returned = []
 
@@ -829,7 +829,7 @@ async def test_wait_closing(open_pair: OpenPair, close: str) -> None:
 
 
 async def test_close_reason(open_pair: OpenPair) -> None:
-    """The reason is None until the stream ends, and in the error of sends after that."""
+    """The reason is None until the stream ends, and the errors of later sends carry it."""
     send_channel, receive_channel = open_pair()
     assert send_channel.close_reason is None
     state_of(send_channel).begin_ending(CloseReason.LIFETIME)
@@ -844,7 +844,7 @@ async def test_close_reason(open_pair: OpenPair) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2, 64])
 async def test_no_more_events_than_the_limit(open_pair: OpenPair, size: int) -> None:
-    """The channel never holds more than ``max_buffer_size`` events, whichever way they were sent."""
+    """The channel never holds more than ``max_buffer_size`` events, however they were sent."""
     send_channel, receive_channel = open_pair(size)
     most = 0
 
@@ -862,7 +862,7 @@ async def test_no_more_events_than_the_limit(open_pair: OpenPair, size: int) -> 
 
 
 async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPair) -> None:
-    """With ``max_buffer_size=0`` a second send waits, though the first met a waiting receiver."""
+    """With ``max_buffer_size=0``, a second send waits even though the first one met a waiting receiver."""
     send_channel, receive_channel = open_pair(0)
     sent = []
 
@@ -885,7 +885,7 @@ async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPai
 
 
 async def test_blocked_senders_go_first_come_first_served(open_pair: OpenPair) -> None:
-    """Sends that wait are accepted in the order in which they began to wait."""
+    """Waiting sends are accepted in the order in which they started to wait."""
     send_channel, receive_channel = open_pair(2)
     async with anyio.create_task_group() as tg:
         for n in range(10):
@@ -900,7 +900,7 @@ async def test_blocked_senders_go_first_come_first_served(open_pair: OpenPair) -
 
 @pytest.mark.usefixtures("long_slices")
 async def test_nobody_overtakes_a_send_that_waits(open_pair: OpenPair) -> None:
-    """A large event that waits for room is not overtaken by small ones, though there is room for those."""
+    """Small events don't overtake a large one that waits for room, even if there is room for them."""
     send_channel, receive_channel = open_pair(max_buffer_bytes=1000)
     received = []
 
@@ -960,7 +960,7 @@ MAKE_ROOM: dict[str, Step] = {
 @pytest.mark.parametrize("step", MAKE_ROOM)
 @pytest.mark.parametrize("size", [0, 1])
 async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: str, order: str, size: int) -> None:
-    """Cancelled in the same moment in which it is decided, a send returns and its event is received, or neither."""
+    """A send that is cancelled as it is decided either returns and its event is received, or raises and it isn't."""
     send_channel, receive_channel = open_pair(size)
     if size:
         send_channel.send_nowait("first")
@@ -987,7 +987,7 @@ async def test_cancelled_send_is_accepted_or_raises(open_pair: OpenPair, step: s
 
 
 async def test_send_passes_a_cancelled_one(open_pair: OpenPair) -> None:
-    """A send that was cancelled, and has not run since, keeps no other from the room that there is."""
+    """A cancelled send whose task has not run yet doesn't take room from other sends."""
     send_channel, _ = open_pair(max_buffer_bytes=100)
     send_channel.send_nowait("x" * 50)
     sending = Sending(send_channel, "y" * 90)
@@ -1001,7 +1001,7 @@ async def test_send_passes_a_cancelled_one(open_pair: OpenPair) -> None:
 
 
 async def test_cancelled_send_lets_a_smaller_one_through(open_pair: OpenPair) -> None:
-    """A send that waited behind a larger one goes on when that is cancelled, if there is room for it."""
+    """When a large send is cancelled, a smaller one behind it goes on if there is room."""
     send_channel, receive_channel = open_pair(max_buffer_bytes=100)
     send_channel.send_nowait("x" * 50)
     large, small = Sending(send_channel, "y" * 90), Sending(send_channel, "small")
@@ -1022,7 +1022,7 @@ async def test_cancelled_send_lets_a_smaller_one_through(open_pair: OpenPair) ->
 @pytest.mark.parametrize("order", ["leave first", "leave last"])
 @pytest.mark.parametrize("leave", ["cancel", "close"])
 async def test_receiver_that_leaves_keeps_no_event(open_pair: OpenPair, leave: str, order: str, size: int) -> None:
-    """If a waiting receiver is cancelled or closed in the moment an event comes, it or another one receives it."""
+    """If a waiting receiver is cancelled or closed as an event arrives, it or another receiver gets the event."""
     send_channel, receive_channel = open_pair(size)
     with receive_channel.clone() as other_channel:
         leaver, other = Receiving(receive_channel), Receiving(other_channel)
@@ -1041,7 +1041,7 @@ async def test_receiver_that_leaves_keeps_no_event(open_pair: OpenPair, leave: s
 
 @pytest.mark.parametrize("leave", ["cancel", "close"])
 async def test_rendezvous_with_a_receiver_that_leaves(open_pair: OpenPair, leave: str) -> None:
-    """A receiver that was cancelled or closed, and has not run since, is nobody to hand an event to."""
+    """No event is handed to a receiver that was cancelled or closed and has not run yet."""
     send_channel, receive_channel = open_pair(0)
     with receive_channel.clone():
         receiving = Receiving(receive_channel)
@@ -1054,7 +1054,7 @@ async def test_rendezvous_with_a_receiver_that_leaves(open_pair: OpenPair, leave
 
 
 async def test_receiver_is_woken_for_each_event(open_pair: OpenPair) -> None:
-    """Events that come while none of the called receivers has run wake one receiver each."""
+    """Events that arrive before any woken receiver has run wake one receiver each."""
     send_channel, receive_channel = open_pair()
     receivings = [Receiving(receive_channel) for _ in range(3)]
     async with anyio.create_task_group() as tg:
@@ -1078,7 +1078,7 @@ async def test_conflating_keeps_every_key(open_pair: OpenPair) -> None:
 
 
 async def test_conflating_keeps_the_place(open_pair: OpenPair) -> None:
-    """An event takes the place of the one with its key; the key ``None`` is nobody's; each is counted."""
+    """An event replaces the one with its key at its position; the key ``None`` matches nothing; all are counted."""
     send_channel, receive_channel = open_pair(conflate=by_type)
     for kind, data in [("a", 1), ("b", 1), (None, 1), ("a", 2), (None, 2), ("a", 3)]:
         await send_channel.send({"event": kind, "data": data})
@@ -1099,7 +1099,7 @@ async def test_conflating_texts(open_pair: OpenPair) -> None:
 
 
 async def test_conflating_needs_no_room_for_an_event(open_pair: OpenPair) -> None:
-    """In a full buffer an event still takes the place of another; one with a new key waits."""
+    """In a full buffer an event still replaces one with the same key; an event with a new key waits."""
     send_channel, receive_channel = open_pair(1, conflate=by_type)
     await send_channel.send(of_type("a", 1))
     await send_channel.send(of_type("a", 2))
@@ -1109,7 +1109,7 @@ async def test_conflating_needs_no_room_for_an_event(open_pair: OpenPair) -> Non
 
 
 async def test_conflating_keeps_the_limit_of_bytes(open_pair: OpenPair) -> None:
-    """A larger event replaces a smaller one only within ``max_buffer_bytes``, or where it is alone."""
+    """A larger event replaces a smaller one only within ``max_buffer_bytes``, or if it is alone."""
     send_channel, receive_channel = open_pair(conflate=by_type, max_buffer_bytes=100)
     send_channel.send_nowait(of_type("a", "x" * 20))
     send_channel.send_nowait(of_type("a", "x" * 200))
@@ -1171,7 +1171,7 @@ async def test_conflating_never_brings_an_old_value_back(open_pair: OpenPair) ->
 
 
 async def test_conflate_that_raises(open_pair: OpenPair) -> None:
-    """An error of the key function is raised by ``send``, and the event was not sent."""
+    """An exception of the key function is raised by ``send``, and the event is not sent."""
 
     def conflate(event: ServerSentEvent) -> str:
         raise LookupError(event.data)
@@ -1188,7 +1188,7 @@ async def test_conflate_that_raises(open_pair: OpenPair) -> None:
 
 
 async def test_line_end_counts_for_all_that_is_in_the_channel(open_pair: OpenPair) -> None:
-    """When a response uses another line end, bytes of buffered and of waiting events are counted with it."""
+    """When a response uses another line end, the bytes of buffered and waiting events are counted with it."""
     send_channel, receive_channel = open_pair(2)
     state = send_channel._state
     send_channel.send_nowait("one")
@@ -1222,7 +1222,7 @@ async def test_line_end_of_conflated_events(open_pair: OpenPair) -> None:
 
 
 async def test_forgotten_send_channel_is_closed() -> None:
-    """A send channel that is collected unclosed warns, and the receiver gets to the end all the same."""
+    """A send channel that is garbage-collected unclosed warns, and the receiver still reaches the end."""
     send_channel, receive_channel = open_event_channel()
     with receive_channel:
         await send_channel.send("last")
@@ -1237,7 +1237,7 @@ async def test_forgotten_send_channel_is_closed() -> None:
 
 
 async def test_forgotten_receive_channel_is_closed() -> None:
-    """A receive channel that is collected unclosed warns, and a sender that waits gets an error."""
+    """A receive channel that is garbage-collected unclosed warns, and a waiting sender gets an error."""
     send_channel, receive_channel = open_event_channel(1)
     with send_channel:
         send_channel.send_nowait("first")
@@ -1251,7 +1251,7 @@ async def test_forgotten_receive_channel_is_closed() -> None:
 
 
 async def test_end_forgotten_before_anybody_waited() -> None:
-    """It is the same for an end that is collected before the channel was used in the event loop."""
+    """The same holds for an end that is collected before any task of the event loop used the channel."""
     send_channel, receive_channel = open_event_channel()
     with receive_channel:
         with pytest.warns(ResourceWarning):
@@ -1262,7 +1262,7 @@ async def test_end_forgotten_before_anybody_waited() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_forgotten_end_is_closed_where_warnings_are_errors() -> None:
-    """An end that is collected unclosed is closed, whatever becomes of the warning."""
+    """An end that is collected unclosed is closed even if the warning is turned into an error."""
     send_channel, receive_channel = open_event_channel()
     with receive_channel:
         del send_channel  # pytest's own filter makes the warning an error, which __del__ can't raise
@@ -1270,7 +1270,7 @@ async def test_forgotten_end_is_closed_where_warnings_are_errors() -> None:
 
 
 async def test_forgetting_both_ends_warns_once() -> None:
-    """Of a channel that is collected as a whole only one end warns: there is nobody left to wait."""
+    """A channel that is collected as a whole warns once, because no task is left to wait."""
     pair = open_event_channel()
     with pytest.warns(ResourceWarning) as warned:
         del pair
@@ -1278,7 +1278,7 @@ async def test_forgetting_both_ends_warns_once() -> None:
 
 
 async def test_nobody_to_wait_no_warning() -> None:
-    """An end whose other side is closed may be dropped: nobody waits for it."""
+    """An end may be dropped unclosed if its other side is closed, because no task waits for it."""
     send_channel, receive_channel = open_event_channel()
     receive_channel.close()
     del send_channel
@@ -1289,7 +1289,7 @@ async def test_nobody_to_wait_no_warning() -> None:
 
 @pytest.mark.usefixtures("real_clock")
 async def test_end_collected_in_a_thread() -> None:
-    """The collector may run in any thread; the receiver is woken in its own."""
+    """The collector may run in any thread; the receiver is woken in its own event loop."""
     send_channel, receive_channel = open_event_channel()
     ends = [send_channel]
     del send_channel
@@ -1318,7 +1318,7 @@ async def test_nobody_waits_for_a_cancelled_send(open_pair: OpenPair) -> None:
 
 
 async def test_repr_shows_whether_an_end_is_open_and_what_is_buffered(open_pair: OpenPair) -> None:
-    """An end shows its class, and how full the channel is or that this end is closed."""
+    """The repr of an end shows its class, and how full the channel is or that the end is closed."""
     send_channel, receive_channel = open_pair(8)
     await send_channel.send("a")
     assert repr(receive_channel) == "<EventReceiveChannel: 1 of 8 events buffered>"

@@ -164,7 +164,7 @@ def no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 @relaxed
 @given(steps=steps)
 async def test_each_event_is_received_once_or_refused(steps: Steps, options: dict[str, Any]) -> None:
-    """What send accepted is received once; what it refused, never; no task is left."""
+    """An accepted event is received once, a refused one never, and no task is left over."""
     model = await play(steps, **options)
     assert sorted(model.received) == sorted(model.accepted)
     assert not model.accepted & model.refused
@@ -175,7 +175,7 @@ async def test_each_event_is_received_once_or_refused(steps: Steps, options: dic
 @relaxed
 @given(steps=steps)
 async def test_events_are_received_in_order(steps: Steps, options: dict[str, Any]) -> None:
-    """Sends that wait are accepted in the order in which they began to, and none overtakes them."""
+    """Waiting sends are accepted in the order in which they started to wait."""
     model = await play(steps, **options)
     assert model.received == [data for data in model.begun if data in model.accepted]
 
@@ -186,7 +186,7 @@ async def test_events_are_received_in_order(steps: Steps, options: dict[str, Any
 @relaxed
 @given(steps=steps)
 async def test_dropped_events_are_counted(steps: Steps, options: dict[str, Any], overflow: str) -> None:
-    """What is dropped is counted, and the rest is received once and in order."""
+    """Dropped events are counted, and the others are received once and in order."""
     model = await play(steps, overflow=overflow, **options)
     assert model.received == [data for data in model.begun if data in set(model.received)]
     assert set(model.received) <= model.accepted
@@ -200,7 +200,7 @@ async def test_dropped_events_are_counted(steps: Steps, options: dict[str, Any],
 @relaxed
 @given(steps=steps)
 async def test_conflation_ends_with_the_latest(steps: Steps, options: dict[str, Any]) -> None:
-    """The last event that was accepted with a key is the last that is received with it, and none is counted wrong."""
+    """The last accepted event of each key is the last one received with it, and the counts are right."""
     keys: dict[str, str] = {}
 
     def conflate(event: ServerSentEvent) -> str:
@@ -221,7 +221,7 @@ async def test_conflation_ends_with_the_latest(steps: Steps, options: dict[str, 
 @relaxed
 @given(steps=steps, size=st.integers(1, 4), max_bytes=st.integers(30, 200))
 async def test_limits_hold_at_every_step(steps: Steps, size: int, max_bytes: int) -> None:
-    """At no time are there more events or bytes in the channel than may be, but for one event that is larger."""
+    """The channel never holds more events or bytes than its limits, except for one oversized event."""
     most: list[tuple[int, int]] = []
 
     class Watched(Model):
@@ -288,7 +288,7 @@ class TestNativeCancellation:
         receive_channel.close()
 
     async def test_timeout_of_asyncio(self) -> None:
-        """asyncio.wait_for() around a send ends it, and its event is not received later."""
+        """asyncio.wait_for() ends a send, and its event is not received later."""
         send_channel, receive_channel = open_event_channel(0)
         with send_channel, receive_channel:
             with pytest.raises(asyncio.TimeoutError):
@@ -297,7 +297,7 @@ class TestNativeCancellation:
                 receive_channel.receive_nowait()
 
     async def test_closing_in_one_pass_with_it(self) -> None:
-        """A send that is refused in the pass in which its task is cancelled raises one of the two, and loses none."""
+        """A send that is refused and cancelled in the same pass raises one of the two, and loses neither."""
         send_channel, receive_channel = open_event_channel(0)
         log: list[type[BaseException]] = []
 

@@ -83,7 +83,7 @@ def test_decode_shows_events_for_people(stream_file, capsys):
 
 
 def test_decode_as_json(stream_file, capsys):
-    """With --json, each event is an object on a line of its own."""
+    """With --json, each event is an object on its own line."""
     assert main(["decode", stream_file, "--json"]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == AS_JSON
 
@@ -149,7 +149,7 @@ TAIL = ["tail", "http://127.0.0.1:1/"]
     ],
 )
 def test_wrong_arguments(argv, message, capsys):
-    """What can't be meant is exit code 2, and the last line on stderr says what is wrong with which argument."""
+    """An argument that makes no sense is exit code 2; the last line on stderr names it and says what is wrong."""
     assert main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -171,14 +171,14 @@ def test_wrong_arguments(argv, message, capsys):
     ],
 )
 def test_wrong_arguments_show_no_secret(argv, capsys):
-    """What is wrong with a URL or a header is said without quoting what may be a password."""
+    """An error about a URL or a header doesn't quote what may be a password."""
     assert main(argv) == 2
     assert not re.search("SEC|RET", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["tail", "--help"], ["decode", "--help"]])
 def test_help(argv, capsys):
-    """--help explains, exit codes included, and is no error."""
+    """--help explains the command, exit codes included, and exits with 0."""
     assert main(argv) == 0
     out = capsys.readouterr().out
     if argv == ["--help"]:
@@ -187,7 +187,7 @@ def test_help(argv, capsys):
 
 @pytest.mark.parametrize(("option", "expected"), [([], AS_TEXT), (["--raw"], AS_WIRE)])
 def test_tail(option, expected, capsys):
-    """The events come out as with decode, over reconnections, until the server says that there is no more."""
+    """Events come out as with decode, over reconnections, until the server says that there are no more."""
     with http_server(head() + b"retry: 1\n\n" + STREAM, head("204 No Content", "")) as (url, requests):
         assert main(["tail", url, "-H", "X-A: b: c", "--last-event-id", "0", *option]) == 0
     assert capsys.readouterr() == (expected, "")
@@ -219,7 +219,7 @@ def test_tail_without_reconnecting(capsys):
     ],
 )
 def test_tail_fails(answer, options, message, capsys):
-    """What is final is an error on stderr, in one line, and exit code 1."""
+    """A final error is one line on stderr, and exit code 1."""
     with http_server(answer) as (url, _):
         assert main(["tail", url, *options]) == 1
     out, err = capsys.readouterr()
@@ -272,7 +272,7 @@ def test_ctrl_c_in_decode(monkeypatch, capsys):
 
 
 def test_ctrl_c_in_decode_in_a_process():
-    """Ctrl+C ends the decoding of what another program writes, likewise; until then, events are shown as they come."""
+    """Ctrl+C also ends decoding another program's output; until then, events are shown as they come."""
     with run("decode", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(STREAM)
         process.stdin.flush()
@@ -283,7 +283,7 @@ def test_ctrl_c_in_decode_in_a_process():
 
 
 def test_a_closed_pipe(stream_file, monkeypatch):
-    """A stdout that nobody reads any more is an end like any other."""
+    """A closed stdout ends the program normally."""
     theirs, ours = os.pipe()
     os.close(theirs)
     with os.fdopen(ours, "w") as stdout:

@@ -35,7 +35,7 @@ async def refusal_of(server, **options):
 
 
 async def test_a_json_answer_is_whole(serve, stream):
-    """A POST that is answered with JSON in place of a stream has all of it in the error, and it says so."""
+    """If a POST is answered with JSON instead of a stream, the error has the whole answer and says so."""
     body = '"' + "x" * 500_000 + '"'
     error = await refusal_of(serve(stream(body, content_type="application/json")), method="POST", json={})
     assert error.response.json() == "x" * 500_000
@@ -44,7 +44,7 @@ async def test_a_json_answer_is_whole(serve, stream):
 
 
 async def test_an_answer_is_kept_up_to_a_limit(serve, stream):
-    """max_answer_size bounds what is kept, exactly, and the error says whether that is all."""
+    """max_answer_size is the exact limit of what is kept; the error says whether the answer is complete."""
     for size, is_truncated in ((9, True), (10, False), (11, False)):
         error = await refusal_of(serve(stream("0123456789", status=404)), max_answer_size=size)
         assert error.response.text == "0123456789"[:size]
@@ -53,7 +53,7 @@ async def test_an_answer_is_kept_up_to_a_limit(serve, stream):
 
 @pytest.mark.parametrize("coding", ["x-snappy", "compress"])
 async def test_a_coding_that_cannot_be_decoded_is_refused_at_the_head(serve, stream, coding):
-    """A stream in a coding that nobody here can decode is an error at once, not text that is garbage."""
+    """A stream in an unknown coding is an error at the head, instead of garbled text."""
     server = serve(stream("data: x\n\n", 1000, content_encoding=coding))
     error = await refusal_of(server)
     assert "can't be decoded; it can be gzip, deflate, br or zstd" in str(error)
@@ -62,7 +62,7 @@ async def test_a_coding_that_cannot_be_decoded_is_refused_at_the_head(serve, str
 
 
 async def test_a_coding_whose_library_is_missing(serve, stream, monkeypatch):
-    """Where a library would have to be installed, the error says what to install."""
+    """If a library is missing for a coding, the error says what to install."""
 
     def refuse(coding):
         raise ImportError(f"no {coding}", name="brotli")
@@ -73,7 +73,7 @@ async def test_a_coding_whose_library_is_missing(serve, stream, monkeypatch):
 
 
 async def test_a_refusal_in_an_unknown_coding(serve, stream):
-    """The body of a refusal that can't be decoded is there as it came, and its header says so."""
+    """The body of a refusal in an unknown coding is kept as it came, and its header says so."""
     error = await refusal_of(serve(stream("abc", status=404, content_encoding="x-snappy")))
     assert error.response.content == b"abc"
     assert error.response.headers["content-encoding"] == "x-snappy"
@@ -117,7 +117,7 @@ PACKERS = {"gzip": Gzip, "deflate": Deflate, "br": Brotli, "zstd": Zstd}
 @pytest.mark.parametrize("cut", [0, 40])
 @pytest.mark.parametrize("coding", list(PACKERS))
 async def test_a_body_that_ends_in_the_middle_of_its_coding(serve, stream, coding, cut):
-    """It was cut off: an outage, after which the source goes on from the last event, whichever coding it is."""
+    """A body that ends in the middle of its coding is a lost connection: the source resumes after the last event."""
     packer = PACKERS[coding]()
     pieces = [packer.pack(b"id: 1\ndata: one\n\n"), packer.pack(b"data: two " + bytes(range(256)) * 9 + b"\n\n")[:cut]]
     server = serve(stream(*pieces, content_encoding=coding), stream(status=204))
@@ -130,7 +130,7 @@ async def test_a_body_that_ends_in_the_middle_of_its_coding(serve, stream, codin
 
 @pytest.mark.parametrize("coding", list(PACKERS))
 async def test_a_cut_is_an_error_without_reconnecting(serve, stream, coding):
-    """With reconnect off, a stream that was cut off is not taken for one that has ended."""
+    """With reconnect=False, a stream that was cut off raises instead of ending normally."""
     server = serve(stream(PACKERS[coding]().pack(b"data: one\n\n"), content_encoding=coding))
     error = await refusal_of(server, reconnect=False)
     assert "in the middle" in str(error)
@@ -144,7 +144,7 @@ async def test_a_cut_is_an_error_without_reconnecting(serve, stream, coding):
     [(201, "text/event-stream"), (200, ""), (200, "application/json, text/event-stream; charset=utf-8")],
 )
 async def test_accept(serve, stream, status, content_type):
-    """A caller can take an answer for a stream that the standard doesn't, by its status and its headers."""
+    """accept= lets you accept an answer that the standard doesn't, by its status and headers."""
     asked = []
 
     def accept(response):
@@ -159,7 +159,7 @@ async def test_accept(serve, stream, status, content_type):
 
 
 async def test_accept_returns_a_bool(serve, stream):
-    """An accept that is async, or returns something else, would let everything in: it is an error."""
+    """An accept function that is async, or returns no bool, is an error, because it would accept everything."""
 
     async def accept(_):
         return False
@@ -173,7 +173,7 @@ async def test_accept_returns_a_bool(serve, stream):
 
 
 async def test_head_timeout(serve, stream):
-    """A server that never answers is given up after head_timeout, and asked again; silence after the head is not."""
+    """A server that doesn't answer within head_timeout is asked again; silence after the head doesn't count."""
     server = serve(stream(), stream("data: x\n\n", 100, "data: y\n\n"), stream(status=204))
     server.answers[0].after = 1000
     errors = []
@@ -183,7 +183,7 @@ async def test_head_timeout(serve, stream):
 
 
 async def test_head_timeout_by_default(serve, stream):
-    """By default, a head may take two minutes, which is more than proxies wait for; None waits for ever."""
+    """By default a head may take two minutes, longer than proxies wait; None waits for ever."""
     server = serve(stream())
     server.answers[0].after = 1000
     await refusal_of(server, reconnect=False)
@@ -201,7 +201,7 @@ async def test_head_timeout_by_default(serve, stream):
     ],
 )
 async def test_limits_that_make_no_sense(options, message):
-    """Such an argument is an error at once."""
+    """A limit that makes no sense raises at once."""
     with pytest.raises(ValueError, match=message):
         async with open_event_source("http://test/", **options):
             pass
@@ -215,7 +215,7 @@ async def test_limits_that_make_no_sense(options, message):
     [("407 Proxy Authentication Required", True), ("403 Forbidden", True), ("503 Busy", False), ("no route", False)],
 )
 async def test_a_proxy_that_refuses(serve, stream, answer, message, is_final):
-    """A proxy that wants a password, or forbids, does so the next time, too; one that is busy may not be later."""
+    """A proxy that asks for a password, or forbids, is final; a busy one is tried again."""
     server = serve(answer(error=httpx.ProxyError(message)), stream(status=204))
     if is_final:
         assert isinstance((await refusal_of(server)).__cause__, httpx.ProxyError)
@@ -230,7 +230,7 @@ async def test_a_proxy_that_refuses(serve, stream, answer, message, is_final):
 
 @pytest.mark.parametrize("id_comes", ["first", "last"])
 async def test_skipping_what_is_too_large(serve, stream, id_comes, caplog):
-    """Such an event is left out, counted and logged, and a reconnection goes on after it."""
+    """An oversized event is skipped, counted and logged, and a reconnection goes on after it."""
     fields = ["id: 2\n", "data: " + "x" * 100 + "\n"]
     large = "".join(fields if id_comes == "first" else reversed(fields)) + "\n"
     server = serve(stream("id: 1\ndata: a\n\n", large), stream("data: c\n\n"), stream(status=204))
@@ -242,7 +242,7 @@ async def test_skipping_what_is_too_large(serve, stream, id_comes, caplog):
 
 
 async def test_going_on_after_what_is_too_large(serve, stream):
-    """Without skipping, the error has the id of the event, so that it doesn't come back for ever."""
+    """Without skipping, the error has the id of the oversized event, so that you can resume after it."""
     for start, event_id in (("id: 2\n", "2"), ("", None)):
         server = serve(stream("id: 1\ndata: a\n\n", start + "data: " + "x" * 100 + "\n\n"))
         with pytest.raises(EventTooLargeError, match="skip_too_large=True") as info:
@@ -253,14 +253,14 @@ async def test_going_on_after_what_is_too_large(serve, stream):
 @pytest.mark.parametrize("tail", ["data: last", "data: last\n", "data: last\r", "event: message\ndata: last"])
 @pytest.mark.parametrize("is_taken", [False, True])
 async def test_a_last_event_without_its_blank_line(serve, stream, tail, is_taken):
-    """It is dropped, as the standard has it, or returned where the caller asks for that."""
+    """An unfinished last event is dropped, as the standard says, or returned if you ask for it."""
     server = serve(stream("data: first\n\n", tail))
     data, _ = await read(server, method="POST", take_unfinished=is_taken)
     assert data == ["first", "last"] if is_taken else ["first"]
 
 
 async def test_a_broken_connection_finishes_no_event(serve, stream):
-    """What a connection that breaks has cut off is never returned."""
+    """An event that a broken connection cuts off is never returned."""
     server = serve(stream("data: first\n\ndata: half", httpx.ReadError("reset")), stream(status=204))
     data, _ = await read(server, take_unfinished=True)
     assert data == ["first"]

@@ -77,7 +77,7 @@ def is_taken(name, value):
 
 
 def test_every_argument_is_tried():
-    """An argument that is new is entered here, with what it takes."""
+    """Every argument is in the table of this file."""
     assert set(inspect.signature(open_event_source).parameters) == {"url", *TAKES}
 
 
@@ -87,7 +87,7 @@ REFUSED += [(name, None) for name in sorted(NOT_NONE)]
 
 @pytest.mark.parametrize(("name", "value"), REFUSED, ids=map(str, range(len(REFUSED))))
 async def test_nonsense_is_refused(serve, stream, name, value):
-    """Anything that an argument can't mean is a TypeError or a ValueError of ours, and nothing is sent."""
+    """A value that an argument can't take raises our own TypeError or ValueError, and nothing is sent."""
     server = serve(stream())
     if name == "headers" and value is set:
         value = {"a": "b"}.values()
@@ -172,7 +172,7 @@ async def test_nonsense_is_refused(serve, stream, name, value):
     ],
 )
 async def test_what_to_write_instead(serve, stream, options, error, says):
-    """The message says what is wrong with which argument and what would be right, and has no secret in it."""
+    """The message names the argument, says what was wrong and what to write, and contains no secret."""
     server = serve(stream())
     with pytest.raises(error) as info:
         async with server.client() as client, open_event_source("/", **({"client": client} | options)):
@@ -183,7 +183,7 @@ async def test_what_to_write_instead(serve, stream, options, error, says):
 
 
 async def test_a_closed_client():
-    """A client that was closed can't be used, and that is said before the first attempt."""
+    """A closed client is refused before the first attempt."""
     async with httpx.AsyncClient() as client:
         pass
     with pytest.raises(ValueError, match="client must be open"):
@@ -193,7 +193,7 @@ async def test_a_closed_client():
 
 @pytest.mark.parametrize("url", [None, 5, b"http://test/", object(), ["http://test/"]])
 async def test_a_url_of_another_type(url):
-    """A URL is a str or an httpx.URL."""
+    """A URL must be a str or an httpx.URL."""
     with pytest.raises(TypeError, match=r"url must be a str or an httpx\.URL"):
         async with open_event_source(url):
             pytest.fail("opened")
@@ -217,7 +217,7 @@ async def test_a_url_of_another_type(url):
     ],
 )
 async def test_a_url_that_is_none(url):
-    """It is a ValueError, and httpx's InvalidURL, says what kind of mistake it has and quotes nothing of it."""
+    """A malformed URL raises a ValueError that is also httpx's InvalidURL, and that quotes nothing of the URL."""
     with pytest.raises(ValueError, match="in the URL") as info:
         async with open_event_source(url):
             pytest.fail("opened")
@@ -242,7 +242,7 @@ async def test_a_url_that_is_none(url):
     ],
 )
 async def test_what_makes_sense_is_taken(serve, stream, options):
-    """What could be taken for nonsense at first sight and isn't."""
+    """Unusual but valid values are accepted."""
     server = serve(stream(status=204))
     async with server.client() as client, open_event_source("/", client=client, **options):
         pass
@@ -250,7 +250,7 @@ async def test_what_makes_sense_is_taken(serve, stream, options):
 
 
 async def test_every_value_of_a_header_is_sent(serve, stream):
-    """Headers of httpx may have a name twice."""
+    """If httpx.Headers contain a name twice, both values are sent."""
     server = serve(stream(status=204))
     headers = httpx.Headers([("a", "1"), ("a", "2")])
     async with server.client() as client, open_event_source("/", client=client, headers=headers):
@@ -259,7 +259,7 @@ async def test_every_value_of_a_header_is_sent(serve, stream):
 
 
 async def test_a_request_shows_no_secret():
-    """Its repr(), which a traceback with local variables shows, has neither the URL nor a header."""
+    """The repr of a request, which tracebacks may show, contains neither the URL nor a header."""
     from sse_trio.client._caller_headers import CallerHeaders
     from sse_trio.client._http2 import Http2Watch
     from sse_trio.client._request import StreamRequest
@@ -282,26 +282,26 @@ async def test_a_request_shows_no_secret():
 
 @pytest.mark.parametrize("size", [None, "5", 1.5, NAN, INF, True, False, b"5", [5]])
 def test_a_size_of_another_type(size):
-    """A decoder's limit is an int."""
-    with pytest.raises(TypeError, match="max_event_size must be an int, the most bytes"):
+    """max_event_size must be an int."""
+    with pytest.raises(TypeError, match="max_event_size must be an int, the maximum size"):
         EventDecoder(max_event_size=size)
 
 
 @pytest.mark.parametrize("size", [0, -1, -HUGE, -(10**5000)], ids=["0", "-1", "huge", "larger"])
 def test_a_size_of_nothing(size):
-    """And at least 1."""
+    """max_event_size must be at least 1."""
     with pytest.raises(ValueError, match="at least 1 byte"):
         EventDecoder(max_event_size=size)
 
 
 def test_a_size_without_a_bound():
-    """One that is larger than any event is a way to say that there is no limit."""
+    """A huge max_event_size is accepted and means that there is no limit."""
     decoder = EventDecoder(max_event_size=HUGE)
     assert len(decoder.feed(b"data: x\n\n")) == 1
 
 
 def test_a_decoders_last_event_id_is_text():
-    """Bytes, or None, would come out in events."""
+    """A decoder's last_event_id must be a str, because events would contain it."""
     for event_id in (None, b"1", 5):
         with pytest.raises(TypeError, match="last_event_id must be a str"):
             EventDecoder(last_event_id=event_id)
@@ -309,6 +309,6 @@ def test_a_decoders_last_event_id_is_text():
 
 @pytest.mark.parametrize("skip", [None, 1, "no"])
 def test_whether_a_decoder_skips_is_true_or_false(skip):
-    """Anything else would be taken for one of them."""
+    """skip_too_large must be True or False."""
     with pytest.raises(TypeError, match="skip_too_large must be True or False"):
         EventDecoder(skip_too_large=skip)

@@ -33,7 +33,7 @@ def covers(*ids):
 
 
 def test_every_statement_has_a_test_or_a_reason():
-    """No statement is forgotten, and none is both tested and left out."""
+    """Every statement is either tested or left out with a reason."""
     assert len(BY_ID) == 42
     assert EXCLUDED.keys() | COVERED == BY_ID.keys()
     assert not EXCLUDED.keys() & COVERED
@@ -75,7 +75,7 @@ def data_of(outcome):
 
 @covers("accept-header", "cache-control-header", "default-method")
 async def test_the_request(serve, stream):
-    """GET, Accept: text/event-stream, Cache-Control: no-cache, and Last-Event-ID not on the first request."""
+    """The request is a GET with Accept and Cache-Control; the first one has no Last-Event-ID."""
     server = serve(stream("id: 1\n\n"), stream(status=204))
     await run(server)
     assert [request.method for request in server.requests] == ["GET", "GET"]
@@ -87,7 +87,7 @@ async def test_the_request(serve, stream):
 @covers("status-200-only")
 @pytest.mark.parametrize("status", [*BY_ID["status-200-only"]["statuses"], 400, 500, 502])
 async def test_other_statuses_fail(serve, stream, status):
-    """Any status but 200 ends it: one request, no event, CLOSED; and an error, but for a 204, which is a clean end."""
+    """Any status but 200 ends the source after one request: 204 is a clean end, any other an error."""
     server = serve(stream("data: x\n\n", status=status))
     outcome = await run(server, retry_statuses=())
     assert len(server.requests) == 1
@@ -101,7 +101,7 @@ async def test_other_statuses_fail(serve, stream, status):
 
 @covers("status-204-stops")
 async def test_204_stops(serve, stream):
-    """A 204 on a reconnection ends the iteration, and there is no further request."""
+    """A 204 at a reconnection ends the iteration, and no further request is made."""
     server = serve(stream("data: x\n\n"), stream(status=204))
     outcome = await run(server)
     assert data_of(outcome) == ["x"]
@@ -113,7 +113,7 @@ async def test_204_stops(serve, stream):
 @covers("content-type-required")
 @pytest.mark.parametrize("content_type", [*BY_ID["content-type-required"]["bad"], "", "text/event-streams"])
 async def test_other_content_types_fail(serve, stream, content_type):
-    """A 200 of another type is an error: one request, no event."""
+    """A 200 with another content type is an error after one request."""
     server = serve(stream("data: x\n\n", content_type=content_type))
     outcome = await run(server)
     assert len(server.requests) == 1
@@ -127,7 +127,7 @@ async def test_other_content_types_fail(serve, stream, content_type):
     "content_type", [*BY_ID["content-type-parameters"]["good"], "text/event-stream;charset=windows-1252"]
 )
 async def test_parameters_and_case_of_the_content_type(serve, stream, content_type):
-    """Parameters and letter case make no difference, and the body is UTF-8 whatever they say."""
+    """The content type's parameters and case don't matter, and the body is always UTF-8."""
     server = serve(stream("data: ok\u2026\n\n", content_type=content_type), stream(status=204))
     assert data_of(await run(server)) == ["ok\u2026"]
 
@@ -157,7 +157,7 @@ async def test_redirects(serve, stream, status):
 
 @covers("redirect-auth-drop")
 async def test_authorization_stays_with_its_origin(serve, stream):
-    """Authorization goes along to the same origin and to no other, made by the client's auth or given as a header."""
+    """Authorization follows a redirect to the same origin only, whether it comes from auth or from a header."""
     for options in ({"auth": ("user", "pass")}, {"headers": {"authorization": "Basic dXNlcjpwYXNz"}}):
         server = serve(
             redirect(stream, 307, "/same"), redirect(stream, 307, "http://other/"), stream(), stream(status=204)
@@ -180,7 +180,7 @@ async def test_a_redirect_to_nowhere_fails(serve, stream, status, headers):
 
 @pytest.mark.parametrize("location", ["http://a..b/", f"http://{'a' * 64}/", "http://a b:c/"])
 async def test_a_redirect_to_no_host(serve, stream, location):
-    """A Location that no name server could resolve is a broken answer, after which the original URL is asked again."""
+    """A Location with an impossible host is a broken answer; the original URL is tried again."""
     server = serve(redirect(stream, 307, location), stream("data: x\n\n"), stream(status=204))
     outcome = await run(server)
     assert [str(request.url) for request in server.requests] == ["http://test/"] * 3
@@ -188,7 +188,7 @@ async def test_a_redirect_to_no_host(serve, stream, location):
 
 
 async def test_endless_redirects_fail(serve, stream):
-    """Redirects that never end are an error once there are more than the client's max_redirects."""
+    """More redirects than the client's max_redirects are an error."""
     server = serve(lambda request: redirect(stream, 302, f"{request.url.path}x"))
     outcome = await run(server)
     assert len(server.requests) == 21
@@ -198,7 +198,7 @@ async def test_endless_redirects_fail(serve, stream):
 @covers("reconnect-on-eof", "no-open-before-headers", "state-sequence")
 @pytest.mark.parametrize("break_", [(), (httpx.ReadError("reset"),), (httpx.RemoteProtocolError("incomplete"),)])
 async def test_states(serve, stream, break_):
-    """CONNECTING, OPEN once there are headers, CONNECTING after the events when it ends or breaks, CLOSED at a 204."""
+    """The state is CONNECTING, OPEN after the head, CONNECTING after the connection ends, and CLOSED after a 204."""
     server = serve(stream(7, "data: x\n\n", *break_), stream("data: y\n\n", *break_), stream(status=204))
     log = []
     async with (
@@ -228,7 +228,7 @@ async def test_states(serve, stream, break_):
 )
 @pytest.mark.parametrize("event", ["data: x\n\n", ""])
 async def test_retry(serve, stream, lines, seconds, event):
-    """The wait is the last valid retry, with an event or without, and otherwise the one that was given."""
+    """The wait is the stream's last valid retry, or otherwise the one that you gave."""
     server = serve(stream(event + lines), stream(status=204))
     await run(server, retry=5.0, max_retry=60)
     assert seconds <= server.waits[0] <= seconds * 1.25
@@ -251,7 +251,7 @@ async def test_retry(serve, stream, lines, seconds, event):
     ],
 )
 async def test_last_event_id(serve, stream, body, sent):
-    """The reconnection sends the id as of the last blank line, in UTF-8, and no header for no id."""
+    """The reconnection sends the id of the last blank line in UTF-8, or no header if the id is empty."""
     server = serve(stream(body), stream("data: z\n\n"), stream(status=204))
     outcome = await run(server)
     assert server.ids == [None, sent, sent]
@@ -260,7 +260,7 @@ async def test_last_event_id(serve, stream, body, sent):
 
 @covers("last-event-id-persists-over-reconnect", "last-event-id-preset")
 async def test_last_event_id_over_connections(serve, stream):
-    """An id that was given is sent at once, and an id holds for events of later connections that set none."""
+    """An id that you give is sent with the first request; an id stays valid for later events that set none."""
     server = serve(stream("data: x\n\n"), stream("id: X\ndata: y\n\n"), stream("data: z\n\n"), stream(status=204))
     outcome = await run(server, last_event_id="P")
     assert server.ids == [b"P", b"P", b"X", b"X"]
@@ -269,7 +269,7 @@ async def test_last_event_id_over_connections(serve, stream):
 
 @pytest.mark.parametrize("control", ["\v", "\f", "\x01", "\x1f", "\x7f"])
 async def test_an_id_that_no_header_can_carry(serve, stream, control):
-    """It is the event's id, and the reconnection goes without one: not with it, nor with an old one."""
+    """An id that a header can't carry stays the event's id, and the reconnection sends no id at all."""
     server = serve(stream(f"id: a{control}b\ndata: x\n\n"), stream("id: a\tb\ndata: y\n\n"), stream(status=204))
     outcome = await run(server, last_event_id="P", headers={"last-event-id": "Q"})
     assert outcome.events == [("message", "x", f"a{control}b"), ("message", "y", "a\tb")]
@@ -278,7 +278,7 @@ async def test_an_id_that_no_header_can_carry(serve, stream, control):
 
 @covers("close-stops")
 async def test_close_stops(serve, stream):
-    """After close(), also from on_state_change, it is CLOSED: no event, no request."""
+    """After close(), even from on_state_change, the source is CLOSED and makes no further request."""
     server = serve(stream("data: x\n\ndata: y\n\n", 1, "data: z\n\n"))
     async with server.client() as client, open_event_source("/", client=client) as source:
         assert (await anext(source)).data == "x"
@@ -304,7 +304,7 @@ async def test_close_stops(serve, stream):
 
 @covers("cancel-while-connecting")
 async def test_cancelling_while_connecting(serve, stream):
-    """Cancelled before there is a response: no event, CLOSED, and nothing more is asked for."""
+    """A source that is cancelled while it connects is CLOSED and makes no further request."""
     server = serve(stream("data: x\n\n"))
     server.answers[0].after = 10
     outcome = await run(server, until=5)
@@ -316,7 +316,7 @@ async def test_cancelling_while_connecting(serve, stream):
 
 @covers("credentials")
 async def test_cookies(serve, stream):
-    """A cookie that a response set is sent with the next request, as the client's jar has it."""
+    """A cookie that a response set is sent with the next request, through the client's jar."""
     server = serve(stream("id: 1\nretry: 200\ndata: x\n\n", set_cookie="a=b"), stream(status=204))
     await run(server)
     assert [request.headers.get("cookie") for request in server.requests] == [None, "a=b"]
@@ -324,7 +324,7 @@ async def test_cookies(serve, stream):
 
 @covers("bad-url")
 async def test_bad_urls(serve, stream):
-    """A URL that is none raises at once; a scheme that isn't HTTP's is an error without a request."""
+    """A malformed URL raises at once; a scheme other than HTTP's is an error without a request."""
     server = serve(stream())
     for url in ("http://this is invalid/", "http://[/", "http://a:b/", "http://a%00b/", "http://a^b/", "http://\0/"):
         with pytest.raises(httpx.InvalidURL):
@@ -346,7 +346,7 @@ async def test_bad_urls(serve, stream):
     "body", [{"json": {"a": 1}}, {"content": b'{"a":1}', "headers": {"content-type": "application/json"}}]
 )
 async def test_headers_and_body_with_every_request(serve, stream, method, body):
-    """The caller's headers, method and body are the same in every request."""
+    """Every request has the same headers, method and body."""
     server = serve(stream("data: x\n\n"), stream("data: y\n\n"), stream(status=204))
     body = body | {"headers": {"x-a": "b"} | body.get("headers", {})}
     await run(server, method=method, reconnect=True, params={"q": "r"}, **body)
@@ -359,7 +359,7 @@ async def test_headers_and_body_with_every_request(serve, stream, method, body):
 
 @covers("read-timeout")
 async def test_idle_timeout(serve, stream):
-    """Silence of idle_timeout seconds ends the connection, and any byte, a comment's too, starts the time anew."""
+    """idle_timeout seconds of silence end the connection; any byte, even of a comment, restarts the time."""
     server = serve(stream("data: x\n\n", *[0.4, ":\n"] * 10, 0.6, "data: y\n\n"), stream(status=204))
     outcome = await run(server, idle_timeout=0.5, retry=0)
     assert data_of(outcome) == ["x"]
@@ -369,7 +369,7 @@ async def test_idle_timeout(serve, stream):
 
 @covers("restart")
 async def test_restart(serve, stream):
-    """restart() drops the connection and connects again at once, to the same URL and after the same event."""
+    """restart() drops the connection and reconnects at once, to the same URL and after the same event."""
     server = serve(stream("id: 1\ndata: x\n\n", 100, "data: y\n\n"), stream("data: z\n\n", 100), stream(status=204))
     async with server.client() as client, open_event_source("/a", client=client) as source:
         assert (await anext(source)).data == "x"
@@ -394,7 +394,7 @@ async def iterate_to_the_end(source):
 @pytest.mark.parametrize("size", [5 * 2**20, 10 * 2**20])
 @pytest.mark.parametrize("chunks", [1, 2])
 async def test_large_messages(serve, stream, size, chunks):
-    """Megabytes of data arrive whole, given a max_event_size that allows them."""
+    """Megabytes of data arrive whole if max_event_size allows them."""
     body = b"data: " + b"x" * size + b"\n\n"
     cut = len(body) // chunks + 1
     server = serve(stream(*[body[i : i + cut] for i in range(0, len(body), cut)]), stream(status=204))
@@ -403,7 +403,7 @@ async def test_large_messages(serve, stream, size, chunks):
 
 @covers("order")
 async def test_order(serve, stream):
-    """A hundred events in one chunk come in order."""
+    """A hundred events in one chunk arrive in order."""
     server = serve(stream("".join(f"data: {n}\n\n" for n in range(100))), stream(status=204))
     assert data_of(await run(server)) == [str(n) for n in range(100)]
 
@@ -411,7 +411,7 @@ async def test_order(serve, stream):
 @covers("network-error-reconnects")
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.ConnectTimeout("")])
 async def test_network_errors(serve, stream, answer, error):
-    """A network error is tried again: on a reconnection, and also on the first connection."""
+    """A network error is retried, also on the first connection."""
     server = serve(
         answer(error=error), stream("data: x\n\n"), answer(error=error), answer(error=error), stream(status=204)
     )

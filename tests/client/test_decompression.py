@@ -73,7 +73,7 @@ def unpack(decompressor, data, size=1000):
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**9])
 def test_text(coding, size):
-    """Whatever the pieces that the body comes in, the text is the same, and the body is whole at its end only."""
+    """However the body is cut, the text is the same, and the body counts as complete only at its end."""
     decompressor, data = open_(coding), PACK[coding](TEXT)
     assert decompressor.is_whole  # nothing has come yet
     start = b"".join(unpack(decompressor, data[:-1], size))
@@ -83,7 +83,7 @@ def test_text(coding, size):
 
 
 def test_a_read_is_bounded(coding):
-    """A few bytes that are 16 MiB of blank lines come in many reads, none of them large."""
+    """A few bytes that decompress to 16 MiB of blank lines come in many small reads."""
     decompressor, bomb = open_(coding), PACK[coding](b"\n" * 2**24)
     texts = unpack(decompressor, bomb, 10**9)
     assert sum(map(len, texts)) == 2**24
@@ -93,7 +93,7 @@ def test_a_read_is_bounded(coding):
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "zstandard"], indirect=True)
 def test_one_after_another(coding):
-    """Members of gzip and frames of zstd follow each other, and a body may end between any two."""
+    """Members of gzip and frames of zstd may follow each other, and a body may end between any two."""
     decompressor, frame = open_(coding), PACK[coding](TEXT)
     assert b"".join(unpack(decompressor, frame * 3)) == TEXT * 3
     assert decompressor.is_whole
@@ -102,7 +102,7 @@ def test_one_after_another(coding):
 
 
 def test_empty_frames_are_work():
-    """A body of frames without text takes as many reads as it has frames, so a caller can pause between them."""
+    """A body of empty frames takes as many reads as it has frames, so that a caller can pause between them."""
     empty = zstd.compress(b"")
     texts = unpack(open_decompressor("zstd"), empty * 1000, 10**9)
     assert b"".join(texts) == b""
@@ -110,7 +110,7 @@ def test_empty_frames_are_work():
 
 
 def test_wrong_data(coding):
-    """What isn't of the coding, or goes on after its end, is an error of ours."""
+    """Data that isn't of the coding, or continues after its end, raises our own error."""
     with pytest.raises(DecompressionError):
         unpack(open_(coding), b"no such data, whatever the coding is\xff\xff")
     if coding in ("deflate", "br", "old br"):
@@ -119,7 +119,7 @@ def test_wrong_data(coding):
 
 
 def test_windows_are_bounded():
-    """A frame of zstd that needs a larger window than RFC 9659 allows is refused: it would cost that much memory."""
+    """A zstd frame with a larger window than RFC 9659 allows is refused, because it would cost that much memory."""
     options = {zstd.CompressionParameter.window_log: 25}
     packer = zstd.ZstdCompressor(options=options)
     frame = packer.compress(b"x" * 2**25 + TEXT) + packer.flush()
@@ -129,14 +129,14 @@ def test_windows_are_bounded():
 
 
 def test_names():
-    """Codings are named in any case, with x- or without, and identity is none."""
+    """Codings are recognized in any case, with or without x-; identity means no coding."""
     assert codings_of(["X-GZIP", " br", "identity", ""]) == ["gzip", "br"]
     with pytest.raises(LookupError):
         open_decompressor("snappy")
 
 
 def test_libraries_that_are_not_installed(monkeypatch):
-    """zstd and br are read with whichever library there is, and are an ImportError where there is none."""
+    """zstd and br use whichever library is installed, and raise ImportError if none is."""
     installed = {"zstandard": zstandard, "brotlicffi": OLD_BROTLI}
 
     def import_module(name):

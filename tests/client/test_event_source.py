@@ -28,7 +28,7 @@ async def collect(source):
 
 
 async def test_opening_waits_for_the_response(serve, stream):
-    """Inside the block there is a response, before any event."""
+    """Inside the block the response is there, before any event."""
     server = serve(stream(1000, headers_and_all="x"))
     async with server.client() as client, open_event_source("/", client=client) as source:
         assert source.state is OPEN
@@ -64,7 +64,7 @@ async def test_the_body_of_a_refusal_is_bounded(serve, stream, pieces):
 
 
 async def test_last_event_id_is_that_of_the_event_returned_last(serve, stream):
-    """Events that were received and not yet returned don't count, so what is kept for another day skips none."""
+    """last_event_id is that of the event returned last, so resuming from it later skips none."""
     server = serve(stream("id: 1\ndata: x\n\nid: 2\ndata: y\n\nid: 3\n\n", 1), stream(status=204))
     async with server.client() as client, open_event_source("/", client=client) as source:
         assert source.last_event_id == ""
@@ -87,7 +87,7 @@ async def test_received_events_are_returned_before_a_restart(serve, stream):
 
 
 async def test_an_event_too_large(serve, stream):
-    """It is an error after the events before it, and there is no reconnection, which would meet it again."""
+    """An oversized event is an error after the events before it, without a reconnection that would meet it again."""
     server = serve(stream("id: 1\ndata: x\n\ndata: y\n\ndata: " + "z" * 100))
     async with server.client() as client, open_event_source("/", client=client, max_event_size=50) as source:
         assert [(await anext(source)).data for _ in range(2)] == ["x", "y"]
@@ -98,7 +98,7 @@ async def test_an_event_too_large(serve, stream):
 
 
 async def test_the_iteration_stays_ended(serve, stream):
-    """After its end or its error, iterating again ends at once."""
+    """After its end or an error, iterating again ends at once."""
     server = serve(stream("data: x\n\n", httpx.ReadError("reset")))
     async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
         assert (await anext(source)).data == "x"
@@ -115,7 +115,7 @@ async def test_the_iteration_stays_ended(serve, stream):
 
 @pytest.mark.parametrize(("method", "connections"), [("GET", 2), ("get", 2), ("POST", 1), ("REPORT", 1)])
 async def test_only_get_reconnects_by_itself(serve, stream, method, connections):
-    """A POST whose stream ends just ends, as what it started must not start twice."""
+    """A POST whose stream ends just ends, so that it doesn't start something twice."""
     server = serve(stream("data: x\n\n"), stream(status=204))
     async with server.client() as client, open_event_source("/", client=client, method=method) as source:
         assert await collect(source) == ["x"]
@@ -126,7 +126,7 @@ async def test_only_get_reconnects_by_itself(serve, stream, method, connections)
     "broken", [{"error": httpx.ConnectError("refused")}, {"status": 503}, {"after": 10}, {"pieces": (10,)}]
 )
 async def test_without_reconnecting_everything_is_an_error(serve, stream, answer, broken):
-    """With reconnect off, nothing is tried twice: no connection, an overloaded server and silence are errors."""
+    """With reconnect=False, every failure is an error: no connection, an overloaded server, silence."""
     headers = {"content-type": "text/event-stream"}
     server = serve(answer(headers=headers, **broken))
     with pytest.raises(EventSourceError):
@@ -152,7 +152,7 @@ async def test_without_reconnecting_everything_is_an_error(serve, stream, answer
 )
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 async def test_retry_after(serve, stream, status, headers, seconds):
-    """A server that is overloaded is asked again when it says, and never sooner than otherwise."""
+    """An overloaded server is asked again when it says so, and never sooner than otherwise."""
     server = serve(stream(status=status, **headers), stream("data: x\n\n"), stream(status=204))
     async with server.client() as client, open_event_source("/", client=client, retry=1) as source:
         assert await collect(source) == ["x"]
@@ -172,7 +172,7 @@ async def test_backoff_grows_and_an_event_resets_it(serve, stream, answer):
 
 
 async def test_a_server_that_asks_for_no_wait_is_not_flooded(serve, stream):
-    """`retry: 0` with an event each time, and `Retry-After: 0`, are ten connections a second at the most."""
+    """`retry: 0` and `Retry-After: 0` lead to at most ten connections a second."""
     for answer in (stream("retry: 0\ndata: x\n\n"), stream("retry: 0\n"), stream(status=503, retry_after="0")):
         server = serve(answer)
         with anyio.move_on_after(20):
@@ -190,7 +190,7 @@ async def test_quiet_connections_that_last_are_not_backed_off_from(serve, stream
 
 
 async def test_connections_that_last_and_give_nothing_are_backed_off_from(serve, stream):
-    """A connection without a byte is a failed one, however long it was there."""
+    """A connection without a byte counts as failed, however long it lasted."""
     server = serve(*[stream(100)] * 20, stream(status=204))
     async with server.client() as client, open_event_source("/", client=client, max_retry=600) as source:
         assert await collect(source) == []
@@ -226,7 +226,7 @@ async def test_idle_timeout_counts_for_the_head_too(serve, stream):
 
 
 async def test_a_header_that_cannot_be_sent_is_final_at_first(serve, stream, answer):
-    """What our own side refuses to send is an error at once; once there was a response, it is a lost connection."""
+    """A request that httpx refuses to send is an error at first; after a response it is a lost connection."""
     fail = answer(error=httpx.LocalProtocolError("illegal"))
     server = serve(fail)
     with pytest.raises(EventSourceError):
@@ -240,7 +240,7 @@ async def test_a_header_that_cannot_be_sent_is_final_at_first(serve, stream, ans
 
 @leaves_generators
 async def test_content_that_cannot_be_decoded_is_an_error(serve, stream):
-    """A content-encoding that isn't what it says is no fault of the network, and final."""
+    """A body that isn't in the coding it names is a final error."""
     server = serve(stream("no gzip", content_encoding="gzip"))
     with pytest.raises(EventSourceError) as info:
         async with server.client() as client, open_event_source("/", client=client) as source:
@@ -250,7 +250,7 @@ async def test_content_that_cannot_be_decoded_is_an_error(serve, stream):
 
 
 async def test_a_compressed_stream(serve, stream):
-    """A gzipped stream is decoded as it comes."""
+    """A gzipped stream is decoded as it arrives."""
     import zlib
 
     packer = zlib.compressobj(wbits=31)
@@ -280,7 +280,7 @@ async def test_frames_of_zstd(serve, stream, size):
 
 
 def bomb(megabytes, times=1):
-    """So many megabytes of one line, compressed so many times."""
+    """Return this many megabytes of one line, compressed this many times."""
     import zlib
 
     packed = b"x" * 2**20 * megabytes
@@ -293,7 +293,7 @@ def bomb(megabytes, times=1):
 @leaves_generators
 @pytest.mark.parametrize("status", [200, 404])
 async def test_a_compression_bomb(serve, stream, status):
-    """A small answer that is a hundred megabytes is decoded as far as an event, or a refusal's body, may go."""
+    """A small answer that decompresses to 100 MB is decoded only up to the limit of an event or a refusal's body."""
     import tracemalloc
 
     server = serve(stream(bomb(100), status=status, content_encoding="gzip"))
@@ -312,7 +312,7 @@ async def test_a_compression_bomb(serve, stream, status):
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_a_body_that_was_compressed_twice_is_not_decoded(serve, stream, status):
-    """What was compressed again is a bomb however little of it is decoded at a time: such an answer is final."""
+    """A body that was compressed twice is refused, because it can be a bomb at any limit."""
     server = serve(stream(bomb(1, times=2), status=status, content_encoding="gzip, GZIP"))
     with pytest.raises(EventSourceError, match="more than once" if status == 200 else "404") as info:
         async with server.client() as client, open_event_source("/", client=client) as source:
@@ -322,7 +322,7 @@ async def test_a_body_that_was_compressed_twice_is_not_decoded(serve, stream, st
 
 
 async def test_a_refusal_is_decoded(serve, stream):
-    """The body of a refusal is readable in the error, compressed or not, identity named or not."""
+    """The body of a refusal is readable in the error, compressed or not."""
     for encoding, body in (("gzip", bomb(1)), ("Identity, GZIP", bomb(1)), ("identity", b"x" * 2**20)):
         server = serve(stream(body, status=404, content_encoding=encoding))
         with pytest.raises(EventSourceError) as info:
@@ -337,7 +337,7 @@ async def test_a_refusal_is_decoded(serve, stream):
 
 
 async def test_on_state_change_sees_each_attempt(serve, stream, answer):
-    """It is called before each attempt and with its outcome, and can tell when, why and from where."""
+    """on_state_change is called before each attempt and with its outcome."""
     error = httpx.ConnectError("refused")
     server = serve(stream("id: 1\ndata: x\n\n"), answer(error=error), stream(status=404))
     log = []
@@ -362,7 +362,7 @@ async def test_on_state_change_sees_each_attempt(serve, stream, answer):
 
 
 async def test_what_on_state_change_raises_comes_out(serve, stream):
-    """An error in it ends everything and is not swallowed."""
+    """An exception of on_state_change ends the source and is raised."""
     server = serve(stream("data: x\n\n"))
 
     def fail(source):
@@ -375,7 +375,7 @@ async def test_what_on_state_change_raises_comes_out(serve, stream):
 
 
 async def test_what_on_state_change_raises_at_the_end_leaves_nothing_open(serve, stream):
-    """If it raises as the block is left, the connection is closed all the same."""
+    """If on_state_change raises as the block ends, the connection is still closed."""
     server = serve(stream("data: x\n\n", 100))
 
     def fail(source):
@@ -389,7 +389,7 @@ async def test_what_on_state_change_raises_at_the_end_leaves_nothing_open(serve,
 
 
 async def test_losing_a_connection_is_logged(serve, stream, answer, caplog):
-    """A broken connection is a warning, with what, why and when next; a stream that just ended isn't."""
+    """A broken connection logs a warning with what, why and when next; a stream that just ended doesn't."""
     caplog.set_level("INFO", "sse_trio.client")
     server = serve(answer(error=httpx.ConnectError("refused")), stream("data: x\n\n"), stream(status=204))
     async with server.client() as client, open_event_source("/a?secret", client=client) as source:
@@ -401,7 +401,7 @@ async def test_losing_a_connection_is_logged(serve, stream, answer, caplog):
 
 
 async def test_close_from_another_task_ends_the_iteration(serve, stream):
-    """close() ends a wait for the network at once, wherever it is, and closes the connection."""
+    """close() from another task ends any wait for the network at once, and closes the connection."""
     for server in (serve(stream("data: x\n\n", 100)), serve(stream("data: x\n\n"))):
         async with server.client() as client, open_event_source("/", client=client, retry=50) as source:
             async with anyio.create_task_group() as tasks:
@@ -435,7 +435,7 @@ async def test_an_error_that_comes_with_the_close_is_dropped(serve, stream):
 
 
 async def test_close_drops_an_error_to_come(serve, stream):
-    """After close() there is no error either, not even one that is already known."""
+    """After close() no error is raised either, even if it is already known."""
     server = serve(stream("data: x\n\ndata: y\n\ndata: " + "z" * 100))
     async with server.client() as client, open_event_source("/", client=client, max_event_size=50) as source:
         await anext(source)
@@ -463,7 +463,7 @@ async def test_restart_while_waiting(serve, stream):
 
 @pytest.mark.parametrize("closes_slowly", [True, False])
 async def test_leaving_the_block_while_another_task_iterates(serve, stream, closes_slowly):
-    """That task's iteration ends, and closes the connection itself."""
+    """If the block is left while another task iterates, that iteration ends and closes the connection."""
     server = serve(stream("data: x\n\n", 100))
     server.closes_slowly = closes_slowly
     async with anyio.create_task_group() as tasks, server.client() as client:
@@ -475,7 +475,7 @@ async def test_leaving_the_block_while_another_task_iterates(serve, stream, clos
 
 
 async def test_one_task_at_a_time(serve, stream):
-    """A second task that waits for an event at the same time is told so."""
+    """A second task that waits for an event at the same time gets an error."""
     server = serve(stream(5, "data: x\n\n"), stream(status=204))
     async with (
         server.client() as client,
@@ -493,7 +493,7 @@ async def test_one_task_at_a_time(serve, stream):
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5, 2, 2.5, 3, 5])
 async def test_cancellation_anywhere_closes_the_connection(serve, stream, seconds):
-    """Cancelled while redirected, connecting, reading, refused or waiting, it leaves nothing open and asks no more."""
+    """Wherever a source is cancelled, it leaves nothing open and makes no further request."""
     redirect = stream(1, status=307, content_type="", location="/b")
     redirect.after = 1
     refusal = stream(1, "x", status=503)
@@ -508,7 +508,7 @@ async def test_cancellation_anywhere_closes_the_connection(serve, stream, second
 
 
 async def test_a_cancelled_read_is_a_lost_connection(serve, stream):
-    """Whoever stops waiting for one event and asks for the next gets it over a new connection, without a gap."""
+    """If you cancel a wait for an event and ask again, you get it over a new connection, without a gap."""
     server = serve(stream("id: 1\ndata: x\n\n", 10, "data: y\n\n"), stream("data: z\n\n"), stream(status=204))
     async with server.client() as client, open_event_source("/", client=client) as source:
         await anext(source)
@@ -521,7 +521,7 @@ async def test_a_cancelled_read_is_a_lost_connection(serve, stream):
 
 
 async def test_a_cancelled_read_without_reconnecting_is_no_end(serve, stream):
-    """A stream that was cut short by a cancellation isn't mistaken for a whole one."""
+    """A stream that a cancellation cut short doesn't look like a complete one."""
     server = serve(stream("data: x\n\n", 10, "data: y\n\n"))
     async with server.client() as client, open_event_source("/", client=client, reconnect=False) as source:
         await anext(source)
@@ -570,7 +570,7 @@ async def test_a_thousand_reconnections_leak_nothing(serve, stream):
 
 
 async def test_leaving_early_leaves_no_generator_behind(serve, stream):
-    """Not even httpx's generators, of which trio would warn."""
+    """Leaving early leaves no unfinished generator, not even httpx's, of which trio would warn."""
     server = serve(stream("data: x\n\n", "data: y\n\n"))
     async with server.client() as client, open_event_source("/", client=client) as source:
         await anext(source)
@@ -581,7 +581,7 @@ async def test_leaving_early_leaves_no_generator_behind(serve, stream):
 
 @leaves_generators
 async def test_a_body_that_goes_on_after_it_is_closed_is_left_alone():
-    """Not even a transport that never stops can hold up the closing."""
+    """A transport that never stops can't delay the closing."""
 
     class Endless(httpx.AsyncByteStream):
         async def __aiter__(self):
@@ -602,7 +602,7 @@ async def test_a_body_that_goes_on_after_it_is_closed_is_left_alone():
 
 
 async def test_the_callers_headers_win(serve, stream):
-    """A caller who knows better can say what to accept, and a Last-Event-ID of theirs counts until there is another."""
+    """Your own Accept wins, and your Last-Event-ID counts until there is another id."""
     server = serve(stream("id: 1\ndata: x\n\n"), stream(status=204))
     headers = {"Accept": "text/event-stream, */*", "last-event-id": "0"}
     async with server.client() as client, open_event_source("/", client=client, headers=headers) as source:
@@ -613,7 +613,7 @@ async def test_the_callers_headers_win(serve, stream):
 
 
 async def test_what_an_event_source_shows_of_itself(serve, stream):
-    """Its repr() says where it is connected to and how far it has come, without what may be secret."""
+    """The repr of a source shows where it is connected and how far it has come, without secrets."""
     server = serve(stream("id: 7\ndata: x\n\n", 1), stream(status=204))
     headers = {"authorization": "SECRET"}
     url = "http://user:SECRET@test/clock?token=SECRET"
@@ -624,7 +624,7 @@ async def test_what_an_event_source_shows_of_itself(serve, stream):
 
 
 async def test_a_source_that_has_gone_leaves_no_cycle(serve, stream):
-    """Without the garbage collector, nothing of a source is left after its block."""
+    """A source that has ended leaves no reference cycle."""
     server = serve(stream("data: x\n\n", status=204))
     async with (
         server.client() as client,

@@ -44,7 +44,7 @@ def tokens_of(server):
 
 @KINDS
 async def test_headers_are_asked_for_at_each_attempt(serve, stream, answer, kind):
-    """Each attempt to connect has headers of its own, whether the one before ended, was refused or broke."""
+    """The headers function is called for each attempt, however the one before ended."""
     server = serve(
         answer(error=httpx.ConnectError("refused")), stream("data: x\n\n"), stream(status=503), stream(status=204)
     )
@@ -56,7 +56,7 @@ async def test_headers_are_asked_for_at_each_attempt(serve, stream, answer, kind
 @KINDS
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_401_refreshes(serve, stream, kind, method):
-    """After a 401 the headers are asked for once more, and the request is made again at once, a POST too."""
+    """After a 401 the headers function is called once more, and the request, even a POST, is made again at once."""
     server = serve(stream(status=401, retry_after="100"), stream("data: x\n\n"), stream(status=401), stream(status=204))
     waits = []
 
@@ -79,7 +79,7 @@ async def test_a_401_refreshes(serve, stream, kind, method):
 
 @pytest.mark.parametrize("reconnect", [True, False])
 async def test_a_second_401_is_final(serve, stream, reconnect):
-    """A token that is new and refused is refused for good."""
+    """A second 401 with new headers is final."""
     server = serve(stream(status=401))
     with pytest.raises(EventSourceError) as info:
         async with (
@@ -92,7 +92,7 @@ async def test_a_second_401_is_final(serve, stream, reconnect):
 
 
 async def test_a_401_without_a_function_is_final(serve, stream):
-    """Headers that can't change are not sent twice."""
+    """Fixed headers are not sent twice after a 401."""
     server = serve(stream(status=401))
     with pytest.raises(EventSourceError):
         async with server.client() as client, open_event_source("/", client=client, headers={"authorization": "x"}):
@@ -125,7 +125,7 @@ async def test_the_clients_auth_refreshes(serve, stream):
 @KINDS
 @pytest.mark.parametrize("error", [LookupError("no such user"), KeyboardInterrupt()])
 async def test_what_the_function_raises_comes_out(serve, stream, kind, error):
-    """Its errors are the caller's, and nothing is sent."""
+    """An exception of the headers function is raised, and nothing is sent."""
 
     def fail():
         raise error
@@ -138,7 +138,7 @@ async def test_what_the_function_raises_comes_out(serve, stream, kind, error):
 
 
 async def test_a_token_server_that_cannot_be_reached_is_a_failed_attempt(serve, stream):
-    """A network error in the function is tried again like any other, with the usual wait."""
+    """A network error in the headers function is retried after the usual wait."""
     errors = [httpx.ConnectError("no token server")]
 
     def ask():
@@ -170,7 +170,7 @@ async def test_idle_timeout_is_not_for_the_function(serve, stream):
 
 @pytest.mark.parametrize("act", ["close", "restart"])
 async def test_close_and_restart_interrupt_the_function(serve, stream, act):
-    """A function that hangs holds nobody up."""
+    """close() and restart() interrupt a headers function that hangs."""
     asked = []
 
     async def ask():
@@ -204,7 +204,7 @@ async def test_close_and_restart_interrupt_the_function(serve, stream, act):
     ],
 )
 async def test_what_the_function_returns_is_checked(serve, stream, kind, returned, error):
-    """What is no mapping of headers is an error that names the header and not its value."""
+    """A headers function that returns no valid headers raises an error that names the header, not its value."""
     server = serve(stream())
     with pytest.raises(error, match=r"^the return value of headers must ") as info:
         async with server.client() as client, open_event_source("/", client=client, headers=kind(lambda: returned)):

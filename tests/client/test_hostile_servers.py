@@ -45,7 +45,7 @@ class Turns:
 
 
 async def read_beside(server, *, until=10**9, **options):
-    """Read to the end beside another task, or until that task has had so many turns; return its turns."""
+    """Read to the end beside another task, or until that task has had this many turns; return its turns."""
     turns = Turns()
     async with server.client() as client, anyio.create_task_group() as tasks:
         tasks.start_soon(turns.count_them)
@@ -69,7 +69,7 @@ async def read_beside(server, *, until=10**9, **options):
 @pytest.mark.parametrize("line", [b"\n", b":\n", b"data\n\n", b"id:1\n\n"])
 @pytest.mark.parametrize("coding", list(PACK))
 async def test_a_bomb_of_short_lines(serve, stream, coding, line):
-    """A few bytes that are a MiB of short lines don't hold the loop: others have a turn for each 64 KiB or so."""
+    """A small body that is a MiB of short lines doesn't block the loop: others get a turn every 64 KiB or so."""
     bomb = PACK[coding](line * (MIB // len(line)))
     turns = await read_beside(serve(stream(bomb, content_encoding=coding)))
     assert turns.count >= MIB / 131_072
@@ -78,21 +78,21 @@ async def test_a_bomb_of_short_lines(serve, stream, coding, line):
 
 @pytest.mark.parametrize("line", [b"\n", b"d"])
 async def test_many_tiny_chunks(serve, stream, line):
-    """Chunks of a byte each, which have all arrived, are as bounded."""
+    """Many chunks of one byte that have all arrived don't block the loop either."""
     turns = await read_beside(serve(stream(*[lambda: line] * 5000)))
     assert turns.count >= 5000 / 50
     assert turns.longest < PATIENCE
 
 
 async def test_one_large_chunk(serve, stream):
-    """A chunk of any size, as some transports hand on, is taken bit by bit."""
+    """A chunk of any size, as some transports pass on, is processed in parts."""
     turns = await read_beside(serve(stream(b"\n" * MIB)))
     assert turns.count >= MIB / 131_072
     assert turns.longest < PATIENCE
 
 
 async def test_empty_frames(serve, stream):
-    """Frames without text are work, too."""
+    """Empty frames don't block the loop either."""
     turns = await read_beside(serve(stream(zstd.compress(b"") * 5000, content_encoding="zstd")))
     assert turns.count >= 5000 / 50
     assert turns.longest < PATIENCE
@@ -100,7 +100,7 @@ async def test_empty_frames(serve, stream):
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_cancelling_is_prompt(serve, stream, status):
-    """A bomb, as a stream or as the body of an error, is left at once: the rest of it isn't decompressed."""
+    """A bomb, as a stream or as an error's body, can be cancelled at once: the remainder isn't decompressed."""
     server = serve(stream(gzipped(b"\n" * 64 * MIB), status=status, content_encoding="gzip"))
     start = time.thread_time()
     await read_beside(server, until=3, max_answer_size=2**40)
@@ -109,7 +109,7 @@ async def test_cancelling_is_prompt(serve, stream, status):
 
 
 async def test_closing_is_bounded(serve, stream):
-    """Chunks that have arrived and nobody will read are dropped in small numbers at a time."""
+    """Unread chunks that have arrived are dropped a few at a time."""
     server = serve(stream(*[lambda: b"\n"] * 9000))
     turns = Turns()
     async with server.client() as client, anyio.create_task_group() as tasks:

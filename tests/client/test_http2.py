@@ -57,7 +57,7 @@ async def begin(client, request):
 
 
 async def test_a_connection_that_is_broken_is_retired():
-    """Where the reset can't be written, the connection takes no new requests, and is closed if it is empty."""
+    """If the reset can't be written, the connection takes no new requests, and is closed once empty."""
     request, connection = new_request(), Connection()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
         watch = await begin(client, request)
@@ -73,7 +73,7 @@ async def test_a_connection_that_is_broken_is_retired():
 
 
 async def test_a_stream_that_is_closed_is_not_reset():
-    """A stream that has ended, or that h2 has forgotten, needs no reset."""
+    """A stream that has ended, or that h2 has forgotten, is not reset."""
     request, connection = new_request(), Connection()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
         watch = await begin(client, request)
@@ -83,7 +83,7 @@ async def test_a_stream_that_is_closed_is_not_reset():
 
 
 async def test_a_connection_that_cannot_be_found():
-    """Where a transport hides its connections, nothing can be done to them, and nothing fails."""
+    """If a transport hides its connections, they are left alone, and nothing fails."""
     request = new_request()
     async with httpx.AsyncClient(transport=Transport(new_request(), None)) as client:
         watch = await begin(client, request)
@@ -94,7 +94,7 @@ async def test_a_connection_that_cannot_be_found():
 
 
 async def test_a_connection_without_room_is_retired():
-    """A connection that has no stream left takes no new requests, and other failures are not its fault."""
+    """A connection without free streams takes no new requests; for other failures it is kept."""
     request, connection = new_request(), Connection()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
         watch = await begin(client, request)
@@ -122,7 +122,7 @@ async def test_headers_whose_write_was_cancelled():
 
 
 async def test_a_connection_that_was_not_set_up():
-    """httpcore was cancelled while it set up a connection: the next request gets another one."""
+    """If httpcore is cancelled while it sets up a connection, the next request gets a new one."""
     request, connection = new_request(), Connection()
     connection._events.clear()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
@@ -136,7 +136,7 @@ async def test_a_connection_that_was_not_set_up():
 
 
 async def test_a_connection_that_was_set_up():
-    """A request that fails later is no reason to give the connection up."""
+    """A request that fails later doesn't retire its connection."""
     request, connection = new_request(), Connection()
     async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
         watch = Http2Watch(client)
@@ -176,7 +176,7 @@ async def test_the_trace_reaches_redirects(serve, stream):
 
 
 def test_a_connection_that_is_not_of_http_2_is_left_alone():
-    """What is sent over HTTP/1.1, or through a pool of another shape, has no connection to reset."""
+    """A response over HTTP/1.1, or through an unknown pool, has no connection to reset."""
     request = object()
     transport = httpx.AsyncHTTPTransport()
     client = SimpleNamespace(transport=transport)

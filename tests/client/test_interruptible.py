@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_wait_takes_its_time():
-    """Without an interruption, what is waited for happens."""
+    """Without an interruption, the wait gets its result."""
     waits = Interruptible()
     with waits.scope() as scope:
         assert waits.is_waiting
@@ -22,7 +22,7 @@ async def test_a_wait_takes_its_time():
 
 
 async def test_a_wait_has_an_end():
-    """A wait that takes too long is cut off, which is no interruption."""
+    """A wait that takes too long is cut off, which is not an interruption."""
     waits = Interruptible()
     with waits.scope(3) as scope:
         await anyio.sleep(5)
@@ -32,7 +32,7 @@ async def test_a_wait_has_an_end():
 
 
 async def test_an_interruption_ends_the_wait():
-    """It ends the wait that is under way, from another task, and counts until it is cleared."""
+    """An interruption from another task ends the current wait, and stays set until it is cleared."""
     waits = Interruptible()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: _interrupt_at(waits, 2))

@@ -35,13 +35,13 @@ def caused(error, *causes):
     ],
 )
 def test_every_error_says_its_cause(error, words):
-    """An error without words gets those of what caused it, or what is known of its kind."""
+    """An error without a message gets that of its cause, or a description of its kind."""
     explain(error)
     assert words in str(error)
 
 
 def test_causes_in_a_circle():
-    """A chain of causes without an end is followed once."""
+    """A circular chain of causes is followed once."""
     error, other = httpx.ReadError(""), OSError()
     caused(error, other).__cause__.__cause__ = error
     explain(error)
@@ -65,7 +65,7 @@ def of_reason(reason):
     ],
 )
 async def test_an_error_of_certificates_is_final(serve, stream, answer, cause, is_final):
-    """A certificate that either side refuses ends the source at once; other errors of TLS are tried again."""
+    """A certificate that either side refuses ends the source at once; other TLS errors are retried."""
     error = caused(httpx.ConnectError(""), OSError(), cause)
     assert is_certificate_error(error) is is_final
     server = serve(answer(error=error), stream("data: x\n\n"), stream(status=204))
@@ -83,7 +83,7 @@ async def test_an_error_of_certificates_is_final(serve, stream, answer, cause, i
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_an_error_of_tls_in_the_middle(serve, stream, status):
-    """What TLS raises while the body is read, past httpx on asyncio, is a broken connection like any other."""
+    """A TLS error while the body is read, which bypasses httpx on asyncio, is a lost connection like any other."""
     broken = ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
     server = serve(stream("data: x\n\n", broken, status=status), stream("data: y\n\n"), stream(status=204))
     async with (
@@ -94,7 +94,7 @@ async def test_an_error_of_tls_in_the_middle(serve, stream, status):
 
 
 async def test_the_log_and_the_source_say_the_cause(serve, stream, answer, caplog):
-    """What on_state_change, the log and the final error see has the words of the cause."""
+    """on_state_change, the log and the final error all have the message of the cause."""
     error = caused(httpx.ConnectError(""), OSError(111, "refused"))
     server = serve(answer(error=error), stream(status=204))
     errors = []

@@ -26,7 +26,7 @@ from sse_trio.client import open_event_source
     ],
 )
 async def test_all_parameters_are_sent(serve, stream, url, params, of_client, requested):
-    """None is lost; of one name the call's win over the URL's, and those over the client's; others stay as written."""
+    """All parameters are sent; the call's win over the URL's, and those over the client's."""
     server = serve(stream(status=204))
     async with server.client(params=of_client) as client, open_event_source(url, client=client, params=params):
         pass

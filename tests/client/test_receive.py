@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_timeout_keeps_the_connection(serve, stream):
-    """An event that comes after many timeouts comes over the first connection, and none is lost."""
+    """An event that arrives after many timeouts comes over the first connection, and none is lost."""
     server = serve(stream(5, "data: x\n\n", 5, "data: y\n\ndata: z\n\n", 100))
     async with server.client() as client, open_event_source("/", client=client) as source:
         got = []
@@ -46,7 +46,7 @@ async def test_with_iterating_and_without_a_timeout(serve, stream):
 
 
 async def test_it_reconnects(serve, stream):
-    """A connection that breaks between two calls is made again by the next, and an error comes out of the next."""
+    """If a connection breaks between two calls, the next call reconnects, and an error comes out of the next call."""
     server = serve(stream(1, httpx.ReadError("reset")), stream("data: x\n\n", 1, httpx.ReadError("reset")))
     async with server.client() as client, open_event_source("/", client=client, retry=1) as source:
         with pytest.raises(TimeoutError):
@@ -82,7 +82,7 @@ async def test_leaving_ends_what_still_waits(serve, stream, leave):
 
 
 async def test_cancelling_keeps_the_connection(serve, stream):
-    """A receive() with a timeout that is cancelled leaves the connection alone, as the timeout does."""
+    """Cancelling a receive() with a timeout keeps the connection, as the timeout does."""
     server = serve(stream(5, "data: x\n\n", 100))
     async with server.client() as client, open_event_source("/", client=client) as source:
         with anyio.move_on_after(1):
@@ -92,7 +92,7 @@ async def test_cancelling_keeps_the_connection(serve, stream):
 
 
 async def test_one_at_a_time(serve, stream):
-    """Two tasks that wait at once is a mistake, with a timeout as well."""
+    """A second task that receives at the same time gets an error, with a timeout as well."""
     server = serve(stream(1000))
     async with (
         server.client() as client,
@@ -111,7 +111,7 @@ async def expect_timeout(source):
 
 
 async def test_what_on_state_change_raises_comes_out(serve, stream):
-    """An error of the caller's function comes out of the receive() that is next."""
+    """An exception of on_state_change comes out of the next receive()."""
 
     def fail(source):
         if source.attempt == 2 and source.state is ConnectionState.CONNECTING:
@@ -130,7 +130,7 @@ async def test_what_on_state_change_raises_comes_out(serve, stream):
     [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("5", TypeError), (True, TypeError)],
 )
 async def test_a_timeout_that_makes_no_sense(serve, stream, timeout, error):
-    """Such a timeout is an error, and changes nothing."""
+    """A timeout that makes no sense raises, and changes nothing."""
     server = serve(stream("data: x\n\n"))
     async with server.client() as client, open_event_source("/", client=client) as source:
         with pytest.raises(error, match="timeout must be .* seconds.*, or None to wait for ever; got "):
@@ -158,7 +158,7 @@ async def test_a_lasting_step_that_is_closed():
 
 
 async def test_a_lasting_step_whose_run_ends():
-    """A step that is cancelled from outside, as at the end of the run, is done, and that is no error of its own."""
+    """A step that is cancelled from outside, as at the end of the run, ends without an error."""
     lasting = LastingStep()
     lasting.start(anyio.sleep_forever)
     await anyio.sleep(1)

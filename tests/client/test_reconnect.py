@@ -32,7 +32,7 @@ def test_judge(status, content_type, verdict):
 
 
 def test_judge_with_other_retry_statuses():
-    """Which statuses are temporary is the caller's to say; 200 and 204 mean what they mean all the same."""
+    """You decide which statuses are temporary; 200 and 204 keep their meaning."""
     assert judge(503, "", ()) is Verdict.FAIL
     assert judge(500, "", {500, 204, 200}) is Verdict.RETRY
     assert judge(204, "", {500, 204, 200}) is Verdict.STOP
@@ -65,7 +65,7 @@ def test_backoff_is_exponential_with_full_jitter():
 
 
 def test_backoff_is_random():
-    """Clients that lost the same server at the same moment don't come back at the same moment."""
+    """Clients that lost the same server together don't come back together."""
     backoff = Backoff(1.0, 60.0, random.Random(0).uniform)
     seen = [wait for _ in range(100) for wait in waits(backoff, 3) if backoff.received(events=True) is None]
     assert len(set(seen)) == 300
@@ -74,7 +74,7 @@ def test_backoff_is_random():
 
 
 def test_backoff_starts_again_after_an_event():
-    """An event brings back the reconnection time itself; bytes without one don't."""
+    """An event resets the wait to the reconnection time; other bytes don't."""
     backoff = fail(Backoff(3.0, 60.0, highest), 3)
     backoff.received(events=False)
     assert waits(backoff, 1) == [24]
@@ -108,7 +108,7 @@ def test_bytes_count_for_their_own_connection():
 
 
 def test_the_servers_reconnection_time_is_followed():
-    """What the server asks for counts from the next wait on, above max_retry too, with jitter, and up to 6 hours."""
+    """The server's reconnection time counts from the next wait, even above max_retry, with jitter, up to 6 hours."""
     backoff = Backoff(3.0, 60.0, highest)
     backoff.ask(500)
     assert waits(backoff, 3) == pytest.approx([0.6, 1, 2])
@@ -120,13 +120,13 @@ def test_the_servers_reconnection_time_is_followed():
 
 
 def test_a_herd_that_was_told_the_same_time_is_spread():
-    """Two hundred clients with the same `retry` above max_retry don't come back in the same second."""
+    """200 clients with the same `retry` above max_retry don't come back in the same second."""
     waits_of_all = [Backoff(250.0, 60.0, random.Random(n).uniform).next_wait() for n in range(200)]
     assert len({round(wait) for wait in waits_of_all}) > 40
 
 
 def test_a_reconnection_time_of_zero():
-    """Zero is a tenth of a second, with an event each time too, and no reason to hammer a server that fails."""
+    """A reconnection time of zero is a tenth of a second, and doesn't disable the back-off."""
     assert waits(Backoff(0.0, 60.0, highest), 4) == pytest.approx([0.12, 0.2, 0.4, 0.8])
     backoff = Backoff(0.0, 0.0, lowest)
     for _ in range(3):
@@ -177,6 +177,6 @@ def test_retry_after_seconds(value, seconds):
 
 
 def test_retry_after_date_without_a_clock_of_the_servers():
-    """Without a Date header, a date is taken against our own clock."""
+    """Without a Date header, a date in Retry-After is compared with our own clock."""
     assert retry_after_seconds(NOW, "") == 0
     assert retry_after_seconds("Fri, 31 Dec 9999 23:59:59 GMT", "garbage") > 1e9

@@ -38,20 +38,20 @@ ELSEWHERE = ["http://other/", "http://test:81/", "https://other/", "https://test
 @pytest.mark.parametrize("location", ELSEWHERE)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_another_origin_gets_nothing_secret(redirected, location, status):
-    """Another host, port or scheme gets no header but those of a safe list: no cookie, no credentials, no id."""
+    """Another host, port or scheme gets only the headers of a safe list: no cookies, credentials or id."""
     request = await redirected(location, status=status, headers=SECRETS)
     assert set(request.headers) <= SAFE
 
 
 async def test_https_to_http_gets_nothing_secret(redirected):
-    """The same host in the clear is another origin."""
+    """The same host over plain http is another origin."""
     request = await redirected("http://test/", base="https://test", headers=SECRETS)
     assert set(request.headers) <= SAFE
 
 
 @pytest.mark.parametrize("back", ["/again", "http://test/back", "https://test/back"])
 async def test_what_was_left_out_stays_out(redirected, back):
-    """After another origin, the next hop gets nothing either, even if it is back where it began."""
+    """After another origin, later hops get nothing secret either, even back at the first origin."""
     request = await redirected("http://other/", back, headers=SECRETS)
     assert set(request.headers) <= SAFE
 
@@ -68,7 +68,7 @@ KEPT = {
 
 @pytest.mark.parametrize("location", ["/same", "http://test:80/same", "https://test/same"])
 async def test_the_same_origin_gets_everything(redirected, location):
-    """The origin that was asked, and the same host by https, get what the first request had."""
+    """The original origin, and the same host over https, get everything the first request had."""
     request = await redirected(location, method="POST", json={"a": 1}, headers=SECRETS)
     assert {name: request.headers.get(name) for name in KEPT} == KEPT
     assert request.content == b'{"a":1}'
@@ -85,7 +85,7 @@ async def test_the_same_origin_gets_everything(redirected, location):
     ],
 )
 async def test_a_trusted_origin_gets_everything(redirected, origin, location):
-    """Where the caller says so, another origin gets all: headers, cookies, id and body."""
+    """An origin that you trust gets everything: headers, cookies, id and body."""
     request = await redirected(
         location, method="POST", json={"a": 1}, headers=SECRETS, trusted_origins=["https://none", origin]
     )
@@ -95,7 +95,7 @@ async def test_a_trusted_origin_gets_everything(redirected, origin, location):
 
 
 async def test_trust_without_an_authorization(redirected):
-    """A request that had no Authorization has none at a trusted origin."""
+    """A request without Authorization has none at a trusted origin either."""
     request = await redirected("http://other/", trusted_origins={"http://other"})
     assert "authorization" not in request.headers
     assert request.headers["last-event-id"] == "7"
@@ -112,7 +112,7 @@ async def test_trust_without_an_authorization(redirected):
     ],
 )
 async def test_trust_is_exact(redirected, origin, location):
-    """An origin is scheme, host and port; a wildcard is for names below it only."""
+    """An origin is scheme, host and port; a wildcard matches only names below it."""
     request = await redirected(location, headers=SECRETS, trusted_origins=[origin])
     assert set(request.headers) <= SAFE
 
@@ -120,7 +120,7 @@ async def test_trust_is_exact(redirected, origin, location):
 @pytest.mark.parametrize(("method", "status"), [("POST", 307), ("POST", 308), ("REPORT", 301), ("GET", 302)])
 @pytest.mark.parametrize("location", ["http://other/x?code=SECRET", "http://u:SECRET@other/"])
 async def test_a_body_goes_to_no_other_origin(serve, stream, method, status, location):
-    """A redirect that would take the body elsewhere is a final error that says how to allow it, and to whom."""
+    """A redirect that would send the body elsewhere is a final error that says how to allow it."""
     server = serve(stream(status=status, content_type="", location=location))
     with pytest.raises(EventSourceError, match=r"another origin.*trusted_origins=\['http://other'\]") as info:
         async with (
@@ -133,13 +133,13 @@ async def test_a_body_goes_to_no_other_origin(serve, stream, method, status, loc
 
 
 async def test_a_post_without_a_body_is_redirected(redirected):
-    """Nothing is lost, so nothing is refused."""
+    """A POST without a body follows redirects to other origins."""
     request = await redirected("http://other:8080/", method="POST")
     assert (request.method, request.headers["content-length"]) == ("POST", "0")
 
 
 async def test_what_is_left_out_is_logged(redirected, caplog):
-    """The log says what another origin doesn't get, and how to change that, without the values or the rest of a URL."""
+    """The log says which headers another origin doesn't get and how to change that, without their values."""
     caplog.set_level("INFO", "sse_trio.client")
     await redirected("http://u:PASSWORD@other/?code=TOKEN", headers={"x-api-key": "KEY"})
     lines = [record.getMessage() for record in caplog.records if "redirected" in record.getMessage()]
@@ -155,7 +155,7 @@ async def test_what_is_left_out_is_logged(redirected, caplog):
     ["http://u:SECRET@a..b/?code=SECRET", "http://u:SECRET/x@b/", "http://u:p@b:SECRET/"],
 )
 async def test_no_message_quotes_a_location(serve, stream, caplog, location):
-    """What a Location has beyond its origin may be a password or a token, so no log line and no error has it."""
+    """No log line and no error quotes more of a Location than its origin, because it may contain a password."""
     server = serve(stream(status=302, content_type="", location=location))
     with pytest.raises(EventSourceError) as info:
         async with server.client() as client, open_event_source("/", client=client, reconnect=False):

@@ -139,7 +139,7 @@ def test_defaults_of_the_classes(original):
     ],
 )
 def test_options_that_make_no_sense(library, options, error):
-    """What sse-starlette refuses is refused with the same kind of error."""
+    """A value that sse-starlette refuses is refused with the same kind of error."""
     with pytest.raises(error):
         library.EventSourceResponse(generate(), **options)
 
@@ -193,7 +193,7 @@ def test_json_events_are_the_same_bytes(original, value):
     ],
 )
 def test_events_that_make_no_sense(library, make, error):
-    """What sse-starlette refuses is refused with the same kind of error."""
+    """A value that sse-starlette refuses is refused with the same kind of error."""
     with pytest.raises(error):
         make(library)
 
@@ -326,7 +326,7 @@ async def test_a_client_that_leaves(library):
 
 
 async def test_content_that_fails(library):
-    """What was yielded before arrives; the exception is raised bare; the background task doesn't run."""
+    """Items yielded before arrive; the exception is raised bare; the background task doesn't run."""
     ran = []
 
     async def content():
@@ -414,7 +414,7 @@ async def test_a_data_sender_goes_with_the_content(library):
 
 @pytest.mark.parametrize("where", ["content", "data sender"])
 async def test_a_stray_cancellation_is_a_failure(where):
-    """One that nobody asked for, of a future say, is not dropped by the nursery of content and data sender."""
+    """A stray cancellation, of a future for example, is not dropped by the nursery of content and data sender."""
 
     async def fail():
         raise anyio.get_cancelled_exc_class()() if anyio_is_asyncio() else await stray()
@@ -481,7 +481,7 @@ async def test_should_exit(library, shut_down):
 
 @pytest.mark.parametrize(("seconds", "outcome"), [(1.0, "goodbye"), (60.0, "cancelled")])
 async def test_shutdown_grace_period(library, shut_down, seconds, outcome):
-    """The event is set first, and content that ends within the grace period has ended by itself."""
+    """The event is set first, and content that ends within the grace period ends normally."""
     event = anyio.Event()
 
     async def content():
@@ -586,7 +586,7 @@ async def test_no_client_has_left():
 
 
 async def test_a_client_that_send_finds_gone():
-    """That is a client that left, and no error."""
+    """A client that left is not an error."""
     messages = []
 
     async def closed(message):
@@ -657,7 +657,7 @@ async def test_events_of_this_library():
 
 
 async def test_a_group():
-    """A stream with a group of its own is none of AppStatus's, and ends with its group, in its own line ends."""
+    """A stream with its own group is not one of AppStatus's, and ends with its group, in its own line ends."""
     group = StreamGroup(farewell=sse_trio.ServerSentEvent("goodbye"))
     async with open_test_stream(compat.EventSourceResponse(idle(None, "a"), group=group), bridge=False) as stream:
         await stream.receive()
@@ -739,7 +739,7 @@ async def test_app_status_in_a_worker_thread():
 
 @pytest.mark.parametrize("anyio_backend", [None])
 def test_fixtures_of_applications(library, anyio_backend, monkeypatch):
-    """What fixtures assign, before a test and after it, where no event loop runs, is taken without an error."""
+    """Fixtures may assign these attributes before and after a test, without an event loop."""
     status = library.AppStatus
     monkeypatch.setattr(status, "should_exit", status.should_exit)
     monkeypatch.setattr(status, "should_exit_event", object(), raising=False)
@@ -762,7 +762,7 @@ def test_nothing_is_left_of_a_fixture(anyio_backend):
 
 @pytest.mark.parametrize("anyio_backend", [None])
 def test_what_app_status_refuses(anyio_backend):
-    """What would be a setting of the whole process is an error that says what to write instead."""
+    """A setting that would affect the whole process is an error that says what to write instead."""
     with pytest.raises(NotImplementedError, match=r"StreamGroup\(signals=False\)"):
         compat.AppStatus.disable_automatic_graceful_drain()
     with pytest.raises(NotImplementedError, match=r"StreamGroup\(signals=False\)"):

@@ -57,7 +57,7 @@ def test_the_coding_of_a_client(accept_encoding: list[str], coding: str | None) 
 
 
 def test_the_order_is_the_servers() -> None:
-    """What is offered first is taken, where the client likes several as much."""
+    """If the client likes several codings equally, the first one offered is used."""
     assert choose_coding(["zstd, br, gzip"], ("gzip", "zstd")) == "gzip"
     assert choose_coding(["zstd, br, gzip"], ()) is None
 

@@ -43,7 +43,7 @@ def test_a_stream_of_nothing(coding: Coding) -> None:
 
 @pytest.mark.parametrize("coding", SHARED_CODINGS)
 def test_after_a_restart_nothing_refers_back(coding: Coding) -> None:
-    """What a compressor returns after a restart is decodable by one who has seen nothing of what was before it."""
+    """After a restart, a compressor's output can be decoded without anything that came before it."""
     compressor = new_raw_compressor(coding)
     for body in BODIES:
         compressor.restart()

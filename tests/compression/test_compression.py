@@ -82,7 +82,7 @@ async def headers_of(response, *args, **options):
 
 
 async def test_nobody_else_compresses_a_stream():
-    """Without compress= whoever would compress the stream, and hold events back, is told not to; headers= win."""
+    """Without compress=, the head tells proxies not to compress the stream, which would delay events; headers= win."""
     for accept_encoding in (None, "gzip"):
         headers = await headers_of(EventSourceResponse(produce, "a"), accept_encoding)
         assert headers["cache-control"] == "no-store, no-transform"
@@ -113,7 +113,7 @@ async def test_a_client_gets_the_first_coding_that_it_accepts(accept_encoding, c
 
 @pytest.mark.parametrize("accept_encoding", [None, "", "identity", "deflate", "zstd;q=0, br;q=0, gzip;q=0"])
 async def test_identity_varies_too(accept_encoding):
-    """A client that accepts none of them gets text, and a cache is told that another one may not."""
+    """A client that accepts none of the codings gets text, and Vary tells caches that others may not."""
     request = await Request(accept_encoding).serve(EventSourceResponse(produce, "a", compress=ALL))
     assert "content-encoding" not in request.headers
     assert request.headers["vary"] == "Accept-Encoding"
@@ -128,7 +128,7 @@ async def test_it_is_off_by_default(options):
 
 
 async def test_no_transform_of_the_response():
-    """A response that says no-transform is not compressed, whoever asks: so it doesn't vary either."""
+    """A response with no-transform is not compressed for any client, so it doesn't vary either."""
     response = EventSourceResponse(produce, "a", compress=ALL, headers={"Cache-Control": "no-store, no-transform"})
     headers = await headers_of(response, "gzip")
     assert {"content-encoding", "vary"}.isdisjoint(headers)
@@ -143,7 +143,7 @@ async def test_no_transform_of_the_request():
 
 
 async def test_a_coding_of_the_applications_own():
-    """What says that it is encoded already is left alone."""
+    """A body that is already encoded is left alone."""
     response = EventSourceResponse(produce, "a", compress=ALL, headers={"Content-Encoding": "aes128gcm"})
     headers = await headers_of(response, "gzip")
     assert headers["content-encoding"] == "aes128gcm"
@@ -151,7 +151,7 @@ async def test_a_coding_of_the_applications_own():
 
 
 async def test_vary_is_added_to():
-    """What a response varies on already stays."""
+    """Other headers that a response varies on stay."""
     response = EventSourceResponse(produce, "a", compress=ALL, headers={"Vary": "Cookie"})
     assert (await headers_of(response, "gzip"))["vary"] == "Cookie, Accept-Encoding"
 
@@ -359,7 +359,7 @@ async def test_a_batch_is_compressed_once(coding):
 
 @pytest.mark.parametrize("options", [{"sep": "\r\n"}, {"filter": lambda topic, event: True}])
 async def test_what_is_made_for_one_has_a_memory_of_its_own(options):
-    """A subscriber with a filter or another line end is sent what nobody else is, and as small."""
+    """A subscriber with a filter or another line end gets its own bytes, compressed as well."""
     async with open_hub() as hub, anyio.create_task_group() as nursery:
         subscription = hub.subscribe("a", filter=options.pop("filter", None))
         request = Request("gzip")

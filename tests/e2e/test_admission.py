@@ -112,7 +112,7 @@ def counted(server: Server) -> dict[str, object]:
 @pytest.mark.parametrize("setup", ["uvicorn-httptools", "hypercorn-trio"])
 @pytest.mark.usefixtures("many_files")
 def test_a_storm_of_connections(setup: str, tmp_path: Path) -> None:
-    """Of 2,000 clients that come at once each is told when to come again, and the open streams keep their latency."""
+    """2,000 clients that come at once each hear when to come again, and the open streams keep their latency."""
     limit = {"SSE_E2E_MAX_STREAMS": str(STREAMS)}
     with serve(setup, tmp_path, *BACKLOG, app="storm_app:app", **limit) as server, ExitStack() as stack:
         clients = Clients(server.port, stack)

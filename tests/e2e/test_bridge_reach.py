@@ -57,7 +57,7 @@ def test_wait_flushed(server: Server, setup: str) -> None:
 
 
 def test_unread_body_does_not_hide_the_end(server: Server) -> None:
-    """A client that posts more than is read ahead and then goes away is noticed, though nobody reads its body."""
+    """A client that posts more than is read ahead and then leaves is noticed, even if its body is not read."""
     with Client(server.port) as client:
         client.send("POST", "/bare/unread", "content-length: 1000000", body=b"x" * 200_000)
         client.read_head()

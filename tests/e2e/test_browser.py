@@ -90,7 +90,7 @@ def wait_state(page, state):
 
 
 def wait_samples(page, samples):
-    """Wait until so many samples have come, four events each after the `hello`."""
+    """Wait until this many samples have come, four events each after the `hello`."""
     wait_true(page, f"Number(document.getElementById('received').textContent.replace(',', '')) >= {1 + 4 * samples}")
 
 
@@ -210,7 +210,7 @@ def test_the_chosen_theme_is_kept(lasting_demo, open_page):
 
 
 def test_ctrl_c_ends_it_at_once_with_200_streams_open(demo):
-    """However many pages are open, each is told goodbye, gets a complete body, and the process is gone."""
+    """However many pages are open, each gets a goodbye and a complete body, and the process exits."""
     with ExitStack() as stack:
         streams = [stack.enter_context(urlopen(demo.url + "events", timeout=20)) for _ in range(200)]
         for stream in streams:
@@ -228,7 +228,7 @@ def test_ctrl_c_ends_it_at_once_with_200_streams_open(demo):
 
 @pytest.mark.browser
 def test_the_browser_waits_as_told_and_stops_on_204(retry_app, open_page):
-    """`retry` is the time between two streams, the id comes back each time, and after a 204 nobody asks again."""
+    """`retry` is the time between two streams, the id comes back each time, and after a 204 the page stops asking."""
     page = open_page(retry_app)
     expect(page.locator("ol")).to_have_text("event 1 event 2", timeout=PATIENCE)
     wait_true(page, "document.body.dataset.readyState == EventSource.CLOSED")

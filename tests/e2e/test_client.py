@@ -46,7 +46,7 @@ def server(setup, tmp_path_factory):
 
 
 class Proxy:
-    """Forwards connections to a port, until it has forwarded so many bytes of an answer; then it does its worst."""
+    """Forwards connections to a port until it has forwarded this many bytes of an answer; then it does its worst."""
 
     def __init__(self, port, worst, budget):
         self.target = port
@@ -312,7 +312,7 @@ node = pytest.mark.skipif(
 
 @node
 async def test_npms_eventsource(server):
-    """npm's eventsource reads our streams, reconnects by itself, and ends at the 204."""
+    """npm's eventsource reads our streams, reconnects, and stops at the 204."""
     url = f"http://127.0.0.1:{server.port}/numbers/{LAST}/60"
     with anyio.fail_after(30):
         finished = await anyio.run_process(["node", str(NODE / "reader.mjs"), url])

@@ -18,6 +18,9 @@ from sse_trio.client import open_event_source
 from ._servers import serve
 from .test_client import Proxy, close
 
+STREAMS = 10  # that the server allows a connection; by default hypercorn allows 100, which takes ten times as long
+MORE_THAN_STREAMS = 2 * STREAMS + 5
+
 pytestmark = [pytest.mark.timeout(120), pytest.mark.e2e, pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
 
@@ -81,7 +84,8 @@ def certificate():
 def server(request, certificate, tmp_path_factory):
     folder = tmp_path_factory.mktemp("h2")
     certificate[1].private_key_and_cert_chain_pem.write_to_path(folder / "pem")
-    options = [f"--keyfile={folder / 'pem'}", f"--certfile={folder / 'pem'}"]
+    (folder / "config.toml").write_text(f"h2_max_concurrent_streams = {STREAMS}")
+    options = [f"--keyfile={folder / 'pem'}", f"--certfile={folder / 'pem'}", f"--config={folder / 'config.toml'}"]
     with serve(request.param, folder / "server", *options, app="client_app:app") as server:
         yield server
 
@@ -130,7 +134,7 @@ async def read_one(client, url, leave):
 async def test_a_source_that_is_left_resets_its_stream(connect, leave, interval):
     """More sources than a connection has streams, one after another: all work, and the server has none left."""
     async with connect() as (client, proxy):
-        for _ in range(120):
+        for _ in range(MORE_THAN_STREAMS):
             await read_one(client, f"/endless/{interval}", leave)
         assert (await client.get("/none-open")).text == "none"
         assert proxy.connections == 1
@@ -146,7 +150,7 @@ async def test_cancelled_before_the_answer(connect):
 
     async with connect(wrap) as (client, proxy):
         await client.get("/none-open")
-        for _ in range(110):
+        for _ in range(MORE_THAN_STREAMS):
             telling[0].sent = anyio.Event()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(read_one, client, "/never", "break")
@@ -243,7 +247,7 @@ async def test_a_transport_that_hides(connect):
 async def test_streams_that_others_left_behind(connect):
     """A connection that has no stream left, because of requests that weren't ours, is given up for a new one."""
     async with connect() as (client, proxy):
-        for _ in range(100):
+        for _ in range(STREAMS):
             async with client.stream("GET", "/endless/1000.0"):
                 pass
         async with open_event_source("/endless/0.05", client=client, retry=0.01) as source:

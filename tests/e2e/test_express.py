@@ -42,7 +42,7 @@ def test_events_come_the_short_way(server: Server) -> None:
 
 
 def test_each_event_is_a_chunk(server: Server) -> None:
-    """What is written past the server is a chunk of its own, whole and right."""
+    """Each direct write is a whole, correct chunk."""
     with Client(server.port) as client:
         client.get("/stream?name=chunks&count=20")
         chunks = []
@@ -63,7 +63,7 @@ def test_a_chunk_that_the_socket_takes_in_parts(server: Server) -> None:
 
 
 def test_pings_come_the_short_way(server: Server) -> None:
-    """A ping to an idle client is no event of the server's."""
+    """A ping to an idle client needs no send of the server's."""
     with Client(server.port) as client:
         client.get("/stream?name=pings&count=60&ping=0.002")
         body = client.read_to_end()

@@ -34,14 +34,14 @@ def server(setup: str, options: list[str], tmp_path_factory: pytest.TempPathFact
 
 
 def open_streams(client: H2Client, path: str, count: int) -> list[int]:
-    """Open so many streams, and return their ids once each has had an event; `{n}` in the path is a number."""
+    """Open this many streams, and return their ids once each has had an event; `{n}` in the path is a number."""
     opened = [client.get(path.format(n=n)) for n in range(count)]
     client.pump_until(lambda: all(b"data: " in client.body[stream] for stream in opened), "the first events")
     return opened
 
 
 def go_on(client: H2Client, streams: list[int], events: int) -> float:
-    """Receive so many more events on each of these streams, and return how long that took."""
+    """Receive this many more events on each of these streams, and return how long that took."""
     began = time.monotonic()
     before = {stream: client.body[stream].count(b"\n\n") for stream in streams}
     client.pump_until(
@@ -106,7 +106,7 @@ def test_failure_after_events(server: Server, tls: ssl.SSLContext, path: str) ->
 
 
 def test_stalled_connection_is_dropped(server: Server, tls: ssl.SSLContext) -> None:
-    """If the client reads nothing at all there is no way to send a reset, and the connection is dropped."""
+    """If the client reads nothing at all, a reset can't be sent, and the connection is dropped."""
     names = ("h2-deaf-1", "h2-deaf-2")
     with H2Client(server.port, tls, receive_buffer=SMALL) as client:
         for name in names:
@@ -118,7 +118,7 @@ def test_stalled_connection_is_dropped(server: Server, tls: ssl.SSLContext) -> N
 
 
 def test_shutdown(setup: str, options: list[str], tls: ssl.SSLContext, tmp_path: Path) -> None:
-    """At SIGTERM 39 streams end with END_STREAM; a stalled one among them, and a deaf client, hold nobody."""
+    """At SIGTERM 39 streams end with END_STREAM; a stalled one and a client that doesn't read delay none."""
     with (
         serve(setup, tmp_path, *options) as server,
         H2Client(server.port, tls, receive_buffer=SMALL) as deaf,

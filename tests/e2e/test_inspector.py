@@ -118,7 +118,7 @@ def read_to_end(client):
 
 
 def test_nobody_is_let_in_without_the_word(lasting_app):
-    """What `authorize` refuses is refused on a real server as well: the page, its files and its stream."""
+    """On a real server, too, `authorize` protects the page, its files and its stream."""
     for path in ("streams/", "streams/page.js", "streams/stream"):
         with pytest.raises(HTTPError) as caught:
             urlopen(lasting_app.url + path, timeout=20)
@@ -208,7 +208,7 @@ def test_a_kick_that_is_refused_is_said(lasting_app, connect, open_page):
 
 @one_server
 def test_filter_order_and_number_of_rows(app, open_page):
-    """The server chooses what is shown: by a text, by a figure, so many."""
+    """The server chooses the rows to show: by a text, by a figure, this many."""
     gather_crowd(app, 300)
     page = open_page(app, "streams/", extra_http_headers=ADMIN)
     rows = page.locator("#streams tbody tr")

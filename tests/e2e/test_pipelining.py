@@ -66,7 +66,7 @@ def assert_quiet(server: Server) -> None:
 
 
 def test_places_are_free_again(tmp_path: Path) -> None:
-    """Streams that were left so don't count for max_streams: whoever comes next is let in."""
+    """Streams whose clients left this way don't count for max_streams: the next client is let in."""
     arguments = ("--loop", "asyncio", "--http", "httptools")
     with serve("uvicorn-h11", tmp_path, *arguments, app="limit_app:app") as server:
         for _ in range(3):
@@ -101,7 +101,7 @@ def test_hypercorn_keeps_nothing(setup: str, tmp_path: Path, *, bridge: bool) ->
 
 @pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-asyncio"])
 def test_posted_body_is_cut_short(setup: str, tmp_path: Path) -> None:
-    """A client that leaves in the middle of the body that it posts is a client that has left, whoever is writing."""
+    """A client that leaves in the middle of its posted body counts as a disconnect, whichever task writes."""
     names = [f"cut-{number}" for number in range(40)]
     with serve(setup, tmp_path) as server:
         for name in names:

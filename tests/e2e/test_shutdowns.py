@@ -159,7 +159,7 @@ def run_row(
     late: bool = False,
     replaced: Collection[str] = (),
 ) -> None:
-    """Have a shutdown begin on all these servers, each with so much more on its command line; raise what is wrong."""
+    """Begin a shutdown on all these servers, each with these extra arguments; raise what is wrong."""
     ready = threading.Barrier(len(names))
 
     def run(name: str, extra: tuple[str, ...]) -> str | None:
@@ -210,7 +210,7 @@ def start(name: str, extra: tuple[str, ...], folder: Path) -> Iterator[Running]:
 
 
 def wait_workers(server: Server, count: int) -> None:
-    """Return once so many workers have started, one after another."""
+    """Return once this many workers have started, one after another."""
     found = server.reports.wait(lambda _: len(server.reported("started")) >= count, START_WITHIN)
     assert found is not NOTHING, server.text
 
@@ -341,7 +341,7 @@ def test_signal_to_every_process(tmp_path: Path) -> None:
 
 
 def test_signal_to_a_worker(tmp_path: Path) -> None:
-    """A worker that is ended by itself ends its streams."""
+    """A worker that is ended alone ends its streams."""
     run_row(terminate_worker, {"gunicorn": (), "hypercorn-asyncio": (), "hypercorn-trio": ()}, tmp_path)
 
 

@@ -38,7 +38,7 @@ def write(page, line):
 
 
 def test_the_wall_survives_a_restart(wall, open_page):
-    """What one visitor writes is on both pages, once, also after a restart; the service stops at once."""
+    """Both pages show once what a visitor writes, even after a restart; the service stops at once."""
     ann, bob = (open_page(wall, expected=[RESET]) for _ in range(2))
     write(ann, "hello")
     bob.wait_for_function(f"{LINES}[0] === 'hello'")

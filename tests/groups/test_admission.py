@@ -62,7 +62,7 @@ def user_of(request: Request) -> str | None:
 
 
 def app_of(source: Any, *args: Any, **options: Any) -> Starlette:
-    """An application of one endpoint, which makes a stream of its own for each request."""
+    """An application with one endpoint, which makes a new stream for each request."""
 
     async def endpoint(request: Request) -> EventSourceResponse:
         return EventSourceResponse(source, *args, **options)
@@ -99,7 +99,7 @@ async def refusal_of(response: EventSourceResponse, **headers: str) -> StreamRef
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 async def test_one_too_many(limit: dict[str, Any], status: int, reason: RefusalReason) -> None:
-    """Over each limit the answer has its status and a random Retry-After, no producer starts, and it is counted."""
+    """Above each limit, the answer has its status and a random Retry-After, no producer starts, and it is counted."""
     group = StreamGroup(**limit)
     times = set()
     async with open_test_stream(app_of(wait, group=group), headers={"user": "ann"}):
@@ -118,7 +118,7 @@ async def test_one_too_many(limit: dict[str, Any], status: int, reason: RefusalR
 
 
 async def test_within() -> None:
-    """A client refused by a full group comes back within the group's ``reconnect_within``, or ten seconds."""
+    """A client refused by a full group is told to return within the group's ``reconnect_within``, or ten seconds."""
     for within, most in [(None, 10), (0.5, 1), (3.2, 4)]:
         group = StreamGroup(max_streams=1, reconnect_within=within)
         async with open_test_stream(EventSourceResponse(wait, group=group)):
@@ -138,7 +138,7 @@ async def test_the_error() -> None:
 
 
 async def test_an_exception_handler_of_its_own() -> None:
-    """An application may answer a refusal in its own way, as one that keeps a browser's EventSource alive."""
+    """An application may answer a refusal itself, for example so that a browser's EventSource reconnects."""
 
     async def come_back(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, StreamRefusedError)
@@ -153,7 +153,7 @@ async def test_an_exception_handler_of_its_own() -> None:
 
 
 async def test_fastapi() -> None:
-    """A path operation of FastAPI's answers as for any HTTPException of its own."""
+    """A FastAPI path operation answers a refusal as it does any other HTTPException."""
     app, group = fastapi.FastAPI(), StreamGroup(max_streams=1)
 
     @app.get("/")
@@ -168,7 +168,7 @@ async def test_fastapi() -> None:
 
 
 async def test_websocket_denial() -> None:
-    """A stream that denies a WebSocket is limited as any other: the key function sees the handshake's request."""
+    """A stream that denies a WebSocket is limited like any other: the key function sees the handshake's request."""
     seen: list[tuple[str, str]] = []
 
     def key(request: Request) -> str:
@@ -219,7 +219,7 @@ async def generate() -> AsyncGenerator[str, None]:
 
 @pytest.mark.parametrize("source", ["channel", "producers", "subscription", "generator"])
 async def test_what_was_made_for_it_is_closed(source: str) -> None:
-    """A stream that is refused closes what it would have been made from, and a publisher outside gets an error."""
+    """A refused stream closes its source, and an outside publisher gets an error."""
     group = StreamGroup(max_streams=1)
     async with (
         open_test_stream(EventSourceResponse(wait, group=group)),
@@ -302,7 +302,7 @@ ENDINGS: list[tuple[Any, Callable[[TestStream, StreamGroup], object]]] = [
 
 @pytest.mark.parametrize(("source", "end"), ENDINGS, ids=range(len(ENDINGS)))
 async def test_a_place_is_free_when_its_stream_has_ended(source: Any, end: Any) -> None:
-    """Whatever ends a stream frees its place, in set-up too, where it holds it as well; and nothing is kept of its key.
+    """A stream holds its place from set-up to the end of ``on_close``; then the place is free and its key forgotten.
 
     Until then it holds the place, to the last of its ``on_close``.
     """
@@ -351,7 +351,7 @@ async def test_a_subscription_that_can_not_join_frees_its_place(make_remote_stor
 
 
 async def test_many_at_once() -> None:
-    """Of clients that come at once, as many are admitted as there are places, and again when those leave."""
+    """Of clients that arrive together, as many are admitted as there are places, and more as those leave."""
     group = StreamGroup(max_streams=10, max_streams_per=(user_of, 3))
     app = app_of(wait, group=group)
     for _ in range(3):
@@ -378,7 +378,7 @@ async def test_many_at_once() -> None:
 
 
 async def test_a_shutdown_refuses_nobody() -> None:
-    """During a shutdown a client gets a stream that ends with the time to reconnect, even from a full group."""
+    """During a shutdown, even a full group gives a client a stream that ends with the time to reconnect."""
     group = StreamGroup(max_streams=1, accept_rate=0.1, shutdown_grace=5, reconnect_within=10)
     async with open_test_stream(EventSourceResponse(wait, group=group)) as stream:
         await stream.receive()
@@ -395,7 +395,7 @@ async def test_a_shutdown_refuses_nobody() -> None:
 
 
 async def test_a_limit_for_each_key() -> None:
-    """Each key has its own places, of any hashable type; with None a client has no limit."""
+    """Each key has its own places, whatever its hashable type; a client with the key None has no limit."""
     keys: list[Any] = ["ann", ("10.0.0.1", 2), 7, None, False]
     group = StreamGroup(max_streams_per=(lambda request: keys[int(request.headers["n"])], 2))
     async with AsyncExitStack() as stack:
@@ -417,7 +417,7 @@ async def test_a_limit_for_each_key() -> None:
     ids=["list", "tuple of a list", "coroutine"],
 )
 async def test_what_can_not_be_a_key(key_function: Any) -> None:
-    """A key function that returns an unhashable value, or a coroutine, is an error: no limit is silently dropped."""
+    """A key function that returns an unhashable value or a coroutine raises: no limit is silently dropped."""
     group = StreamGroup(max_streams_per=(key_function, 1))
     for _ in range(2):
         with pytest.raises(TypeError, match="the key function of max_streams_per returned"):
@@ -427,7 +427,7 @@ async def test_what_can_not_be_a_key(key_function: Any) -> None:
 
 
 async def test_an_awaitable_that_is_no_coroutine() -> None:
-    """That any awaitable is refused as a key is not a matter of its type."""
+    """Any awaitable is refused as a key, not only a coroutine."""
 
     class Later:
         def __await__(self) -> Iterator[None]:
@@ -440,7 +440,7 @@ async def test_an_awaitable_that_is_no_coroutine() -> None:
 
 
 async def test_a_key_function_that_raises() -> None:
-    """The response raises the key function's exception: it takes no place and no token, and leaves nothing open."""
+    """The response raises the key function's exception; no place or token is used, and nothing stays open."""
     group = StreamGroup(max_streams_per=(lambda request: request.headers["user"], 1), accept_rate=1)
     for _ in range(3):
         with pytest.raises(KeyError):
@@ -454,7 +454,7 @@ async def test_a_key_function_that_raises() -> None:
 
 
 async def test_a_full_group_asks_nobody() -> None:
-    """Without a place or a token the key function is not called: in a storm it is most of the cost."""
+    """Without a free place or token the key function is not called, because in a storm it is most of the cost."""
     asked: list[Request] = []
     for limit in ({"max_streams": 1}, {"accept_rate": 1}):
         asked.clear()
@@ -466,7 +466,7 @@ async def test_a_full_group_asks_nobody() -> None:
 
 
 async def test_who_is_over_their_own_limit_takes_no_token() -> None:
-    """A user with too many streams does not use up the rate of the others."""
+    """A user with too many streams doesn't use up the rate of other users."""
     group = StreamGroup(max_streams_per=(user_of, 1), accept_rate=2)
     async with open_test_stream(EventSourceResponse(wait, group=group), headers={"user": "ann"}):
         for _ in range(10):
@@ -478,9 +478,10 @@ async def test_who_is_over_their_own_limit_takes_no_token() -> None:
 # --- the rate
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("rate", "at_once"), [(20, 20), (2.5, 2), (0.1, 1)])
 async def test_the_rate(rate: float, at_once: int) -> None:
-    """One second's worth of the rate is admitted at once, and then the rate; endings change nothing."""
+    """One second's worth of streams is admitted at once, then the rate applies; streams that end change nothing."""
     group = StreamGroup(accept_rate=rate)
     app = app_of(complete, group=group)
 
@@ -499,7 +500,7 @@ async def test_the_rate(rate: float, at_once: int) -> None:
 
 
 def test_turns_of_a_storm() -> None:
-    """Clients that are refused at one moment get turns one after another, as many per second as the rate admits."""
+    """Clients refused at the same moment get turns one after another, as many per second as the rate admits."""
     rate = AcceptRate(100)
     assert rate.has_token(1000.0)
     turns = [rate.next_turn(1000.0) for _ in range(2000)]
@@ -542,7 +543,7 @@ def test_one_client_does_not_use_up_the_rate(rate: float) -> None:
 
 
 def test_asking_again_makes_no_queue_longer() -> None:
-    """While a crowd waits for its turn, the refused requests of one client don't lengthen the others' turns."""
+    """While a crowd waits for its turn, one client's refused requests don't lengthen the wait of the others."""
     admission = limited(10)
     for n in range(150):  # a crowd, each once: it has the tokens, and a queue of fourteen seconds
         with suppress(StreamRefusedError):
@@ -557,7 +558,7 @@ def test_asking_again_makes_no_queue_longer() -> None:
 
 
 def test_a_client_without_a_key_has_no_share() -> None:
-    """A client with the key None has no limit: it is refused only if there is no token, and queues like any other."""
+    """A client with the key None is refused only if there is no token, and queues like any other."""
     admission = limited(10)
     for _ in range(10):
         assert admission.enter(0, 1000.0, lambda: None) is None  # type: ignore[arg-type, return-value]
@@ -570,7 +571,7 @@ def test_a_client_without_a_key_has_no_share() -> None:
 
 
 def test_turns_have_an_end() -> None:
-    """Those who never come back, a flood, don't make an honest client wait for ever."""
+    """A flood of clients that never come back doesn't make an honest client wait for ever."""
     rate = AcceptRate(100)
     for _ in range(100_000):
         rate.next_turn(0.0)
@@ -580,7 +581,7 @@ def test_turns_have_an_end() -> None:
 
 @pytest.mark.parametrize(("now", "least", "most"), [(1e3, 40, 60), (1e18, 1, 60)])
 def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: int) -> None:
-    """In a flood a Retry-After is a minute at most, with its spread, and a second at least, whatever the clock says."""
+    """In a flood, Retry-After is between one second and one minute plus its spread, whatever the clock says."""
     group = StreamGroup(accept_rate=100)
     limits = group_state_of(group).limits
     assert limits is not None
@@ -597,7 +598,7 @@ def test_a_turn_is_within_a_minute_and_never_now(now: float, least: int, most: i
 
 
 async def test_turns_are_told_roughly() -> None:
-    """The first in the queues of several processes don't all come at the same moment."""
+    """Retry-After is spread, so that the first clients in the queues of several processes don't arrive together."""
     times = set()
     for _ in range(30):
         group = StreamGroup(accept_rate=0.1)
@@ -608,7 +609,7 @@ async def test_turns_are_told_roughly() -> None:
 
 
 async def test_storm_with_clients_that_do_as_they_are_told() -> None:
-    """Clients that come at one moment, and come back at their Retry-After, are all admitted when the rate allows it."""
+    """Clients that arrive together and come back at their Retry-After are all admitted as fast as the rate allows."""
     group = StreamGroup(accept_rate=20)
     app = app_of(wait, group=group)
     asked = 0
@@ -636,7 +637,7 @@ async def test_storm_with_clients_that_do_as_they_are_told() -> None:
 
 
 async def test_our_client_comes_back() -> None:
-    """Our own client follows Retry-After, and is in when there is a place."""
+    """open_event_source() follows Retry-After, and is admitted when a place is free."""
     group = StreamGroup(max_streams=1)
     transport = StreamingASGITransport(app_of(wait, group=group))
     async with (
@@ -662,7 +663,7 @@ async def test_our_client_comes_back() -> None:
 
 
 async def test_without_limits_nothing_is_asked() -> None:
-    """A group without limits has no tables: it lets in as before."""
+    """A group without limits keeps no tables and admits every stream."""
     assert group_state_of(StreamGroup()).limits is None
     assert run_of(StreamGroup()).admission is None
     assert group_state_of(StreamGroup(max_streams=1)).limits is not None

@@ -8,7 +8,7 @@ from sse_trio._groups.fair_share import FairShare
 
 
 def test_each_has_its_part():
-    """Of a rate of 100 one client may have all, each of two a half, each of four a quarter; evenly."""
+    """Of a rate of 100, one client may use all, two clients half each, and four a quarter each, spread evenly."""
     shares = FairShare(100)
     for clients, apart in ((1, 0.01), (2, 0.02), (4, 0.04)):
         for key in range(clients):
@@ -18,7 +18,7 @@ def test_each_has_its_part():
 
 
 def test_everybody_may_have_one():
-    """However many clients there are, each may have its first share at once, and another after a second."""
+    """However many clients there are, each may open one stream at once, and another after a second."""
     shares = FairShare(10)
     for key in range(1000):
         assert shares.wait_of(key, 0.0) <= 0
@@ -28,7 +28,7 @@ def test_everybody_may_have_one():
 
 
 def test_of_a_low_rate():
-    """Of less than a share a second one client gets no more than comes in, and of two each a half."""
+    """If a share is less than one per second, one client gets the full rate, and two get half of it each."""
     shares = FairShare(0.5)
     shares.take("ann", 0.0)
     assert shares.wait_of("ann", 0.0) == pytest.approx(2)
@@ -37,7 +37,7 @@ def test_of_a_low_rate():
 
 
 def test_what_was_taken_is_forgotten():
-    """A share counts for a second, and nothing is kept of who had it."""
+    """A share counts for one second, and then its client is forgotten."""
     shares = FairShare(100)
     for number in range(1000):
         shares.take(f"key {number}" + "x" * 8000, number / 100)

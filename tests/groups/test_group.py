@@ -96,7 +96,7 @@ def member_of(group: StreamGroup, *args: Any, **labels: str) -> Iterator[Member]
 
 
 def run_each(async_fn: Callable[[], Awaitable[None]], name: str) -> None:
-    """Run in an event loop of its own, in virtual time."""
+    """Run in a new event loop, in virtual time."""
     backend, options = virtual_backend(name)
     anyio.run(async_fn, backend=backend, backend_options=options)
 
@@ -140,13 +140,13 @@ each_loop = pytest.mark.parametrize("name", ["asyncio", "trio"])
     ],
 )
 def test_arguments_that_make_no_sense(options: dict[str, Any], error: type[Exception]) -> None:
-    """A wrong argument is refused where the group is made, by its name."""
+    """The group refuses a wrong argument when it is made, and names it."""
     with pytest.raises(error, match=next(iter(options))):
         StreamGroup(**options)
 
 
 def test_made_anywhere() -> None:
-    """A group can be made, asked and shut down where no event loop runs."""
+    """You can make, inspect and shut down a group without a running event loop."""
     group = StreamGroup(shutdown_grace=1, reconnect_within=10, farewell=ServerSentEvent("bye"), name="app")
     assert group.statistics() == StreamGroupStatistics(
         name="app",
@@ -170,7 +170,7 @@ def test_made_anywhere() -> None:
 
 
 async def test_statistics() -> None:
-    """A group counts the streams that are open, were opened, and how they ended."""
+    """A group counts the open streams, the opened ones, and how they ended."""
     group = StreamGroup()
     run = run_of(group)
     members = [Member() for _ in range(3)]
@@ -197,7 +197,7 @@ async def test_statistics() -> None:
 
 
 async def test_wait_empty() -> None:
-    """wait_empty() returns when the last stream is gone, to everyone; at once, as a checkpoint, if there is none."""
+    """wait_empty() returns to every task when the last stream is gone; if none is open, it is just a checkpoint."""
     group = StreamGroup()
     returned: list[float] = []
 
@@ -237,7 +237,7 @@ async def test_kick_all() -> None:
 
 
 async def test_kick_some() -> None:
-    """With a predicate, only the streams are kicked for whose labels it returns True."""
+    """With a predicate, kick() ends only the streams whose labels it accepts."""
     group = StreamGroup()
     with member_of(group, user="1") as first, member_of(group, user="2") as second:
         assert await group.kick(lambda labels: labels["user"] == "2") == 1
@@ -296,7 +296,7 @@ async def test_public_surface() -> None:
 
 
 async def test_request_shutdown() -> None:
-    """A shutdown ends every stream, and from then on every new one at once."""
+    """A shutdown ends every open stream, and every new one as soon as it opens."""
     group = StreamGroup()
     with member_of(group) as member:
         group.request_shutdown()
@@ -308,7 +308,7 @@ async def test_request_shutdown() -> None:
 
 
 async def test_wait_shutdown_requested() -> None:
-    """wait_shutdown_requested() returns when the shutdown is requested, and at once if it was before."""
+    """wait_shutdown_requested() returns when the shutdown is requested, or at once if it already was."""
     group = StreamGroup()
     returned = []
 
@@ -327,7 +327,7 @@ async def test_wait_shutdown_requested() -> None:
 
 @each_loop
 def test_shutdown_requested_before_the_loop_runs(name: str) -> None:
-    """A shutdown that was requested before there was an event loop counts when there is one."""
+    """A shutdown that is requested before the event loop starts takes effect once it runs."""
     group = StreamGroup()
     group.request_shutdown()
 
@@ -342,7 +342,7 @@ def test_shutdown_requested_before_the_loop_runs(name: str) -> None:
 
 @pytest.mark.usefixtures("real_clock")
 async def test_shutdown_requested_in_a_thread() -> None:
-    """request_shutdown() may be called in any thread; the streams are ended in the loop's own."""
+    """Any thread may call request_shutdown(); the streams are ended in their own loop."""
     group = StreamGroup()
     threads = []
 
@@ -374,7 +374,7 @@ async def test_many_threads_and_the_first_use() -> None:
 
 
 async def test_servers_event_ends_its_streams_only() -> None:
-    """The shutdown event of a server ends the streams that it carries, and not another server's."""
+    """A server's shutdown event ends the streams of that server, not those of another."""
     group, mine, other = StreamGroup(), anyio.Event(), anyio.Event()
     with member_of(group, mine) as first, member_of(group, other) as second, member_of(group) as third:
         with member_of(group, mine) as fourth:
@@ -388,7 +388,7 @@ async def test_servers_event_ends_its_streams_only() -> None:
 
 
 async def test_servers_event_is_watched_no_longer_than_needed() -> None:
-    """While streams are open there is one task that waits for each server's event, and then none."""
+    """One task per server waits for its event while streams are open, and none after that."""
     group = StreamGroup()
     waiting = 0
 
@@ -427,7 +427,7 @@ class Flag:
 
 
 async def test_server_without_an_event_is_looked_at() -> None:
-    """The streams of a server that has no event hear of its shutdown a tenth of a second later, and no others do."""
+    """If a server has no shutdown event, its streams notice its shutdown within 0.1 s, and no others do."""
     group, mine, other = StreamGroup(), Flag(), Flag()
     with member_of(group, mine) as first, member_of(group, other) as second, member_of(group, mine) as third:
         await anyio.sleep(0.25)
@@ -445,7 +445,7 @@ async def test_server_without_an_event_is_looked_at() -> None:
 
 
 async def test_server_is_looked_at_anew() -> None:
-    """When streams open again after all have gone, their server is looked at again."""
+    """When streams open again after all have ended, their server is watched again."""
     group, server = StreamGroup(), Flag()
     for _ in range(2):
         server.shuts_down = False
@@ -460,7 +460,7 @@ async def test_server_is_looked_at_anew() -> None:
 
 @each_loop
 def test_second_run(name: str) -> None:
-    """After one event loop the group serves the next, the shutdown of the first server forgotten."""
+    """After one event loop, the group serves the next one and forgets the first server's shutdown."""
     group = StreamGroup()
 
     async def main() -> None:
@@ -479,7 +479,7 @@ def test_second_run(name: str) -> None:
 @pytest.mark.usefixtures("real_clock")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_two_loops_at_once() -> None:
-    """A group with streams in one event loop is refused to another one that runs beside it."""
+    """A group that has streams in one event loop refuses another loop that runs at the same time."""
     group = StreamGroup()
 
     async def use() -> None:
@@ -493,7 +493,7 @@ async def test_two_loops_at_once() -> None:
 
 @pytest.mark.usefixtures("real_clock")
 async def test_groups_of_two_loops(anyio_backend_name: str) -> None:
-    """Two servers in one process, each with its group, don't disturb each other."""
+    """Two servers in one process, each with its own group, don't disturb each other."""
     mine, other = StreamGroup(), StreamGroup()
 
     async def serve_and_shut_down() -> None:
@@ -513,7 +513,7 @@ async def test_groups_of_two_loops(anyio_backend_name: str) -> None:
 
 @each_loop
 def test_default_group(name: str) -> None:
-    """Without a group of their own the streams of one event-loop run share one, and those of another have another."""
+    """Streams without a group share the default group of their event-loop run, and no other run's."""
     groups: list[StreamGroup] = []
 
     async def main() -> None:
@@ -531,7 +531,7 @@ def test_default_group(name: str) -> None:
 
 @each_loop
 def test_nothing_is_kept_of_a_run(name: str) -> None:
-    """An event loop that has served a stream, in the default group and in another one, can be freed."""
+    """Once an event loop has ended, nothing keeps it alive, neither the default group nor another."""
     held: list[weakref.ref[Any]] = []
     group = StreamGroup()
 
@@ -569,7 +569,7 @@ def signals() -> Iterator[list[str]]:
 
 
 async def test_signal_requests_the_shutdown(signals: list[str]) -> None:
-    """While streams are open a signal ends them, before the server's own handler has it; later it is as before."""
+    """While streams are open, a signal ends them before the server handles it; without streams nothing changes."""
     group = StreamGroup()
     handler = signal.getsignal(signal.SIGTERM)
     with member_of(group) as member:
@@ -581,7 +581,7 @@ async def test_signal_requests_the_shutdown(signals: list[str]) -> None:
 
 
 async def test_signal_without_streams(signals: list[str]) -> None:
-    """Without open streams, and with ``signals=False``, the server's handlers are not touched."""
+    """Without open streams, or with ``signals=False``, the server's handlers are left alone."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with member_of(StreamGroup(signals=False)):
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -594,7 +594,7 @@ async def test_signal_without_streams(signals: list[str]) -> None:
 
 
 async def test_signal_reaches_every_group(signals: list[str]) -> None:
-    """With several groups a signal ends the streams of all, and the server's handler has it once."""
+    """A signal ends the streams of every group, and the server handles it once."""
     first, second = StreamGroup(), StreamGroup()
     with member_of(second) as of_second:
         with member_of(first), member_of(second):
@@ -652,7 +652,7 @@ async def terminate() -> None:
 
 
 async def test_worker_dies_when_its_streams_have_ended(raised: list[object]) -> None:
-    """In a worker SIGTERM ends the streams first, and then the process."""
+    """In a worker process, SIGTERM ends the streams first and then the process."""
     group = StreamGroup()
     with worker_member(group) as member:
         await terminate()
@@ -663,7 +663,7 @@ async def test_worker_dies_when_its_streams_have_ended(raised: list[object]) -> 
 
 
 async def test_worker_that_ends_by_itself_does_not_die(raised: list[object]) -> None:
-    """A worker that hears from its parent, too, if a little later, is left to end in its own way."""
+    """A worker whose parent also tells it to stop, even a little later, ends in its own way."""
     group, server_shutdown = StreamGroup(), anyio.Event()
     with worker_member(group, server_shutdown):
         await terminate()
@@ -675,7 +675,7 @@ async def test_worker_that_ends_by_itself_does_not_die(raised: list[object]) -> 
 
 
 async def test_worker_that_hears_nothing_more_dies(raised: list[object]) -> None:
-    """A worker that hears of its end only by the signal dies half a second after its last stream has ended."""
+    """A worker that hears of its end only by the signal exits half a second after its last stream has ended."""
     group, server_shutdown = StreamGroup(), anyio.Event()
     with worker_member(group, server_shutdown):
         await terminate()
@@ -689,7 +689,7 @@ async def test_worker_that_hears_nothing_more_dies(raised: list[object]) -> None
 
 
 async def test_worker_with_several_groups(raised: list[object]) -> None:
-    """A worker dies when the streams of all its groups have ended, whichever came first."""
+    """A worker exits when the streams of all its groups have ended, in whatever order."""
     for first_goes_first in (True, False):
         raised.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -705,7 +705,7 @@ async def test_worker_with_several_groups(raised: list[object]) -> None:
 
 
 async def test_worker_that_was_not_told(raised: list[object]) -> None:
-    """Without a signal everything is as it was when the streams have gone, and with ``signals=False`` it always is."""
+    """Without a signal, or with ``signals=False``, a worker is unchanged once its streams have ended."""
     with worker_member(StreamGroup()):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -718,7 +718,7 @@ async def test_worker_that_was_not_told(raised: list[object]) -> None:
 
 
 async def test_handler_that_was_set_on_top_of_a_worker_s(raised: list[object]) -> None:
-    """A handler that is installed after ours, and calls ours, ends the process once the streams have ended."""
+    """A handler that is installed after ours and calls it ends the process once the streams have ended."""
     with worker_member(StreamGroup()):
         ours: Any = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, partial(ours))
@@ -737,7 +737,7 @@ async def wait(send_channel: EventSendChannel) -> None:
 
 
 async def test_reconnects_are_spread() -> None:
-    """At a shutdown each stream ends with a random ``retry`` of the given seconds; each new one begins with 3000."""
+    """At a shutdown each stream ends with a random ``retry`` within the given seconds; a new one starts with 3000."""
     group = StreamGroup(reconnect_within=10)
     retries = []
     for _ in range(20):
@@ -752,7 +752,7 @@ async def test_reconnects_are_spread() -> None:
 
 
 async def test_reconnects_with_a_retry_of_the_streams_own() -> None:
-    """A stream's own ``retry`` is what it begins with; nothing is said at other endings."""
+    """A stream starts with its own ``retry``; endings other than a shutdown send none."""
     group = StreamGroup(reconnect_within=10)
     async with open_test_stream(EventSourceResponse(wait, group=group, retry=77)) as stream:
         await stream.receive()
@@ -762,7 +762,7 @@ async def test_reconnects_with_a_retry_of_the_streams_own() -> None:
 
 
 async def test_retry_is_said_only_where_it_was_changed() -> None:
-    """Without ``reconnect_within`` no ``retry`` is added."""
+    """Without ``reconnect_within``, no ``retry`` is added."""
     async with open_test_stream(EventSourceResponse(wait)) as stream:
         await stream.receive()
         stream.request_shutdown()
@@ -771,7 +771,7 @@ async def test_retry_is_said_only_where_it_was_changed() -> None:
 
 
 async def test_farewell_of_the_group() -> None:
-    """The group's farewell is that of streams that have none of their own."""
+    """The group's farewell is used for every stream that doesn't have its own."""
     group = StreamGroup(farewell=lambda reason: ServerSentEvent(reason.value))
     for own, data in [(None, b"kicked"), (ServerSentEvent("own"), b"own")]:
         async with open_test_stream(EventSourceResponse(wait, group=group, farewell=own)) as stream:
@@ -782,7 +782,7 @@ async def test_farewell_of_the_group() -> None:
 
 
 async def test_shutdown_grace_of_the_group() -> None:
-    """At a shutdown producers have the longer of their response's grace and the group's."""
+    """At a shutdown, producers get the longer of the response's grace and the group's."""
     for own, of_group, expected in [(0, 5, 5), (7, 5, 7), (0, 0, 0)]:
         group = StreamGroup(shutdown_grace=of_group)
         async with open_test_stream(EventSourceResponse(wait, group=group, grace=own)) as stream:
@@ -794,7 +794,7 @@ async def test_shutdown_grace_of_the_group() -> None:
 
 
 async def test_empty_means_on_close_too() -> None:
-    """A group is empty when everything of its streams is over, what they do on closing included."""
+    """A group is empty only when its streams are completely over, including their ``on_close``."""
     group = StreamGroup()
     closed = []
 
@@ -810,7 +810,7 @@ async def test_empty_means_on_close_too() -> None:
 
 
 async def test_shutdown_that_is_withdrawn() -> None:
-    """A shutdown that was requested and withdrawn, before the group has a loop or after that, is none."""
+    """A shutdown that is requested and then withdrawn has no effect, before the group has a loop or after."""
     group = StreamGroup()
     group.request_shutdown()
     group_state_of(group).withdraw_shutdown()

@@ -70,7 +70,7 @@ def send(log: list[str], number: int = signal.SIGTERM) -> list[str]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_ours_is_called_before_theirs(log: list[str], server: Server, number: int) -> None:
-    """A signal is noticed by the chain and then handled as the server would have it."""
+    """The chain notices a signal and then passes it on to the server's handler."""
     chain = new_chain(log, "group")
     chain.install()
     assert send(log, number) == ["group", f"server {signal.Signals(number).name}"]
@@ -79,7 +79,7 @@ def test_ours_is_called_before_theirs(log: list[str], server: Server, number: in
 
 
 def test_theirs_is_put_back(log: list[str], server: Server) -> None:
-    """Uninstalling puts the very handler back that was there; twice does nothing more."""
+    """Uninstalling restores the previous handler; uninstalling twice does nothing more."""
     chain = new_chain(log, "group")
     for _ in range(2):
         chain.install()
@@ -90,7 +90,7 @@ def test_theirs_is_put_back(log: list[str], server: Server) -> None:
 
 
 def test_installed_twice(log: list[str], server: Server) -> None:
-    """Installing what is installed does nothing more."""
+    """Installing a chain twice does nothing more."""
     chain = new_chain(log, "group")
     chain.install()
     chain.install()
@@ -101,7 +101,7 @@ def test_installed_twice(log: list[str], server: Server) -> None:
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler])
 def test_nobody_to_call(log: list[str], handler: Handler) -> None:
-    """If no handler is installed, or only Python's own for Ctrl+C, the chain installs none."""
+    """If there is no handler, or only Python's own for Ctrl+C, the chain doesn't install one."""
     for number in SIGNALS:
         signal.signal(number, handler)
     chain = new_chain(log, "group")
@@ -112,7 +112,7 @@ def test_nobody_to_call(log: list[str], handler: Handler) -> None:
 
 
 def test_only_in_the_main_thread(log: list[str], server: Server) -> None:
-    """In any other thread, where Python lets no handler be set, nothing is done."""
+    """Outside the main thread, where Python allows no handlers, the chain does nothing."""
     chain = new_chain(log, "group")
     thread = threading.Thread(target=lambda: (chain.install(), chain.uninstall()))
     thread.start()
@@ -121,7 +121,7 @@ def test_only_in_the_main_thread(log: list[str], server: Server) -> None:
 
 
 def test_handler_that_raises(log: list[str]) -> None:
-    """An exception of the server's handler is raised as it is without ours."""
+    """An exception of the server's handler is raised unchanged."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_handler_that_raises(log: list[str]) -> None:
 
 
 def test_their_handler_sees_the_frame(log: list[str]) -> None:
-    """Their handler gets the frame that was interrupted, by which trio knows whether it may raise there."""
+    """The server's handler gets the interrupted frame; trio needs it to know whether it may raise."""
     frames: list[FrameType | None] = []
     signal.signal(signal.SIGTERM, lambda _, frame: frames.append(frame))
     chain = new_chain(log, "group")
@@ -168,7 +168,7 @@ def test_several_in_order(log: list[str], server: Server) -> None:
 
 
 def test_first_come_first_gone(log: list[str], server: Server) -> None:
-    """A chain that is removed under another one no longer calls its group, and the server's handler is still called."""
+    """A chain that is removed from below another no longer calls its group; the server's handler is still called."""
     first, second = new_chain(log, "first"), new_chain(log, "second")
     first.install()
     second.install()
@@ -179,7 +179,7 @@ def test_first_come_first_gone(log: list[str], server: Server) -> None:
 
 
 def test_gone_and_back_behind_another(log: list[str], server: Server) -> None:
-    """In whatever order chains come and go, each installed one is called once, and the server's handler once."""
+    """However chains come and go, each installed one is called once, and so is the server's handler."""
     first, second = new_chain(log, "first"), new_chain(log, "second")
     first.install()
     second.install()
@@ -199,7 +199,7 @@ def test_gone_and_back_behind_another(log: list[str], server: Server) -> None:
 
 
 def test_somebody_else_on_top(log: list[str], server: Server) -> None:
-    """A handler that was installed after ours stays, and goes on calling the server's through ours."""
+    """A handler that was installed after ours stays, and still reaches the server's handler through ours."""
     chain = new_chain(log, "group")
     chain.install()
     below = signal.getsignal(signal.SIGTERM)
@@ -220,7 +220,7 @@ def test_somebody_else_on_top(log: list[str], server: Server) -> None:
 
 
 def test_next_server(log: list[str], server: Server) -> None:
-    """A server that is started after another one replaces its handlers; then the chain goes before its own."""
+    """When a second server replaces the first one's handlers, the chain runs before the new ones."""
     chain = new_chain(log, "group")
     chain.install()
     Server(log, "next").install()

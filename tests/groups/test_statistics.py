@@ -46,7 +46,7 @@ async def wait_forever(send_channel):
 
 
 async def test_a_stream_that_writes(group):
-    """A snapshot says whose stream it is, how old, what it has written, and that nothing waits."""
+    """A snapshot shows a stream's labels, its age, what it has written, and that nothing waits."""
 
     async def produce(send_channel):
         await anyio.sleep(3)
@@ -71,7 +71,7 @@ async def test_a_stream_that_writes(group):
 
 
 async def test_pings_are_bytes_and_no_events(group):
-    """Pings count as written bytes, and are not a first event."""
+    """Pings count as written bytes, but not as events."""
     async with open_test_stream(EventSourceResponse(wait_forever, group=group, ping=1)) as stream:
         await anyio.sleep(3.5)
         [statistics] = group.streams()
@@ -81,7 +81,7 @@ async def test_pings_are_bytes_and_no_events(group):
 
 
 async def test_the_last_event_is_among_the_bytes(group):
-    """Opening and farewell are bytes of the stream, too."""
+    """The opening and the farewell count as bytes of the stream, too."""
     observer = Observer()
     group.add_observer(observer)
     async with open_test_stream(
@@ -95,7 +95,7 @@ async def test_the_last_event_is_among_the_bytes(group):
 
 
 async def test_a_stream_whose_client_takes_nothing(group):
-    """While a write is under way the snapshot says for how long, and what waits behind it."""
+    """During a write, the snapshot shows how long it has taken and what waits behind it."""
     send_channel, receive_channel = open_event_channel(max_buffer_size=2, overflow="drop_oldest")
     async with open_test_stream(
         EventSourceResponse(receive_channel, group=group, send_timeout=60), wait_head=False
@@ -124,7 +124,7 @@ async def test_a_stream_whose_client_takes_nothing(group):
 
 
 async def test_a_stall_that_ends_the_stream_is_counted_once(group):
-    """A write that ran into its timeout was a stall, also when the stream is gone."""
+    """A write that times out counts as one stall, also after the stream is gone."""
     observer = Observer()
     group.add_observer(observer)
     async with open_test_stream(
@@ -138,7 +138,7 @@ async def test_a_stall_that_ends_the_stream_is_counted_once(group):
 
 
 async def test_direct_writes_are_counted(group):
-    """Bytes, events and the time to the first one are those of the stream, direct writes included."""
+    """Direct writes count towards the stream's bytes, events and time to its first event."""
     server = FakeConnection()
     async with open_hub() as hub, anyio.create_task_group() as task_group:
         response = EventSourceResponse(hub.subscribe("a"), group=group, retry=100)
@@ -155,7 +155,7 @@ async def test_direct_writes_are_counted(group):
 
 
 async def test_a_direct_write_in_the_writers_own_task_is_counted(group):
-    """A stream with a filter, whose writer runs in its task, has its first event timed as well."""
+    """A stream with a filter, whose writer does the direct writes, has its first event timed, too."""
     server = FakeConnection()
     async with open_hub() as hub, anyio.create_task_group() as task_group:
         response = EventSourceResponse(hub.subscribe("a", filter=lambda *_: True), group=group, retry=100)
@@ -173,7 +173,7 @@ async def test_a_direct_write_in_the_writers_own_task_is_counted(group):
 
 
 async def test_a_stream_of_a_hub(group):
-    """The snapshot of a subscription's stream says which topics it has, and how far behind it is."""
+    """The snapshot of a subscription's stream shows its topics and how far it is behind."""
     async with open_hub() as hub:
         async with open_test_stream(
             EventSourceResponse(hub.subscribe("b", "a/*"), group=group), wait_head=False
@@ -201,7 +201,7 @@ async def test_a_stream_of_a_hub(group):
 
 
 async def test_history_that_a_stream_holds(group):
-    """A page of history is held by the stream itself, with its bytes."""
+    """A page of history counts towards the bytes that the stream itself holds."""
     async with open_hub() as hub:
         for text in ("one", "two"):
             await hub.publish("a", text)
@@ -217,7 +217,7 @@ async def test_history_that_a_stream_holds(group):
 
 
 async def test_what_a_subscription_dropped_is_its_streams(group):
-    """Events that the ring let go of are dropped for this stream, and count for its group and its hub."""
+    """Events that fall out of the ring count as dropped for the stream, its group and its hub."""
     async with open_hub(max_ring_events=2) as hub:
         response = EventSourceResponse(hub.subscribe("a", overflow="drop_oldest"), group=group)
         async with open_test_stream(response) as stream:
@@ -235,7 +235,7 @@ async def test_what_a_subscription_dropped_is_its_streams(group):
 
 
 async def test_delivered_counts_those_who_have_left():
-    """What a subscriber took stays counted when it leaves."""
+    """Events that a subscriber received stay counted after it leaves."""
     async with open_hub() as hub:
         async with hub.subscribe("a") as subscription:
             await hub.publish("a", "one")
@@ -248,7 +248,7 @@ async def test_delivered_counts_those_who_have_left():
 
 
 async def test_what_ended_streams_counted_is_kept(group):
-    """The counters of a group never go back."""
+    """The counters of a group never decrease."""
 
     async def produce(send_channel):
         await send_channel.send("one")
@@ -264,7 +264,7 @@ async def test_what_ended_streams_counted_is_kept(group):
 
 @pytest.mark.usefixtures("real_clock")
 async def test_statistics_from_another_thread(group):
-    """A metrics exporter, which has a thread of its own, may ask a group and a hub."""
+    """Another thread, such as a metrics exporter's, may read the statistics of a group and a hub."""
     asked = []
     async with open_hub() as hub, open_test_stream(EventSourceResponse(hub.subscribe("a"), group=group)) as stream:
         stream.stall()
@@ -279,7 +279,7 @@ async def test_statistics_from_another_thread(group):
 
 
 async def test_kick_stream(group):
-    """One stream is kicked by its number, and no other. No stream has the number of one that has ended."""
+    """kick_stream() ends the stream with that number and no other; numbers are never reused."""
     first, second = (EventSourceResponse(wait_forever, group=group) for _ in range(2))
     async with open_test_stream(first) as one, open_test_stream(second) as two:
         numbers = sorted(stream.number for stream in group.streams())
@@ -301,7 +301,7 @@ async def test_kick_stream(group):
 
 
 async def test_an_observer_is_told_once(group):
-    """An observer gets each ended stream with its reason, after its `on_close` and before the group is empty."""
+    """An observer gets each ended stream once with its reason, after its `on_close` and before the group is empty."""
     told = []
 
     class Order:
@@ -320,7 +320,7 @@ async def test_an_observer_is_told_once(group):
 
 
 async def test_an_observer_that_raises_is_logged(group, caplog):
-    """An observer's error is logged; the other observers are called, and the stream ends as without it."""
+    """An observer's error is logged; other observers are still called, and the stream ends normally."""
 
     class Broken:
         def stream_closed(self, stream):

@@ -43,7 +43,7 @@ async def take(subscription, count):
 
 @pytest.mark.parametrize("function", [nobody, Rights(), lambda topic, event: (yield True), "mine", True, 1])
 async def test_what_can_not_be_a_filter(function):
-    """A filter is a plain function: a coroutine counts as true, and would let everything through."""
+    """A coroutine function is refused as a filter: its result is always true, and would let everything through."""
     async with open_hub() as hub:
         with pytest.raises(TypeError, match="^filter must be a function of topic and event"):
             hub.subscribe("*", filter=function)
@@ -55,7 +55,7 @@ RESULTS = [None, 0, 1, "", "yes", [], object(), NotImplemented]
 
 @pytest.mark.parametrize("result", RESULTS, ids=range(len(RESULTS)))
 async def test_what_is_neither_true_nor_false_lets_nothing_through(result):
-    """A filter that returns anything but True and False ends its own stream, with an error and without the event."""
+    """If a filter returns anything but True or False, its stream ends with an error and without the event."""
     async with open_hub() as hub, opened(hub, "*") as other:
         with pytest.raises(TypeError, match="filter must return True or False; it returned"):
             async with opened(hub, "*", filter=lambda topic, event: result) as stream:
@@ -69,7 +69,7 @@ async def test_what_is_neither_true_nor_false_lets_nothing_through(result):
 
 
 async def test_a_coroutine_that_a_filter_returns_is_closed():
-    """A wrapped coroutine function is found out at its first event, and nothing is left that was never awaited."""
+    """A wrapped coroutine function is detected at its first event, and its coroutine is closed."""
     async with open_hub() as hub, hub.subscribe("*", filter=lambda topic, _: nobody(topic, None)) as subscription:
         await hub.publish("secret", "the secret")
         with pytest.raises(TypeError, match="filter must return True or False"):
@@ -77,7 +77,7 @@ async def test_a_coroutine_that_a_filter_returns_is_closed():
 
 
 async def test_a_receive_that_fails_has_taken_nothing():
-    """When a filter raises, the events are still there: those before the one that it failed at, and that one too."""
+    """When a filter raises, receive() takes no event, neither those before the failure nor the one it failed at."""
     broken = True
 
     def fails(topic, event):
@@ -97,7 +97,7 @@ async def test_a_receive_that_fails_has_taken_nothing():
 
 
 async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
-    """Events behind the one at which a filter failed are neither filtered nor sent."""
+    """After a filter fails, later events are neither filtered nor sent."""
     asked = []
 
     def fails(topic, event):
@@ -118,7 +118,7 @@ async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
 
 
 async def test_after_a_failure_nothing_live_is_sent():
-    """An event published while a filter fails is not filtered, nor sent with the stream's closing notices."""
+    """An event published while a filter fails is neither filtered nor sent with the closing notices."""
     asked = []
 
     def fails(topic, event):
@@ -141,7 +141,7 @@ async def test_after_a_failure_nothing_live_is_sent():
 
 @pytest.mark.parametrize(("replay", "expected"), [(20, 20), (30, 30), (50, 30), (1, 1), (0, 0)])
 async def test_replay_counts_what_the_filter_lets_through(replay, expected):
-    """replay=n with a filter sends the latest n events that it lets through, not those of the latest n that it does."""
+    """replay=n with a filter sends the latest n events that the filter lets through."""
     async with open_hub() as hub:
         for n in range(30):
             await hub.publish("mine", f"{n}")
@@ -153,7 +153,7 @@ async def test_replay_counts_what_the_filter_lets_through(replay, expected):
 
 
 async def test_replay_looks_at_a_thousand_events_at_most(make_remote_store):
-    """However little a filter lets through, joining costs a bounded number of reads and of calls, in slices."""
+    """However little a filter lets through, joining costs a bounded number of reads and calls, in slices."""
     asked = []
 
     def few(topic, event):
@@ -190,7 +190,7 @@ def position_of(stream):
 
 
 async def test_a_client_is_not_left_behind():
-    """A client whose filter lets nothing through comes back with a new id, so it gets no gap without cause."""
+    """A client whose filter lets nothing through gets a new id, so that it comes back without a needless gap."""
     async with open_hub(MemoryStore(max_events=100)) as hub:
         async with opened(hub, "*", filter=mine) as stream:
             await hub.publish("mine", "hello")
@@ -207,7 +207,7 @@ async def test_a_client_is_not_left_behind():
 
 
 async def test_a_position_is_told_when_it_is_old():
-    """One event that is left out moves the client's id, if its last one is ten seconds old; the next one needn't."""
+    """A filtered event moves the client's id if the last one is ten seconds old; the next one need not."""
     async with open_hub() as hub, opened(hub, "*", filter=mine) as stream:
         await hub.publish("mine", "hello")
         await anyio.sleep(TOLD_AFTER_SECONDS / 2)
@@ -223,7 +223,7 @@ async def test_a_position_is_told_when_it_is_old():
 
 
 async def test_a_position_is_never_ahead_of_an_event():
-    """A position is the id of an event that the client was sent, or that was left out right behind one."""
+    """A position is the id of an event that was sent, or that was filtered out right after one."""
     async with open_hub() as hub, opened(hub, "*", filter=mine) as stream:
         for n in range(3 * TOLD_AFTER_EVENTS):
             await hub.publish("others", str(n))
@@ -235,7 +235,7 @@ async def test_a_position_is_never_ahead_of_an_event():
 
 
 async def test_a_replay_that_was_filtered_ends_at_the_present():
-    """After a replay the client's id is that of the newest event, also if the filter left that out."""
+    """After a replay the client has the id of the newest event, even if the filter left it out."""
     async with open_hub() as hub:
         await hub.publish("mine", "hello")
         last = await hub.publish("others", "1")
@@ -246,7 +246,7 @@ async def test_a_replay_that_was_filtered_ends_at_the_present():
 
 
 async def test_a_subscription_by_itself_is_told_no_position():
-    """receive() from a filtered subscription returns events, and no positions."""
+    """receive() from a filtered subscription returns events only, no positions."""
     async with open_hub() as hub, hub.subscribe("*", filter=mine) as subscription:
         for n in range(2 * TOLD_AFTER_EVENTS):
             await hub.publish("others", str(n))

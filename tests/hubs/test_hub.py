@@ -55,7 +55,7 @@ async def remaining(stream):
 
 
 async def test_a_subscriber_that_falls_behind_is_kicked():
-    """With overflow="close" the stream of a client that fell behind the ring ends, with its farewell."""
+    """With overflow="close", the stream of a client that fell behind the ring ends with its farewell."""
     async with open_hub(max_ring_events=2) as hub:
         response = EventSourceResponse(hub.subscribe("a", overflow="close"), farewell=FAREWELL)
         async with open_test_stream(response) as stream:
@@ -71,7 +71,7 @@ async def test_a_subscriber_that_falls_behind_is_kicked():
 
 
 async def test_streams_at_the_same_place_share_their_bytes():
-    """Two streams that have taken everything are written one and the same batch: it is joined once."""
+    """Two streams at the same position get one batch, which is joined once."""
     async with open_hub() as hub:
         responses = [EventSourceResponse(hub.subscribe("a")) for _ in range(2)]
         async with open_test_stream(responses[0]) as one, open_test_stream(responses[1]) as two:
@@ -84,7 +84,7 @@ async def test_streams_at_the_same_place_share_their_bytes():
 
 
 async def test_a_shutdown_while_a_topic_is_written_at_full_speed():
-    """A stream that ends takes in nothing more, so that it gets to its farewell and its final message."""
+    """A stream that ends takes no new events, so that it reaches its farewell and final frame."""
     group = StreamGroup(farewell=FAREWELL)
     async with open_hub() as hub, anyio.create_task_group() as nursery:
         async with open_test_stream(EventSourceResponse(hub.subscribe("a"), group=group)) as stream:
@@ -119,7 +119,7 @@ class HubOfAnotherTask:
 
 
 async def test_a_hub_that_closes_completes_its_streams():
-    """When the hub is left, each subscriber in position gets what it has, and then its stream completes."""
+    """When the hub closes, each subscriber in position gets what it has, and then its stream completes."""
     async with anyio.create_task_group() as nursery:
         hub = await nursery.start((runner := HubOfAnotherTask()).run)
         quiet, stalled = EventSourceResponse(hub.subscribe("quiet")), EventSourceResponse(hub.subscribe("a"))
@@ -138,7 +138,7 @@ async def test_a_hub_that_closes_completes_its_streams():
 
 @pytest.mark.parametrize("overflow", ["resume", "close", "drop_oldest"])
 async def test_who_was_behind_when_the_hub_closed(overflow):
-    """A stalled client that fell behind the ring is not sent to the store of a hub that is closed."""
+    """A stalled client that fell behind the ring doesn't read the store of a closed hub."""
     async with anyio.create_task_group() as nursery:
         hub = await nursery.start((runner := HubOfAnotherTask(max_ring_events=2)).run)
         response = EventSourceResponse(hub.subscribe("a", overflow=overflow))
@@ -156,7 +156,7 @@ async def test_who_was_behind_when_the_hub_closed(overflow):
 
 @pytest.mark.parametrize("after", [None, "x"])
 async def test_a_closed_hub_has_no_subscribers(after):
-    """Joining or publishing after the hub was left raises ClosedResourceError at once."""
+    """Joining or publishing after the hub closed raises ClosedResourceError at once."""
     async with open_hub() as hub:
         subscription = hub.subscribe("a", after=after)
     with pytest.raises(anyio.ClosedResourceError):
@@ -168,7 +168,7 @@ async def test_a_closed_hub_has_no_subscribers(after):
 
 
 async def test_errors_come_out_of_a_hub_bare(make_remote_store):
-    """An exception of the start or the body comes out as it was raised, with its cause."""
+    """An exception from starting the hub or from its body comes out unchanged, with its cause."""
     store = make_remote_store()
 
     async def read_last(topics, count):
@@ -188,7 +188,7 @@ async def test_errors_come_out_of_a_hub_bare(make_remote_store):
 
 
 async def test_many_feeds_do_not_hold_up_the_loop():
-    """After fifty readers other tasks get a turn, also when each reader has topics of its own."""
+    """Other tasks get a turn after fifty readers, even if each reader has its own topics."""
     turns, got = 0, 0
 
     async def count_turns():
@@ -212,14 +212,14 @@ async def test_many_feeds_do_not_hold_up_the_loop():
 
 
 async def test_a_subscription_has_no_producers():
-    """producers= beside a subscription is refused when the response is made: no stream would read what they send."""
+    """producers= beside a subscription is refused when the response is made: nothing would read their events."""
     async with open_hub() as hub:
         with pytest.raises(TypeError, match="producers"):
             EventSourceResponse(hub.subscribe("a"), producers=[checkpoint])
 
 
 async def test_a_topic_and_a_prefix_in_one_subscription():
-    """An event reaches a subscription once, also when a topic and a prefix of it both match."""
+    """A subscription gets an event once, even if both a topic and a prefix match."""
     async with open_hub() as hub, hub.subscribe("a", "b/*", "b/1") as subscription:
         for topic in ("a", "b/1", "b/2", "c", "a"):
             await hub.publish(topic, topic)
@@ -245,7 +245,7 @@ def app_of(hub, *topics, **options):
 
 
 async def test_a_client_resumes_with_its_last_event_id():
-    """A client that reconnects gets what it missed and then what is live; its id covers all topics of the stream."""
+    """A client that reconnects gets what it missed and then live events; its id covers all topics of the stream."""
     async with open_hub() as hub:
         app = app_of(hub, "a", "b")
         async with open_test_stream(app) as stream:
@@ -267,7 +267,7 @@ async def test_a_client_resumes_with_its_last_event_id():
     [("x-1", "x-1"), ("\u00e9", "?"), ("a\tb", "?"), ("a\r\nb: c", "?"), (" ", "?"), (" x", "?"), ("x ", "?")],
 )
 async def test_a_gap_is_an_event_and_a_header(id_, header):
-    """A client with an unknown id gets a gap before any other event, and a header in the head of the response."""
+    """A client with an unknown id gets a gap before any other event, and a header in the response."""
     async with open_hub() as hub:
         await publish(hub, "1")
         async with open_test_stream(app_of(hub, "a"), params={"lastEventId": id_}) as stream:
@@ -279,7 +279,7 @@ async def test_a_gap_is_an_event_and_a_header(id_, header):
 
 
 async def test_a_response_made_of_a_subscription_twice():
-    """One subscription is one stream: the second response raises, before anything is sent."""
+    """A subscription makes one stream: a second response raises before anything is sent."""
     async with open_hub() as hub:
         subscription = hub.subscribe("a")
         async with open_test_stream(EventSourceResponse(subscription)):
@@ -289,7 +289,7 @@ async def test_a_response_made_of_a_subscription_twice():
 
 
 async def test_head_subscribes_to_nothing():
-    """HEAD answers with the headers and leaves nothing behind."""
+    """HEAD gets the headers and leaves no subscription."""
     async with open_hub() as hub, open_test_stream(app_of(hub, "a"), method="HEAD") as stream:
         await stream.wait_closed()
         assert stream.status_code == 200
@@ -299,7 +299,7 @@ async def test_head_subscribes_to_nothing():
 @pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("ending", ["disconnect", "shutdown", "kick", "cancel"])
 async def test_whatever_ends_a_stream_leaves_nothing_behind(make_remote_store, ending, joined):
-    """However a stream ends, in position or on the way there, its subscription has left, and nothing reads for it."""
+    """However a stream ends, live or while it catches up, its subscription has left, and nothing reads for it."""
     group = StreamGroup(farewell=FAREWELL)
     store = make_remote_store()
     async with open_hub(store) as hub:
@@ -322,7 +322,7 @@ async def test_whatever_ends_a_stream_leaves_nothing_behind(make_remote_store, e
 
 
 async def test_a_store_that_is_down_when_a_client_comes(make_remote_store):
-    """The store's error comes out of a response that has not begun, so that it is an error for the client as well."""
+    """If the store is down before the head, its error comes out of the response, so the client sees an error."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         store.change(is_down=True)
@@ -336,7 +336,7 @@ async def test_a_store_that_is_down_when_a_client_comes(make_remote_store):
 
 
 async def test_a_stalled_client_resumes_from_the_store():
-    """With overflow="resume" a client that took nothing for a while gets all of it."""
+    """With overflow="resume", a client that stalled for a while still gets everything."""
     async with open_hub(max_ring_events=4) as hub:
         async with open_test_stream(app_of(hub, "a")) as stream:
             await wait_all_tasks_blocked()
@@ -352,7 +352,7 @@ async def test_a_stalled_client_resumes_from_the_store():
 
 
 async def test_a_stalled_client_misses_the_oldest():
-    """With overflow="drop_oldest" it gets the latest."""
+    """With overflow="drop_oldest", a client that stalled gets the latest events."""
     async with open_hub(max_ring_events=2) as hub:
         async with open_test_stream(app_of(hub, "a", overflow="drop_oldest")) as stream:
             await wait_all_tasks_blocked()
@@ -366,7 +366,7 @@ async def test_a_stalled_client_misses_the_oldest():
 
 
 async def test_a_stalled_client_holds_nobody_up():
-    """One that takes nothing delays neither the publisher nor another subscriber."""
+    """A stalled client delays neither the publisher nor another subscriber."""
     async with open_hub(max_ring_events=4) as hub:
         app = app_of(hub, "a")
         async with open_test_stream(app) as slow, open_test_stream(app) as quick:
@@ -379,7 +379,7 @@ async def test_a_stalled_client_holds_nobody_up():
 
 
 async def test_line_ends_and_a_filter():
-    """A response's line end holds for history, gaps and live events, and its filter for all but gaps."""
+    """A response's line end applies to history, gaps and live events; its filter to all but gaps."""
     async with open_hub() as hub:
         await publish(hub, "1", "2")
         app = app_of(hub, "*", sep="\r\n", filter=lambda topic, event: topic == "a" and event.data != "2")
@@ -392,7 +392,7 @@ async def test_line_ends_and_a_filter():
 
 
 async def test_a_burst_is_one_write():
-    """Events published in one pass are one message for each subscriber, and the same bytes for all of them."""
+    """Events published in one pass reach each subscriber as one message, with the same bytes for all."""
     async with open_hub() as hub:
         app = app_of(hub, "a")
         async with open_test_stream(app) as one, open_test_stream(app) as two:
@@ -405,7 +405,7 @@ async def test_a_burst_is_one_write():
 
 
 async def test_a_thousand_readers_do_not_hold_up_the_loop():
-    """The readers of one topic are woken fifty at a time, and each of them is."""
+    """The readers of a topic are woken fifty at a time, and every one of them is."""
     async with open_hub() as hub, AsyncExitStack() as stack, anyio.create_task_group() as nursery:
         got = []
 
@@ -436,7 +436,7 @@ class CountingReader:
 
 
 async def test_a_reader_that_has_the_event_already_is_not_woken():
-    """Nor is a reader that left while the others were woken."""
+    """A reader that already has the event, or left while others were woken, is not woken."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         feed = source_of(subscription).feed
         end = feed.end()
@@ -452,7 +452,7 @@ async def test_a_reader_that_has_the_event_already_is_not_woken():
 
 
 async def test_a_publisher_that_does_not_pause_lets_readers_run():
-    """publish() is a checkpoint at the latest after 256 events: a flood is read while it lasts."""
+    """publish() is a checkpoint after at most 256 events, so readers read during a flood."""
     async with open_hub(max_ring_events=8) as hub, anyio.create_task_group() as nursery:
         got = []
 
@@ -481,7 +481,7 @@ async def test_publishing_again_with_a_key():
 
 
 async def test_neighbours():
-    """publish_many() gives ids that follow each other, in its order, across topics."""
+    """publish_many() gives consecutive ids, in its order, across topics."""
     async with open_hub() as hub, hub.subscribe("*") as subscription:
         ids = await hub.publish_many([("a", "1"), ("b", {"data": "2", "event": "x"}), ("a", ServerSentEvent("3"))])
         assert [id_.sequence for id_ in ids] == [1, 2, 3]
@@ -496,7 +496,7 @@ async def test_neighbours():
      ("a", ServerSentEvent("", id="1"), ValueError), ("a", object(), TypeError)],
 )  # fmt: skip
 async def test_what_can_not_be_published(topic, event, error):
-    """An event with an id, a thing that is not an event, and an illegal topic are refused, and nothing is published."""
+    """An event with an id, an object that is not an event, or an illegal topic is refused, and nothing is published."""
     async with open_hub() as hub:
         with pytest.raises(error):
             await hub.publish_many([("a", "1"), (topic, event)])
@@ -510,14 +510,14 @@ async def test_what_can_not_be_published(topic, event, error):
      (("a",), {"replay": 1001}, ValueError)],
 )  # fmt: skip
 async def test_what_can_not_be_subscribed_to(topics, options, error):
-    """Arguments that make no sense are refused when the subscription is made."""
+    """Bad arguments raise when the subscription is made."""
     async with open_hub() as hub:
         with pytest.raises(error):
             hub.subscribe(*topics, **options)
 
 
 async def test_statistics():
-    """A hub counts who is subscribed, and what was published and delivered."""
+    """A hub counts its subscribers, and the events published and delivered."""
     async with open_hub(name="prices") as hub, hub.subscribe("a") as one, hub.subscribe("a"), hub.subscribe("b/*"):
         await publish(hub, "1", "2")
         for _ in range(2):
@@ -529,7 +529,7 @@ async def test_statistics():
 
 
 async def test_one_follower_for_all_subscribers(make_remote_store, monkeypatch):
-    """However many subscribe, a process follows its store once, and reads history only for those who ask for it."""
+    """A process follows its store once for all subscribers, and reads history only for those that need it."""
     store = make_remote_store()
     calls = []
     for name in ("follow", "read", "read_last"):
@@ -546,7 +546,7 @@ async def test_one_follower_for_all_subscribers(make_remote_store, monkeypatch):
 
 
 async def test_a_follower_that_lost_everything(make_remote_store):
-    """A new history that has no events yet is a gap for each subscriber as well."""
+    """A new history without events is a gap for each subscriber, too."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a") as subscription, hub.subscribe("b", "a"):
         await publish(hub, "1")
@@ -559,7 +559,7 @@ async def test_a_follower_that_lost_everything(make_remote_store):
 
 
 async def test_a_store_that_is_down_at_the_start(make_remote_store):
-    """A hub whose store can't be opened doesn't start."""
+    """A hub doesn't start if its store can't be opened."""
     store = make_remote_store()
     store.is_down = True
     with pytest.raises(StoreUnavailableError) as caught:

@@ -30,7 +30,7 @@ async def take(subscription, count):
 
 
 async def test_cancelled_in_join_it_leaves_nothing_behind(make_remote_store):
-    """A subscriber that is cancelled while it reads history has left the hub."""
+    """A subscriber that is cancelled while it reads history leaves the hub."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         store.change(answers=False)
@@ -63,7 +63,7 @@ async def test_history_that_is_all_filtered_out_holds_nothing_up():
 
 
 async def test_who_gets_no_further_than_a_gap_misses_nothing_that_follows():
-    """The id of a gap is not newer than what comes after it, whatever each topic has lost."""
+    """The id of a gap is never newer than the events after it, whatever each topic has lost."""
     async with open_hub(MemoryStore(per_topic=Retention(max_events=1))) as hub:
         (start,) = await publish(hub, "0", topic="a")
         await publish(hub, "kept", topic="b")
@@ -76,7 +76,7 @@ async def test_who_gets_no_further_than_a_gap_misses_nothing_that_follows():
 
 
 async def test_a_gap_is_told_once_to_who_gets_no_further():
-    """A client that resumes from the id of a gap is not sent that gap again, where one topic's own events were lost."""
+    """A client that resumes from the id of a gap doesn't get that gap again."""
     async with open_hub(MemoryStore(max_events=2)) as hub:
         (start, *_) = await publish(hub, "0", "1", "2", "3")
         async with hub.subscribe("a", after=start) as subscription:
@@ -87,7 +87,7 @@ async def test_a_gap_is_told_once_to_who_gets_no_further():
 
 
 async def test_who_is_gone_does_not_read_on(make_remote_store):
-    """A subscription that was left stops reading at once, also while the store is down."""
+    """A subscription that was left stops reading at once, even while the store is down."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         (start, *_) = await publish(hub, *map(str, range(600)))
@@ -114,7 +114,7 @@ async def test_left_before_it_began_to_read_on(make_remote_store):
 
 
 async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
-    """History is read up to where the ring begins; the remainder is there as bytes already."""
+    """History is read only up to where the ring begins; the ring already holds the remainder."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a"):
         (start, *_) = await publish(hub, *map(str, range(600)))
@@ -137,7 +137,7 @@ async def test_what_follows_history_in_the_ring_is_taken_with_it(make_remote_sto
 
 
 async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
-    """A subscriber that finds a new history before the hub's follower does waits for it, and stops reading."""
+    """A subscriber that finds a new history before the hub's follower does stops reading and waits for it."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         (old,) = await publish(hub, "old")
@@ -176,7 +176,7 @@ async def test_a_new_history_is_not_mixed_with_the_old_one(make_remote_store):
 
 @pytest.mark.parametrize("overflow", ["resume", "drop_oldest", "close"])
 async def test_a_new_history_is_nobodys_overflow(make_remote_store, overflow):
-    """When the store loses its history, every subscriber goes on from the store after a gap, whatever its overflow."""
+    """When the store loses its history, every subscriber continues after a gap, whatever its overflow policy."""
     store = make_remote_store()
     async with open_hub(store) as hub, hub.subscribe("a", overflow=overflow) as subscription:
         await publish(hub, "old")
@@ -190,7 +190,7 @@ async def test_a_new_history_is_nobodys_overflow(make_remote_store, overflow):
 
 
 async def test_two_tasks_can_not_receive_at_once():
-    """A subscription has one place: a second receive() while one waits raises BusyResourceError."""
+    """A second receive() while one waits raises BusyResourceError."""
     async with open_hub() as hub, hub.subscribe("a") as subscription, anyio.create_task_group() as nursery:
         nursery.start_soon(take, subscription, 1)
         await wait_all_tasks_blocked()
@@ -201,14 +201,14 @@ async def test_two_tasks_can_not_receive_at_once():
 
 @pytest.mark.parametrize("after", [1, b"x", EventId("x", 1)])
 async def test_an_id_is_text(after):
-    """An id that is not a str is refused where it is given; the error says what to write for publish()'s id."""
+    """An id that is not a str is refused where it is given; the error also says what to write for publish()'s id."""
     async with open_hub() as hub:
         with pytest.raises(TypeError, match=r"str\("):
             hub.subscribe("a", after=after)
 
 
 async def test_an_empty_id_is_none():
-    """The empty string is what a client has that has received no id (WHATWG HTML section 9.2.2), and no gap."""
+    """An empty id means that the client has no id yet (WHATWG HTML section 9.2.2), and is not a gap."""
     async with open_hub() as hub:
         await publish(hub, "1")
         async with hub.subscribe("a", after="", replay=1) as subscription:
@@ -216,7 +216,7 @@ async def test_an_empty_id_is_none():
 
 
 async def test_history_is_read_no_faster_than_it_is_taken(make_remote_store):
-    """At most one page of history waits for a reader that takes none; it gets each event of it, in order and once."""
+    """At most one page of history waits for a slow reader, which gets each event in order and once."""
     store = make_remote_store()
     async with open_hub(store, max_ring_events=4) as hub:
         (start, *_) = await publish(hub, *map(str, range(2000)))
@@ -233,7 +233,7 @@ async def test_history_is_read_no_faster_than_it_is_taken(make_remote_store):
 
 
 async def test_resuming_from_the_store(make_remote_store):
-    """With overflow="resume" who falls behind the ring goes on from the store, and misses nothing that is kept."""
+    """With overflow="resume", a subscriber that falls behind goes on from the store and misses nothing that is kept."""
     store = make_remote_store()
     async with open_hub(store, max_ring_events=2) as hub, hub.subscribe("a") as subscription:
         for _ in range(3):
@@ -245,7 +245,7 @@ async def test_resuming_from_the_store(make_remote_store):
 
 
 async def test_what_nobody_keeps_any_more_is_a_gap():
-    """If the store no longer has what a subscriber missed, it gets a gap, and then the events that are left."""
+    """If the store no longer has what a subscriber missed, it gets a gap and then the remaining events."""
     async with open_hub(MemoryStore(max_events=3), max_ring_events=2) as hub, hub.subscribe("a") as subscription:
         ids = await publish(hub, *"12345678")
         with anyio.fail_after(1):
@@ -258,7 +258,7 @@ async def test_what_nobody_keeps_any_more_is_a_gap():
 
 
 async def test_dropping_the_oldest():
-    """With overflow="drop_oldest" who falls behind gets what the ring has, and what it missed is counted."""
+    """With overflow="drop_oldest", a subscriber that falls behind gets what the ring has; lost events are counted."""
     async with open_hub(max_ring_events=2) as hub, hub.subscribe("a", overflow="drop_oldest") as subscription:
         await publish(hub, *"12345678")
         assert await take(subscription, 2) == ["7", "8"]
@@ -266,7 +266,7 @@ async def test_dropping_the_oldest():
 
 
 async def test_closing_at_overflow():
-    """With overflow="close" who falls behind has received all that it gets."""
+    """With overflow="close", a subscriber that falls behind gets no further events."""
     async with open_hub(max_ring_events=2) as hub, hub.subscribe("a", overflow="close") as subscription:
         await publish(hub, "1")
         assert await take(subscription, 1) == ["1"]
@@ -279,7 +279,7 @@ async def test_closing_at_overflow():
     ("after", "oldest"), [("x-1", 1), ("no id\x00\u2028", 1), ("{epoch}-99", 1), ("{epoch}-01", 1), ("{epoch}-0", 3)]
 )
 async def test_ids_that_are_a_gap(after, oldest):
-    """A foreign id, no id at all, one of the future, one that no store has made, one whose next events were trimmed."""
+    """An id gives a gap if it is foreign, malformed, in the future, never given, or its next events were trimmed."""
     async with open_hub(MemoryStore(max_events=3 if oldest == 1 else 1)) as hub:
         ids = await publish(hub, "1", "2", "3")
         after = after.format(epoch=ids[0].partition("-")[0])
@@ -290,7 +290,7 @@ async def test_ids_that_are_a_gap(after, oldest):
 
 
 async def test_a_gap_with_nothing_after_it():
-    """Where nothing is left, a gap says so, and live events follow."""
+    """If nothing is left after a gap, the gap is still sent, and live events follow."""
     async with open_hub(MemoryStore(per_topic=Retention(max_age=1))) as hub:
         (first, _) = await publish(hub, "1", "2")
         await anyio.sleep(10)
@@ -315,7 +315,7 @@ async def test_a_gap_is_only_of_the_topics_asked_for():
 
 @pytest.mark.parametrize("keep", [None, lambda topic, _: topic == "a"])
 async def test_the_latest_for_a_first_time_client(keep):
-    """replay=n sends the last n events first, of the topics asked for, and live ones after them."""
+    """replay=n sends the last n events of the requested topics first, and live ones after them."""
     async with open_hub() as hub:
         await publish(hub, *"123", topic="a")
         await publish(hub, "other", topic="b")
@@ -359,7 +359,7 @@ async def test_a_store_that_is_down_later(make_remote_store):
 
 
 async def test_closed_before_it_is_entered():
-    """A subscription that was closed, or used, is not used again; closing twice does nothing."""
+    """A subscription that was closed or used can't be used again; closing twice does nothing."""
     async with open_hub() as hub:
         closed, used = hub.subscribe("a"), hub.subscribe("a")
         closed.close()
@@ -374,7 +374,7 @@ async def test_closed_before_it_is_entered():
 
 
 async def test_closed_while_a_task_receives():
-    """A receive() that waits ends when its subscription is closed, and nothing is called any more."""
+    """A waiting receive() ends when its subscription is closed, and is not woken any more."""
     async with open_hub() as hub, anyio.create_task_group() as nursery:
         async with hub.subscribe("a") as subscription, hub.subscribe("a"):
 
@@ -390,7 +390,7 @@ async def test_closed_while_a_task_receives():
 
 
 async def test_a_cancelled_receive_takes_no_event():
-    """receive() is atomic: cancelled, it has taken nothing."""
+    """receive() is atomic: if it is cancelled, it has taken no event."""
     async with open_hub() as hub, hub.subscribe("a") as subscription:
         with anyio.move_on_after(1):
             await subscription.receive()
@@ -402,7 +402,7 @@ async def test_a_cancelled_receive_takes_no_event():
 
 
 async def test_it_ends_with_its_hub():
-    """A subscription that you receive from ends with what it has when the hub is left."""
+    """When the hub closes, a subscription that you receive from ends after the events it has."""
     async with anyio.create_task_group() as nursery:
         got = []
 
@@ -418,7 +418,7 @@ async def test_it_ends_with_its_hub():
 
 
 async def test_a_hub_that_closes_during_a_join(make_remote_store):
-    """A subscriber that reads history when the hub is left gets what was read, then the end, and reads no further."""
+    """A subscriber that reads history when the hub closes gets what was read, then the end, and reads no further."""
     store = make_remote_store()
     got = []
 
@@ -442,7 +442,7 @@ def lag(subscription):
 
 
 async def test_lag_is_what_is_still_to_be_received():
-    """The lag of a subscription counts events of its topics, in the ring, behind it, or taken and not yet received."""
+    """The lag of a subscription counts events of its topics not yet received: in the ring, behind it, or taken."""
     async with open_hub(max_ring_events=2) as hub:
         slow = hub.subscribe("b/*", "a", "b/c/*", overflow="drop_oldest")
         assert lag(slow) is None
@@ -460,7 +460,7 @@ async def test_lag_is_what_is_still_to_be_received():
 
 
 async def test_history_that_is_seen_is_no_lag(make_remote_store):
-    """An event read from the store is counted once, though the hub learns of it later."""
+    """An event read from the store is counted once, even if the hub learns of it later."""
     store = make_remote_store()
     async with open_hub(store) as hub:
         (first,) = await publish(hub, "0")
@@ -480,7 +480,7 @@ async def test_history_that_is_seen_is_no_lag(make_remote_store):
 
 
 async def test_who_reads_history_has_no_lag_yet(make_remote_store):
-    """How far behind a subscriber is that reads the store, the store alone knows: the hub's lag leaves it out."""
+    """The hub's lag leaves out a subscriber that reads the store, because only the store knows how far behind it is."""
     store = make_remote_store()
     async with open_hub(store, max_ring_events=1) as hub, hub.subscribe("a") as subscription:
         await publish(hub, "1", "2", "3", "4")

@@ -451,7 +451,7 @@ async def test_what_is_remembered_is_bounded(group):
     ("text", "numbers"), [("", [3, 2, 1]), ("PRICES/", [1]), ("user=7", [2]), ("/jobs", [3]), ("nobody", [])]
 )
 def test_filter(text, numbers):
-    """What is looked for may be in a path, a topic, or a label with its value, in any case."""
+    """The filter matches a path, a topic, or a label with its value, in any case."""
     streams = [
         replace(STREAM, topics=("prices/*",)),
         replace(STREAM, number=2, labels={"user": "7"}),
@@ -518,7 +518,7 @@ def test_a_table_says_what_has_changed():
 
 @pytest.mark.usefixtures("real_clock")
 async def test_topics_can_not_hide_each_other(group):
-    """A topic with a blank in it has a row of its own beside the subscription to its two halves."""
+    """A topic that contains a blank has its own row, beside the subscription to its two halves."""
     async with open_hub() as hub, hub.subscribe("a b"), hub.subscribe("a", "b"):
         async with open_test_stream(stream_inspector(group, hub, authorize=allow), "/stream") as page:
             rows = (await receive_until(page, "feeds"))["rows"]

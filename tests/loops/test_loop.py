@@ -71,7 +71,7 @@ def test_nothing_is_kept_of_a_run_that_is_over(name: str) -> None:
 
 
 async def test_park_until_unparked() -> None:
-    """park() waits for unpark(), and meanwhile somebody is parked."""
+    """park() waits for unpark(), and says meanwhile that a task is parked."""
     parking = current_loop().new_parking()
     steps = []
 
@@ -92,7 +92,7 @@ async def test_park_until_unparked() -> None:
 
 
 async def test_unpark_is_not_remembered() -> None:
-    """An unpark() that finds nobody does nothing to whoever parks later."""
+    """An unpark() that finds no parked task doesn't affect a later park()."""
     parking = current_loop().new_parking()
     assert not parking.is_parked()
     parking.unpark()
@@ -114,7 +114,7 @@ async def test_park_is_a_cancellation_point() -> None:
 
 @pytest.mark.parametrize("order", ["cancel first", "cancel last"])
 async def test_cancelled_and_unparked_at_once(order: str) -> None:
-    """The first of the two decides: whoever was unparked returns, whoever was cancelled before has left at once."""
+    """The first of unpark and cancellation decides: an unparked task returns, a cancelled one has left."""
     parking = current_loop().new_parking()
     outcome = []
 
@@ -140,7 +140,7 @@ async def test_cancelled_and_unparked_at_once(order: str) -> None:
 @on_asyncio
 @pytest.mark.parametrize("order", ["cancel first", "cancel last"])
 def test_native_cancellation_of_asyncio(backend: tuple[str, dict[str, Any]], order: str) -> None:
-    """So it is with Task.cancel(), which is then raised by the next await, with its message and its count."""
+    """The same holds for Task.cancel(), which the next await raises with its message and its count."""
     log: list[object] = []
 
     async def main() -> None:

@@ -156,7 +156,7 @@ async def test_scheduled_within_its_tick() -> None:
 
 
 async def test_past_and_never() -> None:
-    """What is due already is called at once, and what is never due never."""
+    """A call that is due already is made at once, and one that is never due is never made."""
     ticker, _ = new_ticker()
     await anyio.sleep(10)
     due, never = Item(), Item()
@@ -183,7 +183,7 @@ async def test_lives_only_while_there_is_something_to_call() -> None:
 
 
 async def test_cleared_and_scheduled_at_once() -> None:
-    """What is scheduled right after clear(), while the task hasn't ended yet, is called."""
+    """A call scheduled right after clear(), before the task has ended, is made."""
     ticker, _ = new_ticker()
     for began in (False, True):
         forgotten, item = Item(), Item()

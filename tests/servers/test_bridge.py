@@ -102,7 +102,7 @@ async def test_scope_gets_an_extension_and_keeps_its_own(http_scope: Scope) -> N
     ("express", "version", "is_direct"), [(True, "1.1", True), (True, "1.0", False), (False, "1.1", False)]
 )
 async def test_direct_writes(http_scope: Scope, express: bool, version: str, is_direct: bool) -> None:
-    """With `express` there are direct writes over HTTP/1.1, and the application's `send` takes turns with them."""
+    """With `express`, the bridge writes directly over HTTP/1.1, in turn with the application's `send`."""
     cycle = FakeCycle()
     for name in ("transport", "chunked_encoding", "response_started", "response_complete"):
         setattr(cycle, name, None)
@@ -144,7 +144,7 @@ async def test_second_bridge_adds_nothing(http_scope: Scope) -> None:
 
 @pytest.mark.parametrize("extensions", [{}, {"extensions": None}, {"extensions": {"x": {}}}])
 async def test_unknown_server_gets_its_own_receive_back(extensions: dict[str, Any]) -> None:
-    """With a server that is not known the application is given its callables, and a connection that can do nothing."""
+    """On an unknown server the application gets its own callables, and a connection that can do nothing more."""
 
     async def receive() -> Message:
         raise NotImplementedError
@@ -162,7 +162,7 @@ async def test_unknown_server_gets_its_own_receive_back(extensions: dict[str, An
 
 
 async def test_websocket_keeps_its_receive() -> None:
-    """A WebSocket's scope gets the connection, for denial responses, but its messages are not touched."""
+    """A WebSocket's scope gets the connection, for denial responses, but its messages stay untouched."""
     cycle = FakeCycle()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +175,7 @@ async def test_websocket_keeps_its_receive() -> None:
 
 
 async def test_lifespan_is_untouched() -> None:
-    """The lifespan's scope is handed on as the very same object."""
+    """The lifespan's scope is passed on as the same object."""
     lifespan = {"type": "lifespan"}
     cycle = FakeCycle()
 
@@ -188,7 +188,7 @@ async def test_lifespan_is_untouched() -> None:
 
 
 async def test_body_is_read_in_order_while_disconnect_is_awaited(http_scope: Scope) -> None:
-    """A producer gets every body message in order although the stream was the first to call receive."""
+    """A producer gets every body message in order, even if the stream called receive first."""
     cycle = FakeCycle(body(b"a"), body(b"b"))
     order: list[object] = []
 
@@ -210,7 +210,7 @@ async def test_body_is_read_in_order_while_disconnect_is_awaited(http_scope: Sco
 
 
 async def test_body_behind_which_the_client_left_is_still_read(http_scope: Scope) -> None:
-    """The disconnect overtakes parked messages for the stream that waits for it, never for a reader of the body."""
+    """The disconnect overtakes parked messages for the waiting stream, never for a reader of the body."""
     cycle = FakeCycle(body(b"a", more=False), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -224,7 +224,7 @@ async def test_body_behind_which_the_client_left_is_still_read(http_scope: Scope
 
 
 async def test_both_readers_wait_on_one_call(http_scope: Scope) -> None:
-    """With a reader and a stream waiting, one call of the server's receive serves both (the fake asserts it)."""
+    """If a reader and a stream wait, one call of the server's receive serves both (the fake asserts it)."""
     cycle = FakeCycle()
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -244,7 +244,7 @@ async def test_both_readers_wait_on_one_call(http_scope: Scope) -> None:
 
 @pytest.mark.parametrize("first", ["reader", "waiter"])
 async def test_cancelled_call_is_taken_over(http_scope: Scope, first: str) -> None:
-    """If the reader that is inside the server's receive is cancelled, the other one goes on, and nothing is lost."""
+    """If the reader inside the server's receive is cancelled, the other one takes over, and nothing is lost."""
     cycle = FakeCycle()
     got: list[Message] = []
 
@@ -273,7 +273,7 @@ async def test_cancelled_call_is_taken_over(http_scope: Scope, first: str) -> No
 
 
 async def test_read_ahead_is_bounded(http_scope: Scope) -> None:
-    """64 KiB are read ahead; then the server is asked for more only as the application reads, and nothing is lost."""
+    """The bridge reads 64 KiB ahead, then only as fast as the application; nothing is lost."""
     cycle = FakeCycle(*[body(bytes([n]) * 20_000) for n in range(10)], body(b"", more=False), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -291,7 +291,7 @@ async def test_read_ahead_is_bounded(http_scope: Scope) -> None:
 
 
 async def test_read_ahead_counts_small_messages(http_scope: Scope) -> None:
-    """A body that comes byte by byte is bounded too: a parked message costs more than its body."""
+    """A body that arrives byte by byte is bounded, too, because a parked message costs more than its body."""
     cycle = FakeCycle(*[body(b"x")] * 90)
     cycle.put.send_nowait(body(b"x" * 50_000))
     cycle.put.send_nowait(body(b"never read ahead"))
@@ -307,7 +307,7 @@ async def test_read_ahead_counts_small_messages(http_scope: Scope) -> None:
 
 
 async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope) -> None:
-    """Behind an unread body, the client is gone when a write of the server's failed: the stream must end then."""
+    """Behind an unread body, a client is known to be gone when a write of the server's fails; then the stream ends."""
     cycle = FakeCycle(body(b"x" * 70_000), body(b"unread"), DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:
@@ -324,7 +324,7 @@ async def test_client_that_left_an_unread_body_is_noticed(http_scope: Scope) -> 
 
 
 async def test_failing_receive_fails_its_caller(http_scope: Scope) -> None:
-    """An exception from the server's receive reaches the caller, and the next caller asks the server itself."""
+    """An exception of the server's receive reaches its caller, and the next caller asks the server again."""
     cycle = FakeCycle()
 
     async def use(_scope: Scope, receive: Receive) -> None:
@@ -337,7 +337,7 @@ async def test_failing_receive_fails_its_caller(http_scope: Scope) -> None:
 
 
 async def test_is_disconnected_works_under_a_cancelled_scope(http_scope: Scope) -> None:
-    """Starlette asks for the disconnect from inside a cancelled scope; what is known is answered without waiting."""
+    """Starlette asks for the disconnect inside a cancelled scope, so a known one is answered without waiting."""
     cycle = FakeCycle(DISCONNECT)
 
     async def use(scope: Scope, receive: Receive) -> None:

@@ -36,7 +36,7 @@ async def send_refused(connection, data, send=None):
 
 
 async def test_it_opens_when_a_refused_body_was_sent():
-    """Before the head, and before a first body has arrived unchanged, everything has to be sent."""
+    """Direct writes start only after the head and a first body have gone through `send` unchanged."""
     connection = FakeConnection()
     assert connection.direct_writer.try_write(Batch(b"x")) is False
     await connection.send(HEAD)
@@ -47,7 +47,7 @@ async def test_it_opens_when_a_refused_body_was_sent():
 
 
 async def test_no_chunk_is_empty():
-    """An empty body is never written: a chunk of no bytes is the end of a response (RFC 9112 section 7.1)."""
+    """An empty body is never written, because a chunk of no bytes ends a response (RFC 9112 section 7.1)."""
     connection = FakeConnection()
     await connection.send(HEAD)
     await send_refused(connection, b"first")
@@ -70,7 +70,7 @@ async def test_a_chunk_is_made_once_for_all():
 
 
 async def test_it_stays_closed_where_bodies_are_changed():
-    """A middleware that changes bodies changes all of them."""
+    """If a middleware changes bodies, there are no direct writes, so it changes all of them."""
     connection = FakeConnection()
 
     async def send(message):
@@ -85,7 +85,7 @@ async def test_it_stays_closed_where_bodies_are_changed():
 
 
 async def test_it_waits_for_a_body_that_is_held_back():
-    """A body that has been sent and is still on its way is not overtaken."""
+    """A direct write doesn't overtake a body that was sent and is still on its way."""
     connection = FakeConnection()
     held = []
 
@@ -105,7 +105,7 @@ async def test_it_waits_for_a_body_that_is_held_back():
 
 
 async def test_it_is_closed_while_something_is_sent():
-    """No direct write interrupts what a middleware sends."""
+    """A direct write doesn't interrupt what a middleware sends."""
     connection = FakeConnection()
     await connection.send(HEAD)
     await send_refused(connection, b"first")
@@ -121,7 +121,7 @@ async def test_it_is_closed_while_something_is_sent():
 
 
 async def test_it_stays_closed_after_a_send_while_a_later_body_is_held_back():
-    """A body that is written doesn't prove that one sent after it is."""
+    """After one body was written, direct writes still wait for a body that was sent later."""
     connection = FakeConnection()
     await connection.send(HEAD)
     connection.room = 1
@@ -138,7 +138,7 @@ async def test_it_stays_closed_after_a_send_while_a_later_body_is_held_back():
 
 
 async def test_it_closes_when_a_send_fails():
-    """After an exception it is unknown what was written."""
+    """After an exception of `send` there are no direct writes, because it is unknown what was written."""
     connection = FakeConnection()
     failures = [OSError("cut")]
 
@@ -160,7 +160,7 @@ async def test_it_closes_when_a_send_fails():
 
 
 async def test_a_send_writes_the_remainder_of_its_chunk_only():
-    """If the socket took a part of a chunk, sending its body writes the remainder, and nothing twice."""
+    """If the socket took part of a chunk, `send` writes the remainder, and nothing twice."""
     connection = FakeConnection()
     await connection.send(HEAD)
     await send_refused(connection, b"first")
@@ -173,7 +173,7 @@ async def test_a_send_writes_the_remainder_of_its_chunk_only():
 
 
 async def test_the_remainder_of_a_chunk_comes_first():
-    """A middleware's message that comes in between is written after the remainder."""
+    """A middleware's message that comes in between is written after the remainder of a chunk."""
     connection = FakeConnection()
     await connection.send(HEAD)
     await send_refused(connection, b"first")
@@ -188,7 +188,7 @@ async def test_the_remainder_of_a_chunk_comes_first():
 
 
 async def test_an_event_of_an_idle_producer_is_written_at_once():
-    """It is on the wire before `send()` has returned, and costs the server no send."""
+    """An idle stream's event is on the wire before `send()` returns, without a call of the server's send."""
     connection = FakeConnection()
     seen = []
 
@@ -205,7 +205,7 @@ async def test_an_event_of_an_idle_producer_is_written_at_once():
 
 
 async def test_an_event_right_after_a_direct_write_is_written():
-    """It is gathered with others until the producer waits, and then written, not kept for the next event."""
+    """Events right after a direct write are gathered until the producer waits, and then written."""
     connection = FakeConnection()
     seen = []
 
@@ -222,7 +222,7 @@ async def test_an_event_right_after_a_direct_write_is_written():
 
 
 async def test_a_flood_is_still_joined():
-    """Events that come right after a write are gathered: a chunk for each would cost more than a send for all."""
+    """Events right after a write are joined, because a chunk for each would cost more than one send for all."""
     connection = FakeConnection()
 
     async def produce(send_channel):
@@ -239,7 +239,7 @@ async def test_a_flood_is_still_joined():
 
 @pytest.mark.usefixtures("real_clock")
 async def test_a_producer_with_direct_writes_lets_other_tasks_run():
-    """One that computes between its events, and awaits nothing but `send`, owes a checkpoint every millisecond."""
+    """A producer that computes and awaits nothing but `send` yields every millisecond."""
     connection = FakeConnection()
     turns = []
 
@@ -267,7 +267,7 @@ async def test_a_producer_with_direct_writes_lets_other_tasks_run():
 
 
 async def test_the_last_batch_is_followed_by_the_end():
-    """A hub that is left with events on their way ends its streams after them, with the final frame."""
+    """When a hub closes with events on their way, its streams end after them, with the final frame."""
     connection = FakeConnection()
     async with anyio.create_task_group() as nursery, open_hub() as hub:
         response = EventSourceResponse(hub.subscribe("a"))
@@ -282,7 +282,7 @@ async def test_the_last_batch_is_followed_by_the_end():
 
 
 async def test_a_filter_runs_in_the_subscribers_own_task():
-    """The user's code doesn't run inside of publish(): what it raises fails its own stream."""
+    """A filter doesn't run inside publish(): an exception of it fails its own stream."""
     connection = FakeConnection()
 
     def keep(topic, event):
@@ -455,7 +455,7 @@ async def run_subscriber(seed):
 @pytest.mark.untraced
 @pytest.mark.parametrize("run", [run_producer, run_pair, run_subscriber])
 async def test_it_is_the_ordinary_stream(run):
-    """Under random publishes, pings, cut writes, stalls, disconnects and shutdowns the client sees what was sent."""
+    """Under random publishes, pings, cut writes, stalls, disconnects and shutdowns, the client gets what was sent."""
     whole = direct = 0
     for seed in range(SCRIPTS):
         script = await run(seed)

@@ -70,7 +70,7 @@ def open_files() -> int:
 
 
 async def test_hang_up_behind_unread_bytes() -> None:
-    """It is noticed though what the client sent before lies unread, and looked at until it was dealt with."""
+    """A hang-up behind unread bytes is noticed, and watched until it has been dealt with."""
     before = open_files()
     with connections(2) as [(ours, theirs), (other, _)]:
         hangups = current_hangups()
@@ -95,7 +95,7 @@ async def test_hang_up_behind_unread_bytes() -> None:
 
 
 async def test_connection_that_its_server_has_closed() -> None:
-    """A number that the system has given to another connection since is that one's."""
+    """A file number that the system has reused belongs to the new connection."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections() as [(ours, theirs)]:
         first, second = Watched(), Watched()
@@ -118,7 +118,7 @@ async def test_connection_that_its_server_has_closed() -> None:
 
 
 async def test_connection_that_is_closed_before_it_is_forgotten() -> None:
-    """To forget what the server has closed is not an error, and the others stay watched."""
+    """Forgetting a connection that the server has closed is not an error, and others stay watched."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections(2) as [(ours, _), (other, theirs)]:
         first, second = Watched(), Watched()
@@ -133,7 +133,7 @@ async def test_connection_that_is_closed_before_it_is_forgotten() -> None:
 
 
 async def test_connection_whose_server_was_faster_than_epoll() -> None:
-    """A connection that its server closes before epoll has reported it is looked at all the same, within a second."""
+    """A connection that its server closes before epoll reports it is still noticed within a second."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections() as [(ours, _)]:
         watched = Watched()
@@ -146,7 +146,7 @@ async def test_connection_whose_server_was_faster_than_epoll() -> None:
 
 
 async def test_system_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system can't tell, nothing is watched, and a stream is served all the same."""
+    """On a system without epoll nothing is watched, and streams are still served."""
     monkeypatch.delattr(select, "epoll")
     monkeypatch.setattr(_hangup, "_hangups", anyio.lowlevel.RunVar("another"))
     assert current_hangups() is None
@@ -183,7 +183,7 @@ class Cycle:
 
 
 async def test_the_older_request_of_uvicorn_is_marked_lost() -> None:
-    """A request of uvicorn's whose client hangs up behind the next one is marked as uvicorn does it, and dropped."""
+    """A uvicorn request whose client hangs up behind the next one is marked as uvicorn does it, and dropped."""
     with connections() as [(ours, theirs)]:
         cycle = Cycle(ours)
         connection = connection_of(cycle.receive, None)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ async def test_the_older_request_of_uvicorn_is_marked_lost() -> None:
     ],
 )
 async def test_uvicorn_that_reads_on(state: dict[str, Any], again: bool, told: bool) -> None:
-    """uvicorn is left alone while it reads, or has the remainder of a body to pass on: it notices the end then."""
+    """uvicorn is left alone while it reads or still passes on a body, because then it notices the end itself."""
     cycle = Cycle()
     vars(cycle).update(state)
     connection: Any = connection_of(cycle.receive, None)  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ async def test_uvicorn_that_reads_on(state: dict[str, Any], again: bool, told: b
 
 
 async def test_uvicorn_whose_transport_is_closed_when_the_stream_ends() -> None:
-    """Whatever ended the stream, uvicorn doesn't log that its response is incomplete when the connection is lost."""
+    """However the stream ends, uvicorn doesn't log an incomplete response for a lost connection."""
     cycle = Cycle()
     cycle.closing = True
     connection_of(cycle.receive, None).stream_closed(CloseReason.SHUTDOWN)  # type: ignore[arg-type]
@@ -228,7 +228,7 @@ async def test_uvicorn_whose_transport_is_closed_when_the_stream_ends() -> None:
 
 
 async def test_uvicorn_that_had_lost_it_before() -> None:
-    """A connection that is lost before its stream begins to look is reported at once, and not watched."""
+    """A connection that is lost before its stream starts to watch is reported at once."""
     with connections() as [(ours, _)]:
         cycle = Cycle(ours)
         cycle.closing = True
@@ -297,7 +297,7 @@ def on_hypercorn(chain: Chain) -> Any:
 
 @pytest.mark.parametrize("on_trio", [True, False])
 async def test_hypercorn_is_told(*, on_trio: bool) -> None:
-    """A request of hypercorn's whose client hangs up behind the next one gets its disconnect, and is completed."""
+    """A hypercorn request whose client hangs up behind the next one gets its disconnect, and is completed."""
     with connections() as [(ours, theirs)]:
         chain = Chain(ours, on_trio=on_trio)
         connection = on_hypercorn(chain)
@@ -315,7 +315,7 @@ async def test_hypercorn_is_told(*, on_trio: bool) -> None:
 
 @pytest.mark.parametrize(("is_current", "recycled"), [(True, 1), (False, 0)])
 async def test_hypercorn_goes_on_if_the_end_is_refused(*, is_current: bool, recycled: int) -> None:
-    """hypercorn's reading task is freed even if the end of the response can't be written, once its turn is over."""
+    """hypercorn's reading task is freed after its turn, even if the end of the response can't be written."""
     stream, calls = Stream(None), []
 
     async def recycle() -> None:
@@ -330,7 +330,7 @@ async def test_hypercorn_goes_on_if_the_end_is_refused(*, is_current: bool, recy
 
 @pytest.mark.parametrize("on_trio", [True, False])
 async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
-    """Without a socket there is nothing to watch, nor if hypercorn is built differently (HTTP/3)."""
+    """Without a socket, as over HTTP/3 or in an unknown hypercorn, nothing is watched."""
     connection = on_hypercorn(Chain(None, on_trio=on_trio))
     connection.watch_hangup()
     for stream in (Chain(None, on_trio=on_trio), SimpleNamespace(closed=False)):
@@ -339,7 +339,7 @@ async def test_hypercorn_that_has_no_socket(*, on_trio: bool) -> None:
 
 
 async def test_hypercorn_that_had_lost_it_before() -> None:
-    """A connection that is lost before its stream begins to look is reported at once."""
+    """A connection that is lost before its stream starts to watch is reported at once."""
     with connections() as [(ours, _)]:
         chain = Chain(ours, on_trio=False, closing=True)
         on_hypercorn(chain).watch_hangup()
@@ -351,7 +351,7 @@ async def test_hypercorn_that_had_lost_it_before() -> None:
     [({"closed": True}, False), ({"connection": SimpleNamespace(trailing_data=(b"", False))}, True), ({}, False)],
 )
 async def test_hypercorn_that_reads_on(state: dict[str, Any], again: bool) -> None:
-    """hypercorn is left alone while it reads: it notices the end, and needs no response to be completed."""
+    """hypercorn is left alone while it reads, because then it notices the end itself."""
     chain = Chain(None, on_trio=True, **state)
     connection = on_hypercorn(chain)
     assert connection.look(hung_up=True) is again
@@ -361,7 +361,7 @@ async def test_hypercorn_that_reads_on(state: dict[str, Any], again: bool) -> No
 
 
 async def test_number_that_is_watched_already() -> None:
-    """A connection that wasn't forgotten, and whose number another one has by now, is looked at and gives way."""
+    """If a file number is still watched for an older connection, that one is checked and replaced."""
     hangups = Hangups(current_loop(), select.epoll)
     with connections() as [(ours, theirs)]:
         first, second = Watched(), Watched()

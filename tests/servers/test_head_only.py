@@ -138,7 +138,7 @@ class Method:
 
 
 async def test_wrappers_that_only_see_the_head_are_skipped() -> None:
-    """However many there are of them."""
+    """Wrappers that only look for the head are skipped, however many there are."""
     send = server_send
     for _ in range(5):
         send = only_sees_head(send)
@@ -158,21 +158,21 @@ OTHERS = [
 
 @pytest.mark.parametrize("wrap", OTHERS)
 async def test_a_wrapper_that_may_do_more_is_not_skipped(wrap) -> None:
-    """Nor is anything inside of it; head-only wrappers around it are."""
+    """A wrapper that may do more is not skipped, nor anything inside it; head-only wrappers around it are."""
     wrapped = wrap(only_sees_head(server_send))
     assert skip_head_only_wrappers(only_sees_head(wrapped)) is wrapped
     assert innermost_send(wrapped) is server_send
 
 
 async def test_other_callables_are_not_skipped() -> None:
-    """A method, a builtin and a partial end the search."""
+    """A method, a builtin or a partial ends the search."""
     for end in (Method(only_sees_head(server_send)).send, [].append, partial(server_send)):
         assert skip_head_only_wrappers(only_sees_head(end)) is end
         assert innermost_send(only_sees_head(end)) is end
 
 
 async def test_wrappers_around_each_other() -> None:
-    """A wrapper that leads to itself ends the search, and so does one whose `send` is not there yet."""
+    """A wrapper that leads to itself, or has no `send` yet, ends the search."""
     circle, empty = only_sees_head(server_send), only_sees_head(server_send)
     place = circle.__code__.co_freevars.index("send")
     circle.__closure__[place].cell_contents = circle
@@ -247,7 +247,7 @@ async def test_starlettes_own_wrappers() -> None:
 
 
 async def test_a_stream_that_is_over_is_not_looked_into() -> None:
-    """The search would cost more than the few messages that are left."""
+    """A stream that is over is not searched: that would cost more than its last messages."""
     recorder = await serve(Starlette(routes=[Route("/short", endpoint)]), "/short")
     assert len(recorder.sent) == 3
     assert all(any("starlette" in file for file in through) for _, through in recorder.sent)

@@ -92,7 +92,7 @@ def new_on_close() -> tuple[list[CloseReason], Callable[[CloseReason], Awaitable
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("bridge", [False, True])
 async def test_client_that_leaves_before_the_head(stack: str, bridge: bool) -> None:
-    """Nothing is raised: the middleware is given a head, of which a client that has left gets nothing."""
+    """If the client leaves before the head, the middleware gets a head, so it raises nothing."""
     reasons, on_close = new_on_close()
     app = behind(stack, lambda: EventSourceResponse(idle, on_close=on_close))
     async with open_test_stream(app, wait_head=False, bridge=bridge) as stream:
@@ -105,7 +105,7 @@ async def test_client_that_leaves_before_the_head(stack: str, bridge: bool) -> N
 
 @pytest.mark.parametrize("stack", STACKS)
 async def test_stream_that_fails(stack: str) -> None:
-    """What was sent before the failure arrives, then the connection is cut before anybody can end the body cleanly."""
+    """What was sent before a failure arrives; then the connection is cut, so the middleware can't end the body."""
     app = behind(stack, lambda: EventSourceResponse(fail))
     async with open_test_stream(app) as stream:
         received = [(await stream.receive()).data for _ in range(3)]
@@ -117,7 +117,7 @@ async def test_stream_that_fails(stack: str) -> None:
 
 
 async def test_stream_that_fails_with_nothing_to_cut() -> None:
-    """Without a bridge the middleware ends the body, and the contract page says so."""
+    """Without a bridge, the middleware ends the body cleanly, as the contract page says."""
     app = behind("base", lambda: EventSourceResponse(fail))
     async with open_test_stream(app, bridge=False) as stream:
         with pytest.raises(LookupError):
@@ -126,7 +126,7 @@ async def test_stream_that_fails_with_nothing_to_cut() -> None:
 
 
 async def test_stalled_client_of_a_stream_that_fails() -> None:
-    """A client that takes nothing holds up the cut no longer than send_timeout."""
+    """A stalled client delays the cut by at most send_timeout."""
     app = behind("base", lambda: EventSourceResponse(fail, send_timeout=5))
     async with open_test_stream(app) as stream:
         await stream.receive()
@@ -151,7 +151,7 @@ def endless() -> Any:
 
 
 def test_what_is_no_middleware() -> None:
-    """A server's `receive`, a wrapper that leads nowhere, and one that leads in a circle, are not Starlette's."""
+    """A server's `receive`, a wrapper that leads nowhere, and one that leads in a circle aren't Starlette's."""
     empty = FunctionType(endless().__code__, {}, closure=(CellType(),))
     for each in (receive, Request({"type": "http"}).receive, empty, endless()):
         assert count_base_middlewares(each) == 0

@@ -126,7 +126,7 @@ def on_hypercorn(server: Any, *, protocol: dict[str, Any] | None = None, **attri
 
 
 async def test_a_client_that_acknowledges_nothing() -> None:
-    """What the client's kernel has not taken after a second is not waited for; a socket that is closed has nothing."""
+    """A flush waits one second at most for the client's kernel, and not at all on a closed socket."""
     client, ours = socketpair()
     with client, ours:
         ours.send(b"never read")
@@ -137,7 +137,7 @@ async def test_a_client_that_acknowledges_nothing() -> None:
 
 
 async def test_callables_that_lead_nowhere() -> None:
-    """A server that isn't known can do nothing beyond ASGI, and says so."""
+    """An unknown server has a connection that can do nothing beyond ASGI."""
     connection = find_connection({"type": "http"}, plain, plain)
     await connection.wait_flushed()
     assert connection.is_lost is None
@@ -158,7 +158,7 @@ def wrap(send: Any) -> Any:
 
 
 async def test_wrappers_lead_to_the_server() -> None:
-    """A `send` is found behind functions that call it, which Starlette's are; behind any other callable it is not."""
+    """A `send` is found behind functions that call it, as Starlette's do, but not behind other callables."""
     terminated = FakeEvent()
     stream = OfHypercorn(send=OfHypercorn(send=plain).method, context=SimpleNamespace(terminated=terminated))
     assert connection_of(plain, wrap(wrap(stream.method))).shutdown_event() is terminated
@@ -166,7 +166,7 @@ async def test_wrappers_lead_to_the_server() -> None:
 
 
 async def test_servers_that_keep_the_head_back() -> None:
-    """granian and daphne send the head with the first body message; nothing more is known of them."""
+    """granian and daphne send the head with the first body message."""
 
     class OfGranian(Of):
         __module__ = "granian._granian"
@@ -188,7 +188,7 @@ async def test_servers_that_keep_the_head_back() -> None:
 
 
 async def test_wrappers_without_an_end() -> None:
-    """A wrapper whose `send` is not there any more, and one that is its own, lead nowhere."""
+    """A wrapper whose `send` is gone, or that is its own `send`, leads nowhere."""
 
     def forgetful(send: Any) -> Any:
         async def wrapper(message: object) -> None:
@@ -205,27 +205,27 @@ async def test_wrappers_without_an_end() -> None:
 
 
 async def test_placed_connection_comes_first() -> None:
-    """What ServerBridge placed in the scope is used, whatever middlewares made of the callables."""
+    """The connection that ServerBridge placed in the scope wins, whatever middlewares made of the callables."""
     placed = object()
     scope = {"type": "http", "extensions": {"sse_trio": {"connection": placed}}}
     assert find_connection(scope, OfUvicorn().receive, plain) is placed
 
 
 async def test_foreign_extension_is_not_mistaken() -> None:
-    """An empty extension of the same name counts as none."""
+    """An empty extension of the same name is ignored."""
     assert find_connection({"type": "http", "extensions": {"sse_trio": {}}}, plain, plain).abort() is False
 
 
 class TestUvicorn:
     async def test_abort(self) -> None:
-        """The transport is aborted with a RST, so that the kernel keeps nothing for a client that takes nothing."""
+        """The transport is aborted with a RST, so that the kernel keeps nothing for a stalled client."""
         transport = FakeTransport()
         assert on_uvicorn(transport=transport, on_response=OfUvicorn().method).abort() is True
         assert transport.aborted
         assert len(transport.socket.options) == 1
 
     async def test_subclass_from_elsewhere_is_known(self) -> None:
-        """A protocol of the user's own is uvicorn's if it derives from uvicorn's."""
+        """Your own protocol class is recognized as uvicorn's if it derives from one of uvicorn's."""
 
         class Mine(OfUvicorn):
             __module__ = "mine"
@@ -233,7 +233,7 @@ class TestUvicorn:
         assert connection_of(Mine(transport=FakeTransport()).receive, plain).abort() is True
 
     async def test_no_abort_of_the_next_request(self) -> None:
-        """Once the application has returned the connection is the next request's, and is left alone."""
+        """A connection that serves the next request is left alone; between requests it is still this one's."""
         transport = FakeTransport()
         assert on_uvicorn(transport=transport, on_response=lambda: None).abort() is False
         assert not transport.aborted
@@ -247,7 +247,7 @@ class TestUvicorn:
         on_uvicorn(transport=object()).cut_off()
 
     async def test_abort_without_a_transport(self) -> None:
-        """A uvicorn that is built differently can't be aborted; that is not an error."""
+        """A uvicorn that is built differently can't be aborted, which is not an error."""
         assert on_uvicorn().abort() is False
         assert on_uvicorn(transport=object()).abort() is False
 
@@ -263,13 +263,13 @@ class TestUvicorn:
         assert on_uvicorn(transport=transport).abort() is True
 
     async def test_is_lost(self) -> None:
-        """The request's flag is passed on; a WebSocket's protocol has none."""
+        """The connection reports the request's flag; a WebSocket's protocol has none."""
         assert on_uvicorn(disconnected=False).is_lost is False
         assert on_uvicorn(disconnected=True).is_lost is True
         assert on_uvicorn().is_lost is None
 
     async def test_no_shutdown_event(self) -> None:
-        """Where its protocol is out of reach, there is none (test_uvicorn_exit.py shows where there is one)."""
+        """Without access to the protocol there is no shutdown event (test_uvicorn_exit.py tests where there is one)."""
         assert on_uvicorn(transport=FakeTransport()).shutdown_event() is None
 
 
@@ -278,7 +278,7 @@ class TestWaitFlushed:
         return on_uvicorn(transport=transport, flow=SimpleNamespace(drain=drain))
 
     async def test_empty_buffer(self) -> None:
-        """With nothing unsent it returns at once and leaves the limits alone."""
+        """If nothing is unsent, the wait returns at once and leaves the limits alone."""
         transport = FakeTransport()
         await self.connection(transport, plain).wait_flushed()
         assert transport.limits == []
@@ -296,7 +296,7 @@ class TestWaitFlushed:
         assert transport.limits == [0, None]
 
     async def test_cancelling_restores_the_limits(self) -> None:
-        """A wait that is given up leaves the transport as it was."""
+        """A cancelled wait leaves the transport as it was."""
         transport = FakeTransport()
         transport.unsent = 5
         with anyio.move_on_after(0.01):
@@ -305,7 +305,7 @@ class TestWaitFlushed:
 
     @pytest.mark.parametrize("error", [ConnectionResetError, RuntimeError])
     async def test_client_that_is_gone(self, error: type[Exception]) -> None:
-        """A client that goes away meanwhile has nothing more to wait for."""
+        """The wait ends when the client leaves."""
         transport = FakeTransport()
         transport.unsent = 5
 
@@ -315,12 +315,12 @@ class TestWaitFlushed:
         await self.connection(transport, drain).wait_flushed()
 
     async def test_without_flow_control(self) -> None:
-        """Where there is nothing to wait on, it does not wait."""
+        """Without flow control, there is no wait."""
         await on_uvicorn(transport=FakeTransport()).wait_flushed()
         await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
 
     async def test_hypercorn_on_asyncio(self) -> None:
-        """The StreamWriter of hypercorn buffers as well, and drains in the same way."""
+        """hypercorn's StreamWriter buffers, too, and is drained in the same way."""
         transport = FakeTransport()
         transport.unsent = 5
 
@@ -334,7 +334,7 @@ class TestWaitFlushed:
 
 class TestHypercorn:
     async def test_shutdown_event(self) -> None:
-        """The worker's own event is handed out as it is, the same object for each of its connections."""
+        """Every connection of a worker hands out the worker's own event."""
         context = SimpleNamespace(terminated=FakeEvent())
         first, second = (on_hypercorn(None, context=context).shutdown_event() for _ in range(2))
         assert first is second is context.terminated
@@ -344,22 +344,22 @@ class TestHypercorn:
 
     @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(terminated=object())])
     async def test_no_shutdown_event(self, context: object) -> None:
-        """A hypercorn that is built differently has none; that is not an error."""
+        """Without access to the protocol there is no shutdown event (test_uvicorn_exit.py tests where there is one)."""
         assert on_hypercorn(None, context=context).shutdown_event() is None
 
     async def test_in_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is a worker where it is the child of a process of Python's."""
+        """A server is in a worker process if its process is a child of Python's multiprocessing."""
         assert not on_hypercorn(None).in_worker
         monkeypatch.setattr("sse_trio._servers.hypercorn.parent_process", object)
         assert on_hypercorn(None).in_worker
 
     async def test_is_lost(self) -> None:
-        """The stream's flag is passed on."""
+        """The connection reports the request's flag; a WebSocket's protocol has none."""
         assert on_hypercorn(None).is_lost is False
         assert on_hypercorn(None, closed=True).is_lost is True
 
     async def test_socket_that_it_is_closing(self) -> None:
-        """trio's BusyResourceError out of a send means that hypercorn is closing the connection; others don't."""
+        """On trio, BusyResourceError from a send means that hypercorn is closing the connection; other errors don't."""
         connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace()))
         assert connection.says_gone(trio.BusyResourceError("another task is currently sending data"))
         assert not connection.says_gone(RuntimeError("on purpose"))
@@ -402,7 +402,7 @@ class TestHypercorn:
         connection.cut_off()
 
     async def test_cut_off_without_a_connection(self) -> None:
-        """Where there is no way to the connection, nothing is done."""
+        """If the connection can't be reached, nothing is cut."""
         for server in (None, OfHypercorn(stream=SimpleNamespace())):
             on_hypercorn(server).cut_off()
 
@@ -411,13 +411,13 @@ class TestHypercorn:
         assert on_hypercorn(OfHypercorn(stream=SimpleNamespace())).abort() is False
 
     async def test_abort_without_a_connection(self) -> None:
-        """Where the chain to the connection is broken (HTTP/3), there is no abort."""
+        """If the connection can't be reached, as over HTTP/3, there is no abort."""
         assert on_hypercorn(None).abort() is False
         assert on_hypercorn(None, send=plain).abort() is False
 
     @pytest.mark.parametrize("between_requests", [False, True])
     async def test_no_abort_of_the_next_request(self, *, between_requests: bool) -> None:
-        """A connection that carries the next request is left alone; between requests it is still this one's."""
+        """A connection that serves the next request is left alone; between requests it is still this one's."""
         transport = FakeTransport()
         server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
         current = None if between_requests else object()
@@ -468,7 +468,7 @@ class FakeH2:
 
 class TestHypercornH2:
     async def test_abort_resets_only_the_stream(self) -> None:
-        """The stream is reset with CANCEL, its waiting writer let go, and the connection stays."""
+        """The stream is reset with CANCEL and its waiting writer released; the connection stays."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             assert h2.connection().abort() is True
@@ -485,7 +485,7 @@ class TestHypercornH2:
         assert not h2.transport.aborted
 
     async def test_stalled_connection_is_dropped(self) -> None:
-        """If not even the reset can be sent, the socket is stalled and not the stream, and the connection goes."""
+        """If even the reset can't be sent, the socket itself is stalled, and the connection is dropped."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery, stalled=True)
             await checkpoint()
@@ -493,7 +493,7 @@ class TestHypercornH2:
         assert h2.transport.aborted
 
     async def test_stream_that_is_gone(self) -> None:
-        """Aborting a stream that the client reset, or that has ended, is done already."""
+        """Aborting a stream that the client reset, or that has ended, does nothing."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             h2.attributes["streams"].clear()
@@ -501,14 +501,14 @@ class TestHypercornH2:
         assert h2.calls == []
 
     async def test_refused_reset(self) -> None:
-        """If h2 refuses (the connection is closed), nothing has been done."""
+        """If h2 refuses because the connection is closed, nothing happens."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             del h2.attributes["task_group"]
             assert h2.connection().abort() is False
 
     async def test_stream_that_ends_meanwhile(self) -> None:
-        """The task that sends the reset runs among the server's own, so it never raises."""
+        """The task that sends the reset never raises, because it runs among the server's own tasks."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             h2.attributes["stream_buffers"].clear()
@@ -516,7 +516,7 @@ class TestHypercornH2:
         assert h2.calls == [("reset", 1, 8)]
 
     async def test_wait_flushed(self) -> None:
-        """What the stream has buffered is waited for; a stream that has nothing, or is gone, waits for nothing."""
+        """The wait lasts until the stream's buffer is empty; a stream that is empty or gone doesn't wait."""
         async with anyio.create_task_group() as nursery:
             h2 = FakeH2(nursery)
             await h2.connection().wait_flushed()
@@ -528,7 +528,7 @@ class TestHypercornH2:
 
     @pytest.mark.parametrize("error", [None, KeyError])
     async def test_before_final(self, error: type[Exception] | None) -> None:
-        """The end of the stream is written when all of it was taken; a stream that is gone already needs none."""
+        """The end of the stream is written when all of it was taken; a stream that is gone doesn't need one."""
 
         def end_stream(stream_id: int) -> None:
             h2.calls.append(("end", stream_id))
@@ -570,7 +570,7 @@ class TestHypercornH2:
             assert returned.is_set()
 
     async def test_the_rest_is_the_connection_s(self) -> None:
-        """Whether the stream is lost, and the shutdown event, are as with HTTP/1.1."""
+        """Whether the stream is lost, and the shutdown event, come from the connection, as over HTTP/1.1."""
         async with anyio.create_task_group() as nursery:
             connection = FakeH2(nursery).connection()
             assert connection.send_is_unbounded
@@ -640,7 +640,7 @@ class TestUvicornDirectWriter:
         assert transport.written == [b"chunk"]
 
     def test_h11(self) -> None:
-        """h11 frames the chunks, and shows it by the class of its writer."""
+        """h11 frames the chunks; its writer's class shows that."""
         transport = WritingTransport()
         h11 = SimpleNamespace(our_state="SEND_BODY", _writer=object())
         writer = writer_of(on_uvicorn(transport=transport, response_complete=False, disconnected=False, conn=h11))
@@ -650,7 +650,7 @@ class TestUvicornDirectWriter:
         assert writer.write_nowait(b"chunk") == 5
 
     async def test_it_has_no_remainders(self) -> None:
-        """A transport takes a chunk as a whole, so there is never a remainder to write."""
+        """A transport takes a whole chunk, so there is never a remainder."""
         connection = on_uvicorn(
             transport=None, response_complete=False, disconnected=False, conn=SimpleNamespace(our_state="SEND_BODY")
         )
@@ -670,7 +670,7 @@ class TestUvicornDirectWriter:
     ids=["unknown server", "other uvicorn", "HTTP/3", "TLS of trio", "other hypercorn"],
 )
 def test_no_direct_writes(connection: Any) -> None:
-    """A server that isn't known or is built differently has none, and neither has TLS of trio's."""
+    """An unknown server, one that is built differently, and TLS on trio have no direct writes."""
     assert connection.new_direct_writer(plain) is None
 
 
@@ -685,7 +685,7 @@ class TestHypercornDirectWriter:
     """What is written past hypercorn's `send`, and when it refuses."""
 
     def test_asyncio(self) -> None:
-        """It writes to the transport, unless hypercorn holds its lock, or the stream is over or another's."""
+        """Direct writes go to the transport, unless hypercorn holds its lock, or the stream is over or another's."""
         transport = WritingTransport()
         lock = SimpleNamespace(locked=lambda: False)
         connection = current(OfHypercorn(writer=SimpleNamespace(transport=transport), send_lock=lock))
@@ -703,7 +703,7 @@ class TestHypercornDirectWriter:
         assert transport.written == [b"chunk"]
 
     def test_trio(self) -> None:
-        """It writes what the socket takes at once: all, a part, nothing; and nothing to a socket that was closed."""
+        """Direct writes go to the socket, which takes all, a part or nothing; a closed socket takes nothing."""
         ours, theirs = socketpair()
         with ours, theirs:
             ours.setblocking(False)
@@ -722,7 +722,7 @@ class TestHypercornDirectWriter:
             assert writer.write_nowait(b"chunk") == 0
 
     async def test_remainder(self) -> None:
-        """The remainder of a chunk is sent under hypercorn's own lock; any error then means that the client is gone."""
+        """The remainder of a chunk is sent under hypercorn's own lock; any error means that the client is gone."""
         sent: list[object] = []
 
         async def send_all(data: bytes) -> None:
@@ -764,7 +764,7 @@ class NeverFlushed(Connection):
 
 
 async def test_unbounded_send_is_bounded() -> None:
-    """Where `send` never waits for the client the stream does: memory stays bounded, and send_timeout counts."""
+    """If `send` never waits for the client, the stream does: memory stays bounded, and send_timeout applies."""
     connection = NeverFlushed()
     scope = {"type": "http", "method": "GET", "extensions": {EXTENSION: {"connection": connection}}}
     sent = []

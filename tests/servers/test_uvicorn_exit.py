@@ -81,7 +81,7 @@ def until() -> asyncio.Event:
 
 
 async def test_flag_and_listeners(until: asyncio.Event) -> None:
-    """It shuts down as soon as its flag is set, or one of its sockets is closed; all connections share one answer."""
+    """A server shuts down when its flag is set or one of its sockets is closed; all connections share one answer."""
     for begin in (
         lambda server: setattr(server, "should_exit", True),
         lambda server: server.servers[1].close(),
@@ -103,7 +103,7 @@ async def test_flag_and_listeners(until: asyncio.Event) -> None:
 
 
 async def test_servers_are_told_apart(until: asyncio.Event) -> None:
-    """Of several servers in one loop each connection finds its own."""
+    """Of several servers in one loop, each connection finds its own."""
     states = [State() for _ in range(3)]
     servers = [make_server(state) for state in states]
     tasks = [asyncio.create_task(server.serve(until)) for server in servers]
@@ -122,7 +122,7 @@ def awaited_by_generator(awaitable: Any) -> Any:
 
 @pytest.mark.parametrize("wrap", [awaited_by_generator, lambda awaitable: asyncio.wait_for(awaitable, None)])
 async def test_awaited_from_afar(until: asyncio.Event, wrap: Any) -> None:
-    """The server is found in whatever coroutine a program awaits it."""
+    """The server is found in whichever coroutine awaits it."""
 
     async def program() -> None:
         await wrap(server.serve(until))
@@ -136,7 +136,7 @@ async def test_awaited_from_afar(until: asyncio.Event, wrap: Any) -> None:
 
 
 async def test_server_that_is_gone(until: asyncio.Event) -> None:
-    """A server that is gone has shut down."""
+    """A server that is gone counts as shut down."""
     state = State()
     server = make_server(state)
     task = asyncio.create_task(server.serve(until))
@@ -150,7 +150,7 @@ async def test_server_that_is_gone(until: asyncio.Event) -> None:
 
 
 async def test_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A protocol without a server, or one that is built differently, has no notice; it is searched for once."""
+    """A protocol without a server, or one that is built differently, has no notice and is searched once."""
     state = State()
     assert shutdown_of(state) is None
     monkeypatch.setattr(asyncio, "all_tasks", None)
@@ -160,7 +160,7 @@ async def test_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_nothing_of_others_is_held(until: asyncio.Event) -> None:
-    """The search keeps nothing alive that other coroutines have released, whatever their names are."""
+    """The search keeps alive nothing that other coroutines have released."""
 
     class Kept:
         pass

@@ -11,7 +11,7 @@ import pytest
 
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._cuts import Cuts
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 HOUR, YEAR = 3600, 365 * 86400
@@ -19,7 +19,7 @@ HOUR, YEAR = 3600, 365 * 86400
 
 @pytest.fixture(params=["sqlite", "redis", "valkey"])
 def make_store(request, tmp_path):
-    """Makes stores of one kind on one place, which keep events for an hour of the clock that they are given."""
+    """Makes stores of one kind at one location, which keep events for an hour of the clock that they are given."""
     if request.param == "sqlite":
         return lambda clock, **more: SQLiteStore(tmp_path / "hub.db", max_age=HOUR, clock=clock, **more)
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
@@ -60,7 +60,7 @@ async def cuts_of(store):
 
 
 async def test_a_clock_that_was_ahead_keeps_nothing_longer(make_store):
-    """Stamps that are ahead of the clock are cut once it is right again: an hour later their events go."""
+    """Stamps ahead of the clock are cut once the clock is right again, so their events go an hour later."""
     clock = Clock()
     async with make_store(clock) as store:
         clock.now += YEAR
@@ -77,7 +77,7 @@ async def test_a_clock_that_was_ahead_keeps_nothing_longer(make_store):
 
 
 async def test_stamps_ahead_are_cut_though_nobody_publishes(make_store):
-    """Maintenance finds them, too."""
+    """Maintenance cuts stamps that are ahead, too, without an append."""
     clock = Clock()
     async with make_store(clock) as store:
         clock.now += YEAR
@@ -115,7 +115,7 @@ async def test_a_clock_that_was_behind_lets_nothing_go_early(make_store):
 
 
 async def test_an_event_that_was_stamped_behind_may_become_the_oldest(make_store):
-    """Where the one before it has gone for another reason, it stays for as long as that would have."""
+    """An event stamped behind stays as long as the one before it would have, even if that one is gone."""
     clock = Clock()
     async with make_store(clock, per_topic=Retention(max_events=1)) as store:
         await store.append([("a", b"1")])
@@ -128,7 +128,7 @@ async def test_an_event_that_was_stamped_behind_may_become_the_oldest(make_store
 
 
 async def test_a_clock_that_is_behind_at_each_start(make_store):
-    """What was noted while it was behind is forgotten once it is right."""
+    """Notes about a clock that was behind are forgotten once it is right."""
     clock = Clock()
     async with make_store(clock) as store:
         for behind in (90 * 60, 20 * 60, YEAR, YEAR - 2 * HOUR):
@@ -140,7 +140,7 @@ async def test_a_clock_that_is_behind_at_each_start(make_store):
 
 
 async def test_a_clock_that_was_behind_after_another_was_ahead(make_store):
-    """An event whose stamp is not ahead of the clock is as old as its stamp, whatever was noted of others."""
+    """An event whose stamp is not ahead of the clock is as old as its stamp, whatever was noted about others."""
     clock = Clock()
     async with make_store(clock) as store:
         await store.append([("a", b"right")])
@@ -153,7 +153,7 @@ async def test_a_clock_that_was_behind_after_another_was_ahead(make_store):
 
 
 async def test_clocks_that_never_agree(make_store):
-    """Two processes, one of them a minute ahead: events go within the accuracy that is promised, and all of them go."""
+    """With two processes whose clocks differ by a minute, all events go, within the promised accuracy."""
     right, ahead = Clock(), Clock()
     ahead.now += 60
     async with make_store(right) as one, make_store(ahead) as two:
@@ -167,8 +167,9 @@ async def test_clocks_that_never_agree(make_store):
             assert len(events) <= 2 * 62, "an event stayed too long"
 
 
+@pytest.mark.untraced
 async def test_what_is_noted_of_a_wrong_clock_is_little(make_store):
-    """After one event that was stamped ahead all others are: what is noted stays small, none goes early, all go."""
+    """After one event stamped ahead, the notes stay small, no event goes early, and all of them go."""
     clock = Clock()
     async with make_store(clock) as store:
         clock.now += YEAR
@@ -199,7 +200,7 @@ async def forget_clocks(store):
 
 
 async def test_stamps_of_an_earlier_release_are_cut_where_they_are(make_store):
-    """An event that an earlier release stamped ahead, and that is the oldest, does not stay for a year."""
+    """If an earlier release stamped the oldest event ahead, it doesn't stay for a year."""
     clock = Clock()
     async with make_store(clock) as store:
         clock.now += YEAR
@@ -214,7 +215,7 @@ async def test_stamps_of_an_earlier_release_are_cut_where_they_are(make_store):
 
 
 async def test_a_key_outlives_a_clock_that_is_set(tmp_path):
-    """A key is remembered for ten minutes and not for a year, whatever the clock said when it was used."""
+    """A key is remembered for ten minutes, not for a year, whatever the clock said when it was used."""
     clock = Clock()
     async with SQLiteStore(tmp_path / "hub.db", clock=clock) as store:
         await store.append([("a", b"1")])
@@ -234,7 +235,7 @@ async def test_a_key_outlives_a_clock_that_is_set(tmp_path):
 
 
 async def test_a_memory_store_asks_no_clock_that_can_be_set(monkeypatch):
-    """Age in memory is the event loop's, which never goes back."""
+    """MemoryStore measures age with the event loop's clock, which never goes back."""
     monkeypatch.setattr(time, "time", lambda: 0.0)
     async with MemoryStore(max_age=HOUR) as store:
         await store.append([("a", b"1")])
@@ -245,7 +246,7 @@ async def test_a_memory_store_asks_no_clock_that_can_be_set(monkeypatch):
 
 
 def test_clocks_that_differ_a_little():
-    """Machines' clocks differ by a moment: a stamp that is ahead by less than a second is noted nowhere."""
+    """A stamp that is ahead by less than a second is not noted, because machines' clocks differ that much."""
     cuts = Cuts([], None)
     cuts.see(100.0, 100.5, 7)
     assert cuts.pairs == []

@@ -10,7 +10,7 @@ import pytest
 
 from sse_trio.stores import EventId, SQLiteStore, TopicFilter
 from sse_trio.stores._sqlite import reader as _sqlite_reader
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 
@@ -28,7 +28,7 @@ QUESTIONS = {
 
 @pytest.fixture(params=QUESTIONS)
 def topics(request):
-    """What somebody who is not known asks for."""
+    """The topics that an unknown client asks for."""
     return TopicFilter(*QUESTIONS[request.param])
 
 
@@ -45,7 +45,7 @@ def commands_of(server):
 
 
 async def cost_in_redis(server, topics, ended):
-    """The commands that questions cost in a hub of which so many topics have ended."""
+    """Return how many commands the questions cost in a hub in which this many topics have ended."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with redis.RedisStore(server.url, name=secrets.token_hex(4), max_events=10) as store:
         first, *_ = await store.append([(f"user/{n}/in", b"") for n in range(ended)])
@@ -56,12 +56,12 @@ async def cost_in_redis(server, topics, ended):
 
 
 async def test_topics_that_have_ended_cost_redis_nothing(shared_redis, topics):
-    """Whatever is asked for, as many commands as there were if next to nothing had ever been published."""
+    """A question costs the same number of commands, however many topics have ended."""
     assert await cost_in_redis(shared_redis, topics, 3000) == await cost_in_redis(shared_redis, topics, 30)
 
 
 async def test_many_topics_are_merged_a_part_at_a_time(shared_redis, monkeypatch):
-    """However many topics are named, a script takes a bounded number of entries of their indexes, and none is lost."""
+    """However many topics are named, a script takes a bounded number of index entries, and no event is lost."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     monkeypatch.setattr("sse_trio.stores._redis.log._INDEXED", 8)
     topics = TopicFilter("a", "b", "c")
@@ -75,8 +75,18 @@ async def test_many_topics_are_merged_a_part_at_a_time(shared_redis, monkeypatch
         assert [event.id for event in (await store.read_last(topics, 100)).events] == wanted
 
 
-async def cost_in_sqlite(path, topics, events, *, users):
-    """The steps that questions cost in a file of so many events, each of 100."""
+@pytest.fixture(scope="module")
+def sqlite_files(tmp_path_factory):
+    """A folder of files that are filled once and read by every test: filling them is most of the work."""
+    return tmp_path_factory.mktemp("cost")
+
+
+async def cost_in_sqlite(folder, topics, events, *, users):
+    """Return the steps that questions cost in a file of this many events, which this many topics share."""
+    path = folder / f"{events}.db"
+    if not path.exists():
+        async with SQLiteStore(path) as store:
+            await store.append([(f"user/{n % users}", b"x" * 100) for n in range(events)])
     steps = 0
 
     def count():
@@ -84,23 +94,22 @@ async def cost_in_sqlite(path, topics, events, *, users):
         steps += 1
 
     async with SQLiteStore(path) as store:
-        first, *_ = await store.append([(f"user/{n % users}", b"x" * 100) for n in range(events)])
         store._reader.connection.set_progress_handler(count, 100)
-        await ask_everything(store, topics, first)
+        await ask_everything(store, topics, EventId(store.epoch, 1))
         return steps
 
 
 @pytest.mark.parametrize("question", [question for question in QUESTIONS if question != "a prefix of all topics"])
-async def test_what_others_say_costs_sqlite_nothing(tmp_path, question):
-    """Topics that have nothing are found to have nothing by the index, however many events there are of others."""
+async def test_what_others_say_costs_sqlite_nothing(sqlite_files, question):
+    """The index shows that a topic has no events, however many events other topics have."""
     topics = TopicFilter(*QUESTIONS[question])
-    few = await cost_in_sqlite(tmp_path / "few.db", topics, 300, users=100)
-    many = await cost_in_sqlite(tmp_path / "many.db", topics, 20_000, users=100)
+    few = await cost_in_sqlite(sqlite_files, topics, 300, users=100)
+    many = await cost_in_sqlite(sqlite_files, topics, 20_000, users=100)
     assert many <= few + 2
 
 
 async def test_what_is_rare_below_a_prefix_is_found_by_the_index(tmp_path, monkeypatch):
-    """Too many topics to be merged, far away in a long log: a step of the log, and a look at each of their entries."""
+    """Rare events far away below a prefix are found through the index, not by scanning the log."""
     monkeypatch.setattr(_sqlite_reader, "_SCAN", 100)
     steps = 0
 
@@ -120,7 +129,7 @@ async def test_what_is_rare_below_a_prefix_is_found_by_the_index(tmp_path, monke
 
 
 async def test_an_older_release_at_work_leaves_no_gap_unsaid(shared_redis):
-    """What a process of an older release lets go of, which notes nothing of prefixes, is a gap for every prefix."""
+    """Events that an older release trims, which notes nothing of prefixes, are a gap for every prefix."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with redis.RedisStore(shared_redis.url, name=secrets.token_hex(4), max_events=2) as store:
         ids = await store.append([("p/1", b""), ("p/2", b""), ("q/1", b"")])

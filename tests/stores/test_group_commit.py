@@ -28,7 +28,7 @@ class Disk:
 
 
 async def test_a_group_is_what_came_during_the_last_commit():
-    """The first goes alone and at once; who comes meanwhile shares the next commit, up to a largest group."""
+    """The first append is committed alone; appends during a commit share the next one, up to a largest group."""
     disk = Disk()
     commits = GroupCommit(disk.commit)
     async with anyio.create_task_group() as tasks:
@@ -44,7 +44,7 @@ async def test_a_group_is_what_came_during_the_last_commit():
 
 
 async def test_large_appends_make_small_groups():
-    """A group ends before it is a megabyte; an append that is larger by itself goes by itself."""
+    """A group ends before it reaches a megabyte; a larger append is committed alone."""
     disk = Disk()
     commits = GroupCommit(disk.commit)
     async with anyio.create_task_group() as tasks:
@@ -58,7 +58,7 @@ async def test_large_appends_make_small_groups():
 
 
 async def test_an_error_reaches_everyone_of_the_group():
-    """Each publisher gets an exception of its own, with the cause, and the next group is tried afresh."""
+    """Each publisher of a group gets its own exception, with the cause, and the next group is tried afresh."""
     disk = Disk()
     commits = GroupCommit(disk.commit)
     caught = []
@@ -85,7 +85,7 @@ async def test_an_error_reaches_everyone_of_the_group():
 
 
 async def test_who_waits_when_the_store_closes_is_told():
-    """Nobody waits for ever for a commit that will not come."""
+    """Closing the store ends every wait for a commit with an error."""
     disk = Disk()
     commits = GroupCommit(disk.commit)
     caught = []

@@ -11,7 +11,7 @@ import pytest
 
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._protocol import EventId
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -63,7 +63,7 @@ def make_store(request, tmp_path):
 
 
 async def test_a_topic_and_a_key_are_text(make_store):
-    """Quotes, glob characters, braces, line breaks and NULs: each topic has its own events, and each key its answer."""
+    """Quotes, glob characters, braces, line breaks and NULs are safe in topics and keys."""
     async with make_store() as store:
         ids = {topic: await store.append([(topic, topic.encode())], key=(topic, 1)) for topic in TOPICS}
         for topic in TOPICS:
@@ -77,7 +77,7 @@ async def test_a_topic_and_a_key_are_text(make_store):
 
 
 async def test_an_id_is_text(make_store):
-    """Whatever a client names as its last id, the store goes on, and answers with a gap and all that is kept."""
+    """Whatever a client sends as its last id, the store answers with a gap and everything that is kept."""
     async with make_store() as store:
         await store.append([("a", b"1"), ("b", b"2")])
         for text in IDS:
@@ -90,7 +90,7 @@ async def test_an_id_is_text(make_store):
 
 @pytest.mark.parametrize("others", [0, 1, 7])
 async def test_an_id_of_another_s_topic_tells_nothing_of_it(make_store, others):
-    """An id is a place: what comes after it is the asker's own, and it is no gap that others' events are gone."""
+    """An id is a position: a client gets its own events after it, and other topics' lost events are no gap."""
     async with make_store(per_topic=Retention(max_events=6)) as store:
         places = []
         for n in range(4):

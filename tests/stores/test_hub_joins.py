@@ -64,7 +64,7 @@ class Race:
 
 @pytest.mark.parametrize("ring", [8, 1024])
 async def test_memory_store(ring):
-    """MemoryStore: all of them see all that was published after their id, in order and once."""
+    """MemoryStore: every subscriber gets what was published after its id, in order and once."""
     async with open_hub(MemoryStore(None), max_ring_events=ring) as hub:
         await Race(hub).run()
 
@@ -72,7 +72,7 @@ async def test_memory_store(ring):
 @pytest.mark.usefixtures("real_clock")
 @pytest.mark.parametrize("ring", [8, 1024])
 async def test_sqlite_store(tmp_path, ring):
-    """SQLiteStore: the same, where the hub learns of events after they can be read."""
+    """SQLiteStore: the same, when the hub learns of events after they can be read."""
     async with open_hub(SQLiteStore(tmp_path / "hub"), max_ring_events=ring) as hub:
         await Race(hub).run()
 
@@ -80,7 +80,7 @@ async def test_sqlite_store(tmp_path, ring):
 @pytest.mark.usefixtures("real_clock", "forgive_coredis")
 @pytest.mark.parametrize("ring", [8, 1024])
 async def test_redis_store(shared_redis, ring):
-    """RedisStore: the same, through a network."""
+    """RedisStore: the same, over a network."""
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     async with open_hub(redis.RedisStore(shared_redis.url, name=secrets.token_hex(8)), max_ring_events=ring) as hub:
         await Race(hub).run()

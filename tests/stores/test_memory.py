@@ -10,22 +10,23 @@ import pytest
 
 from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, _ends, memory
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, plain, read_all
+from sse_trio.testing._store_locations import ALL, plain, read_all
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.untraced
 async def test_conformance():
     """MemoryStore keeps every promise of the protocol."""
 
-    def make(_place, hub, topic):
+    def make(_location, hub, topic):
         return MemoryStore(hub.max_events, hub.max_age, hub.max_bytes, per_topic=topic)
 
     await check_event_store(make, durable=False, shared=False)
 
 
 async def test_append_is_atomic_under_cancellation():
-    """A cancelled append raised before it did anything, so nothing of it is there."""
+    """A cancelled append raises before it changes anything."""
     async with MemoryStore() as store:
         with anyio.CancelScope() as scope:
             scope.cancel()
@@ -36,7 +37,7 @@ async def test_append_is_atomic_under_cancellation():
 
 @pytest.mark.parametrize("limits", [{"max_age": 10.0}, {"max_age": 99, "per_topic": Retention(max_age=10)}])
 async def test_events_go_when_they_are_too_old(limits):
-    """What is older than the narrowest max_age is no longer read, and was missed."""
+    """Events older than the narrowest max_age are no longer read, and count as missed."""
     async with MemoryStore(**limits) as store:
         (old,) = await store.append([("a", b"old")])
         await anyio.sleep(9)
@@ -51,7 +52,7 @@ async def test_events_go_when_they_are_too_old(limits):
 
 
 async def test_what_topics_have_lost_takes_no_memory():
-    """A quiet topic's old event doesn't keep a busy topic's trimmed events in memory behind it."""
+    """A quiet topic's old event doesn't keep a busy topic's trimmed events in memory."""
     async with MemoryStore(per_topic=Retention(max_events=2)) as store:
         await store.append([("quiet", b"")])
         for n in range(5000):
@@ -62,7 +63,7 @@ async def test_what_topics_have_lost_takes_no_memory():
 
 
 async def test_a_page_looks_at_a_bounded_number_of_events():
-    """Reading a prefix among many other events is spread over pages, and nothing is lost between them."""
+    """Reading a prefix among many other events takes several pages, and nothing is lost between them."""
     async with MemoryStore(max_events=None) as store:
         await store.append([("other", b"")] * 5000 + [("p/1", b"1")] + [("other", b"")] * 5000 + [("p/2", b"2")])
         page = await store.read(TopicFilter("p/*"), None)
@@ -73,7 +74,7 @@ async def test_a_page_looks_at_a_bounded_number_of_events():
 
 
 async def test_a_gap_is_said_with_the_first_event_after_it():
-    """However far away the first event is, a page with a gap names it."""
+    """A page with a gap names the first event after it, however far away that is."""
     async with MemoryStore(max_events=None) as store:
         ids = await store.append([("other", b"")] * 5000 + [("p/1", b"1")])
         page = await store.read(TopicFilter("p/*"), EventId("foreign", 1))
@@ -81,7 +82,7 @@ async def test_a_gap_is_said_with_the_first_event_after_it():
 
 
 async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
-    """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
+    """The store remembers a limited number of ended topics; for others it reports a gap rather than none."""
     monkeypatch.setattr(_ends, "MAX_FORGOTTEN", 10)
     async with MemoryStore(max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
@@ -100,8 +101,9 @@ async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
 DEEP = "b/" * 8  # as many levels as are noted
 
 
+@pytest.mark.untraced
 async def test_the_end_of_a_prefix_is_exact():
-    """Whatever went first, a limit of a topic's or the hub's, it is the newest event that is gone.
+    """Whichever limit trimmed it, the gap of a prefix is exactly its newest lost event.
 
     Deeper than eight levels it is that of the first eight: a gap may be one too many and is never one too few.
     """
@@ -142,7 +144,7 @@ class Looked(str):
 
 @pytest.mark.parametrize("prefix", ["user/", "user/" * 12])
 async def test_joining_a_prefix_looks_at_no_topic(prefix):
-    """Of however many topics, live or gone, and however deep: the event loop would stand still for each that joins."""
+    """Joining a prefix looks at no topic, however many there are, because that would block the event loop."""
     async with MemoryStore(max_events=100) as store:
         [*_, last] = await store.append([(Looked(f"{prefix}{n}"), b"") for n in range(1000)])
         Looked.take()
@@ -152,9 +154,10 @@ async def test_joining_a_prefix_looks_at_no_topic(prefix):
         assert Looked.take() == 100  # the events that it is sent
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("prefixes", [1, 100])
 async def test_a_long_search_leaves_the_loop_to_others(prefixes):
-    """Whatever is asked for, one turn of the loop looks at a bounded number of events, the fewer the more prefixes."""
+    """Each turn of the loop looks at a bounded number of events, fewer if there are more prefixes."""
     most = memory._SCAN // (1 + prefixes // 16)
     topics = TopicFilter(*(f"{n}/*" for n in range(prefixes)))
     turns = []
@@ -178,7 +181,7 @@ async def test_a_long_search_leaves_the_loop_to_others(prefixes):
 
 
 async def test_a_follower_passes_over_what_is_gone():
-    """A long run of events that their topics have lost is no end of what there is to deliver."""
+    """A follower skips a long run of events that their topics have lost, and goes on."""
     async with MemoryStore(max_events=None, per_topic=Retention(max_events=1)) as store:
         for n in range(9000):
             store.append_nowait([(f"quiet/{n}", b"")])
@@ -192,7 +195,7 @@ async def test_a_follower_passes_over_what_is_gone():
 
 
 async def test_a_key_is_remembered_for_ten_minutes():
-    """Longer than anybody retries one publish, and not for ever."""
+    """A key is remembered for ten minutes, longer than a publish is retried, and then forgotten."""
     async with MemoryStore() as store:
         (first,) = await store.append([("a", b"")], key=("p", 1))
         await anyio.sleep(599)
@@ -203,7 +206,7 @@ async def test_a_key_is_remembered_for_ten_minutes():
 
 
 async def test_a_store_is_opened_once():
-    """Opening a store again would mix two histories."""
+    """A store can't be opened again, because that would mix two histories."""
     store = MemoryStore()
     async with store:
         pass
@@ -212,7 +215,7 @@ async def test_a_store_is_opened_once():
 
 
 async def test_a_follower_of_a_closed_store_ends():
-    """A follower that outlives its store is told so."""
+    """A follower that outlives its store gets an error."""
     async with MemoryStore() as store:
         follower = store.follow(EventId(store.epoch, 0))
         pages = await follower.__aenter__()
@@ -222,7 +225,7 @@ async def test_a_follower_of_a_closed_store_ends():
 
 
 async def test_two_followers_are_both_woken():
-    """Each follower that waits is sent what is appended."""
+    """Every waiting follower gets what is appended."""
     seen = []
 
     async def follow():
@@ -265,7 +268,7 @@ async def test_memory_for_an_event_is_as_documented():
 
 @pytest.mark.parametrize("key", [("p", "1"), (b"p", 1), ("p", -1), ("p", 2**63), ("\ud800", 1)])
 async def test_a_key_is_a_name_and_a_number(key):
-    """A key that isn't one is its caller's error, before anybody else's append is in it."""
+    """A malformed key raises for its caller before any other append can be affected."""
     async with MemoryStore() as store:
         with pytest.raises((TypeError, ValueError)):
             await store.append([("a", b"")], key=key)
@@ -280,7 +283,7 @@ def held_names(store):
 
 @pytest.mark.parametrize("name", ["r{}" + "x" * 1000, "{}" + "é" * 1000, "a/{}/" + "y" * 500 + "/" + "z" * 400])
 async def test_names_of_topics_are_counted(name):
-    """However many long names there are, of topics with events and without, they take no more than max_bytes each."""
+    """However many long names there are, the names of live and of ended topics take at most max_bytes each."""
     limit = 100_000
     async with MemoryStore(max_bytes=limit) as store:
         for n in range(500):
@@ -297,7 +300,7 @@ async def test_names_of_topics_are_counted(name):
 
 
 async def test_short_names_are_not_forgotten_for_a_small_limit():
-    """With a small max_bytes the ends of topics are remembered all the same: 64 KiB of names are."""
+    """Even with a small max_bytes, 64 KiB of names of ended topics are remembered."""
     async with MemoryStore(max_bytes=10) as store:
         (first,) = await store.append([("first", b"x" * 10)])
         for n in range(1000):

@@ -13,7 +13,7 @@ from anyio.streams.tls import TLSListener
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, Retention, TopicFilter
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, plain, read_all
+from sse_trio.testing._store_locations import ALL, plain, read_all
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 RedisStore = redis.RedisStore
@@ -42,7 +42,7 @@ async def test_conformance(each_server, name):
 
 
 async def test_all_keys_of_a_hub_have_its_tag(make_redis):
-    """A cluster keeps a hub's keys on one node, and two hubs in one server don't meet."""
+    """A cluster keeps all keys of a hub on one node, and two hubs in one server don't meet."""
     server = make_redis()
     async with RedisStore(server.url, name="one") as one, RedisStore(server.url, name="two") as two:
         await one.append([("a", b"1")], key=("p", 1))
@@ -69,7 +69,7 @@ async def test_password_and_database_of_the_url(make_redis, name):
 
 
 async def test_a_unix_socket(make_redis, tmp_path_factory, name):
-    """A server on the same machine may be reached by its socket."""
+    """The store can reach a server through a unix socket."""
     path = tmp_path_factory.mktemp("s") / "s"
     make_redis("--unixsocket", str(path))
     async with RedisStore(f"unix://{path}", name=name) as store:
@@ -78,7 +78,7 @@ async def test_a_unix_socket(make_redis, tmp_path_factory, name):
 
 
 async def test_tls_verifies_the_server(shared_redis, name):
-    """`rediss://` talks TLS, and only to a server that can prove its name."""
+    """`rediss://` speaks TLS, and only to a server that proves its name."""
     authority = trustme.CA()
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server_context)
@@ -149,13 +149,13 @@ async def test_a_server_of_its_own_tls_that_wants_a_certificate_and_a_password(m
 
 @pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", ""])
 def test_a_bad_url_is_refused(url, anyio_backend_name):
-    """A URL of another kind is an error when the store is made."""
+    """A URL of another kind raises when the store is made."""
     with pytest.raises(ValueError, match="url must begin with redis://"):
         RedisStore(url)
 
 
 async def test_a_server_that_forgets_is_warned_of(make_redis, caplog, name):
-    """A server that evicts keys, or that loses all at a restart, is said at the start."""
+    """At the start, the log warns of a server that evicts keys or loses everything at a restart."""
     server = make_redis("--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
     async with RedisStore(server.url, name=name):
         pass
@@ -169,7 +169,7 @@ async def test_a_server_that_forgets_is_warned_of(make_redis, caplog, name):
 
 
 async def test_scripts_that_the_server_forgot_are_sent_again(make_redis, name):
-    """A restarted server knows no script; that costs nobody an error."""
+    """A restarted server knows no scripts; they are sent again without an error."""
     server = make_redis()
     async with RedisStore(server.url, name=name, retry_for=0) as store:
         await store.append([("a", b"1")])
@@ -180,7 +180,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(make_redis, name):
 
 
 async def test_old_events_go_while_nothing_happens(shared_redis, name, monkeypatch):
-    """Age is looked after without an append."""
+    """Old events are trimmed even without an append."""
     now = 1000.0
     async with RedisStore(shared_redis.url, name=name, max_age=10, clock=lambda: now) as store:
         ids = await store.append([("a", b"1"), ("b", b"2")])
@@ -198,7 +198,7 @@ async def test_old_events_go_while_nothing_happens(shared_redis, name, monkeypat
 
 
 async def test_maintenance_survives_errors(make_redis, name, caplog):
-    """Trimming by age that fails is said, and tried again later."""
+    """If trimming by age fails, it is logged and tried again later."""
     server = make_redis()
     async with RedisStore(server.url, name=name, max_age=0.1, reply_within=0.2, retry_for=0):
         server.kill()
@@ -207,7 +207,7 @@ async def test_maintenance_survives_errors(make_redis, name, caplog):
 
 
 async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeypatch):
-    """Of topics without events only so many are remembered; for the others a gap is reported rather than none."""
+    """The store remembers a limited number of ended topics; for others it reports a gap rather than none."""
     monkeypatch.setattr("sse_trio.stores._redis.log.MAX_FORGOTTEN", 10)
     async with RedisStore(shared_redis.url, name=name, max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
@@ -227,7 +227,7 @@ async def test_the_ends_of_many_topics_are_forgotten(shared_redis, name, monkeyp
 
 
 async def test_a_script_looks_at_a_bounded_number_of_events(shared_redis, name, monkeypatch):
-    """Reading a prefix among many other events is spread over scripts, and nothing is lost between them."""
+    """Reading a prefix among many other events takes several scripts, and nothing is lost between them."""
     monkeypatch.setattr("sse_trio.stores._redis.log._SCAN", 7)
     async with RedisStore(shared_redis.url, name=name) as store:
         await store.append([(f"{'pq'[n % 2]}/{n % 20}", b"%d" % n) for n in range(100)])
@@ -243,7 +243,7 @@ async def test_a_script_looks_at_a_bounded_number_of_events(shared_redis, name, 
 
 
 async def test_a_page_of_a_follower_ends_where_a_script_has_to_look(shared_redis, name):
-    """A follower that finds a hole in the numbers delivers what is before it, and then asks what the hole means."""
+    """A follower that finds a hole in the numbers delivers what is before it, then asks what it means."""
     async with RedisStore(shared_redis.url, name=name, per_topic=Retention(max_events=1)) as store:
         start = (await store.read_last(ALL, 0)).tip
         await store.append([("b", b"1"), ("a", b"2"), ("a", b"3")])
@@ -259,7 +259,7 @@ async def test_a_page_of_a_follower_ends_where_a_script_has_to_look(shared_redis
 
 
 async def test_a_follower_at_the_end_is_handed_nothing_until_something_comes(shared_redis, name, monkeypatch):
-    """Who follows from the newest event gets no empty page, and the next event when it is there."""
+    """A follower at the newest event gets no empty page, and gets the next event when it comes."""
     async with RedisStore(shared_redis.url, name=name) as store:
         [last] = await store.append([("a", b"old")])
         nothing, read, wait_page = anyio.Event(), store._log.read, store._log.wait_page
@@ -284,7 +284,7 @@ async def test_a_follower_at_the_end_is_handed_nothing_until_something_comes(sha
 
 @pytest.mark.parametrize("where", ["connecting", "reading", "following"])
 async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, name, where, monkeypatch):
-    """What is no failure of the network comes out as it is, instead of being tried again for ever."""
+    """An error that is not the network's comes out unchanged, and isn't retried for ever."""
 
     async def fail(*args):
         raise ZeroDivisionError
@@ -308,7 +308,7 @@ async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, na
 
 
 async def test_a_mistake_of_one_caller_is_not_the_others(shared_redis, name, monkeypatch):
-    """A request that can't be made is its caller's error; the store goes on."""
+    """A request that can't be made raises for its caller only; the store goes on."""
     async with RedisStore(shared_redis.url, name=name) as store:
         with pytest.raises(ZeroDivisionError):
             await store._reader.call(lambda _client: 1 / 0)
@@ -317,7 +317,7 @@ async def test_a_mistake_of_one_caller_is_not_the_others(shared_redis, name, mon
 
 
 async def test_a_group_of_failures_is_a_failure():
-    """Errors of the network that come several at once are errors of the network."""
+    """A group of network errors counts as a network error."""
     from sse_trio.stores._redis.client import is_unavailable
 
     with pytest.RaisesGroup(ConnectionError, TimeoutError, check=is_unavailable):
@@ -336,7 +336,7 @@ async def fail_with(*errors):
 
 
 async def test_who_waits_when_the_store_closes_is_told(make_redis, make_proxy, name):
-    """A call that the server has not answered when the store is closed raises ClosedResourceError."""
+    """A call that the server has not answered raises ClosedResourceError when the store closes."""
     proxy = make_proxy(make_redis())
     caught = []
 

@@ -45,7 +45,7 @@ async def test_nothing_is_lost_doubled_or_reordered_by_faults(make_redis, make_p
 
 
 async def test_500_cancelled_calls_leave_the_store_working(shared_redis, make_proxy):
-    """Cancelled subscriptions, reads and appends cost no connection: coredis' own pool would be dead after 64."""
+    """Cancelled subscriptions, reads and appends cost no connection; coredis' own pool would be dead after 64."""
     proxy = make_proxy(shared_redis)
     async with RedisStore(proxy.url, name=secrets.token_hex(4)) as store:
         (start,) = await store.append([("a", b"0")])
@@ -64,7 +64,7 @@ async def test_500_cancelled_calls_leave_the_store_working(shared_redis, make_pr
 
 @pytest.mark.untraced
 async def test_500_cancelled_followers_leave_the_store_working(shared_redis):
-    """A follower takes its connection with it when it is cancelled in a blocking read."""
+    """A follower that is cancelled in a blocking read closes its connection."""
     async with RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
         (id_,) = await store.append([("a", b"0")])
         for n in range(500):
@@ -111,7 +111,7 @@ async def test_a_killed_server_has_kept_all_that_was_acknowledged(make_redis):
 
 
 async def test_a_server_that_is_down_at_start_fails_the_start(make_redis):
-    """The store says at once, and clearly, that its server can't be reached; no password is in what it says."""
+    """If the server can't be reached at the start, the store says so at once, without a password."""
     server = make_redis()
     server.kill()
     with pytest.raises(StoreUnavailableError, match=rf"Redis at 127.0.0.1:{server.port} is not available"):
@@ -120,7 +120,7 @@ async def test_a_server_that_is_down_at_start_fails_the_start(make_redis):
 
 
 async def test_a_silent_server_fails_the_start_in_time(shared_redis, make_proxy):
-    """A server that accepts and says nothing is given `reply_within` seconds."""
+    """A server that accepts but doesn't answer fails the start after `reply_within` seconds."""
     proxy = make_proxy(shared_redis)
     proxy.mode = "black hole"
     with anyio.fail_after(5), pytest.raises(StoreUnavailableError):
@@ -129,7 +129,7 @@ async def test_a_silent_server_fails_the_start_in_time(shared_redis, make_proxy)
 
 
 async def test_a_start_is_cancelled_at_once(shared_redis, make_proxy):
-    """Cancelling a store that is still connecting to a silent server doesn't wait for it."""
+    """A start that waits for a silent server can be cancelled at once."""
     proxy = make_proxy(shared_redis)
     proxy.mode = "black hole"
     with anyio.fail_after(2), anyio.move_on_after(0.1) as scope:
@@ -159,7 +159,7 @@ async def test_down_later_publishers_get_the_error_and_followers_catch_up(make_r
 
 
 async def test_lost_history_is_a_new_epoch_and_a_gap(make_redis):
-    """FLUSHALL, or a restart without a file, ends the history: followers and readers are told, ids don't fit."""
+    """FLUSHALL, or a restart without a file, ends the history: followers and readers get a gap, old ids don't fit."""
     server = make_redis()
     async with RedisStore(server.url, reply_within=0.2) as store:
         ids = await store.append([("a", b"0"), ("a", b"1")])
@@ -176,7 +176,7 @@ async def test_lost_history_is_a_new_epoch_and_a_gap(make_redis):
 
 
 async def test_a_server_that_went_back_in_time_is_found_out(make_redis):
-    """Where a failover lost the newest events, their numbers are given again, but in a new epoch."""
+    """If a failover lost the newest events, their numbers are given again in a new epoch."""
     server = make_redis()
     async with RedisStore(server.url, name="h", reply_within=2.0) as store:
         ids = await store.append([("a", b"%d" % n) for n in range(3)])
@@ -191,7 +191,7 @@ async def test_a_server_that_went_back_in_time_is_found_out(make_redis):
 
 
 async def test_a_key_evicted_by_hand_is_found_out(make_redis):
-    """A log that has another number of events than it should is a lost history."""
+    """A log that has another number of events than expected is a lost history."""
     server = make_redis()
     async with RedisStore(server.url, name="h") as store:
         ids = await store.append([("a", b"%d" % n) for n in range(3)])
@@ -202,7 +202,7 @@ async def test_a_key_evicted_by_hand_is_found_out(make_redis):
 
 
 async def test_a_group_that_arrives_late_is_refused(shared_redis):
-    """A group that its writer gave up, and that the network delivers after the next one, is not appended."""
+    """A group that its writer gave up is not appended if it arrives after the next one."""
     async with RedisStore(shared_redis.url, name=secrets.token_hex(4)) as store:
         late = store._commits  # the same writer sends two groups; then the first arrives again
         await store.append([("a", b"1")])

@@ -11,7 +11,7 @@ import pytest
 
 from sse_trio.stores import EventId, Retention, TopicFilter
 from sse_trio.stores._redis.scripts import APPEND, READ
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 RedisStore = redis.RedisStore
@@ -53,7 +53,7 @@ LIMITS = {"max_events": 8, "max_age": 3600, "per_topic": Retention(max_events=4)
 
 
 async def test_the_commands_of_the_page_are_enough(each_server, caplog, monkeypatch):
-    """A user with these commands and keys, without INFO, uses all of a store; that is a warning, no error."""
+    """A user with the documented commands and keys can use all of a store; without INFO there is only a warning."""
     monkeypatch.setattr("sse_trio.stores._redis.log.MAX_FORGOTTEN", 2)
     name = secrets.token_hex(4)
     url = make_user(each_server, name)
@@ -66,7 +66,7 @@ async def test_the_commands_of_the_page_are_enough(each_server, caplog, monkeypa
 
 
 async def test_a_user_who_may_ask_is_not_warned(each_server, caplog):
-    """With INFO as well the store looks for itself, and there is only the warning of what is wrong."""
+    """With INFO, the store checks the server itself and warns only of real problems."""
     name = secrets.token_hex(4)
     async with RedisStore(make_user(each_server, name, "+info"), name=name, retry_for=0):
         pass
@@ -74,7 +74,7 @@ async def test_a_user_who_may_ask_is_not_warned(each_server, caplog):
 
 
 async def test_the_keys_of_the_page_are_the_hubs(each_server):
-    """Such a user has nothing of another hub."""
+    """A user with the documented keys can't reach another hub."""
     name = secrets.token_hex(4)
     url = make_user(each_server, name)
     with pytest.raises(redis.StoreUnavailableError):
@@ -83,7 +83,7 @@ async def test_the_keys_of_the_page_are_the_hubs(each_server):
 
 
 def test_the_page_lists_no_command_that_is_not_used(anyio_backend_name):
-    """What a user may do is what the scripts do, and what starts them."""
+    """The documented commands are exactly those that the scripts and their start use."""
     in_scripts = {word.lower() for word in re.findall(r"redis\.call\('(\w+)'", APPEND + READ)}
     listed = {word[1:] for word in words_of_the_page() if word.startswith("+")}
     assert listed - in_scripts == {"eval", "evalsha", "xread", "hello", "select"}

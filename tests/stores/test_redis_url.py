@@ -29,7 +29,7 @@ RedisStore = redis.RedisStore
     ],
 )
 def test_a_url_is_read(url, name, tls, db, username, password):
-    """Host, port, database, user and password; percent-encoded, each where it belongs."""
+    """Host, port, database, user and password are read from the URL, percent-decoded."""
     address = parse_redis_url(url)
     assert (address.name, address.tls, address.db) == (name, tls, db)
     assert (address.username, address.password) == (username, password)
@@ -66,7 +66,7 @@ SECRET = "hunter2"
     ],
 )
 def test_no_error_quotes_a_url(url):
-    """What can't be read is refused when the store is made, in words that quote no part of the password."""
+    """A URL that can't be read is refused when the store is made, and the error quotes no part of the password."""
     with pytest.raises(ValueError, match="percent-encoded") as caught:
         RedisStore(url)
     shown = "".join(traceback.format_exception(caught.value)).replace(f'RedisStore("{url}")', "")
@@ -80,20 +80,20 @@ def test_no_option_turns_off_the_check_of_the_servers_name(option):
     """TLS is as `ssl_context=` says, or as safe as Python makes it: a URL can't weaken it."""
     with pytest.raises(ValueError, match="ssl_context= for TLS"):
         RedisStore(f"rediss://localhost?{option}")
-    context = RedisStore("rediss://localhost?db=1")._server._place["ssl_context"]
+    context = RedisStore("rediss://localhost?db=1")._server._endpoint["ssl_context"]
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
 
 
 def test_tls_that_would_not_be_spoken_is_refused():
-    """A context for a connection without TLS is a mistake that would send everything in the clear."""
+    """ssl_context= without TLS is refused, because everything would be sent in the clear."""
     with pytest.raises(ValueError, match="write rediss://"):
         RedisStore("redis://localhost", ssl_context=ssl.create_default_context())
 
 
 @pytest.mark.parametrize("name", ["a}b", "{", "cust-a}:x:topic:X", "", "\ud800"])
 def test_a_name_reaches_no_other_hubs_keys(name):
-    """All keys begin with the name in braces, so it has none itself."""
+    """A name can't contain braces, because all keys begin with the name in braces."""
     with pytest.raises(ValueError, match="name must be"):
         RedisStore("redis://localhost", name=name)
 

@@ -17,7 +17,7 @@ from sse_trio.stores._sqlite import wake as _sqlite_wake
 from sse_trio.stores._sqlite import writer as _sqlite_writer
 from sse_trio.stores._sqlite.wake import Waker, WakeSocket
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -30,9 +30,9 @@ def path(tmp_path):
 async def test_conformance(tmp_path):
     """SQLiteStore keeps every promise of the protocol."""
 
-    def make(place, hub, topic):
+    def make(location, hub, topic):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
-        return SQLiteStore(tmp_path / f"{place}.db", **limits, per_topic=topic)
+        return SQLiteStore(tmp_path / f"{location}.db", **limits, per_topic=topic)
 
     await check_event_store(make)
 
@@ -62,14 +62,14 @@ async def test_appends_are_committed_in_groups(path):
 
 
 async def test_a_commit_is_durable(path):
-    """The file is in WAL mode and each commit is synced: acknowledged is on the disk."""
+    """The file is in WAL mode and each commit is synced, so an acknowledged event is on the disk."""
     async with SQLiteStore(path) as store:
         assert store._writer.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store._writer.connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 async def test_a_wake_up_comes_after_the_commit(path, monkeypatch):
-    """Whoever is woken finds the event in the file: a wake-up that came before would be the last one."""
+    """A woken reader finds the event in the file, because wake-ups are sent after the commit."""
     found = []
 
     def look(waker):
@@ -84,7 +84,7 @@ async def test_a_wake_up_comes_after_the_commit(path, monkeypatch):
 
 
 async def test_trimming_and_what_it_is_known_by_are_one_transaction(path):
-    """Where an append fails after it has trimmed, nothing is trimmed, and no gap is said."""
+    """If an append fails after it has trimmed, nothing is trimmed and no gap is reported."""
     async with SQLiteStore(path, max_events=2) as store:
         ids = await store.append([("a", b"1"), ("a", b"2")])
         with contextlib.closing(sqlite3.connect(path)) as other:
@@ -101,7 +101,7 @@ async def test_trimming_and_what_it_is_known_by_are_one_transaction(path):
 
 
 async def test_a_file_made_anew_has_a_history_of_its_own(path):
-    """The epoch is the file's: an id of one that was deleted is foreign to the next one, of the same name."""
+    """A new file has a new epoch: the ids of a deleted file of the same name are foreign to it."""
     async with SQLiteStore(path) as store:
         (old,) = await store.append([("a", b"")])
     for file in path.parent.glob("hub.db*"):
@@ -127,7 +127,7 @@ async def test_a_cancelled_append_is_kept_whole_or_not(path):
 
 @pytest.mark.parametrize("bad", ["no such folder", "a folder", "no database", "another version"])
 async def test_what_cannot_be_opened_fails_the_start(tmp_path, bad):
-    """A path that can't be a database is said at the start, by its name."""
+    """A path that can't be a database fails the start, with an error that names it."""
     path = tmp_path / "hub.db"
     if bad == "no such folder":
         path = tmp_path / "none" / "hub.db"
@@ -155,7 +155,7 @@ def begun_elsewhere(path):
 
 
 async def test_workers_may_open_a_new_file_at_once(path, begun_elsewhere, monkeypatch):
-    """Who comes to a new file while another worker makes it waits, where SQLite itself does not."""
+    """A worker that opens a new file while another one makes it waits, although SQLite itself doesn't."""
     pauses = []
 
     def pause(seconds):
@@ -170,7 +170,7 @@ async def test_workers_may_open_a_new_file_at_once(path, begun_elsewhere, monkey
 
 @pytest.mark.usefixtures("begun_elsewhere")
 async def test_a_new_file_that_stays_locked_fails_the_start(path, monkeypatch):
-    """It waits no longer than for any other lock."""
+    """A new file that stays locked is waited for as long as any other lock."""
     monkeypatch.setattr(_sqlite_file, "_BUSY_SECONDS", 0.0)
     with pytest.raises(StoreUnavailableError, match="locked"):
         async with SQLiteStore(path):
@@ -178,7 +178,7 @@ async def test_a_new_file_that_stays_locked_fails_the_start(path, monkeypatch):
 
 
 async def test_a_full_disk_is_an_error_for_publishers_and_passes(path):
-    """While the disk is full publishers get the error; afterwards all goes on, and nothing acknowledged is gone."""
+    """On a full disk publishers get an error; afterwards all goes on, and nothing acknowledged is lost."""
     async with SQLiteStore(path) as store:
         (first,) = await store.append([("a", b"1")])
         (pages,) = store._writer.connection.execute("PRAGMA page_count").fetchone()
@@ -193,7 +193,7 @@ async def test_a_full_disk_is_an_error_for_publishers_and_passes(path):
 
 
 async def test_a_follower_survives_errors(path, monkeypatch, caplog):
-    """A follower whose reads fail says so, tries again, and has missed nothing."""
+    """A follower whose reads fail logs it, tries again, and misses nothing."""
     async with SQLiteStore(path, poll_interval=0.01) as store, store.follow(EventId(store.epoch, 0)) as pages:
         read = _sqlite_reader.SQLiteReader.read
         failures = [sqlite3.OperationalError("disk I/O error")] * 3
@@ -210,7 +210,7 @@ async def test_a_follower_survives_errors(path, monkeypatch, caplog):
 
 
 async def test_old_events_and_keys_go_while_nothing_happens(path, monkeypatch):
-    """Age is looked after without an append, on a clock that goes on while no process runs."""
+    """Old events and keys are trimmed without an append, by a clock that runs while no process does."""
     now = 1000.0
     monkeypatch.setattr(_sqlite_writer, "MAX_FORGOTTEN", 3)
     async with SQLiteStore(path, clock=lambda: now) as store:
@@ -234,7 +234,7 @@ async def test_old_events_and_keys_go_while_nothing_happens(path, monkeypatch):
 
 
 async def test_maintenance_survives_errors(path, monkeypatch, caplog):
-    """Trimming by age that fails is said, and tried again later."""
+    """If trimming by age fails, it is logged and tried again later."""
     tried_again = anyio.Event()
     tries = []
 
@@ -252,7 +252,7 @@ async def test_maintenance_survives_errors(path, monkeypatch, caplog):
 
 
 async def test_many_topics_are_read_like_few(path, monkeypatch):
-    """A selection of more topics than are merged is picked out of the hub's log, over bounded pages."""
+    """A selection of very many topics is read from the hub's log in bounded pages."""
     monkeypatch.setattr(_sqlite_reader, "_MERGED", 4)
     monkeypatch.setattr(_sqlite_reader, "_SCAN", 7)
     async with SQLiteStore(path) as store:
@@ -269,7 +269,7 @@ async def test_many_topics_are_read_like_few(path, monkeypatch):
 
 
 async def test_a_gap_is_said_with_the_first_event_after_it(path, monkeypatch):
-    """However far away the first event is, a page with a gap names it."""
+    """A page with a gap names the first event after it, however far away that is."""
     monkeypatch.setattr(_sqlite_reader, "_MERGED", 0)
     monkeypatch.setattr(_sqlite_reader, "_SCAN", 10)
     async with SQLiteStore(path) as store:
@@ -279,7 +279,7 @@ async def test_a_gap_is_said_with_the_first_event_after_it(path, monkeypatch):
 
 
 async def test_wake_ups_reach_long_paths(tmp_path):
-    """A database may be where a socket's path would be too long."""
+    """Wake-ups work for a database whose path is too long for a socket."""
     folder = tmp_path / ("x" * 100) / ("y" * 100)
     folder.mkdir(parents=True)
     with contextlib.closing(WakeSocket(str(folder / "hub.db"), 0o600)) as wake:
@@ -291,7 +291,7 @@ async def test_wake_ups_reach_long_paths(tmp_path):
 
 
 async def test_a_full_buffer_stops_nobody(tmp_path):
-    """Wake-ups that nobody takes are dropped; one is as good as a thousand."""
+    """Wake-ups that are not taken are dropped; one is as good as a thousand."""
     with contextlib.closing(WakeSocket(str(tmp_path / "hub.db"), 0o600)) as wake:
         waker = Waker(str(tmp_path / "hub.db"), 0o600)
         for _ in range(2000):
@@ -305,7 +305,7 @@ async def test_a_full_buffer_stops_nobody(tmp_path):
 
 
 async def test_sockets_of_the_dead_are_removed(tmp_path):
-    """A socket whose process was killed is removed by who tries to wake it."""
+    """The socket of a killed process is removed by the first process that tries to wake it."""
     waker = Waker(str(tmp_path / "hub.db"), 0o600)
     with contextlib.closing(WakeSocket(str(tmp_path / "hub.db"), 0o600)):
         (living,) = waker_folder(tmp_path)
@@ -320,7 +320,7 @@ async def test_sockets_of_the_dead_are_removed(tmp_path):
 
 
 async def test_nothing_but_sockets_is_removed(tmp_path):
-    """A file in the directory refuses as a dead socket does, and stays, be the directory somebody's link to another."""
+    """Only sockets are removed from the wake directory, even if the directory is a link to another one."""
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "precious.txt").write_text("kept")
     (tmp_path / "hub.db.wake").symlink_to(tmp_path / "else")
@@ -336,7 +336,7 @@ def waker_folder(tmp_path):
 
 @pytest.mark.parametrize("lack", ["no unix sockets", "no place for sockets", "no /proc"])
 async def test_without_sockets_events_come_by_polling(path, monkeypatch, caplog, lack):
-    """Where there are no wake-ups a follower looks every `poll_interval`."""
+    """Without wake-ups, a follower polls every `poll_interval`."""
     if lack == "no unix sockets":
         monkeypatch.setattr(_sqlite_wake, "_open_datagram_socket", lambda: None)
     elif lack == "no place for sockets":
@@ -353,7 +353,7 @@ async def test_without_sockets_events_come_by_polling(path, monkeypatch, caplog,
 
 
 async def test_limits_that_were_lowered_hold_at_the_next_append(path):
-    """A file that was filled under wider limits is trimmed when it is next written to."""
+    """A file that was filled under wider limits is trimmed at the next append."""
     async with SQLiteStore(path) as store:
         await store.append([("a", b"x")] * 50 + [("b", b"x")] * 50)
     async with SQLiteStore(path, max_events=10) as store:

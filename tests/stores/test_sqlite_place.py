@@ -16,7 +16,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, SQLiteStore
 from sse_trio.stores._sqlite import file as _sqlite_file
 from sse_trio.stores._sqlite import place as _sqlite_place
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -66,7 +66,7 @@ LOSSES = [delete, delete_wal, delete_shm, delete_everything, replace, move_the_d
 
 @pytest.mark.parametrize("lose", LOSSES)
 async def test_nothing_is_acknowledged_that_no_process_would_find(path, lose):
-    """While the file, or one of SQLite's two, is not in its place, appends and reads raise StoreUnavailableError."""
+    """While the file or one of SQLite's two is missing or replaced, appends and reads raise StoreUnavailableError."""
     async with SQLiteStore(path) as store:
         (id_,) = await store.append([("a", b"1")])
         lose(path)
@@ -80,7 +80,7 @@ async def test_nothing_is_acknowledged_that_no_process_would_find(path, lose):
 
 
 async def test_a_file_that_goes_while_it_is_written_to_is_noticed(path, monkeypatch):
-    """An append whose file is gone before it is acknowledged is not acknowledged."""
+    """An append is not acknowledged if its file goes before that."""
     transaction = _sqlite_file.transaction
 
     @contextlib.contextmanager
@@ -98,7 +98,7 @@ async def test_a_file_that_goes_while_it_is_written_to_is_noticed(path, monkeypa
 
 
 async def test_a_directory_that_is_moved_back_goes_on(path, caplog):
-    """The hub waits for its file: one line in the log, streams stay open, and nothing is missed or doubled."""
+    """The hub waits for its file to come back: one log line, streams stay open, nothing is missed or doubled."""
     async with open_hub(SQLiteStore(path, poll_interval=0.01)) as hub, hub.subscribe("a") as subscription:
         await hub.publish("a", "before")
         assert (await subscription.receive()).data == "before"
@@ -115,7 +115,7 @@ async def test_a_directory_that_is_moved_back_goes_on(path, caplog):
 
 
 async def test_a_process_that_starts_meanwhile_has_a_history_of_its_own(path):
-    """The way on is a restart: clients of the history that was lost are told by a gap, and nobody publishes to both."""
+    """After a restart, clients of the lost history get a gap, and no process publishes to both files."""
     async with SQLiteStore(path) as one:
         (old,) = await one.append([("a", b"old")])
         for file in path.parent.glob("hub.db*"):
@@ -132,7 +132,7 @@ async def test_a_process_that_starts_meanwhile_has_a_history_of_its_own(path):
 
 
 async def test_a_link_leads_to_the_file(path, tmp_path):
-    """A database that is a link is looked for where the link leads, as SQLite does."""
+    """A database that is a link is checked where the link leads, as SQLite does."""
     (tmp_path / "link.db").symlink_to(path)
     async with SQLiteStore(path) as real, SQLiteStore(tmp_path / "link.db") as linked:
         (id_,) = await real.append([("a", b"")])
@@ -150,7 +150,7 @@ async def test_a_link_leads_to_the_file(path, tmp_path):
 
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_file_that_is_replaced_while_it_is_opened(path, monkeypatch, times):
-    """It is opened again; where that goes on and on, the store is not available."""
+    """A file replaced while it is opened is opened again; if that keeps happening, the store is unavailable."""
     connect = _sqlite_file._connect
     replaced = []
 
@@ -195,7 +195,7 @@ async def test_a_write_lock_held_at_the_start_stops_no_reader(path, monkeypatch)
 
 
 async def test_a_follower_opens_its_files_when_it_can(path, caplog, monkeypatch):
-    """A follower whose files can't be opened says so once, waits, and has missed nothing: no hub ends of that."""
+    """A follower whose files can't be opened logs it once, waits and misses nothing; the hub goes on."""
     failures = [sqlite3.OperationalError("database is locked")] * 3
     opened = _sqlite_file.open_file
 
@@ -213,7 +213,7 @@ async def test_a_follower_opens_its_files_when_it_can(path, caplog, monkeypatch)
 
 
 async def test_a_follower_that_reads_nothing_opens_nothing(path):
-    """Leaving it is no work then."""
+    """A follower that never reads opens no file and has nothing to close."""
     async with SQLiteStore(path) as store, store.follow(EventId(store.epoch, 0)):
         pass
 
@@ -232,7 +232,7 @@ def umask():
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize(("mode", "directory"), [(0o600, 0o700), (0o660, 0o770), (0o644, 0o755), (0o640, 0o750)])
 async def test_files_are_their_owners_unless_asked_otherwise(path, mode, directory):
-    """No other user can read, publish, or wake anybody, whatever the umask is; `mode=` lets others in."""
+    """Other users can't read, publish or send wake-ups, whatever the umask; `mode=` lets them."""
     options = {} if mode == 0o600 else {"mode": mode}
     async with SQLiteStore(path, **options) as store, store.follow(EventId(store.epoch, 0)) as pages:
         await store.append([("a", b"private")])
@@ -246,7 +246,7 @@ async def test_files_are_their_owners_unless_asked_otherwise(path, mode, directo
 
 @pytest.mark.usefixtures("umask")
 async def test_a_file_that_others_may_read_is_warned_of(path, caplog):
-    """A file of an earlier release keeps its mode, and the log says what to do; what was asked for is no warning."""
+    """An earlier release's file keeps its mode and the log says what to do; a mode you chose is not warned of."""
     path.touch(mode=0o644)
     async with SQLiteStore(path):
         pass
@@ -260,7 +260,7 @@ async def test_a_file_that_others_may_read_is_warned_of(path, caplog):
 
 @pytest.mark.parametrize("has", ["none", "one for root"])
 async def test_a_system_without_mknod_makes_files_too(path, monkeypatch, has):
-    """Where a file can't be made without opening it, as on Windows and macOS, it is opened, and has the same mode."""
+    """Without mknod, as on Windows and macOS, the file is made by opening it and has the same mode."""
 
     def refuse(*_args):
         raise PermissionError
@@ -275,7 +275,7 @@ async def test_a_system_without_mknod_makes_files_too(path, monkeypatch, has):
 
 
 async def test_a_schema_that_another_process_has_just_made(path, monkeypatch):
-    """Of two that find none, the second finds one when it is its turn, and takes it."""
+    """If two processes find no schema, the second one takes the first one's."""
     async with SQLiteStore(path) as store:
         (id_,) = await store.append([("a", b"")])
     versions = iter([0])

@@ -16,7 +16,7 @@ import pytest
 
 from sse_trio.stores import EventId
 from sse_trio.stores.sqlite import SQLiteStore
-from sse_trio.testing._store_places import ALL, read_all
+from sse_trio.testing._store_locations import ALL, read_all
 
 WORKER = Path(__file__).with_name("sqlite_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ async def all_events(path):
 
 @pytest.mark.slow
 def test_kill_9_loses_nothing_acknowledged_and_tears_no_append(tmp_path, loop):
-    """After 20 writers were killed in mid-write all that they had acknowledged is there, each append whole."""
+    """After 20 writers were killed while writing, all acknowledged events are there, each append whole."""
     path = tmp_path / "hub.db"
     acknowledged = kill_writers(loop, path, 20)
     events = anyio.run(all_events, path)
@@ -69,7 +69,7 @@ def test_kill_9_loses_nothing_acknowledged_and_tears_no_append(tmp_path, loop):
 
 @pytest.mark.slow
 def test_four_processes_see_all_events_in_one_order(tmp_path, loop):
-    """Four workers publish to and follow one file, which all of them open at once: each sees all, in the same order."""
+    """Four workers that open, write and follow one file together see all events in the same order."""
     result = load_processes().order(str(tmp_path / "hub.db"), loop, events=EVENTS, workers=4)
     assert result["events"] == EVENTS
     assert (result["lost"], result["doubled"], result["out_of_order"], result["orders"]) == (0, 0, 0, 1), result
@@ -77,7 +77,7 @@ def test_four_processes_see_all_events_in_one_order(tmp_path, loop):
 
 @pytest.mark.slow
 def test_another_process_is_woken_and_needs_no_poll(tmp_path, loop):
-    """An event comes to a subscriber in another process that never looks by itself, and comes at once."""
+    """A subscriber in another process that never polls gets an event at once."""
     late = load_processes().latency(str(tmp_path / "hub.db"), loop, events=100, workers=2, interval=0.002)
     assert late["p50_ms"] < 50, "two milliseconds are usual; this only says that nothing polls"
 

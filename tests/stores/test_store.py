@@ -22,7 +22,7 @@ events = st.builds(
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
 def test_every_text_is_an_id(text):
-    """Whatever a client names as its last id can be parsed, and is the same text again."""
+    """Any text that a client sends as its last id can be parsed, and turns into the same text again."""
     assert str(EventId.parse(text)) == text
 
 
@@ -36,13 +36,13 @@ def test_every_text_is_an_id(text):
     ],
 )
 def test_what_is_too_much_of_an_id(text, cut):
-    """An id that is longer than any store gives, or that UTF-8 can't carry, costs no more than a short foreign one."""
+    """An id that is too long, or that UTF-8 can't encode, costs no more than a short foreign one."""
     assert str(EventId.parse(text)) == (cut or text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), st.integers(0, 10**18 - 1))
 def test_an_id_that_was_given_is_known_again(epoch, sequence):
-    """Parsing what was sent gives the id that it was."""
+    """Parsing an id that was sent gives the same id."""
     assert EventId.parse(str(EventId(epoch, sequence))) == EventId(epoch, sequence)
 
 
@@ -50,17 +50,17 @@ def test_an_id_that_was_given_is_known_again(epoch, sequence):
     "text", ["", "x", "-1", "e-", "e-01", "e- 1", "e-+1", "e-1_0", "e-\xb2", "e-\u0661", "e-" + "9" * 19]
 )
 def test_what_was_never_given_is_foreign(text):
-    """An id in any other spelling than our own is one that no store has given."""
+    """An id in any spelling but our own is foreign."""
     assert EventId.parse(text).sequence == -1
 
 
 def test_ids_are_in_the_order_of_their_sequences():
-    """Numbers, not texts: 10 is after 9."""
+    """Ids are ordered as numbers, not as text: 10 is after 9."""
     assert EventId("e", 9) < EventId("e", 10)
 
 
 def test_epochs_are_not_given_twice():
-    """Each history has a name of its own, without the dash that ends it in an id."""
+    """Each history has its own name, without the dash that ends it in an id."""
     epochs = {new_epoch() for _ in range(100)}
     assert len(epochs) == 100
     assert not any("-" in epoch for epoch in epochs)
@@ -68,13 +68,13 @@ def test_epochs_are_not_given_twice():
 
 @given(events)
 def test_an_event_is_unpacked_as_it_was_packed(event):
-    """Nothing of an event is lost in a store, line breaks, empty fields and comments included."""
+    """A store keeps all of an event, including line breaks, empty fields and comments."""
     assert unpack_event(pack_event(event)) == event
 
 
 @given(events, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_a_stored_event_is_sent_with_its_id(event, sep):
-    """Its wire form is that of the same event with an id, the id's line first."""
+    """A stored event's wire form is that of the same event with an id, whose line comes first."""
     stored = StoredEvent(EventId("e", 7), "a", pack_event(event))
     with_id = ServerSentEvent(event.data, event=event.event, id="e-7", retry=event.retry, comment=event.comment)
     assert stored.event == with_id
@@ -83,13 +83,13 @@ def test_a_stored_event_is_sent_with_its_id(event, sep):
 
 
 def test_an_id_of_the_users_own_is_refused():
-    """A hub gives the ids: they would have no order otherwise."""
+    """An event with its own id is refused, because the hub's ids are what gives events an order."""
     with pytest.raises(ValueError, match="put an id of your own into the data"):
         pack_event(ServerSentEvent("x", id="1"))
 
 
 def test_a_separator_is_checked():
-    """A line end that no client knows isn't sent."""
+    """A line end that clients don't know is refused."""
     with pytest.raises(ValueError, match="sep must be"):
         StoredEvent(EventId("e", 7), "a", b"data: x\n\n").encode("\x0b")
 

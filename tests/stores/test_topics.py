@@ -52,13 +52,13 @@ def test_a_filter_matches_what_is_below_its_prefixes(patterns, matched, others):
 
 @pytest.mark.parametrize("patterns", [["a*"], ["a/*/b"], ["*/a"], ["**"], ["a/**"], [""], [], ["\ud800/*"]])
 def test_a_star_is_the_last_level(patterns):
-    """A star anywhere else is an error that says where it may be; so is a filter without a pattern."""
+    """A star anywhere but at the last level raises, and the error says where it may be; so does an empty filter."""
     with pytest.raises(ValueError, match=r"topic|pattern"):
         TopicFilter(*patterns)
 
 
 def test_a_filter_is_kept_in_its_shortest_form():
-    """A pattern that another covers isn't kept; filters with the same selection are equal."""
+    """A pattern that another one covers is dropped; filters with the same selection are equal."""
     topics = TopicFilter("a/*", "a/b/*", "a/c", "d", "d")
     assert topics.prefixes == ("a/",)
     assert topics.exact == {"d"}
@@ -72,7 +72,7 @@ def test_a_filter_is_kept_in_its_shortest_form():
 
 
 def test_a_topic_has_an_end():
-    """A topic or a pattern has at most 1024 characters, because stores remember the names of topics that have ended."""
+    """A topic or a pattern has at most 1024 characters, because stores remember the names of ended topics."""
     longest = "x" * MAX_TOPIC
     assert check_topic(longest) == longest
     assert TopicFilter(longest).matches(longest)

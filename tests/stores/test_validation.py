@@ -10,7 +10,7 @@ import pytest
 
 from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._protocol import EventId
-from sse_trio.testing._store_places import ALL
+from sse_trio.testing._store_locations import ALL
 
 redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
 

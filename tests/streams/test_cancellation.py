@@ -148,7 +148,7 @@ async def test_stray_cancellation_is_a_failure(kind: str, after_head: bool) -> N
 
 
 async def test_stray_cancellation_while_the_stream_ends() -> None:
-    """In a producer that the stream has cancelled, it is the ending that was asked for, and the client is just gone."""
+    """A stray cancellation in a producer that the stream has cancelled is part of that ending, and not a failure."""
     server = Server()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -164,7 +164,7 @@ async def test_stray_cancellation_while_the_stream_ends() -> None:
 
 
 async def test_group_of_stray_cancellations() -> None:
-    """A group that has nothing but cancellations in it is judged as one."""
+    """An exception group that contains only cancellations is judged like a single one."""
     server = Server()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -209,7 +209,7 @@ async def test_stray_cancellation_in_the_server(where: str) -> None:
 @pytest.mark.parametrize("after_head", [False, True])
 @pytest.mark.parametrize("producers", [1, 2])
 async def test_cancelled_by_a_scope_outside(after_head: bool, producers: int) -> None:
-    """Cancelled before the head a stream sends nothing, so that others can; after it, it ends with the final frame."""
+    """A stream cancelled before its head sends nothing, so you can answer; after it, it ends with the final frame."""
     server = Server()
     send_channel, receive_channel = open_event_channel()
     with send_channel, anyio.move_on_after(0.1) as scope:
@@ -223,7 +223,7 @@ async def test_cancelled_by_a_scope_outside(after_head: bool, producers: int) ->
 
 @counts
 async def test_cancelled_with_the_first_event() -> None:
-    """A stream that is cancelled before its head sends none for an event either that a producer's cleanup sends."""
+    """A stream that is cancelled before its head sends no event either, even if a producer's cleanup sends one."""
     server = Server()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -245,7 +245,7 @@ async def test_cancelled_with_the_first_event() -> None:
 @pytest.mark.parametrize("after_head", [False, True])
 @pytest.mark.parametrize("producers", [1, 2])
 async def test_cancelled_by_task_cancel(after_head: bool, producers: int) -> None:
-    """asyncio's own cancellation comes out of the response as what it is."""
+    """asyncio's own cancellation comes out of the response unchanged."""
     server = Server()
     task = asyncio.ensure_future(
         server.serve(events if after_head else idle, *[idle] * after_head, producers=[idle] * (producers - 1))
@@ -262,7 +262,7 @@ async def test_cancelled_by_task_cancel(after_head: bool, producers: int) -> Non
 @pytest.mark.usefixtures("only_asyncio")
 @pytest.mark.parametrize("after_head", [False, True])
 async def test_asyncio_timeout_around_the_response(after_head: bool) -> None:
-    """An asyncio timeout around the response raises its TimeoutError, and before the head one can answer 504."""
+    """An asyncio timeout around the response raises TimeoutError; before the head you can answer 504."""
     server = Server()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
@@ -350,7 +350,7 @@ async def test_handled_cancellation_is_over(handled: Any, ending: str, producers
 @pytest.mark.usefixtures("only_asyncio")
 @pytest.mark.parametrize("before", [0, 1])
 async def test_count_of_the_task_begins_anywhere(before: int) -> None:
-    """A request that the task had before its stream is neither heard nor taken back."""
+    """A cancellation request that the task had before its stream is neither acted on nor taken back."""
 
     async def serve() -> None:
         if before:
@@ -370,7 +370,7 @@ async def test_count_of_the_task_begins_anywhere(before: int) -> None:
 @pytest.mark.parametrize("handled", [None, swallow_cancel])
 @pytest.mark.parametrize("passes", [0, 1, 5])
 async def test_cancelled_as_the_client_leaves(first: str, handled: Any, passes: int) -> None:
-    """A ``Task.cancel()`` that meets a disconnect is not lost, whichever is first, though one was handled before."""
+    """A ``Task.cancel()`` that meets a disconnect is not lost, whichever comes first, even after a handled one."""
     server = Server()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -397,7 +397,7 @@ async def test_cancelled_as_the_client_leaves(first: str, handled: Any, passes: 
 @pytest.mark.usefixtures("only_asyncio")
 @pytest.mark.parametrize("left", [False, True])
 async def test_request_that_is_not_delivered_yet(left: bool) -> None:
-    """A producer's last step may be to have its own task cancelled; that comes out, and nothing is taken back."""
+    """If a producer's last step cancels its own task, that cancellation comes out and is not taken back."""
     server = Server()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -418,7 +418,7 @@ async def test_request_that_is_not_delivered_yet(left: bool) -> None:
 
 @pytest.mark.usefixtures("only_asyncio")
 async def test_writer_that_is_cancelled() -> None:
-    """A stream whose writer another task has cancelled ends, because nothing more would be written."""
+    """A stream ends when another task cancels its writer, because nothing more would be written."""
     server = Server()
 
     async def send(message: Message) -> None:
@@ -454,7 +454,7 @@ async def cannot_tell() -> AsyncIterator[None]:
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 @pytest.mark.parametrize("after_head", [False, True])
 async def test_stray_where_nothing_is_counted(after_head: bool) -> None:
-    """A producer then has a task of its own, so that a stray cancellation is a failure there, too."""
+    """If tasks don't count their cancellations, the producer gets its own task, so a stray one is still a failure."""
     server = Server()
     with pytest.raises(RuntimeError, match="was not requested"):
         await server.serve(generated(*["event"] * after_head))
@@ -465,7 +465,7 @@ async def test_stray_where_nothing_is_counted(after_head: bool) -> None:
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 @pytest.mark.parametrize("all_tasks", [False, True])
 async def test_cancelled_where_nothing_is_counted(all_tasks: bool) -> None:
-    """A cancellation from outside counts, also that of ``asyncio.run()``, which cancels each task separately."""
+    """There a cancellation from outside still works, even if ``asyncio.run()`` cancels each task separately."""
     server = Server()
     others = asyncio.all_tasks()
     task = asyncio.ensure_future(server.serve(events, idle))
@@ -480,7 +480,7 @@ async def test_cancelled_where_nothing_is_counted(all_tasks: bool) -> None:
 
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 async def test_ended_where_nothing_is_counted() -> None:
-    """The stream's own cancellation is its ending there as well, with producers and without."""
+    """There, too, the stream's own cancellation counts as its ending, with producers and without."""
     send_channel, receive_channel = open_event_channel()
     with send_channel:
         for source in (events, receive_channel):
@@ -495,7 +495,7 @@ async def test_ended_where_nothing_is_counted() -> None:
 
 @pytest.mark.usefixtures("cannot_tell", "only_asyncio")
 async def test_what_cannot_be_told_is_raised() -> None:
-    """In the stream's own task a cancellation may have any origin, so it is never dropped."""
+    """In the stream's own task a cancellation can come from anywhere, so it is always raised."""
     requests = CancelRequests(current_loop())
     error = asyncio.CancelledError()
     assert await requests.settle(error) is error

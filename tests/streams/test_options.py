@@ -21,21 +21,21 @@ async def produce(send_channel: EventSendChannel) -> None:
     [(-1, ValueError), (math.nan, ValueError), ("1", TypeError), (True, TypeError), (object(), TypeError)],
 )
 def test_what_is_no_time(name: str, seconds: Any, error: type[Exception]) -> None:
-    """A time is a number of seconds that is not negative, and the error names the option."""
+    """A time is a number of seconds, not negative; the error names the option."""
     with pytest.raises(error, match=f"^{name}"):
         EventSourceResponse(produce, **{name: seconds})
 
 
 @pytest.mark.parametrize("name", ["send_timeout", "max_lifetime"])
 def test_time_that_may_not_be_zero(name: str) -> None:
-    """No write and no stream is over in no time."""
+    """Timeouts of writes and lifetimes can't be zero."""
     with pytest.raises(ValueError, match=f"^{name} must be a positive number of seconds, or None for no limit; got 0"):
         EventSourceResponse(produce, **{name: 0})
 
 
 @pytest.mark.parametrize("status_code", [204, 205, 304, 101, 199, 600, 0, -200])
 def test_status_without_a_body(status_code: int) -> None:
-    """A status whose answer has no body is refused: no stream can be sent with it."""
+    """A status without a body is refused, because no stream can be sent with it."""
     instead = rf"; without a body write Response\(status_code={status_code}\)" if status_code in (204, 205, 304) else ""
     with pytest.raises(ValueError, match=rf"^status_code must be .* with a body; got {status_code}{instead}$"):
         EventSourceResponse(produce, status_code=status_code)
@@ -43,14 +43,14 @@ def test_status_without_a_body(status_code: int) -> None:
 
 @pytest.mark.parametrize("status_code", ["200", None, 200.0, True])
 def test_what_is_no_status(status_code: Any) -> None:
-    """A status is a number."""
+    """A status must be a number."""
     with pytest.raises(TypeError, match="^status_code must be an int"):
         EventSourceResponse(produce, status_code=status_code)
 
 
 @pytest.mark.parametrize("grace", [None, math.inf])
 def test_grace_without_an_end(grace: Any) -> None:
-    """A grace has an end."""
+    """A grace must be finite."""
     with pytest.raises(ValueError, match="that never ends would hold the server"):
         EventSourceResponse(produce, grace=grace)
 

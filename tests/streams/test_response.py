@@ -83,7 +83,7 @@ def http_scope(**changes: Any) -> Scope:
 
 
 async def test_headers() -> None:
-    """An event stream says what it is, and that neither caches nor proxies shall keep it."""
+    """The head declares an event stream, and tells caches and proxies not to store or transform it."""
     async with open_test_stream(EventSourceResponse(count)) as stream:
         assert stream.status_code == 200
         assert dict(stream.headers) == {
@@ -95,7 +95,7 @@ async def test_headers() -> None:
 
 
 async def test_headers_of_the_callers() -> None:
-    """The caller's headers win, in whatever case they are written, and are sent once."""
+    """The caller's headers win, in any case, and are sent once."""
     headers = {"Cache-Control": "public, max-age=29", "X-Own": "1", "Content-Type": "text/event-stream"}
     async with open_test_stream(EventSourceResponse(count, headers=headers, status_code=203)) as stream:
         assert stream.status_code == 203
@@ -110,7 +110,7 @@ async def test_headers_of_the_callers() -> None:
 
 @pytest.mark.parametrize("headers", [None, {}, {"X-Own": "1"}])
 async def test_headers_can_be_changed_later(headers: dict[str, str] | None) -> None:
-    """Cookies and headers set on the response go out as with any Starlette response, and on no other."""
+    """Cookies and headers set on the response are sent with it, and with no other response."""
     response = EventSourceResponse(count, headers=headers)
     response.set_cookie("session", "1")
     response.headers["x-later"] = "2"
@@ -121,7 +121,7 @@ async def test_headers_can_be_changed_later(headers: dict[str, str] | None) -> N
 
 
 async def test_head_without_headers_is_the_same() -> None:
-    """A response that names no headers has those of one that names none in particular."""
+    """A response without ``headers`` has the same head as one with empty ones."""
     assert sorted(EventSourceResponse(count).raw_headers) == sorted(EventSourceResponse(count, headers={}).raw_headers)
 
 
@@ -129,7 +129,7 @@ async def test_head_without_headers_is_the_same() -> None:
 
 
 async def test_head_request() -> None:
-    """HEAD is answered with the same head and no body; no producer is started, and ``background`` runs."""
+    """HEAD gets the same head and no body; no producer starts, and ``background`` runs."""
     ran = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -170,7 +170,7 @@ async def test_head_request_of_a_client_that_is_gone(error: type[Exception]) -> 
 
 @pytest.mark.parametrize("ending", ["completed", "disconnected", "failed", "cancelled"])
 async def test_head_request_calls_on_close(ending: str) -> None:
-    """After a HEAD request the resources of the endpoint's source are released, too, however it ends."""
+    """After a HEAD request ``on_close`` is called, so that the source's resources are released, however it ends."""
     reasons = []
 
     async def on_close(reason: CloseReason) -> None:
@@ -192,7 +192,7 @@ async def test_head_request_calls_on_close(ending: str) -> None:
 
 
 async def test_on_close_of_a_head_request_is_called_though_closing_fails() -> None:
-    """A source whose closing raises doesn't keep what ``on_close`` would release."""
+    """``on_close`` is called even if closing the source raises."""
     reasons = []
 
     class Source:
@@ -217,7 +217,7 @@ async def test_on_close_of_a_head_request_is_called_though_closing_fails() -> No
 @pytest.mark.parametrize("nested", [0, 1, 2])
 @pytest.mark.parametrize("as_producer", [False, True])
 async def test_http_exception_out_of_nurseries(nested: int, as_producer: bool) -> None:
-    """A lone HTTPException is its status, however many nurseries of the producer's own it comes out of."""
+    """A lone HTTPException sets the status, however many of the producer's own nurseries it comes through."""
 
     async def check(depth: int) -> None:
         if not depth:
@@ -252,7 +252,7 @@ async def test_second_call() -> None:
 
 
 async def test_response_that_is_never_served() -> None:
-    """A response that is thrown away leaves nothing that had to be closed."""
+    """A response that is never served leaves nothing open."""
     for source in (wait, "generator"):
         response = EventSourceResponse(generate() if source == "generator" else wait)  # type: ignore[arg-type]
         assert response.headers["cache-control"] == "no-store, no-transform"
@@ -266,7 +266,7 @@ async def generate() -> AsyncGenerator[str, None]:
 
 
 async def test_repr() -> None:
-    """A response shows what its stream is made from, and whether it was served: it can be served only once."""
+    """The repr of a response shows its source and whether it was served."""
 
     async def count(send_channel: EventSendChannel, to: int) -> None:
         await send_channel.send(str(to))
@@ -284,7 +284,7 @@ async def test_repr() -> None:
 
 
 async def test_group_of_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the stream can't be opened, its channel is closed all the same."""
+    """If the stream can't be opened, its channel is still closed."""
 
     def bound_run(group: GroupState) -> Any:
         raise RuntimeError("streams in another event loop")
@@ -338,7 +338,7 @@ async def test_head_with_the_first_event() -> None:
 
 @pytest.mark.parametrize("pause", [0, 0.1])
 async def test_head_when_started(pause: float) -> None:
-    """started() has the head sent at once, wherever it is called, and more than one call does nothing more."""
+    """started() sends the head at once, wherever it is called; calling it again does nothing."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(pause)
@@ -351,7 +351,7 @@ async def test_head_when_started(pause: float) -> None:
 
 
 async def test_head_when_started_before() -> None:
-    """So it is for a channel that was started before the response was served, or has events in it."""
+    """The head is also sent at once if the channel was started, or holds events, before the response is served."""
     for prepare in (EventSendChannel.started, lambda send_channel: send_channel.send_nowait("event")):
         send_channel, receive_channel = open_event_channel()
         with send_channel:
@@ -376,7 +376,7 @@ async def test_producer_that_fails_first_makes_the_status() -> None:
 
 
 async def test_producer_that_fails_at_once() -> None:
-    """So it is for one that raises before it ever waits."""
+    """The same holds for a producer that raises before it ever waits."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         raise HTTPException(404)
@@ -398,7 +398,7 @@ async def test_retry_comes_first() -> None:
 
 
 async def test_line_end() -> None:
-    """Everything is written with the line end that was asked for."""
+    """Everything is written with the requested line end."""
     response = EventSourceResponse(
         fail, retry=1, sep="\r\n", ping=0.4, on_error=lambda exc: ServerSentEvent("error", event="error")
     )
@@ -434,7 +434,7 @@ async def test_ping_after_silence() -> None:
 
 
 async def test_first_ping_counts_from_the_head() -> None:
-    """Before the head is sent there are no pings."""
+    """No ping is sent before the head, and the first one counts from it."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(12)
@@ -448,7 +448,7 @@ async def test_first_ping_counts_from_the_head() -> None:
 
 @pytest.mark.parametrize("ping", [None, 0])
 async def test_no_ping(ping: float | None) -> None:
-    """With ``None`` or ``0`` there is none."""
+    """``None`` and ``0`` disable pings."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(100)
@@ -473,7 +473,7 @@ async def test_ping_factory_that_raises() -> None:
 
 @pytest.mark.parametrize("option", ["ping_message_factory", "farewell", "on_error"])
 async def test_factory_of_something_else(option: str) -> None:
-    """A factory that returns anything but an event has its name in the error."""
+    """If a factory returns anything but an event, the error names the factory."""
     group = StreamGroup()
     options: dict[str, Any] = {option: lambda *_: "text", "ping": 2}
     producer = fail if option == "on_error" else wait
@@ -514,7 +514,7 @@ async def until_the_end(send_channel: EventSendChannel) -> None:
 
 @pytest.mark.parametrize("reason", ENDINGS)
 async def test_farewell(reason: str) -> None:
-    """The farewell is the last event where the client is there and the stream could have gone on."""
+    """The farewell is the last event of a stream that could have continued and whose client is still there."""
     group = StreamGroup()
     options = {"max_lifetime": 50} if reason == "lifetime" else {}
     response = EventSourceResponse(
@@ -530,7 +530,7 @@ async def test_farewell(reason: str) -> None:
 
 
 async def test_farewell_that_says_nothing() -> None:
-    """A factory may return ``None``."""
+    """A farewell factory may return ``None``."""
     group = StreamGroup()
     async with open_test_stream(EventSourceResponse(wait, group=group, farewell=lambda why: None)) as stream:
         await stream.receive()
@@ -562,7 +562,7 @@ async def test_farewell_that_raises(reason: str) -> None:
 
 
 async def test_on_error() -> None:
-    """on_error takes the exception, and the event that it returns is the last; there is no final frame."""
+    """on_error gets the exception; the event that it returns is the last one, and no final frame follows."""
     response = EventSourceResponse(fail, on_error=lambda exc: ServerSentEvent(repr(exc), event="error"))
     async with open_test_stream(response) as stream:
         with pytest.raises(LookupError):
@@ -572,7 +572,7 @@ async def test_on_error() -> None:
 
 
 async def test_on_error_that_says_nothing() -> None:
-    """Nothing internal is sent by default, nor if on_error returns ``None``."""
+    """By default, or if on_error returns ``None``, nothing about the failure is sent."""
     for options in ({}, {"on_error": lambda exc: None}):
         async with open_test_stream(EventSourceResponse(fail, **options)) as stream:  # type: ignore[arg-type]
             with pytest.raises(LookupError):
@@ -581,7 +581,7 @@ async def test_on_error_that_says_nothing() -> None:
 
 
 async def test_on_error_is_not_for_a_failed_set_up() -> None:
-    """An exception that becomes the status is not a last event."""
+    """An exception that becomes the status is not sent as a last event."""
     called = []
     async with open_test_stream(EventSourceResponse(refuse, on_error=called.append), wait_head=False) as stream:
         with pytest.raises(HTTPException):
@@ -590,7 +590,7 @@ async def test_on_error_is_not_for_a_failed_set_up() -> None:
 
 
 async def test_on_error_that_raises() -> None:
-    """If on_error fails too, both come out, the producer's exception first."""
+    """If on_error raises, too, both exceptions are raised, the producer's first."""
 
     def on_error(exc: Exception) -> ServerSentEvent:
         raise ValueError("on_error")
@@ -606,7 +606,7 @@ async def test_on_error_that_raises() -> None:
 
 @pytest.mark.parametrize("reason", ENDINGS)
 async def test_on_close_and_background(reason: str) -> None:
-    """on_close is awaited once, with the reason, when the producer is gone; ``background`` after it."""
+    """on_close is awaited once, with the reason, after the producers; ``background`` runs after it."""
     steps: list[object] = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -682,7 +682,7 @@ async def test_on_close_that_raises() -> None:
 
 
 async def test_dropped_body(caplog: pytest.LogCaptureFixture) -> None:
-    """Body bytes that come while the stream waits for the disconnect are dropped with a warning, not silently."""
+    """Body bytes that arrive while the stream waits for the disconnect are dropped with a warning."""
     with caplog.at_level(logging.WARNING, "sse_trio"):
         response = EventSourceResponse(count)
         async with open_test_stream(response, "/post", method="POST", content=b"12345", bridge=False) as stream:
@@ -695,7 +695,7 @@ async def test_dropped_body(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("bridge", [True, False])
 async def test_body_that_was_read_before(caplog: pytest.LogCaptureFixture, bridge: bool) -> None:
-    """Nothing is said where nothing was dropped."""
+    """There is no warning if no body bytes were dropped."""
 
     async def echo(request: Request) -> EventSourceResponse:
         return EventSourceResponse(count, len(await request.body()))
@@ -712,7 +712,7 @@ async def test_body_that_was_read_before(caplog: pytest.LogCaptureFixture, bridg
 
 @pytest.mark.parametrize("reason", ENDINGS)
 async def test_one_line_for_each_stream(caplog: pytest.LogCaptureFixture, reason: str) -> None:
-    """Each stream leaves one line, at DEBUG, with its reason."""
+    """Each stream logs one line, at DEBUG, with its reason."""
     group = StreamGroup()
     options: dict[str, Any] = {"max_lifetime": 50} if reason == "lifetime" else {}
     with caplog.at_level(logging.DEBUG, "sse_trio"):
@@ -753,7 +753,7 @@ async def test_a_stalled_client_is_a_warning(caplog: pytest.LogCaptureFixture) -
     ],
 )
 def test_last_event_id(headers: list[tuple[bytes, bytes]], query: bytes, expected: str | None) -> None:
-    """The id is that of the header, else that of the query, else there is none."""
+    """The id comes from the header, or else from the query, or else it is ``None``."""
     assert last_event_id(Request(http_scope(headers=headers, query_string=query))) == expected
 
 
@@ -802,7 +802,7 @@ def endpoint(steps: list[str]) -> Callable[[Request], Awaitable[EventSourceRespo
 # Older versions of BaseHTTPMiddleware leave a generator of theirs to the collector, of which trio warns.
 @pytest.mark.filterwarnings("ignore:Async generator 'starlette.requests.Request.stream':ResourceWarning")
 async def test_starlette(endpoint: Any, steps: list[str], middleware: list[Middleware], bridge: bool) -> None:
-    """From a Starlette route, also inside BaseHTTPMiddleware: events come as they are sent, and the end is noticed."""
+    """In a Starlette route, even behind BaseHTTPMiddleware, events arrive as they are sent, and the end is noticed."""
     app = Starlette(routes=[Route("/", endpoint)], middleware=middleware)
     async with open_test_stream(app, bridge=bridge) as stream:
         assert ("x-middleware" in stream.headers) == bool(middleware)
@@ -819,7 +819,7 @@ async def test_starlette(endpoint: Any, steps: list[str], middleware: list[Middl
 )
 @pytest.mark.usefixtures("real_clock")  # older versions of Starlette call their own handler in a thread
 async def test_starlette_status_of_a_failed_set_up(middleware: list[Middleware]) -> None:
-    """A producer that raises HTTPException first makes the status, in Starlette as anywhere."""
+    """A producer that raises HTTPException first sets the status in Starlette, too."""
 
     async def endpoint(request: Request) -> EventSourceResponse:
         return EventSourceResponse(refuse)
@@ -830,7 +830,7 @@ async def test_starlette_status_of_a_failed_set_up(middleware: list[Middleware])
 
 
 async def test_fastapi(steps: list[str]) -> None:
-    """From a FastAPI path operation, with a dependency that outlives the stream and a background task of FastAPI's."""
+    """In a FastAPI path operation, a dependency outlives the stream, and FastAPI's background task runs."""
     app = fastapi.FastAPI()
 
     async def depend() -> AsyncGenerator[str, None]:
@@ -863,7 +863,7 @@ async def test_fastapi(steps: list[str]) -> None:
 # httpx's own iterators are async generators, and trio warns of those that are left behind.
 @pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
 async def test_httpx(endpoint: Any, steps: list[str]) -> None:
-    """Over an HTTP client's transport."""
+    """The response works over an HTTP client's ASGI transport."""
     app = Starlette(routes=[Route("/", endpoint)])
     async with httpx.AsyncClient(transport=StreamingASGITransport(app), base_url="http://test") as client:  # noqa: SIM117 -- the client outlives its streams
         async with client.stream("GET", "/") as response:
@@ -874,7 +874,7 @@ async def test_httpx(endpoint: Any, steps: list[str]) -> None:
 
 
 async def test_websocket_denial() -> None:
-    """As the response that denies a WebSocket, in the messages that ASGI has for that."""
+    """The response can deny a WebSocket, in ASGI's messages for that."""
 
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.send_denial_response(EventSourceResponse(count, status_code=429))
@@ -905,7 +905,7 @@ async def test_websocket_denial() -> None:
 
 
 async def test_websocket_client_that_goes() -> None:
-    """A client that goes before its denial is complete ends the stream."""
+    """A client that leaves before its denial is complete ends the stream."""
     reasons = []
 
     async def on_close(reason: CloseReason) -> None:

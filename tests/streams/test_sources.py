@@ -80,7 +80,7 @@ def test_coroutine_is_no_source() -> None:
 
 
 def test_channel_takes_no_arguments() -> None:
-    """Arguments for a source that is a channel are refused."""
+    """A channel as a source can't be given arguments."""
     send_channel, receive_channel = open_event_channel()
     with send_channel, receive_channel, pytest.raises(TypeError, match="but the source is a EventReceiveChannel; got"):
         EventSourceResponse(receive_channel, "arg")  # type: ignore[call-arg]
@@ -88,7 +88,7 @@ def test_channel_takes_no_arguments() -> None:
 
 @pytest.mark.parametrize("producer", [None, "name", produce(None), generate()])  # type: ignore[arg-type]
 def test_what_is_no_producer(producer: Any) -> None:
-    """A producer must be callable, and a coroutine among the producers is closed."""
+    """A producer must be callable; a coroutine among the producers is refused and closed."""
     with pytest.raises(TypeError, match=r"producers=\[partial\(produce, send_channel\)\]"):
         EventSourceResponse(generate(), producers=[producer])
 
@@ -102,7 +102,7 @@ async def test_producer_with_arguments() -> None:
 
 
 async def test_producers_of_other_kinds() -> None:
-    """A producer may be a partial, a method, or an object that can be called."""
+    """A producer may be a partial, a method, or a callable object."""
 
     class Producer:
         async def __call__(self, send_channel: EventSendChannel) -> None:
@@ -123,7 +123,7 @@ async def test_async_iterable_of_all_that_can_be_sent() -> None:
 
 
 async def test_what_cant_be_sent_fails_in_the_source() -> None:
-    """An item of an async iterable that can't be sent fails the stream; the iterable is closed."""
+    """If an async iterable yields something that can't be sent, the stream fails, and the iterable is closed."""
     closed = []
 
     async def generate_bytes() -> AsyncGenerator[Any, None]:
@@ -153,7 +153,7 @@ async def test_own_channel_without_producers() -> None:
 
 
 async def test_producers_may_be_any_iterable() -> None:
-    """The producers are those that were given, even by an iterator that gives them once."""
+    """``producers`` may be any iterable, even an iterator that can be read once."""
     send_channel, receive_channel = open_event_channel()
 
     async def produce_one(send_channel: EventSendChannel) -> None:
@@ -246,7 +246,7 @@ async def test_closed_when_the_stream_ends(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 async def test_closed_when_it_waits_in_send(kind: str) -> None:
-    """So it is where the stream ends while the iterable waits at its ``yield``: its clean-up may take its time."""
+    """It is also closed if the stream ends while it waits at its ``yield``; its cleanup may take its time."""
     closing = Closing()
     source = SOURCES[kind](closing)
     if kind == "a generator":
@@ -263,7 +263,7 @@ async def test_closed_when_it_waits_in_send(kind: str) -> None:
 
 
 async def test_closing_has_an_end() -> None:
-    """A clean-up that takes more than five seconds is cancelled."""
+    """A cleanup that takes more than five seconds is cancelled."""
     closing = Closing()
     group = StreamGroup()
     response = EventSourceResponse(closing.generate(cleanup=60), max_buffer_size=1, group=group)
@@ -280,7 +280,7 @@ async def test_closing_has_an_end() -> None:
 
 
 async def test_both_are_closed() -> None:
-    """An iterable that can be closed and its iterator are both closed, whatever the first of the two raises."""
+    """If both the iterable and its iterator can be closed, both are, even if the first one raises."""
     steps = []
 
     class Source(Closing):
@@ -317,7 +317,7 @@ async def test_iterator_that_cant_be_closed() -> None:
 
 
 async def test_closing_that_raises() -> None:
-    """The response raises the exception of an iterable that is closed."""
+    """The response raises an exception of the iterable's ``aclose()``."""
 
     class Source:
         def __aiter__(self) -> Source:
@@ -360,7 +360,7 @@ async def closing_fails(*, how: str) -> AsyncIterator[Any]:
 @pytest.mark.parametrize("how", ["plainly", "from None", "from another"])
 @pytest.mark.parametrize("beside", [False, True])
 async def test_closing_that_raises_after_an_error(how: str, beside: bool) -> None:
-    """When an iterable fails and its closing, too, both errors are found in what is raised."""
+    """When an iterable and its ``aclose()`` both fail, both errors are in what is raised."""
     producers = [anyio.sleep_forever] * beside
 
     async def send(message: object) -> None:
@@ -375,7 +375,7 @@ async def test_closing_that_raises_after_an_error(how: str, beside: bool) -> Non
 
 
 async def test_closing_that_raises_the_same_error() -> None:
-    """An error that the closing raises again is itself, and in no circle."""
+    """If ``aclose()`` raises the same error again, it is raised once and is not its own context."""
 
     class Source:
         error = LookupError("broken")
@@ -403,7 +403,7 @@ HALVES = ["plain", "\ud83d", "\ud83d\ude00", "é\ude00x", {"data": "\ud83d", "ev
 
 @pytest.mark.parametrize("kind", ["producer", "iterable", "channel"])
 async def test_lone_surrogates_are_replaced(kind: str) -> None:
-    """With errors="replace" text that UTF-8 can't carry ends no stream, and two halves that belong together are one."""
+    """With errors="replace", text that UTF-8 can't encode ends no stream; halves that belong together are joined."""
     send_channel, receive_channel = open_event_channel(errors="replace")
 
     async def send(send_channel: EventSendChannel, *events: Any) -> None:
@@ -428,13 +428,13 @@ async def test_lone_surrogates_are_replaced(kind: str) -> None:
 
 
 async def test_lone_surrogates_are_an_error() -> None:
-    """Without being asked, nothing is replaced, and the error says how to ask."""
+    """By default nothing is replaced, and the error says how to ask for it."""
     with pytest.raises(ValueError, match="lone surrogate.*errors='replace'"):
         await data_of(EventSourceResponse(generate("\ud83d")))
 
 
 def test_errors_that_make_no_sense() -> None:
-    """There are two ways, and a channel of one's own has its own."""
+    """``errors`` must be "strict" or "replace", and your own channel has its own setting."""
     with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
         EventSourceResponse(generate(), errors="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="errors must be .*; got 'ignore'"):
@@ -446,7 +446,7 @@ def test_errors_that_make_no_sense() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_closed_when_it_never_ran(method: str) -> None:
-    """A source is closed though the stream ended before it began, by a shutdown say, or there was nothing to send."""
+    """A source is closed even if it never runs: the stream ends before it starts, or the request is a HEAD."""
     send_stream, receive_stream = anyio.create_memory_object_stream[str]()
     response = EventSourceResponse(receive_stream)
     with send_stream:

@@ -100,7 +100,7 @@ def new_reasons() -> tuple[list[CloseReason], Callable[[CloseReason], Awaitable[
 
 @pytest.mark.parametrize("kind", ["producer", "pair", "channel"])
 async def test_server_that_says_nothing_at_the_end(kind: str) -> None:
-    """A stream that is complete returns, though the server's ``receive`` says nothing about it."""
+    """A complete stream returns even if the server's ``receive`` says nothing."""
     server = Server()
     send_channel, receive_channel = open_event_channel()
 
@@ -126,7 +126,7 @@ async def test_server_that_says_nothing_at_the_end(kind: str) -> None:
 
 
 async def test_client_that_is_gone_at_once() -> None:
-    """A client that has left before anything began is noticed when its stream is 50 ms old, and gets nothing."""
+    """A client that left before the stream began is noticed after 50 ms, and nothing is sent."""
 
     async def receive() -> Message:
         return {"type": "http.disconnect"}
@@ -177,7 +177,7 @@ async def test_send_that_raises(with_producer: bool) -> None:
 
 @pytest.mark.parametrize("error", [OSError, ConnectionResetError, BrokenResourceError, anyio.ClosedResourceError])
 async def test_send_that_says_the_client_is_gone(error: type[Exception]) -> None:
-    """The errors by which servers say that the client is gone are a disconnect."""
+    """The errors with which servers report a client that left count as a disconnect."""
     async with open_test_stream(EventSourceResponse(wait), wait_head=False) as stream:
         stream.fail_send(error())
         await stream.wait_closed()
@@ -190,7 +190,7 @@ async def test_send_that_says_the_client_is_gone(error: type[Exception]) -> None
 @pytest.mark.parametrize("second", ["kick", "shutdown", "disconnect", "cancel"])
 @pytest.mark.parametrize("first", ["kick", "shutdown"])
 async def test_first_reason_counts(first: str, second: str) -> None:
-    """Of two endings in one moment the first is the reason, and the farewell is for that."""
+    """If a stream ends for two reasons at once, the first one is its reason and decides the farewell."""
     group = StreamGroup()
     steps = {
         "kick": lambda stream: run_of(group).end_all(lambda _: True, CloseReason.KICKED),
@@ -212,7 +212,7 @@ async def test_first_reason_counts(first: str, second: str) -> None:
 
 
 async def test_shut_down_before_it_began() -> None:
-    """A stream that is opened when the shutdown has been requested runs no producer, and is complete."""
+    """A stream that opens after the shutdown was requested runs no producer, and is complete."""
     group = StreamGroup(farewell=ServerSentEvent("bye"))
     group.request_shutdown()
     ran = []
@@ -227,7 +227,7 @@ async def test_shut_down_before_it_began() -> None:
 
 
 async def test_overflow_before_it_began() -> None:
-    """A channel that overflowed before its response was served kicks the stream: what is in it is still sent."""
+    """A channel that overflowed before its response was served kicks the stream; its buffered events are still sent."""
     send_channel, receive_channel = open_event_channel(1, overflow="close")
     send_channel.send_nowait("event")
     with send_channel, pytest.raises(BrokenResourceError):
@@ -274,7 +274,7 @@ async def test_overflow(who: str) -> None:
 
 
 async def test_two_producers_one_of_which_fails_in_its_cleanup() -> None:
-    """When a stream ends and one of several producers fails in its clean-up, its exception comes out bare."""
+    """If one of several producers fails in its cleanup as the stream ends, its exception comes out bare."""
     send_channel, receive_channel = open_event_channel()
 
     async def fail_late() -> None:
@@ -297,7 +297,7 @@ async def test_two_producers_one_of_which_fails_in_its_cleanup() -> None:
 @pytest.mark.parametrize("producers", [1, 2])
 @pytest.mark.parametrize("committed", [True, False])
 async def test_failure_in_the_cleanup_after_a_cancellation(producers: int, committed: bool) -> None:
-    """A producer that fails in its clean-up when it is cancelled from outside fails the stream, bare and not lost."""
+    """A producer whose cleanup fails after an outside cancellation fails the stream; its exception comes out bare."""
     send_channel, receive_channel = open_event_channel()
 
     async def fail_late() -> None:
@@ -322,7 +322,7 @@ async def test_failure_in_the_cleanup_after_a_cancellation(producers: int, commi
 
 
 async def test_group_of_a_producers_own() -> None:
-    """A group that a producer raises after the head is the producer's, and comes out as it is."""
+    """A group that a producer raises after the head comes out unchanged."""
     group = ExceptionGroup("its own", [LookupError("one")])
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -342,7 +342,7 @@ async def test_group_of_a_producers_own() -> None:
 
 
 async def test_group_before_the_head() -> None:
-    """Before the head, the only exception in a producer's own group comes out bare; several stay its group."""
+    """Before the head, the only exception in a producer's own group comes out bare; several stay in their group."""
     one = ExceptionGroup("outer", [ExceptionGroup("inner", [LookupError("one")])])
     two = ExceptionGroup("its own", [LookupError("one"), ValueError("two")])
 
@@ -361,7 +361,7 @@ async def test_group_before_the_head() -> None:
 
 
 async def test_broken_channel_is_no_failure_when_the_stream_ends() -> None:
-    """A send that finds its stream ended has not failed; any other exception with it has."""
+    """A send that finds its stream ended is not a failure; any exception beside it is."""
     for extra in ([], [LookupError("other")]):
 
         async def produce(send_channel: EventSendChannel, extra: list[Exception] = extra) -> None:
@@ -390,7 +390,7 @@ async def test_broken_channel_is_no_failure_when_the_stream_ends() -> None:
 
 
 async def test_broken_channel_of_another_stream_is_a_failure() -> None:
-    """The error of another channel is a failure, though the stream is ending."""
+    """The error of another stream's channel is a failure, even as this stream ends."""
     other, receive_channel = open_event_channel()
     receive_channel.close()
 
@@ -408,7 +408,7 @@ async def test_broken_channel_of_another_stream_is_a_failure() -> None:
 
 
 async def test_receiver_that_is_closed_by_somebody_else() -> None:
-    """If another task closes the receive channel of a stream, its producers end, and so does the stream."""
+    """If another task closes a stream's receive channel, its producers end, and so does the stream."""
     send_channel, receive_channel = open_event_channel()
 
     async def produce() -> None:
@@ -483,7 +483,7 @@ async def test_shutdown_bounds_the_rest_of_a_failed_stream() -> None:
 
 
 async def test_shutdown_while_the_last_writes_of_a_complete_stream_are_stuck() -> None:
-    """So it is for a stream that was complete but for what a stalled client doesn't take."""
+    """A shutdown also ends a complete stream whose stalled client doesn't take the last bytes."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await send_channel.send("event")
@@ -502,7 +502,7 @@ async def test_shutdown_while_the_last_writes_of_a_complete_stream_are_stuck() -
 
 
 async def test_lifetime_is_spread() -> None:
-    """Streams end at a random point of the last fifth of ``max_lifetime``."""
+    """Streams end at a random moment in the last fifth of ``max_lifetime``."""
     lengths = []
     for _ in range(20):
         began = anyio.current_time()
@@ -534,7 +534,7 @@ async def test_grace_ends_with_the_producer() -> None:
 
 
 async def test_grace_has_an_end() -> None:
-    """When the grace is over the producer is cancelled; ``grace`` counts from the first ending, not a later one."""
+    """When the grace is over, the producer is cancelled; ``grace`` counts from the first ending."""
     cancelled = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -557,7 +557,7 @@ async def test_grace_has_an_end() -> None:
 
 
 async def test_no_grace_for_a_stalled_client() -> None:
-    """A send timeout and a cancellation leave no grace, even where one has begun."""
+    """A send timeout or a cancellation ends a stream without grace, even one that has begun."""
     for kind in ("stall", "cancel"):
         group = StreamGroup()
         async with open_test_stream(EventSourceResponse(wait, group=group, grace=100, send_timeout=5)) as stream:
@@ -574,7 +574,7 @@ async def test_no_grace_for_a_stalled_client() -> None:
 
 
 async def test_cleanup_that_waits() -> None:
-    """Cleanup in a shield is waited for, whatever ended the stream; the response is done after it."""
+    """The stream waits for shielded cleanup, whatever ended it, and the response returns after it."""
     done = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -599,7 +599,7 @@ async def test_cleanup_that_waits() -> None:
 )
 @pytest.mark.parametrize("kind", ["shutdown", "kick", "lifetime", "grace"])
 async def test_endless_sender_in_a_shield(kind: str) -> None:
-    """A producer that sends for ever in a shielded scope is refused a second after its cancellation."""
+    """A producer that keeps sending in a shielded scope is refused one second after its cancellation."""
     cancelled: list[float] = []
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -634,7 +634,7 @@ async def test_endless_sender_in_a_shield(kind: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 0.6, 2.5])
 async def test_cancelled_at_any_time(seconds: float) -> None:
-    """Cancelled before its head, the stream sends nothing; cancelled later, it ends with the final frame."""
+    """A stream that is cancelled before its head sends nothing; later, it ends with the final frame."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await anyio.sleep(2)
@@ -656,7 +656,7 @@ async def test_cancelled_at_any_time(seconds: float) -> None:
 
 
 async def test_cancelled_in_the_last_writes() -> None:
-    """A cancellation while the last bytes are written gives them a second more, and then cuts them off."""
+    """A cancellation during the last writes gives them one more second and then cuts them off."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await send_channel.send("event")
@@ -680,7 +680,7 @@ async def test_cancelled_in_the_last_writes() -> None:
 
 
 async def test_cancelled_in_the_last_writes_of_a_shutdown() -> None:
-    """So it is for the last writes of a stream that is being ended; the cancellation is raised when they are over."""
+    """The same holds for the last writes of a stream that is ending; the cancellation is raised after them."""
     for resumed in (True, False):
         async with open_test_stream(EventSourceResponse(wait, farewell=ServerSentEvent("bye"))) as stream:
             await stream.receive()
@@ -714,7 +714,7 @@ async def test_cancelled_twice() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 @pytest.mark.parametrize("times", [1, 2])
 async def test_native_cancellation(times: int) -> None:
-    """Task.cancel(), by which asyncio's servers end their requests, does the same; also a second one, meanwhile."""
+    """Task.cancel(), with which asyncio's servers end requests, does the same, even when called twice."""
     server = Server()
     reasons, on_close = new_reasons()
     cleaned_up = []
@@ -745,7 +745,7 @@ async def test_native_cancellation(times: int) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 async def test_channel_that_a_producer_forgets(number: int) -> None:
-    """A producer that returns without closing its channel is warned of, and the stream completes all the same."""
+    """A producer that returns without closing its channel gets a warning, and the stream still completes."""
     channel: Any = open_event_channel()
     receive_channel = channel[1]
 
@@ -766,7 +766,7 @@ async def test_channel_that_a_producer_forgets(number: int) -> None:
 
 
 async def test_channel_that_the_endpoint_forgets() -> None:
-    """The same holds for a channel that the producer has cloned and that was never closed."""
+    """The same holds for a clone of the channel that was never closed."""
     send_channel, receive_channel = open_event_channel()
 
     async def produce(clone: EventSendChannel) -> None:
@@ -786,7 +786,7 @@ async def test_channel_that_the_endpoint_forgets() -> None:
 
 
 async def test_nothing_is_left_for_the_collector() -> None:
-    """When a stream is complete nothing of it is in a reference cycle: a thousand of them cost no collection.
+    """A complete stream leaves no reference cycle, so a thousand of them cost no collection.
 
     (Where something was cancelled, the event loops leave such cycles themselves, in tracebacks.)
     """
@@ -819,7 +819,7 @@ async def test_nothing_is_left_for_the_collector() -> None:
 
 
 async def test_send_timeout_of_a_shielded_server_raises() -> None:
-    """If the stream can't drop the connection, SendTimeoutError makes the server do so; it has the time that passed."""
+    """If the stream can't drop the connection, it raises SendTimeoutError, with the time that passed."""
     async with open_test_stream(EventSourceResponse(wait, send_timeout=7, ping=2), bridge=False) as stream:
         await stream.receive()
         stream.stall(shield=True)
@@ -830,7 +830,7 @@ async def test_send_timeout_of_a_shielded_server_raises() -> None:
 
 
 async def test_what_ended_a_stream_with_a_write_under_way() -> None:
-    """SendTimeoutError says what ended the stream and how long the write had taken, not that a timeout has passed."""
+    """SendTimeoutError says what ended the stream and how long the write had taken, if no timeout has passed."""
     group = StreamGroup()
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -909,7 +909,7 @@ async def short(send_channel: EventSendChannel) -> None:
 @pytest.mark.parametrize("seconds", [None, 30])
 @pytest.mark.parametrize("kind", ["producer", "channel"])
 async def test_stuck_final_frame_hears_of_a_disconnect(seconds: float | None, kind: str) -> None:
-    """A client that leaves without taking the final frame ends its stream at once, not at the send timeout."""
+    """A client that leaves without taking the final frame ends its stream at once, before the send timeout."""
     reasons, on_close = new_reasons()
     server = Stuck()
     send_channel, receive_channel = open_event_channel()
@@ -924,7 +924,7 @@ async def test_stuck_final_frame_hears_of_a_disconnect(seconds: float | None, ki
 
 
 async def test_disconnect_that_comes_before_the_final_send_returns() -> None:
-    """hypercorn says that a response is complete before its final ``send`` returns: that is not a disconnect."""
+    """A completion that hypercorn reports before its final ``send`` returns doesn't count as a disconnect."""
     reasons, on_close = new_reasons()
     server = Stuck()
     async with anyio.create_task_group() as tg:
@@ -939,7 +939,7 @@ async def test_disconnect_that_comes_before_the_final_send_returns() -> None:
 
 
 async def test_nothing_is_sent_after_the_response_has_returned() -> None:
-    """Where a server's shielded write comes through after all, the writer that was left behind in it sends no more."""
+    """If a server's shielded write finishes late, the abandoned writer sends nothing more."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         await send_channel.send("first")
@@ -958,7 +958,7 @@ async def test_nothing_is_sent_after_the_response_has_returned() -> None:
 
 @pytest.mark.parametrize("bridge", [True, False])
 async def test_cancelled_stream_whose_last_writes_are_not_taken(*, bridge: bool) -> None:
-    """A caller that cancels a stream and takes nothing more waits for 0.1 s, or for 1 s on a server that is known."""
+    """A cancelled stream waits 0.1 s for last writes that are not taken, or 1 s on a known server."""
     async with open_test_stream(EventSourceResponse(wait), bridge=bridge) as stream:
         await stream.receive()
         stream.stall()
@@ -970,7 +970,7 @@ async def test_cancelled_stream_whose_last_writes_are_not_taken(*, bridge: bool)
 
 
 async def test_server_that_tells_nobody_of_a_lost_connection() -> None:
-    """A server that knows of a disconnect without reporting it is asked before each ping, which ends the stream."""
+    """If a server knows of a disconnect but doesn't report it, the stream asks before each ping, and ends."""
     reasons, on_close = new_reasons()
     server = Server()
 
@@ -988,7 +988,7 @@ async def test_server_that_tells_nobody_of_a_lost_connection() -> None:
 @pytest.mark.parametrize("options", [{}, {"use_uvloop": True}] if sys.platform != "win32" else [{}])
 @pytest.mark.parametrize("several", [True, False])
 def test_native_cancellation_that_meets_a_disconnect(options: dict[str, Any], *, several: bool) -> None:
-    """A ``Task.cancel()`` is not lost though a producer's ``finally`` sends, and gets another error in its place."""
+    """A ``Task.cancel()`` is not lost even if a producer's ``finally`` sends and gets another error."""
 
     async def produce(send_channel: EventSendChannel) -> None:
         try:
@@ -1022,7 +1022,7 @@ def test_native_cancellation_that_meets_a_disconnect(options: dict[str, Any], *,
 
 @pytest.mark.skipif(STARLETTE < (1, 9), reason="not applicable: its TestClient waits for the end of a stream")
 def test_streams_that_a_test_client_leaves_open() -> None:
-    """Starlette's TestClient cancels a stream that is left open and takes nothing more: that costs no second each."""
+    """A stream that Starlette's TestClient leaves open and cancels doesn't cost a second."""
     with TestClient(Starlette(routes=[Route("/", lambda _: EventSourceResponse(wait))])) as client:
         began = time.monotonic()
         for _ in range(5):
@@ -1032,7 +1032,7 @@ def test_streams_that_a_test_client_leaves_open() -> None:
 
 
 async def test_log_of_a_dropped_body_comes_once(caplog: pytest.LogCaptureFixture) -> None:
-    """However many messages a body has, one line says how much of it was dropped."""
+    """However many messages a body has, one log line says how much was dropped."""
     messages = [{"type": "http.request", "body": b"x" * 10, "more_body": n < 3} for n in range(4)]
 
     async def receive() -> Message:
@@ -1056,7 +1056,7 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 
 async def test_send_runs_in_the_context_of_the_request() -> None:
-    """Every message is written in the context of the request, whichever task sent the event: middlewares rely on it."""
+    """Every message is written in the request's context, whichever task sent the event, as middlewares expect."""
     send_channel, receive_channel = open_event_channel()
     seen: list[str] = []
 
@@ -1087,7 +1087,7 @@ async def test_send_runs_in_the_context_of_the_request() -> None:
 
 
 async def test_receive_runs_in_the_context_of_the_request() -> None:
-    """The wait for the disconnect runs in the context of the request too, although the ticker starts it."""
+    """The wait for the disconnect runs in the request's context, although the ticker starts it."""
     seen: list[str] = []
 
     class Noting(Server):
@@ -1111,7 +1111,7 @@ async def test_receive_runs_in_the_context_of_the_request() -> None:
 
 @pytest.mark.parametrize("in_group", [False, True])
 async def test_client_that_leaves_while_its_body_is_read(in_group: bool) -> None:
-    """``request.stream()`` raises ClientDisconnect out of a producer: that is a client that has left, not a failure."""
+    """A ClientDisconnect from ``request.stream()`` in a producer is a client that left, not a failure."""
     reasons, on_close = new_reasons()
 
     async def read_body(send_channel: EventSendChannel) -> None:

@@ -134,7 +134,7 @@ async def test_head_is_held_back(serve: Serve) -> None:
 
 
 async def test_head_without_an_event(serve: Serve) -> None:
-    """A head that is due goes alone: an empty message would pass for an event with those who count messages."""
+    """A head that is due is sent alone, because an empty body message would look like an event to some programs."""
     served = serve(opening=b"")
     served.send_channel.started()
     await served.settle()
@@ -146,7 +146,7 @@ async def test_head_without_an_event(serve: Serve) -> None:
 
 @pytest.mark.parametrize("how", ["a server that keeps it back", "a denial"])
 async def test_head_that_the_server_keeps_back(serve: Serve, how: str) -> None:
-    """Where the server keeps the head back until there is a body, an empty message goes with it."""
+    """If the server keeps the head back until there is a body, an empty message follows it."""
     denial: Message = {**HEAD, "type": "websocket.http.response.start"}
     served = serve(head=denial, opening=b"") if how == "a denial" else serve(opening=b"", keeps_head=True)
     served.send_channel.started()
@@ -156,7 +156,7 @@ async def test_head_that_the_server_keeps_back(serve: Serve, how: str) -> None:
 
 @pytest.mark.parametrize("early", ["event", "started"])
 async def test_what_is_there_before_it_starts(serve: Serve, early: str) -> None:
-    """A writer that is started late begins with what is there."""
+    """A writer that starts late begins with the buffered events."""
     served = serve(start=False)
     if early == "event":
         served.send_channel.send_nowait("event")
@@ -177,7 +177,7 @@ async def test_opening_goes_with_the_first_events(serve: Serve) -> None:
 
 
 async def test_all_that_is_buffered_is_one_message(serve: Serve) -> None:
-    """What came while a message was written goes as one."""
+    """Events that arrive during a write are sent as one message."""
     served = serve()
     served.send_channel.send_nowait("first")
     await served.settle()
@@ -191,7 +191,7 @@ async def test_all_that_is_buffered_is_one_message(serve: Serve) -> None:
 
 
 async def test_flood_goes_by_slices(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood is written in messages of many events, of the sends that had to wait as well."""
+    """A flood is written in messages of many events each, including events of sends that had to wait."""
     monkeypatch.setattr(pacer, "SLICE_SECONDS", 3600.0)  # else a slow machine ends them
     served = serve(max_buffer_size=50)
 
@@ -208,7 +208,7 @@ async def test_flood_goes_by_slices(serve: Serve, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("size", [0, 1])
 async def test_sends_that_wait(serve: Serve, size: int) -> None:
-    """With little or no buffer every event is written, in order, and senders are let go as it goes on."""
+    """With little or no buffer, every event is written in order, and waiting senders are released as it goes on."""
     served = serve(max_buffer_size=size)
 
     async def send(numbers: range) -> None:
@@ -225,7 +225,7 @@ async def test_sends_that_wait(serve: Serve, size: int) -> None:
 
 
 async def test_denial_of_a_websocket(serve: Serve) -> None:
-    """To a head of a WebSocket's denial belong body messages of it."""
+    """The body messages of a WebSocket's denial match the type of its head."""
     served = serve(head={**HEAD, "type": "websocket.http.response.start"})
     served.send_channel.send_nowait("event")
     served.send_channel.close()
@@ -235,7 +235,7 @@ async def test_denial_of_a_websocket(serve: Serve) -> None:
 
 
 async def test_server_whose_send_is_unbounded(serve: Serve) -> None:
-    """Where ``send`` takes everything at once, each message is waited for until it has left."""
+    """If ``send`` never blocks, the writer waits until each message has left."""
     served = serve(unbounded=True)
     served.send_channel.send_nowait("event")
     await served.settle()
@@ -246,7 +246,7 @@ async def test_server_whose_send_is_unbounded(serve: Serve) -> None:
 
 
 async def test_idle_since(serve: Serve) -> None:
-    """It is idle since the end of its last write, and not while it writes or before the head."""
+    """idle_since is the end of the last write; it is unset during a write and before the head."""
     served = serve()
     await anyio.sleep(3)
     assert served.writer.idle_since is None
@@ -264,7 +264,7 @@ async def test_idle_since(serve: Serve) -> None:
 
 
 async def test_ping(serve: Serve) -> None:
-    """A ping is written by a writer that is idle."""
+    """An idle writer writes a ping."""
     served = serve()
     served.send_channel.send_nowait("event")
     await served.settle()
@@ -274,7 +274,7 @@ async def test_ping(serve: Serve) -> None:
 
 
 async def test_ping_with_an_event(serve: Serve) -> None:
-    """A ping is dropped if there is an event to write by then."""
+    """A ping is dropped if an event is ready by then."""
     served = serve()
     served.send_channel.send_nowait("first")
     await served.settle()
@@ -285,7 +285,7 @@ async def test_ping_with_an_event(serve: Serve) -> None:
 
 
 async def test_ping_while_it_writes(serve: Serve) -> None:
-    """A ping that comes during a write waits for its end."""
+    """A ping that comes during a write waits for the write to end."""
     served = serve()
     served.send_channel.send_nowait("first")
     await served.settle()
@@ -353,7 +353,7 @@ async def test_finish_waits_for_the_senders(serve: Serve) -> None:
 
 
 async def test_finish_without_the_final_frame(serve: Serve) -> None:
-    """A stream that has failed has no final frame."""
+    """A failed stream has no final frame."""
     served = serve()
     served.send_channel.send_nowait("event")
     served.receive_channel._state.refuse_sends()
@@ -376,7 +376,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
 )
 @pytest.mark.parametrize("after", [0, 1, 2])
 async def test_send_that_raises(serve: Serve, error: Exception, outcome: Outcome, after: int) -> None:
-    """An error of ``send`` ends it; the error is kept, unless it means that the client has disconnected."""
+    """An error of ``send`` ends the writer and is kept, unless it means that the client has disconnected."""
     served = serve()
 
     def fail() -> None:
@@ -397,7 +397,7 @@ async def test_send_that_raises(serve: Serve, error: Exception, outcome: Outcome
 
 @pytest.mark.parametrize("when", ["before it starts", "before it runs", "while it rests", "while it writes"])
 async def test_abandon(serve: Serve, when: str) -> None:
-    """abandon() stops it at any time, tells its owner once, and nothing more is sent."""
+    """abandon() stops the writer at any time, tells its owner once, and nothing more is sent."""
     served = serve(start=False)
     if when == "before it starts":
         served.writer.abandon()
@@ -430,7 +430,7 @@ async def test_abandon(serve: Serve, when: str) -> None:
 async def test_an_error_by_which_its_server_says_that_the_client_is_gone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a server raises for a client that has left is known by its connection, and is not a failure."""
+    """The connection knows which errors its server raises for a client that left; they are not failures."""
     served = serve()
 
     def fail() -> None:
@@ -445,7 +445,7 @@ async def test_an_error_by_which_its_server_says_that_the_client_is_gone(
 
 
 async def test_abandon_in_a_shielded_write(serve: Serve) -> None:
-    """A server that shields its write decides how soon an abandoned writer ends; then it sends nothing more."""
+    """A server that shields its write decides when an abandoned writer ends; after that it sends nothing more."""
     served = serve()
     served.send_channel.send_nowait("event")
     await served.settle()
@@ -464,7 +464,7 @@ async def test_abandon_in_a_shielded_write(serve: Serve) -> None:
 
 
 async def test_receiver_closed_while_it_rests(serve: Serve) -> None:
-    """A writer whose receive channel another task closes is woken when it has to finish."""
+    """An idle writer whose receive channel another task closes is woken when it has to finish."""
     served = serve()
     await served.settle()
     served.receive_channel.close()

@@ -295,12 +295,12 @@ def param_of(broken, promise):
 
 async def check(make, **promises):
     await check_event_store(
-        lambda _place, hub, topic: make(hub, topic), **{"durable": False, "shared": False} | promises
+        lambda _location, hub, topic: make(hub, topic), **{"durable": False, "shared": False} | promises
     )
 
 
 async def test_an_honest_store_passes():
-    """What the broken stores below are made of keeps every promise."""
+    """The store that the broken ones are derived from keeps every promise."""
     await check(Honest)
 
 

@@ -126,7 +126,7 @@ def test_worker_thread_is_detected(name: str) -> None:
 
 @BOTH
 def test_thread_of_ones_own_is_detected(name: str) -> None:
-    """A thread that reports back by itself is an error as well."""
+    """A thread of your own that reports back is an error, too."""
 
     async def main() -> None:
         done = anyio.Event()
@@ -196,7 +196,7 @@ def test_the_loops_own_thread_is_no_thread(name: str) -> None:
 
 
 def test_uvloop_is_refused() -> None:
-    """There is no place in uvloop for for another clock, which is said before a test runs."""
+    """uvloop can't run in virtual time, which is an error before the test runs."""
     with pytest.raises(ValueError, match="use_uvloop must be False.*uvloop keeps its own time"):
         virtual_backend(("asyncio", {"use_uvloop": True}))
 

@@ -123,7 +123,7 @@ async def test_several_events_in_a_message() -> None:
 
 
 async def test_a_compressed_body_is_told() -> None:
-    """Who asks for a compressed body and for events is told that there are none to read, and how to have them."""
+    """If you ask for a compressed body and for events, the error says that there are none and how to get them."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-encoding", b"gzip")]})
@@ -157,7 +157,7 @@ async def test_leaving_the_block_disconnects() -> None:
 
 
 async def test_disconnect() -> None:
-    """After a disconnect the application is told, and nothing arrives any more."""
+    """After a disconnect the application hears of it, and nothing more arrives."""
     app = Endless()
     async with open_test_stream(app) as stream:
         await stream.receive()
@@ -361,14 +361,14 @@ async def fails_later(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_exception_before_the_head() -> None:
-    """What the application raises before its head comes out where the stream is opened."""
+    """An exception of the application before its head is raised where the stream is opened."""
     with pytest.raises(LookupError, match="no such feed"):
         async with open_test_stream(fails_at_once):
             pytest.fail("not reached")
 
 
 async def test_exception_while_the_test_reads() -> None:
-    """What the application raises after events comes out of receive(), after those events, and not again."""
+    """An exception of the application after events is raised by receive(), after those events, and only once."""
     async with open_test_stream(fails_later) as stream:
         assert (await stream.receive()).data == "1"
         with pytest.raises(LookupError, match="gone"):
@@ -376,14 +376,14 @@ async def test_exception_while_the_test_reads() -> None:
 
 
 async def test_exception_that_the_test_did_not_wait_for() -> None:
-    """What the application raised comes out of the block, if of nothing before."""
+    """An exception of the application is raised at the end of the block, unless it was raised before."""
     with pytest.raises(LookupError, match="gone"):
         async with open_test_stream(fails_later):
             await wait_all_tasks_blocked()
 
 
 async def test_exception_of_the_test_stays_bare() -> None:
-    """What the block raises comes out as it is, when the application has heard of the disconnect and cleaned up."""
+    """An exception of the block comes out unchanged, after the application has seen the disconnect and cleaned up."""
     app = Endless()
     with pytest.raises(KeyError):
         async with open_test_stream(app) as stream:
@@ -445,7 +445,7 @@ async def test_exception_that_was_reported() -> None:
 
 
 async def test_state_of_the_lifespan() -> None:
-    """Each request has what the lifespan yielded, in a copy of its own."""
+    """Each request gets its own copy of what the lifespan yielded."""
 
     async def endpoint(request: Request) -> Response:
         text = request.state.name

@@ -137,7 +137,7 @@ async def test_reader_that_is_cancelled_cancels_the_app() -> None:
 
 
 async def test_cancelling_the_tree_cancels_the_app() -> None:
-    """The application is in the task tree of whoever opened the client."""
+    """The application runs in the task tree of the task that opened the client."""
     app = Ticker()
     with anyio.move_on_after(3.5) as scope:
         async with open_client(app) as client:
@@ -148,7 +148,7 @@ async def test_cancelling_the_tree_cancels_the_app() -> None:
 
 
 async def test_exception_of_the_caller_stays_bare() -> None:
-    """What the caller's block raises comes out as it is, not in a group, and ends the applications."""
+    """An exception of the caller's block comes out unchanged, not in a group, and ends the applications."""
     app = Ticker()
     with pytest.raises(KeyError):
         async with open_client(app) as client:
@@ -174,7 +174,7 @@ async def test_exception_that_was_answered() -> None:
 
 
 async def test_state_of_the_lifespan() -> None:
-    """Each request has what the lifespan yielded, in a copy of its own."""
+    """Each request gets its own copy of what the lifespan yielded."""
 
     async def endpoint(request: Request) -> Response:
         text = request.state.name
@@ -386,7 +386,7 @@ async def send_after_the_end(scope: Scope, receive: Receive, send: Send) -> None
     ],
 )
 async def test_breaking_the_protocol(app: Callable[..., Any], fault: str) -> None:
-    """What a real server would garble is an assertion here."""
+    """Messages that a real server would garble fail an assertion."""
     async with open_client(app) as client:
         with pytest.raises(AssertionError, match=fault):
             async with client.stream("GET", "/"):

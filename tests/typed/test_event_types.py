@@ -71,7 +71,7 @@ TICK = Tick(symbol="ACME", price=9.5)
     "tick", [TICK, DataTick("ACME", 9.5), StructTick("ACME", 9.5)], ids=lambda tick: type(tick).__name__
 )
 async def test_values_through_a_response_to_a_client(tick: Any) -> None:
-    """What a producer sends is what a client gets, of the same type, whichever library the type is of."""
+    """A client gets what the producer sent, of the same type, whichever library the type comes from."""
     events: EventTypes[Any] = EventTypes({"tick": type(tick), "job.done": Done})
 
     async def produce(send_channel: EventSendChannel) -> None:
@@ -139,7 +139,7 @@ def test_data_of_another_type_is_an_error_that_names_the_field() -> None:
 
 
 def test_the_error_stays_on_one_line() -> None:
-    """What a server sends can't add lines to a client's log."""
+    """A server can't add lines to a client's log."""
     with pytest.raises(InvalidEventError) as info:
         EventTypes({"counts": dict[str, int]}).decode(ReceivedEvent("counts", '{"a\\nERROR: b":"c"}'))
     assert "a ERROR: b" in str(info.value)

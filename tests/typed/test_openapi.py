@@ -220,7 +220,7 @@ def test_an_event_needs_its_name_and_its_data() -> None:
 
 
 def test_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only who asks for the schema is told that it takes one."""
+    """Without a library, asking for the schema raises, and the error says what to install."""
     for name in ("pydantic", "pydantic_core", "msgspec"):
         monkeypatch.setitem(sys.modules, name, None)
     events = EventTypes({"done": Done})

@@ -126,7 +126,7 @@ def test_what_a_type_says_of_nan_holds() -> None:
 
 
 def test_a_serializer_of_the_users_own_that_fails() -> None:
-    """What the reader would accept and the writer can't write is the writer's error."""
+    """A value that the reader would accept and the writer can't write is the writer's error."""
 
     class Refuses(pydantic.BaseModel):
         x: int
@@ -178,7 +178,7 @@ def test_what_is_refused_without_pydantic() -> None:
 
 
 def test_a_struct_takes_no_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who declares msgspec's types imports no pydantic for it, whether or not it is there."""
+    """If you declare msgspec's types, pydantic is not imported, whether or not it is there."""
     monkeypatch.setattr(_payload, "_of_pydantic", lambda _: pytest.fail("pydantic was asked"))
     assert open_payload(list[Struct]).library == "msgspec"
     for name in ("pydantic", "pydantic_core"):

@@ -60,7 +60,7 @@ def expected_of(events):
 @bounded
 @given(st.lists(legal_events, max_size=6), st.sampled_from(["\n", "\r", "\r\n"]), places)
 def test_encode_then_decode_gives_the_event_back(events, sep, places):
-    """Every legal event comes back as it was, whole, byte by byte, and under any chunking."""
+    """Every legal event is decoded unchanged, whole, byte by byte, and however it is cut."""
     stream = b"".join(event.encode(sep) for event in events)
     for chunks in ([stream], cut(stream, range(len(stream))), cut(stream, places)):
         assert decode(chunks) == expected_of(events)
@@ -123,7 +123,7 @@ streams = st.lists(pieces, max_size=40).map(b"".join)
 @bounded
 @given(streams | st.binary(max_size=60), places)
 def test_agrees_with_a_plain_decoder(stream, places):
-    """On anything whatever, legal or not, it gives what a word for word decoder gives, under any chunking."""
+    """On any input, legal or not, the decoder agrees with a word-for-word one, however the input is cut."""
     for chunks in ([stream], cut(stream, range(0, len(stream), 3)), cut(stream, places)):
         assert decode(chunks) == plain_decode(stream)
 
@@ -131,7 +131,7 @@ def test_agrees_with_a_plain_decoder(stream, places):
 @bounded
 @given(streams, places, st.integers(1, 2500))
 def test_the_limit_does_not_depend_on_the_chunking(stream, places, limit):
-    """Whether a stream has an event too large, and what came before it, is the same under any chunking."""
+    """Whether an event is too large, and what came before it, doesn't depend on how the stream is cut."""
     outcomes = []
     for chunks in ([stream], cut(stream, range(len(stream))), cut(stream, places)):
         decoder, events, failed = EventDecoder(max_event_size=limit), [], False
@@ -168,7 +168,7 @@ def plain_decode_skipping(stream, limit):
 @bounded
 @given(streams, places, st.integers(1, 2500))
 def test_skipping_agrees_with_a_plain_decoder(stream, places, limit):
-    """With skip_too_large, exactly the events that are too large are missing, under any chunking; their ids count."""
+    """With skip_too_large, exactly the oversized events are missing, however the stream is cut; their ids count."""
     expected = plain_decode_skipping(stream, limit)
     for chunks in ([stream], cut(stream, range(len(stream))), cut(stream, places)):
         decoder = EventDecoder(max_event_size=limit, skip_too_large=True)
@@ -179,7 +179,7 @@ def test_skipping_agrees_with_a_plain_decoder(stream, places, limit):
 @bounded
 @given(streams, places)
 def test_flush_agrees_with_a_plain_decoder(stream, places):
-    """flush() gives what the stream would give if its last line and its last event were ended."""
+    """flush() returns what the stream would give if its last line and its last event had ended."""
     plain = stream.removeprefix(b"\xef\xbb\xbf") if stream != b"\xef" else b"\xef"
     is_in_line = plain[-1:] not in (b"", b"\r", b"\n")
     expected = plain_decode(stream + b"\n" * (1 + is_in_line) if not stream.endswith(b"\r") else stream + b"\n\n")
@@ -218,7 +218,7 @@ def no_garbage_collection():
 @pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize("make", [long_line, many_data_lines, many_tiny_events])
 def test_time_is_linear(make):
-    """Eight times the input takes about eight times as long, where anything quadratic takes 64 times."""
+    """Eight times the input takes about eight times as long; quadratic work would take 64 times."""
 
     def best(size):
         chunks, times = make(size), []
@@ -249,7 +249,7 @@ def peak_until_too_large(decoder, chunk):
 @pytest.mark.parametrize(("chunk", "limit"), [(b"x", 2**15), (b"x" * 1024, 2**20), (b"x" * 100_000, 2**20)])
 @pytest.mark.parametrize("start", [b"data: ", b": ", b""])
 def test_an_endless_line_is_an_error_within_bounded_memory(start, chunk, limit):
-    """A line that never ends is an EventTooLargeError at the limit, with less than four times that held before."""
+    """An endless line raises EventTooLargeError at the limit, having held less than four times that."""
     decoder = EventDecoder(max_event_size=limit)
     decoder.feed(start)
     current, peak = peak_until_too_large(decoder, chunk)
@@ -259,6 +259,6 @@ def test_an_endless_line_is_an_error_within_bounded_memory(start, chunk, limit):
 
 @pytest.mark.parametrize("line", [b"data\n", b"data:xy\n", b"data: 0123456789\n"])
 def test_endless_data_lines_are_an_error_within_bounded_memory(line):
-    """An event of endlessly many lines is an EventTooLargeError too, even if its lines are as short as can be."""
+    """An endless event raises EventTooLargeError, too, however short its lines are."""
     _, peak = peak_until_too_large(EventDecoder(), line * 1024)
     assert peak < 4 * 2**20

@@ -32,7 +32,7 @@ class Level(int, enum.Enum):
 
 
 class Text(str):
-    """A text of a class of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ def test_wire(event: ServerSentEvent, wire: bytes) -> None:
 
 @pytest.mark.parametrize("sep", LINE_ENDS)
 def test_line_ends(sep: str) -> None:
-    """With another line end every line has it."""
+    """Every line of an event has the requested line end."""
     event = ServerSentEvent("one\r\ntwo", event="e", id="i", retry=1, comment="a\rb")
     lines = ["one", "two"]
     expected = [": a", ": b", "event: e", "id: i", "retry: 1", *[f"data: {line}" for line in lines], "", ""]
@@ -83,7 +83,7 @@ def test_line_ends(sep: str) -> None:
 
 @pytest.mark.parametrize("sep", ["", "\n\n", " ", "x", None, 1])
 def test_what_is_no_line_end(sep: Any) -> None:
-    """Anything but the three line ends of an event stream is refused."""
+    """Only the three line ends of an event stream are accepted."""
     with pytest.raises(ValueError, match="sep must be .* a line end"):
         ServerSentEvent("data").encode(sep)
     with pytest.raises(ValueError, match="sep must be .* a line end"):
@@ -102,7 +102,7 @@ def test_what_is_no_line_end(sep: Any) -> None:
     ],
 )
 def test_values_of_subclasses(event: ServerSentEvent, wire: bytes) -> None:
-    """A member of an enum, or a str of another class, travels as the plain value that it is."""
+    """An enum member, or an instance of another str subclass, is sent as its plain value."""
     assert event.encode() == wire
 
 
@@ -120,7 +120,7 @@ lines = texts.filter(lambda text: not {"\r", "\n"} & set(text))
     sep=st.sampled_from(LINE_ENDS),
 )
 def test_a_client_gets_what_was_meant(data: str, event: str, id_: str, retry: int, comment: str, sep: str) -> None:
-    """Whatever is in an event, a client decodes the same, but for line breaks, which are all LF to it."""
+    """A client decodes any event unchanged, except that every line break becomes LF."""
     decoder = EventDecoder()
     wire = ServerSentEvent(data, event=event, id=id_, retry=retry, comment=comment).encode(sep)
     (received,) = decoder.feed(wire + (b"" if sep != "\r" else b":\n"))  # after a CR there might be a LF
@@ -159,7 +159,7 @@ def test_a_client_gets_what_was_meant(data: str, event: str, id_: str, retry: in
     ],
 )
 def test_what_the_wire_cant_carry(fields: dict[str, Any], error: type[Exception], advice: str) -> None:
-    """What the wire can't carry is refused at the line that makes the event, with what to write instead."""
+    """An event that the wire can't carry raises where it is made, and the error says what to write instead."""
     with pytest.raises(error, match=advice):
         ServerSentEvent(**fields)
 
@@ -174,7 +174,7 @@ LONE = (
 
 @pytest.mark.parametrize(("text", "replaced"), LONE)
 def test_what_utf_8_cant_carry_is_replaced(text: str, replaced: str) -> None:
-    """With errors="replace" each field is what it will be when it has been received."""
+    """With errors="replace", each field already has the value that the client will receive."""
     event = ServerSentEvent(text, event=text, id=text.replace("\0", ""), comment=text, errors="replace")
     assert (event.data, event.event, event.comment) == (replaced, replaced, replaced)
     assert event.id == replaced.replace("\0", "")
@@ -185,7 +185,7 @@ def test_what_utf_8_cant_carry_is_replaced(text: str, replaced: str) -> None:
 
 
 def test_errors_are_strict_or_replaced() -> None:
-    """Nothing else is asked for, and what is not text stays an error."""
+    """errors must be "strict" or "replace"; a value that is not text is refused either way."""
     with pytest.raises(ValueError, match="errors must be 'strict' or 'replace'; got 'ignore'"):
         ServerSentEvent("a", errors="ignore")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="event must be a str"):
@@ -195,7 +195,7 @@ def test_errors_are_strict_or_replaced() -> None:
 
 
 def test_nul_in_a_type_is_legal() -> None:
-    """Only an id may not have a NUL: of other fields WHATWG says nothing like that."""
+    """Only an id can't contain NUL; WHATWG allows it in other fields."""
     assert ServerSentEvent("\0", event="\0").encode() == b"event: \0\ndata: \0\n\n"
 
 
@@ -203,7 +203,7 @@ def test_nul_in_a_type_is_legal() -> None:
 
 
 def test_it_is_a_value() -> None:
-    """Events with the same fields are equal and hash alike; one can't be changed, and says what it has."""
+    """Events with equal fields are equal and hash alike; an event can't be changed, and its repr shows its fields."""
     event = ServerSentEvent(1, event="tick")
     assert event == ServerSentEvent("1", event="tick")
     assert event != ServerSentEvent(1)
@@ -221,7 +221,7 @@ def test_it_is_a_value() -> None:
     ids=["copy", "deepcopy", "pickle", "replace"],
 )
 def test_copies(again: Callable[[ServerSentEvent], ServerSentEvent]) -> None:
-    """A copy, a pickle and what dataclasses.replace() makes are equal and encode alike."""
+    """A copy, a pickle and the result of dataclasses.replace() are equal to the event and encode alike."""
     event = ServerSentEvent("a\nb", event="e", id="i", retry=1, comment="c")
     assert again(event) == event
     assert again(event).encode() == event.encode()
@@ -229,7 +229,7 @@ def test_copies(again: Callable[[ServerSentEvent], ServerSentEvent]) -> None:
 
 
 def test_replace_is_checked() -> None:
-    """What dataclasses.replace() makes is as legal as any event."""
+    """dataclasses.replace() checks the new event like any other."""
     assert dataclasses.replace(ServerSentEvent("a", id="1"), id="2").encode() == b"id: 2\ndata: a\n\n"
     with pytest.raises(ValueError, match="line break"):
         dataclasses.replace(ServerSentEvent("a"), id="a\nb")
@@ -250,12 +250,12 @@ def test_replace_is_checked() -> None:
     ],
 )
 def test_sendables(sendable: Any, event: ServerSentEvent) -> None:
-    """A str and an int are an event's data, a mapping is its fields."""
+    """A str or an int is an event's data; a mapping is its fields."""
     assert as_event(sendable) == event
 
 
 def test_an_event_stands_for_itself() -> None:
-    """An event is not made anew."""
+    """An event is passed on as the same object."""
     event = ServerSentEvent("data")
     assert as_event(event) is event
 
@@ -269,20 +269,20 @@ def test_what_cant_be_sent(value: Any) -> None:
 
 @pytest.mark.parametrize("fields", [{"Data": 1}, {"data": 1, "typ": 2, "name": 3}, {1: 2}])
 def test_mapping_of_other_things(fields: Any) -> None:
-    """A mapping with a key that is no field is refused, and the message names the fields."""
+    """A mapping with an unknown key is refused, and the message lists the fields."""
     with pytest.raises(TypeError, match="fields of an event must be comment, data, event, id or retry; got "):
         as_event(fields)
 
 
 def test_mapping_of_illegal_values() -> None:
-    """The values of a mapping are checked as those of an event."""
+    """The values of a mapping are checked like those of an event."""
     with pytest.raises(ValueError, match="line break"):
         as_event({"id": "a\nb"})
 
 
 @given(text=st.text())
 def test_plain_is_what_needs_no_look(text: str) -> None:
-    """A plain text is one line of ASCII, so its bytes are as many as its characters and are those of its event."""
+    """Plain text is one line of ASCII, so its length is its size in bytes."""
     if is_plain(text):
         assert ServerSentEvent(text).encode() == f"data: {text}\n\n".encode("ascii")
     else:

@@ -103,12 +103,12 @@ def dumps(value: object) -> str:
     ],
 )
 def test_known_values(value: object, text: str) -> None:
-    """These values have one JSON form, whether or not the extra is there: on one line, compact, non-ASCII kept."""
+    """These values have one JSON form with and without the extra: one line, compact, non-ASCII kept."""
     assert dumps(value) == text
 
 
 def test_models() -> None:
-    """With the extra, pydantic's models and dataclasses are known, by their own serializers, wherever they are."""
+    """With the extra, pydantic's models and dataclasses are encoded by their own serializers, however deep they are."""
     when = datetime.datetime(2020, 1, 2, tzinfo=UTC)
     assert json.loads(dumps(Model(when=when, name="n"))) == {"when": "2020-01-02T00:00:00Z", "Name": "n"}
     assert dumps(ModelPoint(2)) == '{"x":4}'
@@ -118,20 +118,20 @@ def test_models() -> None:
 
 @pytest.mark.parametrize("value", [object(), Point(object()), {"a": object()}])
 def test_unknown_type(extra: bool, value: object) -> None:
-    """A type that nobody knows is refused by its name, with what to do about it."""
+    """An unknown type is refused by name, and the error says what to do about it."""
     with pytest.raises(TypeError, match=r"type object can't be converted to JSON.*dumps="):
         dumps(value)
 
 
 def test_what_only_the_extra_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error names it."""
+    """Without the extra, the error names it."""
     monkeypatch.setitem(sys.modules, "pydantic_core", None)
     with pytest.raises(TypeError, match=r"type timedelta.*install sse-trio\[json\]"):
         dumps(datetime.timedelta(seconds=1))
 
 
 def test_error_of_a_serializer_is_not_lost() -> None:
-    """When a model's own serializer raises, that is the cause of the error."""
+    """If a model's own serializer raises, its exception is the cause of the error."""
     with pytest.raises(TypeError, match="type Refuses") as info:
         dumps(Refuses(x=1))
     assert "LookupError" in str(info.value.__cause__)
@@ -140,14 +140,14 @@ def test_error_of_a_serializer_is_not_lost() -> None:
 @pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [math.nan], {"a": math.nan}, Point(math.nan)])
 def test_what_json_has_no_form_for(value: object) -> None:
-    """NaN and the infinities are refused, wherever they are, with what to do about it."""
+    """NaN and the infinities are refused, however deep they are, and the error says what to do."""
     with pytest.raises(ValueError, match=r"Out of range.*no NaN and no infinity.*dumps="):
         dumps(value)
 
 
 @pytest.mark.usefixtures("extra")
 def test_circle() -> None:
-    """Other errors of the serializer are raised as they are."""
+    """Other errors of the serializer are raised unchanged."""
     circle: list[object] = []
     circle.append(circle)
     with pytest.raises(ValueError, match="Circular reference detected$"):
@@ -155,13 +155,13 @@ def test_circle() -> None:
 
 
 def test_lone_surrogates() -> None:
-    """What JSON could escape but the wire can't carry as it is, is refused as in any event."""
+    """A lone surrogate, which JSON could escape but the wire can't carry, is refused as in any event."""
     with pytest.raises(ValueError, match="lone surrogate"):
         dumps("\ud800")
 
 
 def test_own_serializer() -> None:
-    """``dumps`` replaces the library's, may return str or bytes, and decides for itself."""
+    """``dumps`` replaces the library's serializer, and may return str or bytes."""
     assert ServerSentEvent.json(math.nan, dumps=json.dumps).data == "NaN"
     assert ServerSentEvent.json([1, 2], dumps=lambda value: json.dumps(value, indent=1).encode()).encode() == (
         b"data: [\ndata:  1,\ndata:  2\ndata: ]\n\n"
@@ -169,6 +169,6 @@ def test_own_serializer() -> None:
 
 
 def test_other_fields() -> None:
-    """The other fields are those of any event."""
+    """The other fields of a JSON event are those of any event."""
     event = ServerSentEvent.json([1], event="e", id="i", retry=5, comment="c")
     assert event == ServerSentEvent("[1]", event="e", id="i", retry=5, comment="c")

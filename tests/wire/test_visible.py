@@ -43,17 +43,18 @@ def test_what_people_can_see_stays(text):
     ],
 )
 def test_what_they_can_not_is_shown_by_its_number(hidden):
-    """A control, a mark that reorders text, or one without a width is shown as its escape."""
+    """A control character, a mark that reorders text, or one without a width is shown as its escape."""
     assert visible(f"a{hidden}b") == f"a{hidden.encode('unicode_escape').decode()}b"
 
 
+@pytest.mark.untraced
 def test_no_control_or_format_character_is_left():
-    """Of all characters, none of the categories for controls and formats comes through but the tab."""
+    """No control or format character comes through, except the tab."""
     text = visible("".join(map(chr, range(0x110000))))
     assert {char for char in text if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} == {"\t"}
 
 
 def test_shortened():
-    """A text of the length given is whole; a longer one ends with an ellipsis, at that length."""
+    """A text of the given length stays whole; a longer one ends with an ellipsis at that length."""
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd", 3) == "ab\N{HORIZONTAL ELLIPSIS}"

@@ -2,7 +2,7 @@
 #
 # Rule 1: coredis 6.9 loses a slot of its pool with every blocking command that is cancelled and every connection that
 #         breaks during one; after 64 of those a client hangs for ever. So a client serves one task, and after an error
-#         a new client takes its place.
+#         a new client replaces it.
 # Rule 2: the cancellation of a caller never reaches a connection; only the task that owns the connection is cancelled,
 #         when the store closes. A caller waits for an answer and may stop waiting.
 # Rule 3: coredis must not retry, because it can't know what may be sent twice. The requests here may be: a read changes
@@ -46,7 +46,7 @@ def is_unavailable(exc: BaseException) -> bool:
     return isinstance(exc, _FAILURES)
 
 
-class _Place(TypedDict, total=False):
+class _Endpoint(TypedDict, total=False):
     host: str
     port: int
     unix_socket_path: str
@@ -67,23 +67,23 @@ class RedisServer:
         self._address = parse_redis_url(url)
         self.name = f"Redis at {self._address.name}"
         self.reply_within = reply_within
-        self._place = self._find_place(ssl_context)
+        self._endpoint = self._find_endpoint(ssl_context)
 
-    def _find_place(self, ssl_context: ssl.SSLContext | None) -> _Place:
+    def _find_endpoint(self, ssl_context: ssl.SSLContext | None) -> _Endpoint:
         if ssl_context is not None and not self._address.tls:
             raise ValueError("ssl_context must be None without TLS; got an SSLContext; write rediss:// in url for TLS")
         if self._address.path:
             return {"unix_socket_path": self._address.path}
-        place: _Place = {"host": self._address.host, "port": self._address.port}
+        endpoint: _Endpoint = {"host": self._address.host, "port": self._address.port}
         if self._address.tls:  # our context, because the one of coredis doesn't check the server's name
-            place["ssl_context"] = ssl_context or ssl.create_default_context()
-        return place
+            endpoint["ssl_context"] = ssl_context or ssl.create_default_context()
+        return endpoint
 
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
         client: Redis[bytes] = Redis(
-            **self._place,
+            **self._endpoint,
             db=self._address.db,
             username=self._address.username,
             password=self._address.password,
@@ -190,7 +190,7 @@ class RedisWorker:
         while True:
             await self._arrived.wait()
             while self._requests:
-                request = self._requests[0]  # it keeps its place until it is answered
+                request = self._requests[0]  # it stays first in the queue until it is answered
                 if request.is_wanted:
                     await self._serve_one(request, client)
                     self._backoff.reset()

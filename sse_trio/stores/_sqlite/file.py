@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 
 from .._protocol import new_epoch
-from .place import Place, inode_of, make_file
+from .place import OpenFiles, inode_of, make_file
 
 __all__ = ("open_file", "transaction")
 
@@ -60,7 +60,7 @@ CREATE INDEX keys_by_time ON keys (time);
 """
 
 
-def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, Place]:
+def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, OpenFiles]:
     """Open the database, and make it if it doesn't exist. Blocks. Raises :exc:`sqlite3.Error` and :exc:`OSError`.
 
     The connection can be used from any thread, by one at a time.
@@ -69,9 +69,9 @@ def open_file(path: str, mode: int) -> tuple[sqlite3.Connection, Place]:
         make_file(path, mode)
         inode = inode_of(path)
         connection = _connect(path)
-        place = Place(path)
-        if place.is_of(inode):
-            return connection, place
+        files = OpenFiles(path)
+        if files.is_of(inode):
+            return connection, files
         connection.close()  # it may have opened either of the two files
     raise OSError("the file was replaced while it was being opened")
 

@@ -4,7 +4,7 @@
 #         SQLite gives its own two files the same mode. An existing file keeps its mode.
 # Rule 2: SQLite goes on with files that were deleted, replaced or moved, as long as it has them open. What it commits
 #         then is gone with the process, and no other process sees it. So the store looks at the names before each
-#         answer and after each commit: it acknowledges an append only if the file is still in its place.
+#         answer and after each commit: it acknowledges an append only if the names still lead to the files it opened.
 # Rule 3: nothing here opens the file, because closing it would release the locks that SQLite holds on it in this
 #         process.
 
@@ -18,7 +18,7 @@ from typing import cast, final
 
 from ..._arguments.checks import wrong
 
-__all__ = ("Place", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
+__all__ = ("OpenFiles", "check_mode", "check_path", "inode_of", "make_directory", "make_file")
 
 _logger = logging.getLogger("sse_trio")
 _Inode = tuple[int, int]  # with its device
@@ -103,7 +103,7 @@ def _warn_of_others(path: str, mode: int) -> None:
 
 
 @final
-class Place:
+class OpenFiles:
     """The names of an open database, and the files that they named when SQLite had opened all three."""
 
     __slots__ = ("_inodes", "_names")

@@ -19,7 +19,7 @@ from .._protocol import EventId, Page, StoredEvent
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
 from .file import transaction
-from .place import Place
+from .place import OpenFiles
 
 __all__ = ("SQLiteReader",)
 
@@ -36,19 +36,19 @@ _BELOW_PREFIX = "FROM events INDEXED BY events_of_topic WHERE topic >= ? AND top
 class SQLiteReader:
     """A reader of the file, with a connection that nothing else uses.
 
-    Its methods raise :exc:`sqlite3.Error`, and :exc:`OSError` if the file is no longer in its place.
+    Its methods raise :exc:`sqlite3.Error`, and :exc:`OSError` if the file was deleted, replaced or moved.
     """
 
-    def __init__(self, connection: sqlite3.Connection, place: Place) -> None:
+    def __init__(self, connection: sqlite3.Connection, files: OpenFiles) -> None:
         self.connection = connection
-        self._place = place
+        self._files = files
         self._execute = connection.execute
         (epoch,) = self._execute("SELECT epoch FROM hub").fetchone()
         self.epoch: str = epoch
 
     def read(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`."""
-        self._place.check()
+        self._files.check()
         with transaction(self.connection):
             tip, trimmed_to = self._ends(topics, after)
             start = start_reading(after, tip, trimmed_to)
@@ -57,7 +57,7 @@ class SQLiteReader:
 
     def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :meth:`EventStore.read_last`."""
-        self._place.check()
+        self._files.check()
         with transaction(self.connection):
             tip, trimmed_to = self._ends(topics, None)
             rows = self._find_newest(topics, count)

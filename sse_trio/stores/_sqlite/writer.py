@@ -16,7 +16,7 @@ from .._cuts import Cuts
 from .._group_commit import Append
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .file import transaction
-from .place import Place
+from .place import OpenFiles
 
 __all__ = ("SQLiteWriter",)
 
@@ -51,7 +51,7 @@ class SQLiteWriter:
 
     Args:
         connection: nothing else uses it.
-        place: of the file that the connection has opened.
+        files: the names of the file that the connection has opened.
         hub: limits of the whole.
         topic: limits of each topic.
         clock: seconds since 1970.
@@ -60,13 +60,13 @@ class SQLiteWriter:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        place: Place,
+        files: OpenFiles,
         hub: Retention,
         topic: Retention,
         clock: Callable[[], float],
     ) -> None:
         self.connection = connection
-        self._place = place
+        self._files = files
         self._limits = hub
         self._topic_limits = topic
         self._max_age = narrowest_age(hub, topic)
@@ -75,19 +75,19 @@ class SQLiteWriter:
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Append a group; return the first sequence and the number of events of each append.
 
-        Raises sqlite3.Error, and OSError if the file is no longer in its place.
+        Raises sqlite3.Error, and OSError if the file was deleted, replaced or moved.
         """
-        self._place.check()
+        self._files.check()
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
-        self._place.check()  # otherwise it would be acknowledged in a file that no process opens again
+        self._files.check()  # otherwise it would be acknowledged in a file that no process opens again
         return results
 
     def maintain(self) -> None:
         """Trim events and keys that are too old, and the ends of topics beyond the number remembered."""
-        self._place.check()
+        self._files.check()
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
             work.finish(self._limits, self._max_age)

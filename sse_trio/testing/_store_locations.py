@@ -1,4 +1,4 @@
-# Helpers of the store checks: places to open stores on, and a read to the tip.
+# Helpers of the store checks: locations to open stores at, and a read to the tip.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..stores import Retention
 from ..stores._protocol import EventId, EventStore, Gap, StoredEvent
 from ..stores._topics import TopicFilter
 
-__all__ = ("ALL", "KEEP_ALL", "MakeStore", "Places", "plain", "read_all")
+__all__ = ("ALL", "KEEP_ALL", "Locations", "MakeStore", "plain", "read_all")
 
 ALL: Final = TopicFilter("*")
 KEEP_ALL: Final = Retention()
@@ -19,25 +19,25 @@ KEEP_ALL: Final = Retention()
 class MakeStore(Protocol):
     """Makes a store that is not open yet.
 
-    ``place`` names a storage. The same place is the same file or database, as after a restart or in another process; a
-    new place is empty. ``hub`` and ``topic`` are the limits of retention.
+    ``location`` names a storage. The same location is the same file or database, as after a restart or in another
+    process; a new location is empty. ``hub`` and ``topic`` are the limits of retention.
     """
 
-    def __call__(self, place: str, hub: Retention, topic: Retention, /) -> EventStore:
+    def __call__(self, location: str, hub: Retention, topic: Retention, /) -> EventStore:
         """Return the store."""
         ...
 
 
-class Places:
-    """Opens the stores of one check, in places that no other check uses."""
+class Locations:
+    """Opens the stores of one check, at locations that no other check uses."""
 
     def __init__(self, make_store: MakeStore, name: str) -> None:
         self._make_store = make_store
         self._name = name
 
-    def open(self, place: str = "0", hub: Retention = KEEP_ALL, topic: Retention = KEEP_ALL) -> EventStore:
-        """Return a store on one of the check's places."""
-        store = self._make_store(f"{self._name}-{place}", hub, topic)
+    def open(self, location: str = "0", hub: Retention = KEEP_ALL, topic: Retention = KEEP_ALL) -> EventStore:
+        """Return a store at one of the check's locations."""
+        store = self._make_store(f"{self._name}-{location}", hub, topic)
         if not hasattr(store, "__aenter__"):
             raise TypeError(f"make_store must return an event store; got {shown(store)}")
         return store
