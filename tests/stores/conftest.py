@@ -13,8 +13,8 @@ import selectors
 import shutil
 import socket
 import struct
-import sys
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
