@@ -147,7 +147,7 @@ class Feed:
         found = None
         for ring in self.rings:
             if ring.end > cursor:
-                if found is not None or ring.subscribers < OTHERS * self.subscribers:
+                if found is not None or not self._is_small_beside(ring):
                     return None
                 found = ring
         return found or self.rings[0]

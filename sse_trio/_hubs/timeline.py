@@ -35,7 +35,7 @@ class Timeline:
 
     def reach(self, id_: EventId) -> int:
         """Return the place of an event that a subscriber has seen; the hub may have yet to pass it on."""
-        place = id_.sequence + self._offset
+        place = self.place_of(id_)
         self._newest = max(self._newest, place)
         return place
 

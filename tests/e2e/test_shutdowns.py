@@ -71,7 +71,7 @@ SETUPS = {
 _PORT = re.compile(r"(?:[Rr]unning on|Listening at:) http://[^ ]*:(\d+)")
 _INFO = re.compile(r"INFO: |\[[^\]]*\] \[\d+\] \[INFO\] |\(the process has closed its output\)|$")
 OWN_LINES = re.compile(
-    r"WARNING: +StatReload detected changes in"  # uvicorn's reloader, of what it is told to look for
+    r"WARNING: +(StatReload|WatchFiles) detected changes in"  # uvicorn's reloader, of what it is told to look for
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -113,27 +114,31 @@ async def test_left_before_it_began_to_read_on(make_remote_store):
         assert store.reads == 1
 
 
-async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
-    """History is read only up to where the ring begins; the ring already holds the remainder."""
-    store = make_remote_store()
+@asynccontextmanager
+async def last_seen_before_the_ring(store):
+    """A subscription that has 599 events to take: the oldest are in the store, and the ring holds the others."""
     async with open_hub(store) as hub, hub.subscribe("a"):
         (start, *_) = await publish(hub, *map(str, range(600)))
         await wait_all_tasks_blocked()
         async with hub.subscribe("a", after=start) as subscription:
-            assert await take(subscription, 599) == [*map(str, range(1, 600))]
-        assert store.reads == 1
+            yield subscription
+
+
+async def test_who_can_go_on_from_the_ring_reads_no_further(make_remote_store):
+    """History is read only up to where the ring begins; the ring already holds the remainder."""
+    store = make_remote_store()
+    async with last_seen_before_the_ring(store) as subscription:
+        assert await take(subscription, 599) == [*map(str, range(1, 600))]
+    assert store.reads == 1
 
 
 async def test_what_follows_history_in_the_ring_is_taken_with_it(make_remote_store):
     """One take is all there is, the last page of history and what the ring holds after it: no second one is needed."""
     store = make_remote_store()
-    async with open_hub(store) as hub, hub.subscribe("a"):
-        (start, *_) = await publish(hub, *map(str, range(600)))
-        await wait_all_tasks_blocked()
-        async with hub.subscribe("a", after=start) as subscription:
-            assert source_of(subscription).take_batch().body.count(b"data: ") == 599
-            assert source_of(subscription).take_batch() is None
-            assert store.reads == 1
+    async with last_seen_before_the_ring(store) as subscription:
+        assert source_of(subscription).take_batch().body.count(b"data: ") == 599
+        assert source_of(subscription).take_batch() is None
+        assert store.reads == 1
 
 
 async def test_a_history_that_the_hub_does_not_know_of_yet(make_remote_store):
