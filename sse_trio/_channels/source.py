@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._loops.loop import Loop
     from .._reasons import CloseReason
     from .._wire.batch import Batch
-    from .waiters import Receiver
+    from .waiters import IdleWriter, Receiver
 
 __all__ = ("Backlog", "LiveSource", "StreamSource")
 
@@ -88,6 +88,13 @@ class StreamSource(ABC):
     @abstractmethod
     def keep_waiting(self, waiting: Receiver) -> None:
         """Wake this receiver again: it was woken, and took the events inside the call that woke it."""
+
+    def offer_idle(self, writer: IdleWriter) -> None:
+        """Write events with this writer, inside the calls that bring them, until end_waiting().
+
+        A source that has no such calls does nothing.
+        """
+        del writer
 
     @abstractmethod
     def begin_ending(self, reason: CloseReason) -> None:

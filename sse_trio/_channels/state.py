@@ -20,7 +20,7 @@ from .._wire.batch import Batch
 from .buffer import Buffer, FifoBuffer, Queued, encode_queued, size_of
 from .pacer import SLICE_SECONDS, Pacer
 from .source import Backlog, StreamSource
-from .waiters import Receiver, WaitingReceivers, WaitingSend, WaitingSends
+from .waiters import IdleWriter, Receiver, WaitingReceivers, WaitingSend, WaitingSends
 
 if TYPE_CHECKING:
     from .._loops.loop import Loop
@@ -43,6 +43,7 @@ class ChannelState(StreamSource):
         "ending",
         "errors",
         "fifo",
+        "idle_writer",
         "loop",
         "max_buffer_bytes",
         "max_buffer_size",
@@ -89,6 +90,9 @@ class ChannelState(StreamSource):
         self.coalesce_after: float = SLICE_SECONDS
         self.loop: Loop | None = None
         self.pacer = Pacer()
+        self.idle_writer: IdleWriter | None = None
+        """The writer of its stream, while no other receiver waits and the channel is open, if it can write an event
+        inside a send(): send() looks at it first. The writer knows whether it is idle still."""
         self.senders = WaitingSends()
         self.receivers = WaitingReceivers()
         self.open_senders = 0
@@ -264,11 +268,18 @@ class ChannelState(StreamSource):
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Wake the receiver when there is an event, or when the last send end is closed."""
+        self.idle_writer = None
         self.receivers.add(waiting)
         self.pacer.end()
 
+    def offer_idle(self, writer: IdleWriter) -> None:
+        """Write events inside send() with this writer."""
+        if self.buffer is self.fifo and len(self.receivers.queue) == 1 and not (self.ending or self.refusing):
+            self.idle_writer = writer
+
     def end_waiting(self, waiting: Receiver) -> None:
         """Remove the receiver, which was woken or has stopped waiting."""
+        self.idle_writer = None
         self.receivers.discard(waiting)
 
     def keep_waiting(self, waiting: Receiver) -> None:
@@ -319,6 +330,7 @@ class ChannelState(StreamSource):
             self.receivers.wake_all()
 
     def _announce_closing(self) -> None:
+        self.idle_writer = None
         self.pacer.end()
         if self.closing is not None:
             self.closing.set()

@@ -6,9 +6,13 @@ import asyncio
 import contextvars
 import sys
 import weakref
-from asyncio import Task, get_running_loop
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from asyncio import Task, current_task, get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from .by_hand import go_on
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .loop import CountingTask, DetachedTask, Parking
@@ -60,11 +64,12 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The running loop of asyncio or uvloop."""
 
-    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations")
+    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations", "turns")
 
     def __init__(self) -> None:
         self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
+        self.turns: Turns = Turns()
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._detached: set[asyncio.Task[None]] = set()
 
@@ -79,6 +84,35 @@ class AsyncioLoop:
             return None
         else:  # noqa: RET505 -- for type checkers
             return asyncio.current_task()
+
+    def running_task(self) -> object | None:
+        """Return the running task."""
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            return None
+        return current_task(loop) if loop is self._loop() else None
+
+    def starts_at_once(self, *, by_hand: bool) -> bool:
+        """Any coroutine from Python 3.12 on, where tasks can start eagerly."""
+        return by_hand or sys.version_info >= (3, 12)
+
+    def start_at_once(
+        self, async_fn: Callable[[], Coroutine[Any, Any, None]], *, context: contextvars.Context, by_hand: bool
+    ) -> DetachedTask | None:
+        """Step a coroutine by hand, or start an eager task."""
+        if by_hand:
+            coroutine = async_fn()
+            try:
+                waits_for: object = context.run(coroutine.send, None)
+            except StopIteration:
+                return None
+            return self.spawn_detached(partial(go_on, coroutine, waits_for), context=context)
+        if sys.version_info < (3, 12):
+            return self.spawn_detached(async_fn, context=context)
+        else:  # noqa: RET505 -- for type checkers
+            task = Task(async_fn(), loop=get_running_loop(), context=context, eager_start=True)
+            return None if task.done() else cast("DetachedTask", task)
 
     def new_parking(self) -> Parking:
         """Return a new parking."""
