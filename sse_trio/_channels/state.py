@@ -43,7 +43,6 @@ class ChannelState(StreamSource):
         "ending",
         "errors",
         "fifo",
-        "idle_writer",
         "loop",
         "max_buffer_bytes",
         "max_buffer_size",
@@ -91,8 +90,8 @@ class ChannelState(StreamSource):
         self.loop: Loop | None = None
         self.pacer = Pacer()
         self.idle_writer: IdleWriter | None = None
-        """The writer of its stream, while no other receiver waits and the channel is open, if it can write an event
-        inside a send(): send() looks at it first. The writer knows whether it is idle still."""
+        """send() looks at it first. It is there only while nothing is buffered, no other receiver waits, and the
+        channel is open."""
         self.senders = WaitingSends()
         self.receivers = WaitingReceivers()
         self.open_senders = 0

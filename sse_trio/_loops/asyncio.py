@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .by_hand import go_on
-from .turns import Turns
+from .turns import Turn, Turns
 
 if TYPE_CHECKING:
     from .loop import CountingTask, DetachedTask, Parking
@@ -64,12 +64,12 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The running loop of asyncio or uvloop."""
 
-    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations", "turns")
+    __slots__ = ("_detached", "_loop", "_turns", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
-        self.turns: Turns = Turns()
+        self._turns = Turns()
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._detached: set[asyncio.Task[None]] = set()
 
@@ -85,13 +85,13 @@ class AsyncioLoop:
         else:  # noqa: RET505 -- for type checkers
             return asyncio.current_task()
 
-    def running_task(self) -> object | None:
-        """Return the running task."""
+    def turn(self, now: float) -> Turn:
+        """Return whether the running task may write."""
         try:
             loop = get_running_loop()
         except RuntimeError:
-            return None
-        return current_task(loop) if loop is self._loop() else None
+            return "elsewhere"
+        return self._turns.of(current_task(loop), now) if loop is self._loop() else "elsewhere"
 
     def starts_at_once(self, *, by_hand: bool) -> bool:
         """Any coroutine from Python 3.12 on, where tasks can start eagerly."""

@@ -21,7 +21,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .turns import Turns
+    from .turns import Turn
 
 __all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here")
 
@@ -83,13 +83,8 @@ class Loop(Protocol):
         """Whether an idle task should be kept and woken, because that is cheaper than starting a new one."""
         ...
 
-    @property
-    def turns(self) -> Turns:
-        """Whose turn it is to write inside a send()."""
-        ...
-
-    def running_task(self) -> object | None:
-        """Return the task that calls this; ``None`` if the caller isn't a task of this loop. From any thread."""
+    def turn(self, now: float) -> Turn:
+        """Return whether the caller may write without waiting (turns.py). From any thread."""
         ...
 
     def starts_at_once(self, *, by_hand: bool) -> bool:

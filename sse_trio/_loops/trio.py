@@ -20,7 +20,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from .turns import Turns
+from .turns import Turn, Turns
 
 if TYPE_CHECKING:
     from .loop import CountingTask, DetachedTask, Parking
@@ -79,12 +79,12 @@ class TrioDetachedTask:
 class TrioLoop:
     """The running trio loop."""
 
-    __slots__ = ("_token", "keeps_idle_tasks", "tells_cancellations", "turns")
+    __slots__ = ("_token", "_turns", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_idle_tasks = True
         self.tells_cancellations = True  # every cancellation comes from a scope
-        self.turns: Turns = Turns()
+        self._turns = Turns()
         self._token = weakref.ref(current_trio_token())
 
     @property
@@ -92,9 +92,9 @@ class TrioLoop:
         """The loop's clock."""
         return current_clock().current_time  # trio.current_time() looks up the run at each call
 
-    def running_task(self) -> object | None:
-        """Return the running task."""
-        return current_task() if self.is_here() else None
+    def turn(self, now: float) -> Turn:
+        """Return whether the running task may write."""
+        return self._turns.of(current_task(), now) if self.is_here() else "elsewhere"
 
     def starts_at_once(self, *, by_hand: bool) -> bool:
         """No: a trio task has its turn in the next pass."""

@@ -8,9 +8,14 @@
 
 from __future__ import annotations
 
-__all__ = ("TURN_SECONDS", "Turns")
+from typing import Literal, TypeAlias
+
+__all__ = ("TURN_SECONDS", "Turn", "Turns")
 
 TURN_SECONDS = 0.001
+
+Turn: TypeAlias = Literal["has", "over", "elsewhere"]
+"""Whether a task may write: it has its turn; it must yield first; or the caller isn't a task of this loop."""
 
 
 class Turns:
@@ -22,14 +27,14 @@ class Turns:
         self._task = 0  # the id() of the task that wrote last: a reference would keep a task that has ended
         self._ends_at = 0.0
 
-    def is_over(self, task: object, now: float) -> bool:
-        """Return whether this task, which is about to write, has to yield first. If so, its next turn begins then."""
+    def of(self, task: object | None, now: float) -> Turn:
+        """Return whether this task, which is about to write, may do so. If its turn is over, the next one begins."""
         number = id(task)
         if number != self._task:
             self._task = number
             self._ends_at = now + TURN_SECONDS
-            return False
+            return "has" if task is not None else "elsewhere"
         if now < self._ends_at:
-            return False
+            return "has"
         self._task = 0
-        return True
+        return "over"

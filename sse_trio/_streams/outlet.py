@@ -4,13 +4,16 @@
 # Rule 1: one write at a time (C4); `write_began` is the time of the one in progress, `idle_since` of the end of the
 #         last one. The ticker, which watches the time for all streams, reads both.
 # Rule 2: an outlet that is shut writes nothing more: the response may have returned.
-# Rule 3: bodies are written directly by default where nobody would be bypassed (_servers/nobody_between.py). Behind
+# Rule 3: while its writer is idle, the channel offers each event here first, and send() costs as little as it does
+#         because this is one object that has all it needs.
+# Rule 4: bodies are written directly by default where nobody would be bypassed (_servers/nobody_between.py). Behind
 #         ServerBridge(express=True) they are wherever the connection allows it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from .._channels.pacer import SLICE_SECONDS
 from .._groups.statistics import STALL_SECONDS
 from .._servers.nobody_between import past_starlette
 from .._wire.batch import Batch
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Scope, Send
 
+    from .._channels.buffer import Queued
     from .._channels.source import StreamSource
+    from .._channels.waiters import Answer
+    from .._loops.loop import Loop
     from .._servers.connection import Connection
 
 __all__ = ("Outlet", "OutletShutError", "may_write_directly")
@@ -32,10 +38,18 @@ class OutletShutError(Exception):
     """The outlet was shut before this write."""
 
 
+class EventWriter(Protocol):
+    """The writer of an outlet."""
+
+    def write_at_once(self, body: bytes, /) -> None:
+        """Write an event that was taken from the source, at once or in a task."""
+
+
 class Outlet:
     """The server's `send` for one stream, with direct writes where they are possible."""
 
     __slots__ = (
+        "_loop",
         "_prefix",
         "_send",
         "_source",
@@ -49,21 +63,23 @@ class Outlet:
         "is_shut",
         "stalls",
         "write_began",
+        "writer",
         "written_bytes",
     )
 
-    def __init__(
-        self, send: Send, head: Message, source: StreamSource, connection: Connection, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, send: Send, head: Message, source: StreamSource, connection: Connection, loop: Loop) -> None:
+        self._loop = loop
         self._send = send
         self._source = source
         self._prefix = _DENIAL_BODY if head["type"].startswith("websocket") else "http.response.body"
         self.direct_writer = connection.direct_writer
         self.connection = connection
-        self.current_time = clock
+        self.current_time: Callable[[], float] = loop.current_time
         self.is_own = False
         """Whether bodies go to the server's own `send`, with nobody in between."""
         self.is_shut = False
+        self.writer: EventWriter | None = None
+        """What writes an event that can't be written directly; None before the first one."""
         self.final_began = False
         self.write_began: float | None = None
         self.idle_since: float | None = None
@@ -85,6 +101,7 @@ class Outlet:
         """Note that the writer has ended: what it was writing is no longer in progress."""
         self.stalls += self.is_stalled()
         self.write_began = None
+        self.writer = None  # leave no reference cycle
 
     def look_past_starlette(self, *, direct_writes: bool) -> None:
         """Find the shortest way for what comes after the head, and write directly if nobody would be bypassed."""
@@ -97,6 +114,26 @@ class Outlet:
                 self._send = writer.send
 
     # --- writing
+
+    def write_event(self, event: Queued, sep: str) -> Answer:
+        """Write the event in the send() that brings it, if that needs no waiting (``IdleWriter``)."""
+        now, idle_since = self.current_time(), self.idle_since
+        if idle_since is None or now - idle_since < SLICE_SECONDS or (turn := self._loop.turn(now)) == "elsewhere":
+            return "queue"
+        if turn == "over":
+            return "yield"
+        body = f"data: {event}{sep}{sep}".encode() if type(event) is str else event.encode(sep)
+        self._source.received += 1
+        direct_writer = self.direct_writer
+        if direct_writer is not None and direct_writer.try_event(body):
+            self.idle_since = now
+            self.written_bytes += len(body)
+            if self.first_event_at is None:
+                self._note_first_event(now)
+        else:
+            assert self.writer is not None  # its writer offered it to the channel
+            self.writer.write_at_once(body)
+        return "written"
 
     async def send(self, message: Message) -> None:
         """Give one message to the server."""

@@ -135,7 +135,7 @@ class Stream:
         self._head: Message | None = None if isinstance(receive_end, EventReceiveChannel) else head
         self._receive_end = receive_end
         self._source = source
-        self._outlet = Outlet(send, head, source, self._connection, run.loop.current_time)
+        self._outlet = Outlet(send, head, source, self._connection, run.loop)
         self._writer = Writer(
             source,
             self._outlet,

@@ -11,8 +11,8 @@
 # Rule 4: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
 #         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
 #         tenth of an idle stream's memory. In both cases callers only need unpark().
-# Rule 5: an event that finds its writer idle is written in the send() that brought it, by write_event(): directly, by a
-#         step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is for
+# Rule 5: an event that finds its writer idle is written in the send() that brought it (Outlet.write_event): directly, by
+#         a step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is for
 #         what has to wait. An event that comes within a millisecond of the last write waits, too: a flood is joined.
 # Rule 6: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
 #         runs the server's code: whoever is the caller of unpark(), it is not a producer's own send().
@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
-from .._channels.buffer import Queued, encode_queued
-from .._channels.pacer import SLICE_SECONDS
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask, Loop
 from .._wire.batch import Batch
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .._channels.source import StreamSource
-    from .._channels.waiters import Answer
     from .._compression.coder import Coder
 
 __all__ = ("CLIENT_GONE", "Outcome", "Writer")
@@ -204,25 +201,19 @@ class Writer:
         if self._phase is IDLE and not (self.outlet.direct_writer is not None and self._write_at_once()):
             self._wake()
 
-    def write_event(self, event: Queued, sep: str) -> Answer:
-        """Write the event in the send() that brings it, if that needs no waiting (``IdleWriter``)."""
-        if self._phase is not IDLE:
-            return "queue"
-        outlet = self.outlet
-        now = outlet.current_time()
-        assert outlet.idle_since is not None  # it is idle, and has written its head
-        if now - outlet.idle_since < SLICE_SECONDS or (task := self._loop.running_task()) is None:
-            return "queue"
-        if self._loop.turns.is_over(task, now):
-            return "yield"
-        batch = Batch(encode_queued(event, sep))
-        self._source.received += 1
-        if outlet.write_nowait(batch, now):
-            outlet.written_bytes += len(batch.body)
-        else:
-            self._untaken = batch
-            self._start_at_once()
-        return "written"
+    def write_at_once(self, body: bytes) -> None:
+        """Write this event, which the outlet couldn't write directly, inside the producer's own send() if possible."""
+        self._untaken = Batch(body)
+        by_hand = self.outlet.is_own
+        if self._task is not None or self.context is None or not self._loop.starts_at_once(by_hand=by_hand):
+            self._wake()
+            return
+        self._begin_starting()
+        task = self._loop.start_at_once(self._run, context=self.context, by_hand=by_hand)
+        if task is not None and self._phase is RUNNING:
+            self._task = task
+            if self.outlet.is_shut:
+                self._loop.cancel_detached(task)
 
     # --- waking
 
@@ -243,24 +234,16 @@ class Writer:
         return True
 
     def _wake(self) -> None:
-        self._phase = STARTING
+        self._begin_starting()
         if self._task is None:
             self._task = self._loop.spawn_detached(self._run, context=self.context)
         else:
             assert self._parking is not None  # otherwise an idle task has ended
             self._parking.unpark()
 
-    def _start_at_once(self) -> None:
-        # Inside a producer's own send(): see start_at_once().
-        if self._task is not None or self.context is None or not self._loop.starts_at_once(by_hand=self.outlet.is_own):
-            self._wake()
-            return
+    def _begin_starting(self) -> None:
         self._phase = STARTING
-        task = self._loop.start_at_once(self._run, context=self.context, by_hand=self.outlet.is_own)
-        if task is not None and self._phase is RUNNING:
-            self._task = task
-            if self.outlet.is_shut:
-                self._loop.cancel_detached(task)
+        self._source.idle_writer = None
 
     def _become_idle(self) -> None:
         self._phase = IDLE
@@ -269,7 +252,8 @@ class Writer:
         if self._head is None and self._coder is None and self._last_writes is None:
             outlet = self.outlet
             if outlet.direct_writer is not None or self._loop.starts_at_once(by_hand=outlet.is_own):
-                source.offer_idle(self)
+                outlet.writer = self
+                source.offer_idle(outlet)
 
     # --- the task
 

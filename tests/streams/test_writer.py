@@ -51,7 +51,7 @@ class Served(Connection):
         self.head_needs_body = keeps_head
         source: Any = self.receive_channel._state
         loop = current_loop()
-        self.outlet = Outlet(self.send, head, source, self, loop.current_time)
+        self.outlet = Outlet(self.send, head, source, self, loop)
         self.writer = Writer(source, self.outlet, head, opening=opening, loop=loop, owner=self)
 
     async def send(self, message: Message) -> None:
