@@ -11,9 +11,10 @@
 # Rule 4: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
 #         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
 #         tenth of an idle stream's memory. In both cases callers only need unpark().
-# Rule 5: an event that finds its writer idle is written in the send() that brought it (Outlet.write_event): directly, by
-#         a step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is for
-#         what has to wait. An event that comes within a millisecond of the last write waits, too: a flood is joined.
+# Rule 5: an event that finds its writer idle is written in the send() that brought it (Outlet.write_event): directly,
+#         by a step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is
+#         for what has to wait. An event that comes within a millisecond of the last write waits, too, so that a flood
+#         is joined.
 # Rule 6: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
 #         runs the server's code: whoever is the caller of unpark(), it is not a producer's own send().
 # Rule 7: if the stream is compressed (_compression/coder.py), a batch is encoded when it is taken from the source. So
