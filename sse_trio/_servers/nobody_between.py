@@ -40,9 +40,10 @@ def past_starlette(send: Send) -> Send:
 
 def is_own_method(send: Send, owner: object, package: str) -> bool:
     """Return whether this `send` is a method of this object, as its server's package defines it."""
-    if type(send) is not MethodType or send.__self__ is not owner:
+    method: object = send
+    if type(method) is not MethodType or method.__self__ is not owner:
         return False
-    module = getattr(send.__func__, "__globals__", {}).get("__name__")
+    module = getattr(method.__func__, "__globals__", {}).get("__name__")
     return str(module).partition(".")[0] == package
 
 

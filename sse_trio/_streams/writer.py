@@ -97,6 +97,7 @@ class Writer:
         "_coder",
         "_direct_writes",
         "_head",
+        "_is_in_send",
         "_last_writes",
         "_loop",
         "_opening",
@@ -139,6 +140,7 @@ class Writer:
         self.context: Context | None = copy_context()
         self._phase = NEW
         self.woken = False
+        self._is_in_send = False
         self._task: DetachedTask | None = None
         self._untaken: Batch | None = None  # a batch that was taken, but not written directly
         self._pending_ping = b""
@@ -210,8 +212,14 @@ class Writer:
             self._wake()
             return
         self._begin_starting()
-        task = self._loop.start_at_once(self._run, context=self.context, by_hand=by_hand)
-        if task is not None and self._phase is RUNNING:
+        self._is_in_send = True
+        try:
+            task = self._loop.start_at_once(self._run, context=self.context, by_hand=by_hand)
+        finally:
+            self._is_in_send = False
+        if self.outcome is not None:
+            self._tell_owner()
+        elif task is not None and self._phase is RUNNING:
             self._task = task
             if self.outlet.is_shut:
                 self._loop.cancel_detached(task)
@@ -299,6 +307,12 @@ class Writer:
         self._source.end_waiting(self)
         self.outcome = outcome
         self._task = self.context = None  # leave no reference cycle
+        # Inside of a send() the owner is told when that goes on. It cancels the producer, and an eager task runs in the
+        # producer's place: what is asked of a task that isn't the current one may come after its end (Python 3.12).
+        if not self._is_in_send:
+            self._tell_owner()
+
+    def _tell_owner(self) -> None:
         owner, self._owner = self._owner, None
         assert owner is not None  # it ends once
         owner.writer_done()

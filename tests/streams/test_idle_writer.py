@@ -429,6 +429,30 @@ async def test_a_stream_that_is_abandoned_inside_of_its_write(server):
     assert server.written == [b"head", *events("first")]
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_a_middleware_that_ends_the_stream_inside_of_a_write(server, goes_on):
+    """The stream ends with its final frame, and no cancellation is left behind for whoever has called the response."""
+
+    class Ends:
+        def __await__(self):
+            group.request_shutdown()
+            return iter(())
+
+    group = StreamGroup(signals=False)
+
+    async def produce(send_channel):
+        await idle(send_channel)
+        server.gate, server.direct_room = Ends(), 0
+        await send_channel.send("second")
+        if goes_on:
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(60):
+        await server.serve(EventSourceResponse(produce, group=group))
+        await checkpoint()
+    assert server.written == [b"head", *events("first", "second"), b""]
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("way", ["own", "middleware"])
 async def test_no_task_is_started_for_a_write_that_ends(way):
