@@ -151,7 +151,7 @@ async def test_a_delivery(express, budget):
         open_hub() as hub,
         idle_streams(lambda: EventSourceResponse(hub.subscribe("a")), express=express) as servers,
     ):
-        await hub.publish("a", "first")  # it goes the whole way, and opens the lane
+        await hub.publish("a", "first")  # it goes the whole way; after it, direct writes begin
         await anyio.sleep(1)
         before = sum(len(server.sent) for server in servers)
         with counted_calls() as count:
