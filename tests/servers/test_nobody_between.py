@@ -1,4 +1,5 @@
-# What is found behind the wrappers around a `send`, and which of them a message after the head may skip.
+# What is found behind the wrappers around a `send`, and the proof that nobody is between a stream and its server. The
+# session `matrix` of nox runs this with the oldest Starlette that we allow, too.
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Route
 
 from sse_trio import EventSourceResponse
 from sse_trio._servers.closures import innermost_send
-from sse_trio._servers.nobody_between import past_starlette
+from sse_trio._servers.nobody_between import is_own_method, past_starlette
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +181,39 @@ async def test_wrappers_around_each_other() -> None:
     for send in (circle, empty):
         assert innermost_send(send) is send
         assert past_starlette(send) is send
+
+
+class OfAServer:
+    """A class whose methods a server's package defines."""
+
+    async def send(self, message: Message) -> None:
+        """The server's own."""
+
+
+def by_package(name: str, function: Callable[..., object]) -> FunctionType:
+    """Have a function look as if this module defined it."""
+    function = cast("FunctionType", function)
+    return FunctionType(function.__code__, {**function.__globals__, "__name__": name}, closure=function.__closure__)
+
+
+async def test_a_servers_own_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a method of this very object, as the server's package defines it, is the server's own `send`."""
+    monkeypatch.setattr(OfAServer, "send", by_package("uvicorn.protocols", OfAServer.send))
+    cycle, other = OfAServer(), OfAServer()
+    assert is_own_method(cycle.send, cycle, "uvicorn")
+    assert not is_own_method(other.send, cycle, "uvicorn")
+    assert not is_own_method(cycle.send, cycle, "hypercorn")
+    assert not is_own_method(only_sees_head(cycle.send), cycle, "uvicorn")
+    assert not is_own_method(partial(cycle.send), cycle, "uvicorn")
+
+
+async def test_a_method_that_a_tool_has_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that replaces the method of the server's class, to see its messages, is somebody in between."""
+    monkeypatch.setattr(OfAServer, "send", by_package("tool.instrumentation", OfAServer.send))
+    cycle = OfAServer()
+    assert not is_own_method(cycle.send, cycle, "uvicorn")
+    monkeypatch.setattr(OfAServer, "send", Proxy(OfAServer.send))
+    assert not is_own_method(cycle.send, cycle, "uvicorn")
 
 
 class Recorder:
