@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import sys
 from functools import partial
 
@@ -84,8 +85,8 @@ class Server(Connection):
         is_asyncio = current_loop_name() == "asyncio"
         return is_asyncio and (self.way == "own" or sys.version_info >= (3, 12))
 
-    async def serve(self, response):
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
+    async def serve(self, response, headers=()):
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [*headers]}
         with anyio.fail_after(300):
             await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
 
@@ -188,7 +189,7 @@ async def test_what_is_counted(server):
 
 
 async def test_it_is_not_written_past_another_receiver(server):
-    """A second receiver of the channel may be the one that gets the event."""
+    """Two receivers of a channel take turns: the stream doesn't take the event that is the other one's."""
     received = []
     send_channel, receive_channel = open_event_channel()
 
@@ -203,12 +204,60 @@ async def test_it_is_not_written_past_another_receiver(server):
             async with anyio.create_task_group() as nursery:
                 nursery.start_soon(receive, receive_channel.clone())
                 await wait_all_tasks_blocked()
-                await send_channel.send("second")
-                await send_channel.send("third")
+                for name in ("second", "third"):
+                    await send_channel.send(name)
+                    await anyio.sleep(1)
 
     await server.serve(EventSourceResponse(receive_channel, producers=[produce], group=StreamGroup(signals=False)))
-    got = b"".join([*server.written[2:-1], *events(*received)])
-    assert sorted(got.split(b"\n\n")) == [b"", b"data: second", b"data: third"]
+    assert (server.written[2:-1], received) == (events("second"), ["third"])
+
+
+async def test_a_compressed_stream(server):
+    """What is written goes through the stream's coder: the client can decode it all."""
+
+    async def produce(send_channel):
+        await idle(send_channel)
+        for name in ("second", "third"):
+            await send_channel.send(name)
+            await anyio.sleep(1)
+
+    await server.serve(response_of(produce, compress=["gzip"]), headers=[(b"accept-encoding", b"gzip")])
+    assert gzip.decompress(b"".join(server.written[1:])) == b"".join(events("first", "second", "third"))
+
+
+async def test_a_conflating_channel(server):
+    """The function that conflates gets each event, also one that finds its stream idle."""
+    seen = []
+    send_channel, receive_channel = open_event_channel(conflate=lambda event: seen.append(event.data))
+
+    async def produce():
+        async with send_channel:
+            await idle(send_channel)
+            await send_channel.send("second")
+            await anyio.sleep(1)
+
+    await server.serve(EventSourceResponse(receive_channel, producers=[produce], group=StreamGroup(signals=False)))
+    assert seen == ["first", "second"]
+
+
+async def test_a_stream_that_is_ending(server):
+    """During the grace each send() is a cancellation point, as before; what it accepts is written (C3, C5)."""
+    group = StreamGroup(signals=False)
+    accepted = []
+
+    async def produce(send_channel):
+        await idle(send_channel)
+        group.request_shutdown()
+        await send_channel.send("second")
+        await anyio.sleep(1)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await send_channel.send("cancelled")
+            accepted.append("cancelled")
+
+    await server.serve(EventSourceResponse(produce, group=group, grace=5))
+    assert accepted == []
+    assert server.written == [b"head", *events("first", "second"), b""]
 
 
 async def test_a_closed_end_writes_nothing(server):

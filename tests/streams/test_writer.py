@@ -474,3 +474,34 @@ async def test_receiver_closed_while_it_rests(serve: Serve) -> None:
     served.writer.finish()
     await served.settle()
     assert served.done == [Outcome.FINISHED]
+
+
+class Abandoning(Served):
+    """Its `send` abandons the writer, and then waits."""
+
+    def is_own_send(self, send: object, /) -> bool:
+        return True
+
+    async def send(self, message: Message) -> None:
+        """Take two messages, and then abandon the writer."""
+        if len(self.messages) < 2:
+            self.messages.append(message)
+            return
+        self.writer.abandon()
+        self.sending += 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.sending -= 1
+
+
+async def test_abandon_inside_of_a_send() -> None:
+    """A writer that is abandoned while its event is written in a send(), and then has to wait, is cancelled."""
+    served = Abandoning()
+    served.writer.start()
+    await served.send_channel.send("first")
+    await anyio.sleep(1)
+    await served.send_channel.send("second")
+    await served.settle()
+    assert (served.done, served.sending) == ([Outcome.ABANDONED], 0)
+    served.close()
