@@ -248,6 +248,7 @@ async def test_a_stream_that_is_ending(server):
     async def produce(send_channel):
         await idle(send_channel)
         group.request_shutdown()
+        await send_channel.wait_closing()
         await send_channel.send("second")
         await anyio.sleep(1)
         with anyio.CancelScope() as scope:
