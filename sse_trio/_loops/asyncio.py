@@ -109,11 +109,10 @@ class AsyncioLoop:
             except StopIteration:
                 return None
             return self.spawn_detached(partial(Remainder, coroutine, waits_for), context=context)
-        if sys.version_info < (3, 12):
-            return self.spawn_detached(async_fn, context=context)
-        else:  # noqa: RET505 -- for type checkers
+        if sys.version_info >= (3, 12):
             task = Task(async_fn(), loop=get_running_loop(), context=context, eager_start=True)
             return None if task.done() else cast("DetachedTask", task)
+        return self.spawn_detached(async_fn, context=context)
 
     def new_parking(self) -> Parking:
         """Return a new parking."""

@@ -11,9 +11,10 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from sse_trio import CloseReason, EventSourceResponse, StreamGroup, open_event_channel
+from sse_trio import CloseReason, EventSourceResponse, StreamGroup, open_event_channel, open_hub
 from sse_trio._servers.connection import Connection
 from sse_trio._servers.direct_write import DirectWriter
+from sse_trio.stores import MemoryStore
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +187,42 @@ async def test_what_is_counted(server):
     await server.serve(EventSourceResponse(produce, group=group, ping=15))
     assert snapshots == [(2, len(b"".join(events("first", "second"))), 0)]
     assert b": ping\n\n" not in server.written
+
+
+@pytest.mark.parametrize("pinged", [False, True])
+async def test_the_first_event(server, pinged):
+    """A stream whose head went alone is idle, too; its first event is noted when it is written."""
+    group = StreamGroup(signals=False)
+    waits = []
+
+    async def produce(send_channel):
+        send_channel.started()
+        await anyio.sleep(20 if pinged else 2)
+        await send_channel.send("first")
+        await anyio.sleep(1)
+        waits.extend(stream.first_event_after for stream in group.streams())
+
+    await server.serve(EventSourceResponse(produce, group=group, ping=15))
+    assert waits == [pytest.approx(20 if pinged else 2, abs=0.1)]
+    assert server.written == [b"head", *([b": ping\n\n"] if pinged else []), *events("first"), b""]
+
+
+async def test_a_subscriber_is_written_as_ever(server):
+    """A hub has no send() that brings an event to one stream: what it publishes wakes the writer."""
+
+    class SlowStore(MemoryStore):
+        async def read(self, *args, **options):
+            await anyio.sleep(2)
+            return await super().read(*args, **options)
+
+    async with open_hub(SlowStore()) as hub, anyio.create_task_group() as nursery:
+        response = EventSourceResponse(hub.subscribe("a", after="0-0"), commit_within=0.5)
+        nursery.start_soon(server.serve, response)
+        await anyio.sleep(3)
+        await hub.publish("a", "event")
+        await anyio.sleep(1)
+        server.gone.set()
+    assert b"data: event\n\n" in b"".join(server.written)
 
 
 async def test_it_is_not_written_past_another_receiver(server):
