@@ -208,6 +208,9 @@ class Writer:
         """Write this event, which the outlet couldn't write directly, inside the producer's own send() if possible."""
         self._untaken = Batch(body)
         by_hand = self.outlet.is_own
+        if self.outlet.connection.is_lost and self._task is None:
+            self._end(Outcome.GONE)  # uvicorn reports a disconnect to its newest request only, and logs what is written
+            return
         if self._task is not None or self.context is None or not self._loop.starts_at_once(by_hand=by_hand):
             self._wake()
             return

@@ -11,6 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
+from sse_trio._servers.transports import write_transport_nowait
 from sse_trio._wire.batch import Batch
 
 from ._fake_connection import FakeConnection, FakeWriter
@@ -466,3 +467,22 @@ async def test_it_is_the_ordinary_stream(run):
         direct += script.connection.direct_writes
     assert whole > SCRIPTS / 3  # or it would show little
     assert direct > SCRIPTS
+
+
+async def test_a_transport_that_fails_while_it_is_written():
+    """asyncio writes at once, and closes a transport whose write fails: then the chunk was not written."""
+
+    class Transport:
+        closing = False
+
+        def is_closing(self):
+            return self.closing
+
+        def get_write_buffer_size(self):
+            return 0
+
+        def write(self, chunk):
+            self.closing = chunk == b"fails"
+
+    transport = Transport()
+    assert [write_transport_nowait(transport, chunk) for chunk in (b"arrives", b"fails", b"late")] == [7, 0, 0]

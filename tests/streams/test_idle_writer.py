@@ -48,11 +48,16 @@ class Server(Connection):
         self.written, self.sends = [], 0
         self.direct_room = 1 << 30
         self.gone, self.gate = anyio.Event(), None
+        self.lost = None
         self.error = None
         self.is_sending = self.is_aborted = False
 
     def is_own_send(self, send, /):
         return self.way != "middleware"
+
+    @property
+    def is_lost(self):
+        return self.lost
 
     def new_direct_writer(self, send, /):
         return ListWriter(self, send) if self.way == "direct" else None
@@ -406,6 +411,27 @@ async def test_a_client_that_is_gone(server, suspends, goes_on):
         await checkpoint()  # no cancellation is left behind
     assert reasons == [CloseReason.DISCONNECTED]
     assert after == (["cancelled"] if goes_on else [])
+    assert server.written == [b"head", *events("first")]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("way", ["direct", "own"])
+async def test_a_connection_that_is_lost(way):
+    """An event for a client that the server knows to be gone ends the stream, and the server isn't given it."""
+    server = Server(way)
+    reasons = []
+
+    async def on_close(reason):
+        reasons.append(reason)
+
+    async def produce(send_channel):
+        await idle(send_channel)
+        server.lost, server.direct_room = True, 0
+        await send_channel.send("second")
+        await anyio.sleep_forever()
+
+    await server.serve(response_of(produce, on_close=on_close))
+    assert reasons == [CloseReason.DISCONNECTED]
     assert server.written == [b"head", *events("first")]
 
 
