@@ -38,9 +38,8 @@ def past_starlette(send: Send) -> Send:
     return send
 
 
-def is_own_method(send: Send, owner: object, package: str) -> bool:
+def is_own_method(method: object, owner: object, package: str) -> bool:
     """Return whether this `send` is a method of this object, as its server's package defines it."""
-    method: object = send
     if type(method) is not MethodType or method.__self__ is not owner:
         return False
     module = getattr(method.__func__, "__globals__", {}).get("__name__")
