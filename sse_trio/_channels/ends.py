@@ -240,8 +240,9 @@ class EventSendChannel(_End):
     async def send(self, event: Sendable, /) -> None:
         """Send one event: a :class:`ServerSentEvent`, its data as ``str`` or ``int``, or a mapping of its fields.
 
-        Waits while there is no room. It is a schedule point when it waits, and when a slice is used up: after 256
-        events, 16 KiB or a millisecond of sending during which the receiver did not run. It is a cancellation point
+        Waits while there is no room. An event that finds its stream idle is written before this returns, if that needs
+        no waiting. It is a schedule point when it waits, and when a slice is used up: after 256 events, 16 KiB or a
+        millisecond of sending during which the receiver did not run, or no other task wrote. It is a cancellation point
         whenever it is a schedule point, and at once when the response is ending its stream. So sends in a loop neither
         starve other tasks nor pay for a checkpoint each.
 
@@ -261,6 +262,15 @@ class EventSendChannel(_End):
         else:
             event = as_event(event, state.errors)
             size = len(event.encode(state.sep))
+        writer = state.idle_writer
+        if writer is not None and not self._closed:
+            answer = writer.write_event(event, state.sep)
+            if answer == "written":
+                return
+            if answer == "yield":
+                await checkpoint()
+                await self.send(event)
+                return
         total = fifo.size + size
         pacer = state.pacer
         if (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._loops.loop import Loop
     from .._reasons import CloseReason
     from .._wire.batch import Batch
-    from .waiters import Receiver
+    from .waiters import IdleWriter, Receiver
 
 __all__ = ("Backlog", "LiveSource", "StreamSource")
 
@@ -38,7 +38,7 @@ class Backlog(NamedTuple):
 class StreamSource(ABC):
     """The events that a writer writes."""
 
-    __slots__ = ("close_reason", "coalesce_after", "dropped", "received", "refusing", "started")
+    __slots__ = ("close_reason", "coalesce_after", "dropped", "idle_writer", "received", "refusing", "started")
 
     started: bool
     """Whether the response may send its head before there is an event."""
@@ -52,6 +52,9 @@ class StreamSource(ABC):
     coalesce_after: float
     """Seconds after the last write. Until then more events may come and share a write; after that the writer may write
     an event inside the send() that brought it. Infinite if the user's code runs when an event is taken."""
+
+    idle_writer: IdleWriter | None
+    """The writer of its stream while that is idle, if it can write an event inside the call that brings it."""
 
     @abstractmethod
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
@@ -88,6 +91,13 @@ class StreamSource(ABC):
     @abstractmethod
     def keep_waiting(self, waiting: Receiver) -> None:
         """Wake this receiver again: it was woken, and took the events inside the call that woke it."""
+
+    def offer_idle(self, writer: IdleWriter) -> None:
+        """Write events with this writer, inside the calls that bring them, until end_waiting().
+
+        A source that has no such calls does nothing.
+        """
+        del writer
 
     @abstractmethod
     def begin_ending(self, reason: CloseReason) -> None:

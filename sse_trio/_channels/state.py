@@ -20,7 +20,7 @@ from .._wire.batch import Batch
 from .buffer import Buffer, FifoBuffer, Queued, encode_queued, size_of
 from .pacer import SLICE_SECONDS, Pacer
 from .source import Backlog, StreamSource
-from .waiters import Receiver, WaitingReceivers, WaitingSend, WaitingSends
+from .waiters import IdleWriter, Receiver, WaitingReceivers, WaitingSend, WaitingSends
 
 if TYPE_CHECKING:
     from .._loops.loop import Loop
@@ -89,6 +89,9 @@ class ChannelState(StreamSource):
         self.coalesce_after: float = SLICE_SECONDS
         self.loop: Loop | None = None
         self.pacer = Pacer()
+        self.idle_writer: IdleWriter | None = None
+        """send() looks at it first. It is there only while nothing is buffered, no other receiver waits, and the
+        channel is open."""
         self.senders = WaitingSends()
         self.receivers = WaitingReceivers()
         self.open_senders = 0
@@ -264,11 +267,18 @@ class ChannelState(StreamSource):
 
     def begin_waiting(self, waiting: Receiver) -> None:
         """Wake the receiver when there is an event, or when the last send end is closed."""
+        self.idle_writer = None
         self.receivers.add(waiting)
         self.pacer.end()
 
+    def offer_idle(self, writer: IdleWriter) -> None:
+        """Write events inside send() with this writer."""
+        if self.buffer is self.fifo and len(self.receivers.queue) == 1 and not (self.ending or self.refusing):
+            self.idle_writer = writer
+
     def end_waiting(self, waiting: Receiver) -> None:
         """Remove the receiver, which was woken or has stopped waiting."""
+        self.idle_writer = None
         self.receivers.discard(waiting)
 
     def keep_waiting(self, waiting: Receiver) -> None:
@@ -319,6 +329,7 @@ class ChannelState(StreamSource):
             self.receivers.wake_all()
 
     def _announce_closing(self) -> None:
+        self.idle_writer = None
         self.pacer.end()
         if self.closing is not None:
             self.closing.set()

@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sized
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from anyio import ClosedResourceError
 
 from .._loops.loop import Parked, Parking
 from .buffer import Queued
 
-__all__ = ("Receiver", "WaitingReceive", "WaitingReceivers", "WaitingSend", "WaitingSends")
+__all__ = ("Answer", "IdleWriter", "Receiver", "WaitingReceive", "WaitingReceivers", "WaitingSend", "WaitingSends")
 
 
 class WaitingSend:
@@ -105,8 +105,23 @@ class Receiver(Parked, Protocol):
 
     woken: bool
     """Whether the receiver was woken for an event and has not run yet."""
-    end: object
-    """The receive end that it waits on; None for a writer, which is woken when the last receive end is closed."""
+
+    @property
+    def end(self) -> object:
+        """The receive end that it waits on; None for a writer, which is woken when the last receive end is closed."""
+
+
+Answer: TypeAlias = Literal["written", "queue", "yield"]
+"""What became of an event that was offered to a writer: it was written; or it wasn't, and goes into the queue; or it
+wasn't, and its task has to yield first, because it has been writing for too long."""
+
+
+class IdleWriter(Protocol):
+    """A writer that waits for events and can write one inside the send() that brings it."""
+
+    def write_event(self, event: Queued, sep: str, /) -> Answer:
+        """Write the event, if that needs no waiting. Call it only from a producer's own send(). Never raises."""
+        ...
 
 
 class WaitingReceive:

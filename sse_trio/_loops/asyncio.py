@@ -6,9 +6,14 @@ import asyncio
 import contextvars
 import sys
 import weakref
-from asyncio import Task, get_running_loop
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from asyncio import Task, current_task, get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, cast
+
+from .by_hand import Remainder
+from .turns import Turn, Turns
 
 if TYPE_CHECKING:
     from .loop import CountingTask, DetachedTask, Parking
@@ -60,11 +65,13 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The running loop of asyncio or uvloop."""
 
-    __slots__ = ("_detached", "_loop", "keeps_idle_tasks", "tells_cancellations")
+    __slots__ = ("_detached", "_loop", "_thread", "_turns", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
+        self._thread = get_ident()
+        self._turns = Turns()
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._detached: set[asyncio.Task[None]] = set()
 
@@ -79,6 +86,33 @@ class AsyncioLoop:
             return None
         else:  # noqa: RET505 -- for type checkers
             return asyncio.current_task()
+
+    def turn(self, now: float) -> Turn:
+        """Return whether the running task may write."""
+        # Not get_running_loop(), which is a system call before Python 3.12. In a loop's own thread, the loop has a
+        # current task only while it is the one that runs.
+        loop = self._loop()
+        return "elsewhere" if loop is None or get_ident() != self._thread else self._turns.of(current_task(loop), now)
+
+    def starts_at_once(self, *, by_hand: bool) -> bool:
+        """Any coroutine from Python 3.12 on, where tasks can start eagerly."""
+        return by_hand or sys.version_info >= (3, 12)
+
+    def start_at_once(
+        self, async_fn: Callable[[], Coroutine[Any, Any, None]], *, context: contextvars.Context, by_hand: bool
+    ) -> DetachedTask | None:
+        """Step a coroutine by hand, or start an eager task."""
+        if by_hand:
+            coroutine = async_fn()
+            try:
+                waits_for: object = context.run(coroutine.send, None)
+            except StopIteration:
+                return None
+            return self.spawn_detached(partial(Remainder, coroutine, waits_for), context=context)
+        if sys.version_info >= (3, 12):
+            task = Task(async_fn(), loop=get_running_loop(), context=context, eager_start=True)
+            return None if task.done() else cast("DetachedTask", task)
+        return self.spawn_detached(async_fn, context=context)
 
     def new_parking(self) -> Parking:
         """Return a new parking."""

@@ -16,9 +16,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .turns import Turn
 
 __all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here")
 
@@ -78,6 +81,31 @@ class Loop(Protocol):
     @property
     def keeps_idle_tasks(self) -> bool:
         """Whether an idle task should be kept and woken, because that is cheaper than starting a new one."""
+        ...
+
+    def turn(self, now: float) -> Turn:
+        """Return whether the caller may write without waiting (turns.py). From any thread."""
+        ...
+
+    def starts_at_once(self, *, by_hand: bool) -> bool:
+        """Return whether start_at_once() can do more than spawn_detached().
+
+        Args:
+            by_hand: whether the function's code doesn't depend on the task that runs it, so that one task may begin it
+                and another one end it.
+        """
+        ...
+
+    def start_at_once(
+        self, async_fn: Callable[[], Coroutine[Any, Any, None]], *, context: Context, by_hand: bool
+    ) -> DetachedTask | None:
+        """Run ``async_fn()`` inside this call until it has to wait; as spawn_detached() otherwise.
+
+        Call it only from a user's own call, such as a send(): a ``context`` that is entered already breaks the loop.
+
+        Returns:
+            The task that runs the remainder; ``None`` if it has ended.
+        """
         ...
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import weakref
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import (
@@ -19,6 +19,8 @@ from trio.lowlevel import (
     spawn_system_task,
     wait_task_rescheduled,
 )
+
+from .turns import Turn, Turns
 
 if TYPE_CHECKING:
     from .loop import CountingTask, DetachedTask, Parking
@@ -77,17 +79,34 @@ class TrioDetachedTask:
 class TrioLoop:
     """The running trio loop."""
 
-    __slots__ = ("_token", "keeps_idle_tasks", "tells_cancellations")
+    __slots__ = ("_token", "_turns", "keeps_idle_tasks", "tells_cancellations")
 
     def __init__(self) -> None:
         self.keeps_idle_tasks = True
         self.tells_cancellations = True  # every cancellation comes from a scope
+        self._turns = Turns()
         self._token = weakref.ref(current_trio_token())
 
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
         return current_clock().current_time  # trio.current_time() looks up the run at each call
+
+    def turn(self, now: float) -> Turn:
+        """Return whether the running task may write."""
+        return self._turns.of(current_task(), now) if self.is_here() else "elsewhere"
+
+    def starts_at_once(self, *, by_hand: bool) -> bool:
+        """No: a trio task has its turn in the next pass."""
+        del by_hand
+        return False
+
+    def start_at_once(
+        self, async_fn: Callable[[], Coroutine[Any, Any, None]], *, context: contextvars.Context, by_hand: bool
+    ) -> DetachedTask | None:
+        """Start a system task."""
+        del by_hand
+        return self.spawn_detached(async_fn, context=context)
 
     def counting_task(self) -> CountingTask | None:
         """None: in trio every cancellation comes from a scope."""

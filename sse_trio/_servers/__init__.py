@@ -9,7 +9,7 @@
 #   inbox.py             one `receive` for two readers: the application and the stream
 #   direct_write.py      writing a body to an idle connection directly; hypercorn_direct.py: on hypercorn
 #   closures.py          looking into what frameworks put around `receive` and `send`
-#   head_only.py         the proof that a wrapper around `send` looks at the head only
+#   nobody_between.py    the proof that nobody is between a stream and its server
 #   middleware.py        Starlette's BaseHTTPMiddleware in between
 #   transports.py        asyncio's transports: abort, flush, write without waiting
 

@@ -39,8 +39,9 @@ class ServerBridge:
 
     Args:
         app: the ASGI application.
-        express: whether streams may write to an idle connection directly, past the server's ``send``. Middlewares
-            don't see the bodies that are written this way, unless they change bodies: see docs/express-lane.md.
+        express: whether streams may write to an idle connection directly, past the server's ``send``, also where
+            middlewares are in between. These don't see the bodies that are written this way, unless they change
+            bodies: see docs/direct-writes.md. Where nobody is in between, direct writes need no option.
     """
 
     __slots__ = ("_app", "_express")

@@ -53,7 +53,8 @@ class Connection:
     def __init__(self) -> None:
         self._inbox: Inbox | None = None
         self.direct_writer: DirectWriter | None = None
-        """Writes past the server's ``send``; there only behind ``ServerBridge(express=True)``."""
+        """Writes past the server's ``send``: from the beginning behind ``ServerBridge(express=True)``, and else from
+        the moment that nobody is known to be in between, if it is so."""
 
     # --- what ServerBridge asks
 
@@ -73,6 +74,14 @@ class Connection:
         """Make what writes past this ``send``, or return ``None`` where bytes can't be written without waiting."""
         del send
         return None
+
+    def is_own_send(self, send: Send, /) -> bool:
+        """Whether this is the server's own ``send`` for this connection, with nobody in between.
+
+        Such a ``send`` doesn't depend on the task that calls it (``_loops/by_hand.py``).
+        """
+        del send
+        return False
 
     # --- the client
 

@@ -76,11 +76,25 @@ class DirectWriter(ABC):
             taken = self.write_nowait(chunk)
             if taken == len(chunk):
                 return True
-            if taken:
-                self._remainder = chunk[taken:]
-            self._is_open = False
+            self._cut_short(chunk, taken)
         self._refused = batch.body
         return False
+
+    def try_event(self, body: bytes, /) -> bool:
+        """Write an event that no other stream shares, or refuse it: then this body has to be sent. Never raises."""
+        if self._is_open:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body)
+            taken = self.write_nowait(chunk)
+            if taken == len(chunk):
+                return True
+            self._cut_short(chunk, taken)
+        self._refused = body
+        return False
+
+    def _cut_short(self, chunk: bytes, taken: int) -> None:
+        if taken:
+            self._remainder = chunk[taken:]
+        self._is_open = False
 
     async def send(self, message: Message) -> None:
         """Be the server's ``send``, for the application."""

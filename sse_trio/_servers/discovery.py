@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from .closures import innermost_send
 from .connection import Connection, HeadKeeper
-from .head_only import skip_head_only_wrappers
 from .hypercorn import Hypercorn, HypercornAsyncio, HypercornTrio
 from .hypercorn_h2 import HypercornH2
+from .nobody_between import is_own_method, past_starlette
 from .transports import owner_of
 from .uvicorn import uvicorn_connection
 
@@ -62,8 +62,9 @@ def connection_of(receive: Receive, send: Send) -> Connection:
 
 def leads_to_server(send: Send) -> bool:
     """Return whether body messages reach the server through this ``send`` unchanged, or it is the server's own."""
-    own = skip_head_only_wrappers(send)
-    return owner_of(own, "uvicorn") is not None or owner_of(own, "hypercorn") is not None
+    innermost = past_starlette(send)
+    owner = getattr(innermost, "__self__", None)
+    return is_own_method(innermost, owner, "uvicorn") or is_own_method(innermost, owner, "hypercorn")
 
 
 def _hypercorn_connection(stream: Any) -> Connection:

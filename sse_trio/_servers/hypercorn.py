@@ -12,6 +12,7 @@ from .._reasons import CloseReason
 from .connection import Connection
 from .hangup import current_hangups
 from .hypercorn_direct import HypercornDirectWriter, HypercornTrioDirectWriter, trio_fileno
+from .nobody_between import is_own_method
 from .transports import abort_transport, close_transport, flush_transport, reset_on_close, wait_acknowledged
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Hypercorn(Connection):
         second after it has asked all of them to stop.
         """
         return parent_process() is not None
+
+    def is_own_send(self, send: Send, /) -> bool:
+        return is_own_method(send, self._stream, "hypercorn")
 
     def abort(self) -> bool:
         return self._is_current() and self.drop()
@@ -110,7 +114,7 @@ class Hypercorn(Connection):
         with suppress(Exception):  # the client is gone; this runs in hypercorn's nursery
             try:
                 await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001 -- trio's, which this file can't name
                 # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
                 # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request.
                 if self._is_current():

@@ -113,7 +113,7 @@ def write_transport_nowait(transport: Any, chunk: bytes) -> int:
     if transport.is_closing() or transport.get_write_buffer_size():
         return 0
     transport.write(chunk)
-    return len(chunk)
+    return 0 if transport.is_closing() else len(chunk)  # asyncio writes at once, and closes if that fails
 
 
 def is_in_chunks(connection: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .connection import Connection
 from .direct_write import DirectWriter
 from .hangup import current_hangups
+from .nobody_between import is_own_method
 from .transports import (
     abort_transport,
     close_transport,
@@ -81,6 +82,9 @@ class UvicornHttp(Uvicorn):
     @property
     def is_lost(self) -> bool | None:
         return self._cycle.disconnected or self._is_closing()
+
+    def is_own_send(self, send: Send, /) -> bool:
+        return is_own_method(send, self._cycle, "uvicorn")
 
     def new_direct_writer(self, send: Send, /) -> DirectWriter:
         return UvicornDirectWriter(self._cycle, send)

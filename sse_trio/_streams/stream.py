@@ -45,6 +45,7 @@ from .._servers.discovery import find_connection
 from .._servers.middleware import count_base_middlewares
 from .notices import closing_notices, opening_notices, ping
 from .options import StreamOptions
+from .outlet import Outlet, may_write_directly
 from .sources import Producer
 from .writer import Outcome, Writer
 
@@ -95,6 +96,7 @@ class Stream:
         "_lifetime_at",
         "_opened_at",
         "_options",
+        "_outlet",
         "_parking",
         "_path",
         "_producing",
@@ -134,13 +136,14 @@ class Stream:
         self._head: Message | None = None if isinstance(receive_end, EventReceiveChannel) else head
         self._receive_end = receive_end
         self._source = source
+        self._outlet = Outlet(send, head, source, self._connection, run.loop)
         self._writer = Writer(
             source,
-            send,
+            self._outlet,
             head,
             opening=opening_notices(options, run.state),
             coder=coder,
-            connection=self._connection,
+            direct_writes=may_write_directly(scope),
             loop=run.loop,
             owner=self,
         )
@@ -301,7 +304,7 @@ class Stream:
                 logger.warning(DROPPED, self._path, dropped)
 
     def _hear_disconnect(self) -> None:
-        if not self._writer.final_began:
+        if not self._outlet.final_began:
             self.end(CloseReason.DISCONNECTED)
         elif self._writer.outcome is None and self._connection.is_lost is None:
             # Servers also send http.disconnect after a complete response, some before the last `send` has returned. So
@@ -378,9 +381,9 @@ class Stream:
 
     def statistics(self, now: float) -> StreamStatistics:
         """Return a snapshot. `now` is the time of the loop's clock."""
-        writer, source = self._writer, self._source
+        outlet, source = self._outlet, self._source
         backlog = source.backlog()
-        began, first = writer.write_began, writer.first_event_at
+        began, first = outlet.write_began, outlet.first_event_at
         return StreamStatistics(
             number=self.number,
             path=self._path,
@@ -389,23 +392,23 @@ class Stream:
             age=now - self._opened_at,
             first_event_after=None if first is None else first - self._opened_at,
             written_events=source.received,
-            written_bytes=writer.written_bytes,
+            written_bytes=outlet.written_bytes,
             buffered_events=backlog.events,
             buffered_bytes=backlog.bytes,
             lag=backlog.lag,
             dropped=source.dropped,
             writing_for=None if began is None else now - began,
-            stalls=writer.stalls + writer.is_stalled(),
+            stalls=outlet.stalls + outlet.is_stalled(),
             close_reason=self.reason,
         )
 
     def add_to(self, totals: StreamTotals) -> None:
         """Add what it has counted to these totals. You may call it from any thread."""
-        stalled = self._writer.is_stalled()
+        stalled = self._outlet.is_stalled()
         totals.written_events += self._source.received
-        totals.written_bytes += self._writer.written_bytes
+        totals.written_bytes += self._outlet.written_bytes
         totals.dropped += self._source.dropped
-        totals.stalls += self._writer.stalls + stalled
+        totals.stalls += self._outlet.stalls + stalled
         totals.stalled += stalled
 
     # --- the end
@@ -450,7 +453,7 @@ class Stream:
         # Nothing more can be written. Senders get an error, and the stream stops waiting for the writer.
         self._client_lost = True
         if stalled and self._stalled_for is None:
-            now, began = self._run.loop.current_time(), self._writer.write_began
+            now, began = self._run.loop.current_time(), self._outlet.write_began
             self._stalled_for = now - (now if began is None else began)
         self._receive_end.close()
         self._writer.abandon()
@@ -532,7 +535,7 @@ class Stream:
         return min(own, self._tick_write(now), self._tick_ping(now))
 
     def _tick_write(self, now: float) -> float:
-        seconds, began = self._send_timeout(), self._writer.write_began
+        seconds, began = self._send_timeout(), self._outlet.write_began
         if self._client_lost or seconds == math.inf:
             return math.inf
         if began is None:
@@ -549,7 +552,7 @@ class Stream:
         return seconds
 
     def _tick_ping(self, now: float) -> float:
-        seconds, idle_since = self._options.ping, self._writer.idle_since
+        seconds, idle_since = self._options.ping, self._outlet.idle_since
         if not seconds or seconds == math.inf or self.reason is not None:
             return math.inf
         if idle_since is None or idle_since + seconds > now:

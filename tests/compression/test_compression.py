@@ -226,7 +226,7 @@ class Wire:
 @pytest.mark.parametrize("is_express", [False, True])
 @pytest.mark.parametrize("coding", ALL)
 async def test_every_write_is_decodable_at_once(coding, is_express, source_kind):
-    """The head goes before any event; each event and each ping can be read when it is sent, on the express lane too."""
+    """The head goes before any event; each event and each ping can be read when it is sent, by direct writes too."""
     connection = FakeConnection(express=is_express)
     request, wire = Request(coding, connection=connection), Wire(coding, connection)
     async with (

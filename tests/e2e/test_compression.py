@@ -1,6 +1,6 @@
 # Compressed streams and the clients that people have: each event is there before the next one is published.
 #
-# Rule 1: one server for all, on trio with the express lane, which is the longest way that a piece can go.
+# Rule 1: one server for all, on trio with direct writes, which is the longest way that a piece can go.
 # Rule 2: in lockstep. A client that held back an event until there is more to decode would never see the next.
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from sse_trio._loops.by_hand import Remainder
 from sse_trio._loops.current import current_loop
 from sse_trio._loops.loop import Loop
 from sse_trio.testing import virtual_backend, wait_all_tasks_blocked
@@ -354,3 +355,124 @@ async def test_call_while_the_loop_closes(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", closed)
     loop.call_soon_threadsafe(lambda: None)
+
+
+# --- writing inside a send()
+
+
+async def test_a_turn() -> None:
+    """A task has its turn for a millisecond, unless another task had one meanwhile; then it has to yield."""
+    loop = current_loop()
+    assert [loop.turn(at) for at in (0.0, 0.0005, 0.002, 0.003)] == ["has", "has", "over", "has"]
+    others: list[str] = []
+
+    async def other() -> None:
+        others.append(loop.turn(9.0))
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(other)
+    assert others == ["has"]
+    assert loop.turn(10.0) == "has"
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_no_turn_elsewhere() -> None:
+    """Who isn't a task of the loop has no turn: another thread, another loop, or a callback of the loop's."""
+    loop = current_loop()
+    assert await anyio.to_thread.run_sync(loop.turn, 0.0) == "elsewhere"
+
+    async def in_another_loop() -> str:
+        return loop.turn(0.0)
+
+    assert await anyio.to_thread.run_sync(anyio.run, in_another_loop) == "elsewhere"
+
+
+@on_asyncio
+def test_no_turn_in_a_callback(backend: tuple[str, dict[str, Any]]) -> None:
+    """A callback runs between tasks, whose turn it is not."""
+    answers: list[str] = []
+
+    async def use() -> None:
+        loop = current_loop()
+        asyncio.get_running_loop().call_soon(lambda: answers.append(loop.turn(0.0)))
+        await anyio.sleep(0.01)
+
+    anyio.run(use, backend=backend[0], backend_options=backend[1])
+    assert answers == ["elsewhere"]
+
+
+class AtOnce:
+    """A coroutine function that is started at once, on one of the loops, and what it does."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.event = anyio.Event()
+
+    async def ends(self) -> None:
+        self.log.append("ran")
+
+    async def waits(self) -> None:
+        self.log.append("began")
+        try:
+            await self.event.wait()
+            await anyio.lowlevel.checkpoint()
+            self.log.append("went on")
+        finally:
+            self.log.append("ended")
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+@each_loop
+def test_a_function_that_is_started_at_once(backend: tuple[str, dict[str, Any]], by_hand: bool) -> None:
+    """It runs inside the call until it has to wait, if the loop can do that, and then goes on in a task."""
+
+    async def use() -> None:
+        loop, at_once = current_loop(), AtOnce()
+        task = loop.start_at_once(at_once.ends, context=contextvars.copy_context(), by_hand=by_hand)
+        assert (task is None) == bool(at_once.log) == loop.starts_at_once(by_hand=by_hand)
+        await anyio.sleep(0.01)
+        assert at_once.log == ["ran"]
+        at_once = AtOnce()
+        task = loop.start_at_once(at_once.waits, context=contextvars.copy_context(), by_hand=by_hand)
+        assert task is not None
+        assert at_once.log == (["began"] if loop.starts_at_once(by_hand=by_hand) else [])
+        await anyio.sleep(0.01)
+        at_once.event.set()
+        await anyio.sleep(0.01)
+        assert at_once.log == ["began", "went on", "ended"]
+
+    anyio.run(use, backend=backend[0], backend_options=backend[1])
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("by_hand", [True, False])
+@each_loop
+def test_a_function_that_is_started_at_once_and_cancelled(
+    backend: tuple[str, dict[str, Any]], by_hand: bool, late: bool
+) -> None:
+    """It is cancelled where it waits, also before the task that does its remainder has run."""
+
+    async def use() -> None:
+        loop, at_once = current_loop(), AtOnce()
+        task = loop.start_at_once(at_once.waits, context=contextvars.copy_context(), by_hand=by_hand)
+        assert task is not None
+        if late:
+            await anyio.sleep(0.01)
+        loop.cancel_detached(task)
+        await anyio.sleep(0.01)
+        if late or loop.starts_at_once(by_hand=by_hand):
+            assert at_once.log == ["began", "ended"]
+
+    anyio.run(use, backend=backend[0], backend_options=backend[1])
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_remainder_of_a_coroutine() -> None:
+    """It is for a task to run, not to be awaited. Closing it closes the coroutine."""
+    at_once = AtOnce()
+    coroutine = at_once.waits()
+    remainder = Remainder(coroutine, coroutine.send(None))
+    with pytest.raises(TypeError, match="start a task"):
+        await remainder
+    remainder.close()
+    assert at_once.log == ["began", "ended"]

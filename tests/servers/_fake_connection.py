@@ -14,8 +14,9 @@ from sse_trio._servers.direct_write import DirectWriter
 class FakeConnection(Connection):
     """The connection of one response: ASGI's ``receive`` and ``send``, direct writes, and the socket's other end."""
 
-    def __init__(self, *, room: int = 1 << 30, express: bool = True) -> None:
+    def __init__(self, *, room: int = 1 << 30, express: bool = True, is_own: bool = False) -> None:
         super().__init__()
+        self.is_own = is_own
         self.room = room
         self.wire = bytearray()
         self.is_gone = self.is_aborted = self.is_over = self.has_begun = False
@@ -81,6 +82,9 @@ class FakeConnection(Connection):
         return taken
 
     # --- what a stream may ask
+
+    def is_own_send(self, send, /) -> bool:
+        return self.is_own
 
     @property
     def is_lost(self) -> bool | None:

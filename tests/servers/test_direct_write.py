@@ -11,7 +11,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel, open_hub
+from sse_trio._servers.transports import write_transport_nowait
 from sse_trio._wire.batch import Batch
+from sse_trio.testing import virtual_backend
 
 from ._fake_connection import FakeConnection, FakeWriter
 
@@ -334,10 +336,10 @@ async def test_a_client_that_stalls_in_the_middle_of_a_chunk_is_dropped():
 class Script:
     """A random life of a stream: what is sent, what the client takes, and how it ends."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, **kind: bool) -> None:
         self.random = random.Random(seed)
         self.sent: list[bytes] = []
-        self.connection = FakeConnection(room=self.random.choice([0, 40, 400, 1 << 30]))
+        self.connection = FakeConnection(room=self.random.choice([0, 40, 400, 1 << 30]), **kind)
         self.group = StreamGroup(signals=False)
         self.reasons: list[CloseReason] = []
 
@@ -399,9 +401,9 @@ class Script:
         return is_whole
 
 
-async def run_producer(seed):
+async def run_producer(seed, **kind):
     """Have a producer's stream live through a script."""
-    script = Script(seed)
+    script = Script(seed, **kind)
 
     async def produce(send_channel):
         ended = anyio.Event()
@@ -414,9 +416,9 @@ async def run_producer(seed):
     return script
 
 
-async def run_pair(seed):
+async def run_pair(seed, **kind):
     """Have a stream whose events come from outside of it live through a script."""
-    script = Script(seed)
+    script = Script(seed, **kind)
     send_channel, receive_channel = open_event_channel(max_buffer_size=math.inf, max_buffer_bytes=1 << 20)
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(script.serve, script.response(receive_channel))
@@ -466,3 +468,38 @@ async def test_it_is_the_ordinary_stream(run):
         direct += script.connection.direct_writes
     assert whole > SCRIPTS / 3  # or it would show little
     assert direct > SCRIPTS
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("anyio_backend", [virtual_backend("asyncio")], ids=["asyncio"])
+@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize("run", [run_producer, run_pair])
+async def test_a_send_at_once_is_the_ordinary_stream(run, is_own):
+    """So it is where the server's own send is stepped; and behind a middleware, from Python 3.12 in an eager task."""
+    whole = 0
+    for seed in range(SCRIPTS):
+        script = await run(seed, express=False, is_own=is_own)
+        try:
+            whole += script.check()
+        except AssertionError as exc:
+            raise AssertionError(f"script {seed}") from exc
+    assert whole > SCRIPTS / 3
+
+
+async def test_a_transport_that_fails_while_it_is_written():
+    """asyncio writes at once, and closes a transport whose write fails: then the chunk was not written."""
+
+    class Transport:
+        closing = False
+
+        def is_closing(self):
+            return self.closing
+
+        def get_write_buffer_size(self):
+            return 0
+
+        def write(self, chunk):
+            self.closing = chunk == b"fails"
+
+    transport = Transport()
+    assert [write_transport_nowait(transport, chunk) for chunk in (b"arrives", b"fails", b"late")] == [7, 0, 0]

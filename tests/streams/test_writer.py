@@ -15,6 +15,7 @@ from sse_trio import open_event_channel
 from sse_trio._channels import pacer
 from sse_trio._loops.current import current_loop
 from sse_trio._servers.connection import Connection
+from sse_trio._streams.outlet import Outlet
 from sse_trio._streams.writer import Outcome, Writer
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -49,7 +50,9 @@ class Served(Connection):
         self.send_is_unbounded = unbounded
         self.head_needs_body = keeps_head
         source: Any = self.receive_channel._state
-        self.writer = Writer(source, self.send, head, opening=opening, connection=self, loop=current_loop(), owner=self)
+        loop = current_loop()
+        self.outlet = Outlet(self.send, head, source, self, loop)
+        self.writer = Writer(source, self.outlet, head, opening=opening, loop=loop, owner=self)
 
     async def send(self, message: Message) -> None:
         """Take a message when the gate is open."""
@@ -126,7 +129,7 @@ async def test_head_is_held_back(serve: Serve) -> None:
     """Nothing is sent before there is something to send."""
     served = serve()
     await served.settle()
-    assert (served.messages, served.writer.has_begun, served.writer.idle_since) == ([], False, None)
+    assert (served.messages, served.writer.has_begun, served.outlet.idle_since) == ([], False, None)
     await served.send_channel.send("event")
     await served.settle()
     assert served.messages == [HEAD, {"type": "http.response.body", "body": b"data: event\n\n", "more_body": True}]
@@ -249,18 +252,18 @@ async def test_idle_since(serve: Serve) -> None:
     """idle_since is the end of the last write; it is unset during a write and before the head."""
     served = serve()
     await anyio.sleep(3)
-    assert served.writer.idle_since is None
+    assert served.outlet.idle_since is None
     served.send_channel.send_nowait("event")
     await served.settle()
-    assert (served.writer.idle_since, served.writer.write_began) == (3, None)
+    assert (served.outlet.idle_since, served.outlet.write_began) == (3, None)
     await anyio.sleep(2)
     served.close_gate()
     served.send_channel.send_nowait("event")
     await anyio.sleep(4)
-    assert (served.writer.idle_since, served.writer.write_began) == (None, 5)
+    assert (served.outlet.idle_since, served.outlet.write_began) == (None, 5)
     served.open.set()
     await served.settle()
-    assert (served.writer.idle_since, served.writer.write_began) == (9, None)
+    assert (served.outlet.idle_since, served.outlet.write_began) == (9, None)
 
 
 async def test_ping(serve: Serve) -> None:
@@ -326,7 +329,7 @@ async def test_finish(serve: Serve, late: bool) -> None:
         {"type": "http.response.body", "body": b"data: last\n\n", "more_body": True},
         {"type": "http.response.body", "body": b"", "more_body": False},
     ]
-    assert served.writer.final_began
+    assert served.outlet.final_began
     assert served.before_final_at == len(served.messages) - 1
     assert served.flushed == 1
     assert served.done == [Outcome.FINISHED]
@@ -361,7 +364,7 @@ async def test_finish_without_the_final_frame(serve: Serve) -> None:
     await served.settle()
     assert served.bodies == [b"data: event\n\n", b"data: error\n\n"]
     assert served.messages[-1]["more_body"]
-    assert (served.done, served.writer.final_began, served.flushed) == ([Outcome.FINISHED], False, 0)
+    assert (served.done, served.outlet.final_began, served.flushed) == ([Outcome.FINISHED], False, 0)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +394,7 @@ async def test_send_that_raises(serve: Serve, error: Exception, outcome: Outcome
         await served.settle()
     assert (served.done, served.writer.outcome) == ([outcome], outcome)
     assert served.writer.error is (error if outcome is Outcome.FAILED else None)
-    assert served.writer.write_began is None
+    assert served.outlet.write_began is None
     assert len(served.messages) == after
 
 
@@ -471,3 +474,34 @@ async def test_receiver_closed_while_it_rests(serve: Serve) -> None:
     served.writer.finish()
     await served.settle()
     assert served.done == [Outcome.FINISHED]
+
+
+class Abandoning(Served):
+    """Its `send` abandons the writer, and then waits."""
+
+    def is_own_send(self, send: object, /) -> bool:
+        return True
+
+    async def send(self, message: Message) -> None:
+        """Take two messages, and then abandon the writer."""
+        if len(self.messages) < 2:
+            self.messages.append(message)
+            return
+        self.writer.abandon()
+        self.sending += 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.sending -= 1
+
+
+async def test_abandon_inside_of_a_send() -> None:
+    """A writer that is abandoned while its event is written in a send(), and then has to wait, is cancelled."""
+    served = Abandoning()
+    served.writer.start()
+    await served.send_channel.send("first")
+    await anyio.sleep(1)
+    await served.send_channel.send("second")
+    await served.settle()
+    assert (served.done, served.sending) == ([Outcome.ABANDONED], 0)
+    served.close()

@@ -1,4 +1,4 @@
-# Streams whose events are far enough apart for the express lane, and how many of their messages the server was sent.
+# Streams whose events are far enough apart for direct writes, and how many of them were made, or sent.
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from sse_trio import CloseReason, EventSendChannel, EventSourceResponse, ServerBridge, open_hub
+from sse_trio._servers.direct_write import DirectWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 GAP = 0.01  # seconds between events
+NOBODY = {"sent": -1}  # nobody counts: that would be somebody in between
+written: list[bytes] = []  # what was written directly in a send()
+try_event = DirectWriter.try_event
+
+
+def try_event_counted(self: DirectWriter, body: bytes, /) -> bool:
+    is_written = try_event(self, body)
+    if is_written:
+        written.append(body)
+    return is_written
+
+
+DirectWriter.try_event = try_event_counted
 
 
 async def produce(send_channel: EventSendChannel, count: int, size: int) -> None:
@@ -29,7 +43,8 @@ async def produce(send_channel: EventSendChannel, count: int, size: int) -> None
 
 
 async def closed(name: str, state: dict[str, Any], reason: CloseReason) -> None:
-    report("closed", name, reason=reason.value, sent=state["sent"])
+    report("closed", name, reason=reason.value, sent=state["sent"], direct=len(written))
+    written.clear()
 
 
 async def stream(request: Request) -> EventSourceResponse:
@@ -38,7 +53,7 @@ async def stream(request: Request) -> EventSourceResponse:
         produce,
         int(query["count"]),
         int(query.get("size", 0)),
-        on_close=partial(closed, query["name"], request.scope["counted"]),
+        on_close=partial(closed, query["name"], request.scope.get("counted", NOBODY)),
         ping=float(query.get("ping", 15)),
     )
 
@@ -46,7 +61,7 @@ async def stream(request: Request) -> EventSourceResponse:
 async def subscribe(request: Request) -> EventSourceResponse:
     name = request.query_params["name"]
     return EventSourceResponse(
-        request.app.state.hub.subscribe("a"), on_close=partial(closed, name, request.scope["counted"])
+        request.app.state.hub.subscribe("a"), on_close=partial(closed, name, request.scope.get("counted", NOBODY))
     )
 
 
@@ -80,3 +95,7 @@ async def counted(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 app = ServerBridge(counted, express=True)
+nobody_between = starlette
+nobody_between_bridged = ServerBridge(starlette)
+somebody_between = counted
+somebody_between_bridged = ServerBridge(counted)

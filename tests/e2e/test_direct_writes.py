@@ -1,4 +1,4 @@
-# The express lane on real servers and sockets: what a client gets is the ordinary stream, and it came the short way.
+# Direct writes on real servers and sockets: what a client gets is the ordinary stream, and it came the short way.
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ._client import SMALL, Client
-from ._servers import EXPRESS, SETUPS, Server, serve
+from ._servers import EXPRESS, SETUPS, WITHOUT_EXPRESS, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module", params=[name for name in SETUPS if name.endswith(EXPRESS)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serve(request.param, tmp_path_factory.mktemp("express"), app="express_app:app") as running:
+    with serve(request.param, tmp_path_factory.mktemp("direct"), app="direct_app:app") as running:
         yield running
 
 
@@ -73,7 +74,7 @@ def test_pings_come_the_short_way(server: Server) -> None:
 
 
 def test_subscribers(server: Server) -> None:
-    """Each subscriber of a hub gets every event, by the lane; one that leaves is noticed."""
+    """Each subscriber of a hub gets every event, directly; one that leaves is noticed."""
     with Client(server.port) as first, Client(server.port) as second, Client(server.port) as publisher:
         for name, client in (("hub-1", first), ("hub-2", second)):
             client.get(f"/subscribe?name={name}")
@@ -99,3 +100,29 @@ def test_old_clients_get_the_ordinary_stream(server: Server) -> None:
             received += data
         assert b"data: 4 \n\n" in received
     assert server.wait_report("closed", "old").more["sent"] >= 7
+
+
+@pytest.mark.parametrize("app", ["nobody_between", "nobody_between_bridged"])
+@pytest.mark.parametrize("setup", WITHOUT_EXPRESS)
+def test_they_are_the_default_where_nobody_is_in_between(setup: str, app: str, tmp_path: Path) -> None:
+    """Behind Starlette's own wrappers alone, with or without the bridge, an idle stream's event is written directly."""
+    with serve(setup, tmp_path, app=f"direct_app:{app}") as server:
+        with Client(server.port) as client:
+            client.get("/stream?name=direct&count=50")
+            assert client.read_to_end() == events(50)
+        more = server.wait_report("closed", "direct").more
+        assert more["reason"] == "completed"
+        assert more["direct"] >= 40  # not the first; nor those that met on a slow machine, or gave others a turn
+
+
+@pytest.mark.parametrize("app", ["somebody_between", "somebody_between_bridged"])
+@pytest.mark.parametrize("setup", WITHOUT_EXPRESS)
+def test_a_middleware_of_the_application_is_not_bypassed(setup: str, app: str, tmp_path: Path) -> None:
+    """It sees every message, unless ServerBridge(express=True) says otherwise."""
+    with serve(setup, tmp_path, app=f"direct_app:{app}") as server:
+        with Client(server.port) as client:
+            client.get("/stream?name=sent&count=20")
+            assert client.read_to_end() == events(20)
+        more = server.wait_report("closed", "sent").more
+        assert more["direct"] == 0
+        assert more["sent"] >= 10  # head, events of which some met, the end

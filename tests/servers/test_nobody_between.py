@@ -1,4 +1,5 @@
-# What is found behind the wrappers around a `send`, and which of them a message after the head may skip.
+# What is found behind the wrappers around a `send`, and the proof that nobody is between a stream and its server. The
+# session `matrix` of nox runs this with the oldest Starlette that we allow, too.
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Route
 
 from sse_trio import EventSourceResponse
 from sse_trio._servers.closures import innermost_send
-from sse_trio._servers.head_only import skip_head_only_wrappers
+from sse_trio._servers.nobody_between import is_own_method, past_starlette
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ async def test_wrappers_that_only_see_the_head_are_skipped() -> None:
     send = server_send
     for _ in range(5):
         send = only_sees_head(send)
-    assert skip_head_only_wrappers(send) is server_send
+    assert past_starlette(send) is server_send
 
 
 OTHERS = [
@@ -160,14 +161,14 @@ OTHERS = [
 async def test_a_wrapper_that_may_do_more_is_not_skipped(wrap) -> None:
     """A wrapper that may do more is not skipped, nor anything inside it; head-only wrappers around it are."""
     wrapped = wrap(only_sees_head(server_send))
-    assert skip_head_only_wrappers(only_sees_head(wrapped)) is wrapped
+    assert past_starlette(only_sees_head(wrapped)) is wrapped
     assert innermost_send(wrapped) is server_send
 
 
 async def test_other_callables_are_not_skipped() -> None:
     """A method, a builtin or a partial ends the search."""
     for end in (Method(only_sees_head(server_send)).send, [].append, partial(server_send)):
-        assert skip_head_only_wrappers(only_sees_head(end)) is end
+        assert past_starlette(only_sees_head(end)) is end
         assert innermost_send(only_sees_head(end)) is end
 
 
@@ -179,7 +180,40 @@ async def test_wrappers_around_each_other() -> None:
     del empty.__closure__[place].cell_contents
     for send in (circle, empty):
         assert innermost_send(send) is send
-        assert skip_head_only_wrappers(send) is send
+        assert past_starlette(send) is send
+
+
+class OfAServer:
+    """A class whose methods a server's package defines."""
+
+    async def send(self, message: Message) -> None:
+        """The server's own."""
+
+
+def by_package(name: str, function: Callable[..., object]) -> FunctionType:
+    """Have a function look as if this module defined it."""
+    function = cast("FunctionType", function)
+    return FunctionType(function.__code__, {**function.__globals__, "__name__": name}, closure=function.__closure__)
+
+
+async def test_a_servers_own_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a method of this very object, as the server's package defines it, is the server's own `send`."""
+    monkeypatch.setattr(OfAServer, "send", by_package("uvicorn.protocols", OfAServer.send))
+    cycle, other = OfAServer(), OfAServer()
+    assert is_own_method(cycle.send, cycle, "uvicorn")
+    assert not is_own_method(other.send, cycle, "uvicorn")
+    assert not is_own_method(cycle.send, cycle, "hypercorn")
+    assert not is_own_method(only_sees_head(cycle.send), cycle, "uvicorn")
+    assert not is_own_method(partial(cycle.send), cycle, "uvicorn")
+
+
+async def test_a_method_that_a_tool_has_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that replaces the method of the server's class, to see its messages, is somebody in between."""
+    monkeypatch.setattr(OfAServer, "send", by_package("tool.instrumentation", OfAServer.send))
+    cycle = OfAServer()
+    assert not is_own_method(cycle.send, cycle, "uvicorn")
+    monkeypatch.setattr(OfAServer, "send", Proxy(OfAServer.send))
+    assert not is_own_method(cycle.send, cycle, "uvicorn")
 
 
 class Recorder:
@@ -190,7 +224,7 @@ class Recorder:
 
     async def send(self, message: Message) -> None:
         frame, through = sys._getframe(1), set()
-        while frame is not None and frame.f_code.co_name != "_send_timed":
+        while frame is not None and frame.f_code.co_name != "send":
             through.add(frame.f_code.co_filename)
             frame = frame.f_back
         self.sent.append((message["type"], through))

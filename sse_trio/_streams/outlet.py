@@ -1,0 +1,199 @@
+# Outlet: one stream's way to its server. It times each write, counts what was written, and knows whether a body may go
+# to the connection directly (_servers/direct_write.py) instead of through `send`.
+#
+# Rule 1: one write at a time (C4); `write_began` is the time of the one in progress, `idle_since` of the end of the
+#         last one. The ticker, which watches the time for all streams, reads both.
+# Rule 2: an outlet that is shut writes nothing more: the response may have returned.
+# Rule 3: while its writer is idle, the channel offers each event here first, and send() costs as little as it does
+#         because this is one object that has all it needs.
+# Rule 4: bodies are written directly by default where nobody would be bypassed (_servers/nobody_between.py). Behind
+#         ServerBridge(express=True) they are wherever the connection allows it.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .._channels.pacer import SLICE_SECONDS
+from .._groups.statistics import STALL_SECONDS
+from .._servers.nobody_between import past_starlette
+from .._wire.batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Message, Scope, Send
+
+    from .._channels.buffer import Queued
+    from .._channels.source import StreamSource
+    from .._channels.waiters import Answer
+    from .._loops.loop import Loop
+    from .._servers.connection import Connection
+
+__all__ = ("Outlet", "OutletShutError", "may_write_directly")
+
+_DENIAL_BODY = "websocket.http.response.body"
+
+
+class OutletShutError(Exception):
+    """The outlet was shut before this write."""
+
+
+class EventWriter(Protocol):
+    """The writer of an outlet."""
+
+    def write_at_once(self, body: bytes, /) -> None:
+        """Write an event that was taken from the source, at once or in a task."""
+
+
+class Outlet:
+    """The server's `send` for one stream, with direct writes where they are possible."""
+
+    __slots__ = (
+        "_loop",
+        "_prefix",
+        "_send",
+        "_source",
+        "connection",
+        "current_time",
+        "direct_writer",
+        "final_began",
+        "first_event_at",
+        "idle_since",
+        "is_own",
+        "is_shut",
+        "stalls",
+        "write_began",
+        "writer",
+        "written_bytes",
+    )
+
+    def __init__(self, send: Send, head: Message, source: StreamSource, connection: Connection, loop: Loop) -> None:
+        self._loop = loop
+        self._send = send
+        self._source = source
+        self._prefix = _DENIAL_BODY if head["type"].startswith("websocket") else "http.response.body"
+        self.direct_writer = connection.direct_writer
+        self.connection = connection
+        self.current_time: Callable[[], float] = loop.current_time
+        self.is_own = False
+        """Whether bodies go to the server's own `send`, with nobody in between."""
+        self.is_shut = False
+        self.writer: EventWriter | None = None
+        """What writes an event that can't be written directly; None before the first one."""
+        self.final_began = False
+        self.write_began: float | None = None
+        self.idle_since: float | None = None
+        self.first_event_at: float | None = None
+        self.written_bytes: int = 0
+        self.stalls: int = 0
+
+    @property
+    def head_needs_body(self) -> bool:
+        """Whether the server keeps the head back until a body follows. uvicorn and hypercorn do for a WebSocket's."""
+        return self.connection.head_needs_body or self._prefix is _DENIAL_BODY
+
+    def is_stalled(self) -> bool:
+        """Whether the write in progress is a stall by now. You may call it from any thread."""
+        began = self.write_began
+        return began is not None and self.current_time() - began >= STALL_SECONDS
+
+    def end(self) -> None:
+        """Note that the writer has ended: what it was writing is no longer in progress."""
+        self.stalls += self.is_stalled()
+        self.write_began = None
+        self.writer = None  # leave no reference cycle
+
+    def look_past_starlette(self, *, direct_writes: bool) -> None:
+        """Find the shortest way for what comes after the head, and write directly if nobody would be bypassed."""
+        connection = self.connection
+        self._send = send = past_starlette(self._send)
+        self.is_own = connection.is_own_send(send)
+        if self.is_own and direct_writes and connection.direct_writer is None:
+            connection.direct_writer = self.direct_writer = writer = connection.new_direct_writer(send)
+            if writer is not None:
+                self._send = writer.send
+
+    # --- writing
+
+    def write_event(self, event: Queued, sep: str) -> Answer:
+        """Write the event in the send() that brings it, if that needs no waiting (``IdleWriter``)."""
+        now, idle_since = self.current_time(), self.idle_since
+        if idle_since is None or now - idle_since < SLICE_SECONDS or (turn := self._loop.turn(now)) == "elsewhere":
+            return "queue"
+        if turn == "over":
+            return "yield"
+        body = f"data: {event}{sep}{sep}".encode() if type(event) is str else event.encode(sep)
+        self._source.received += 1
+        direct_writer = self.direct_writer
+        if direct_writer is not None and direct_writer.try_event(body):
+            self.idle_since = now
+            self.written_bytes += len(body)
+            if self.first_event_at is None:
+                self._note_first_event(now)
+        else:
+            assert self.writer is not None  # its writer offered it to the channel
+            self.writer.write_at_once(body)
+        return "written"
+
+    async def send(self, message: Message) -> None:
+        """Give one message to the server."""
+        if self.is_shut:  # a server that shields its write from cancellation returns as if nothing had happened
+            raise OutletShutError
+        self.idle_since = None
+        self.write_began = began = self.current_time()
+        if self.first_event_at is None:
+            self._note_first_event(began)
+        await self._send(message)
+        if self.connection.send_is_unbounded:
+            await self.connection.wait_flushed()
+        self.write_began = None
+        self.idle_since = now = self.current_time()
+        if now - began >= STALL_SECONDS:
+            self.stalls += 1
+
+    async def write(self, batch: Batch) -> None:
+        """Write a batch: directly, or as a message. It must not be one that write_nowait() has written."""
+        self.written_bytes += len(batch.body)
+        if self.is_shut:
+            raise OutletShutError
+        if self.direct_writer is None or not self.write_nowait(batch, self.current_time()):
+            await self.send({"type": self._prefix, "body": batch.body, "more_body": True})
+
+    async def send_body(self, body: bytes) -> None:
+        """Give one body to the server."""
+        await self.send({"type": self._prefix, "body": body, "more_body": True})
+
+    def write_nowait(self, batch: Batch, now: float) -> bool:
+        """Write the batch directly, or return False: then exactly this batch must be written next. Never raises."""
+        # Offered even where nothing can be written: direct writes begin when a batch that was refused was sent.
+        if self.direct_writer is None or not self.direct_writer.try_write(batch):
+            return False
+        self.idle_since = now
+        if self.first_event_at is None:
+            self._note_first_event(now)
+        return True
+
+    async def write_final(self) -> None:
+        """Write the final frame, and wait until the connection has taken everything."""
+        self.final_began = True
+        self.idle_since = None
+        self.write_began = self.current_time()
+        await self.connection.before_final()
+        await self.send({"type": self._prefix, "body": b"", "more_body": False})
+        # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits for
+        # them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until the connection has taken everything; it counts as a write."""
+        self.write_began = self.current_time()
+        await self.connection.wait_flushed()
+
+    def _note_first_event(self, at: float) -> None:
+        if self._source.received:
+            self.first_event_at = at
+
+
+def may_write_directly(scope: Scope) -> bool:
+    """Return whether the body of a response to this request may be made of chunks (RFC 9112 section 7.1)."""
+    return scope["type"] == "http" and scope.get("http_version") == "1.1"
