@@ -36,15 +36,27 @@ def flood(port, n):
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-class Subscribers:
+def short_streams(port, n):
+    """Open n streams of one event, one after another, and take each to its end."""
+    for _ in range(n):
+        with connect(port, "/flood?n=1") as connection:
+            tail = b""
+            while not tail.endswith(b"0\r\n\r\n"):
+                data = connection.recv(65_536)
+                if not data:
+                    raise RuntimeError("a stream was cut off")
+                tail = (tail + data)[-5:]
+
+
+class Streams:
     """Streams of one server, each with its first bytes."""
 
-    def __init__(self, port, count):
+    def __init__(self, port, count, target="/sub"):
         self._port = port
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
         for _ in range(count):
-            connection = self._stack.enter_context(connect(port, "/sub"))
+            connection = self._stack.enter_context(connect(port, target))
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ)
         self.count = count
@@ -66,6 +78,16 @@ class Subscribers:
                     raise RuntimeError(f"{len(latencies)} of {n * self.count} deliveries came in time")
                 for key, _ in self._selector.select(1):
                     latencies += self._latencies(key.fileobj)
+        return latencies, time.process_time() - cpu
+
+    def take(self, seconds):
+        """Take what comes for so long; return the latencies in ms, and the client's own CPU seconds."""
+        latencies = []
+        cpu = time.process_time()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                latencies += self._latencies(key.fileobj)
         return latencies, time.process_time() - cpu
 
     def drain(self, seconds):

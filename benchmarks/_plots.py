@@ -1,4 +1,5 @@
-# The plots of side_by_side.py, as SVG for the documentation: latency, cost against the number of streams, memory.
+# The plots of side_by_side.py, as SVG for the documentation: a paced event's latency and cost, the same of a delivery
+# against the number of streams, memory.
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 COLOURS = dict(
     zip(
-        ("bare", "starlette", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar"),
+        ("bare", "starlette", "sse_trio", "sse_trio_middleware", "sse_starlette", "fastapi", "litestar"),
         ("#8a8a8a", "#b5a642", "#5b9fe6", "#1f6fc0", "#e0913a", "#2f9e77", "#b05fb8"),
         strict=True,
     )
@@ -41,6 +42,12 @@ def write_plots(folder, results, servers, apps, counts, description, median):
             places = [index + offset / (len(apps) + 1) for index in range(len(keys))]
             axes.bar(places, values, 1 / (len(apps) + 1.5), color=COLOURS[app], label=app)
 
+    def paced(axes, server):
+        bars(axes, server, ["paced_p50", "paced_p99"])
+        axes.set_xticks([0.4, 1.4], ["p50", "p99"])
+        logarithmic(axes)
+        axes.set_ylabel("ms until a paced event is read")
+
     def latency(axes, server):
         bars(axes, server, [f"p50_{most}", f"p99_{most}"])
         axes.set_xticks([0.4, 1.4], ["p50", "p99"])
@@ -61,7 +68,7 @@ def write_plots(folder, results, servers, apps, counts, description, median):
         axes.set_xticks([])
         axes.set_ylabel("KB for each idle subscriber")
 
-    for name, draw in (("latency", latency), ("cost", cost), ("memory", memory)):
+    for name, draw in (("paced", paced), ("latency", latency), ("cost", cost), ("memory", memory)):
         figure, grid = plt.subplots(1, len(servers), figsize=(4 * len(servers), 3.9), squeeze=False, sharey=True)
         for axes, server in zip(grid[0], servers, strict=True):
             draw(axes, server)

@@ -29,8 +29,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-from _load import Subscribers, cpu_seconds, flood
-from side_by_side_apps import APPS
+from _load import Streams, cpu_seconds, flood, short_streams
+from side_by_side_apps import APPS, RARE
 
 HERE = Path(__file__).parent
 SERVERS = {
@@ -42,6 +42,9 @@ COUNTS = (50, 300)  # subscribers
 HZ = 20
 SECONDS = 0.8
 FLOOD = 10_000
+PACED = 100  # streams, HZ events a second each
+SHORT = 200  # streams of one event
+RATIOS = ("paced", "short", "events_per_s", f"us_{max(COUNTS)}", "kb")
 
 
 def free_port():
@@ -91,14 +94,14 @@ def used(process):
 
 def measure(app, server):
     """Return the figures of one system, once."""
-    figures = {}
     with serve(app, server) as (port, process):
         flood(port, 200)  # what is imported and compiled at the first request
         seconds, own = flood(port, FLOOD)
-        figures["events_per_s"], figures["load"] = FLOOD / seconds, own / seconds
+        figures = {"events_per_s": FLOOD / seconds, "load": own / seconds}
+        figures |= measure_paced(port, process) | measure_short(port, process)
         for count in COUNTS:
             _, before = used(process)
-            with Subscribers(port, count) as subscribers:
+            with Streams(port, count) as subscribers:
                 subscribers.drain(0.4)
                 cpu, after = used(process)
                 latencies, own = subscribers.publish(int(HZ * SECONDS), HZ)
@@ -110,6 +113,28 @@ def measure(app, server):
                 if count == max(COUNTS):
                     figures["kb"] = (after - before) / count / 1024
     return figures
+
+
+def measure_paced(port, process):
+    """Each stream has a producer of its own, which sends now and then."""
+    with Streams(port, PACED, f"/paced?n={HZ * 60}&hz={HZ}") as streams:
+        streams.drain(0.5)
+        cpu, _ = used(process)
+        latencies, _ = streams.take(SECONDS)
+        per_event = (used(process)[0] - cpu) / len(latencies) * 1e6
+    latencies.sort()
+    return {
+        "paced": per_event,
+        "paced_p50": latencies[len(latencies) // 2],
+        "paced_p99": latencies[len(latencies) * 99 // 100],
+    }
+
+
+def measure_short(port, process):
+    """A stream of one event, opened and finished."""
+    cpu, _ = used(process)
+    short_streams(port, SHORT)
+    return {"short": (used(process)[0] - cpu) / SHORT * 1e6}
 
 
 def spread(runs, base, key):
@@ -128,31 +153,34 @@ def median(runs, key):
 def print_table(results, servers, apps):
     most = max(COUNTS)
     print(f"\n{describe()}\nratios to bare ASGI on the same server: median (smallest-largest)\n")
-    print(f"{'':36}{'events/s':>20}{f'CPU, {most} subscr.':>20}{'p50 ms':>8}{'p99 ms':>8}{'KB each':>20}{'load':>6}")
+    columns = (
+        f"{'CPU, paced':>20}{'p50 ms':>8}{'p99 ms':>8}{'CPU, short':>20}{'events/s':>20}{f'CPU, {most} subscr.':>20}"
+    )
+    print(f"{'':36}{columns}{'p50 ms':>8}{'p99 ms':>8}{'KB each':>20}{'load':>6}")
     for server in servers:
         base = results[server, "bare"]
         for app in apps:
             runs = results[server, app]
-            ratios = [spread(runs, base, key) for key in ("events_per_s", f"us_{most}", "kb")]
+            paced, short, flood_, cpu, kb = (f"{spread(runs, base, key):>20}" for key in RATIOS)
             p50, p99, load = (median(runs, key) for key in (f"p50_{most}", f"p99_{most}", "load"))
-            name = f"{app} on {server}"
-            print(f"{name:36}{ratios[0]:>20}{ratios[1]:>20}{p50:8.1f}{p99:8.1f}{ratios[2]:>20}{load:6.2f}")
+            paced += f"{median(runs, 'paced_p50'):8.2f}{median(runs, 'paced_p99'):8.1f}"
+            print(f"{f'{app} on {server}':36}{paced}{short}{flood_}{cpu}{p50:8.1f}{p99:8.1f}{kb}{load:6.2f}")
 
 
 def markdown(results, servers, apps):
     """The table for a page: one row for each system, ratios to `bare` and their spread."""
     most = max(COUNTS)
-    lines = [
-        f"| | events/s | CPU for a delivery, {most} subscribers | p50, p99 | memory of an idle one | load |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    titles = ["", "CPU for a paced event", "p50, p99", "CPU for a short stream", "flood, events/s"]
+    titles += [f"CPU for a delivery, {most} subscribers", "p50, p99", "memory of an idle one", "load"]
+    lines = [f"| {' | '.join(titles)} |", f"|---{'|---:' * (len(titles) - 1)}|"]
     for server in servers:
         base = results[server, "bare"]
         for app in apps:
             runs = results[server, app]
-            ratios = [spread(runs, base, key).replace("-", " to ") for key in ("events_per_s", f"us_{most}", "kb")]
+            paced, short, flood_, cpu, kb = (spread(runs, base, key).replace("-", " to ") for key in RATIOS)
             p50, p99, load = (median(runs, key) for key in (f"p50_{most}", f"p99_{most}", "load"))
-            cells = [ratios[0], ratios[1], f"{p50:.1f}, {p99:.1f} ms", ratios[2], f"{load:.2f}"]
+            latency = f"{median(runs, 'paced_p50'):.2f}, {median(runs, 'paced_p99'):.1f} ms"
+            cells = [paced, latency, short, flood_, cpu, f"{p50:.1f}, {p99:.1f} ms", kb, f"{load:.2f}"]
             lines.append(f"| {app} on {server} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"{datetime.now().astimezone():%Y-%m-%d}; {describe()}."])
 
@@ -202,7 +230,7 @@ def run(args):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--apps", nargs="+", choices=APPS, default=[app for app in APPS if app != "starlette"])
+    parser.add_argument("--apps", nargs="+", choices=APPS, default=[app for app in APPS if app not in RARE])
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--plots", type=Path, help="write SVG plots into this folder")
     parser.add_argument("--into", type=Path, nargs="+", default=[], help="write the table into these pages")

@@ -1,6 +1,7 @@
-# The same three endpoints in each framework, for side_by_side.py. Which one is chosen by the variable BENCH_APP.
+# The same endpoints in each framework, for side_by_side.py. Which one is chosen by the variable BENCH_APP.
 #
-#   /flood?n=  n events as fast as one producer can send    /sub  what is published    /publish?n=&hz=  publish it
+#   /paced?n=&hz=  n events, one now and then, as a language model does: what most streams are
+#   /flood?n=      n events as fast as one producer can send    /sub  what is published    /publish?n=&hz=  publish it
 #
 # Rule: each in the way that its own documentation shows. `bare` is ASGI without any framework, one body message for
 #       each event: the limit of its server, for whoever sends one by one. `starlette` is just that behind a route of
@@ -9,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -19,11 +21,21 @@ import anyio
 from sniffio import current_async_library
 
 PAD = "x" * 100
-APPS = ("bare", "starlette", "sse_trio", "sse_trio_express", "sse_starlette", "fastapi", "litestar")
+APPS = ("bare", "starlette", "sse_trio", "sse_trio_middleware", "sse_starlette", "fastapi", "litestar")
+RARE = ("starlette", "sse_trio_middleware")
+"""Those that aren't measured unless they are asked for."""
 
 
 def payload(n):
     return f"{time.monotonic_ns()}:{n}:{PAD}"
+
+
+async def paced(n, hz):
+    """Yield n payloads at this rate. Streams that start together are spread over the first period."""
+    began = time.monotonic() + random.random() / hz
+    for each in range(n):
+        await anyio.sleep(max(0.0, began + each / hz - time.monotonic()))
+        yield payload(each)
 
 
 class Mailboxes:
@@ -105,14 +117,22 @@ def bare():
         finally:
             mailboxes.discard(mailbox)
 
+    async def send_event(send, data):
+        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+
     async def app(scope, receive, send):
         await send(head)
         if scope["path"] == "/sub":
             await subscribe(receive, send)
             return
-        for n in range(int(parse_qs(scope["query_string"].decode())["n"][0])):
-            body = f"data: {payload(n)}\n\n".encode()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        query = parse_qs(scope["query_string"].decode())
+        n = int(query["n"][0])
+        if scope["path"] == "/paced":
+            async for data in paced(n, float(query["hz"][0])):
+                await send_event(send, data)
+        else:
+            for each in range(n):
+                await send_event(send, payload(each))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return app, publish
@@ -127,10 +147,23 @@ def starlette():
     async def endpoint(request):
         return app
 
-    return Starlette(routes=[Route("/flood", endpoint), Route("/sub", endpoint)]), publish
+    return Starlette(routes=[Route(path, endpoint) for path in ("/paced", "/flood", "/sub")]), publish
 
 
-def sse_trio(*, express):
+class PassOn:
+    """A middleware of the application's that looks at every message, as one that logs or counts does."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def pass_on(message):
+            await send(message)
+
+        await self.app(scope, receive, pass_on)
+
+
+def sse_trio(*middlewares):
     from starlette.applications import Starlette
     from starlette.routing import Route
 
@@ -139,6 +172,14 @@ def sse_trio(*, express):
     async def flood(send_channel, n):
         for each in range(n):
             await send_channel.send(payload(each))
+
+    async def send_paced(send_channel, n, hz):
+        async for data in paced(n, hz):
+            await send_channel.send(data)
+
+    async def paced_endpoint(request):
+        n, hz = request.query_params["n"], request.query_params["hz"]
+        return EventSourceResponse(send_paced, int(n), float(hz))
 
     async def flood_endpoint(request):
         return EventSourceResponse(flood, int(request.query_params["n"]))
@@ -151,14 +192,24 @@ def sse_trio(*, express):
         async with open_hub() as app.state.hub:
             yield
 
-    app = Starlette(routes=[Route("/flood", flood_endpoint), Route("/sub", subscribe)], lifespan=lifespan)
-    return ServerBridge(app, express=express), lambda data: app.state.hub.publish("bench", data)
+    routes = [Route("/paced", paced_endpoint), Route("/flood", flood_endpoint), Route("/sub", subscribe)]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    for middleware in (*middlewares, ServerBridge):
+        app.add_middleware(middleware)
+    return app, lambda data: app.state.hub.publish("bench", data)
 
 
 def sse_starlette(boxes):
     from sse_starlette import EventSourceResponse
     from starlette.applications import Starlette
     from starlette.routing import Route
+
+    async def paced_endpoint(request):
+        async def events():
+            async for data in paced(int(request.query_params["n"]), float(request.query_params["hz"])):
+                yield {"data": data}
+
+        return EventSourceResponse(events())
 
     async def flood(request):
         async def events():
@@ -175,7 +226,7 @@ def sse_starlette(boxes):
 
         return EventSourceResponse(events())
 
-    return Starlette(routes=[Route("/flood", flood), Route("/sub", subscribe)])
+    return Starlette(routes=[Route("/paced", paced_endpoint), Route("/flood", flood), Route("/sub", subscribe)])
 
 
 def fastapi(boxes):
@@ -190,13 +241,19 @@ def fastapi(boxes):
         for each in range(n):
             yield ServerSentEvent(raw_data=payload(each))
 
+    async def paced_endpoint(n: int, hz: float):
+        async for data in paced(n, hz):
+            yield ServerSentEvent(raw_data=data)
+
     async def subscribe():
         async with boxes.subscribe() as published:
             async for data in published:
                 yield ServerSentEvent(raw_data=data)
 
+    paced_endpoint.__annotations__ = {"n": int, "hz": float, "return": AsyncIterable[ServerSentEvent]}
     flood.__annotations__ = {"n": int, "return": AsyncIterable[ServerSentEvent]}
     subscribe.__annotations__ = {"return": AsyncIterable[ServerSentEvent]}
+    app.get("/paced", response_class=EventSourceResponse)(paced_endpoint)
     app.get("/flood", response_class=EventSourceResponse)(flood)
     app.get("/sub", response_class=EventSourceResponse)(subscribe)
     return app
@@ -215,21 +272,26 @@ def litestar(boxes):
             async for data in events:
                 yield data
 
+    async def paced_endpoint(n: int, hz: float) -> ServerSentEvent:
+        return ServerSentEvent(paced(n, hz))
+
     async def flood_endpoint(n: int) -> ServerSentEvent:
         return ServerSentEvent(flood(n))
 
     async def subscribe() -> ServerSentEvent:
         return ServerSentEvent(published())
 
+    paced_endpoint.__annotations__ = {"n": int, "hz": float, "return": ServerSentEvent}
     flood_endpoint.__annotations__ = {"n": int, "return": ServerSentEvent}
     subscribe.__annotations__ = {"return": ServerSentEvent}
-    return Litestar([get("/flood")(flood_endpoint), get("/sub")(subscribe)], openapi_config=None)
+    handlers = [get("/paced")(paced_endpoint), get("/flood")(flood_endpoint), get("/sub")(subscribe)]
+    return Litestar(handlers, openapi_config=None)
 
 
 def make(name):
     """Return the application and its publish(), which may be awaitable."""
     if name.startswith("sse_trio"):
-        return sse_trio(express=name.endswith("express"))
+        return sse_trio(*([PassOn] if name.endswith("middleware") else []))
     if name in ("bare", "starlette"):
         return bare() if name == "bare" else starlette()
     boxes = Mailboxes()
