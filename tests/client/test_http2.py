@@ -72,6 +72,18 @@ async def test_a_connection_that_is_broken_is_retired():
         assert connection.is_closed
 
 
+async def test_what_had_come_for_a_stream_is_acknowledged():
+    """Bytes that no one will read don't shrink the connection's window: they are acknowledged with the reset."""
+    request, connection, acknowledged = new_request(), Connection(), []
+    connection._events[1] = [SimpleNamespace(flow_controlled_length=300), SimpleNamespace()]
+    connection._h2_state.acknowledge_received_data = lambda *args: acknowledged.append(args)
+    async with httpx.AsyncClient(transport=Transport(request, connection)) as client:
+        watch = await begin(client, request)
+        await watch.trace("http2.response_closed.started", {"stream_id": 1})
+        assert acknowledged == [(300, 1), (0, 1)]
+        assert connection.resets == [(1, 8)]
+
+
 async def test_a_stream_that_is_closed_is_not_reset():
     """A stream that has ended, or that h2 has forgotten, is not reset."""
     request, connection = new_request(), Connection()

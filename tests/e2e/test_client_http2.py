@@ -20,6 +20,7 @@ from .test_client import Proxy, close
 
 STREAMS = 10  # that the server allows a connection; by default hypercorn allows 100, which takes ten times as long
 MORE_THAN_STREAMS = 2 * STREAMS + 5
+IDLE = 1.0  # seconds, in which a busy machine still sets up a connection: httpcore leaks one that is cancelled in it
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.e2e, pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -162,14 +163,16 @@ async def test_cancelled_before_the_answer(connect):
 
 async def test_a_connection_that_is_dead(connect):
     """After idle_timeout, the next attempt has a new connection: the dead one gets no more requests."""
-    async with connect() as (client, proxy):
-        async with open_event_source("/endless/0.05", client=client, idle_timeout=0.5, retry=0.01) as source:
+    async with (
+        connect() as (client, proxy),
+        open_event_source("/endless/0.05", client=client, idle_timeout=IDLE, retry=0.01) as source,
+    ):
+        await anext(source)
+        proxy.freeze()
+        while source.attempt == 1:
             await anext(source)
-            proxy.freeze()
-            while source.attempt == 1:
-                await anext(source)
-            assert source.attempt == 2
-        assert proxy.connections == 2
+        # On a machine that is slower than idle_timeout, another attempt may fail; each has a connection of its own.
+        assert proxy.connections == source.attempt
 
 
 async def test_a_connection_that_is_dead_before_the_answer(connect):
@@ -177,27 +180,26 @@ async def test_a_connection_that_is_dead_before_the_answer(connect):
     async with connect() as (client, proxy):
         await client.get("/none-open")
         proxy.freeze()
-        async with open_event_source("/endless/0.05", client=client, idle_timeout=0.5, retry=0.01) as source:
+        async with open_event_source("/endless/0.05", client=client, idle_timeout=IDLE, retry=0.01) as source:
             await anext(source)
-            assert source.attempt == 2
-        assert proxy.connections == 2
+            assert proxy.connections == source.attempt
 
 
 async def test_a_stream_that_is_silent_costs_its_neighbours_nothing(connect):
     """A source that gives up a silent stream goes to another connection, and those on the first one stay there."""
-    async with connect() as (client, proxy):
-        async with (
-            open_event_source("/endless/0.05", client=client) as neighbour,
-            open_event_source("/endless/1000.0", client=client, idle_timeout=0.2, retry=0.01) as silent,
-        ):
-            while silent.attempt == 1:
-                with suppress(TimeoutError):
-                    await silent.receive(timeout=0.05)
-            await silent.receive(timeout=5)
-            for _ in range(30):
-                await anext(neighbour)
-            assert neighbour.attempt == 1
-        assert proxy.connections == 2
+    async with (
+        connect() as (client, proxy),
+        open_event_source("/endless/0.05", client=client) as neighbour,
+        open_event_source("/endless/1000.0", client=client, idle_timeout=IDLE, retry=0.01) as silent,
+    ):
+        while silent.attempt == 1:
+            with suppress(TimeoutError):
+                await silent.receive(timeout=0.05)
+        await silent.receive(timeout=30)
+        for _ in range(30):
+            await anext(neighbour)
+        assert neighbour.attempt == 1
+        assert proxy.connections == silent.attempt
 
 
 class Wrapped(httpx.AsyncBaseTransport):
