@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 NODE = Path(__file__).parent / "node"
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 EXPECTED = [
     (event, {"n": 10 * visit + n, "text": "line\u2026"})
     for visit in (1, 2)
@@ -45,18 +46,12 @@ def read_with_node(kind: str, url: str) -> list[Message]:
 
 
 def read_with_httpx_sse(url: str) -> list[Message]:
-    """Read as its README shows, and connect again with the last id until there is a 204."""
-    httpx_sse: Any = pytest.importorskip("httpx_sse")
-    messages: list[Message] = []
-    headers: dict[str, str] = {}
+    """Read by the code of docs/clients.md, to the 204."""
+    pytest.importorskip("httpx_sse")
+    page: dict[str, Any] = {}
+    exec(PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0], page)
     with httpx.Client() as client:
-        while True:
-            with httpx_sse.connect_sse(client, "GET", url, headers=headers) as source:
-                if source.response.status_code == 204:
-                    return messages
-                for event in source.iter_sse():
-                    messages.append((event.event, event.json(), event.id))
-                    headers["Last-Event-ID"] = event.id
+        return [(event.event, event.json(), event.id) for event in page["read"](client, url, pause=0.0)]
 
 
 def read_with_sseclient(url: str) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -314,19 +315,21 @@ def test_a_fork_while_other_threads_publish(place, publisher):
     assert len([data for _, topic, data in events if topic == "threads"]) == sum(counts)
 
 
-def publish_in_pool(url, options, n):
-    with Publisher(url, **options) as publisher:
-        publisher.publish("pool", str(n))
+@pytest.fixture
+def publish_once(monkeypatch):
+    """The function of publish_once.py, from a module that a new process can import: it can't import `tests`."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("publish_once").publish_once
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_processes_of_multiprocessing(method, place, publisher):
+def test_processes_of_multiprocessing(method, place, publisher, publish_once):
     """It works in processes of multiprocessing, however they are started."""
     publisher.publish("pool", "0")
     context = multiprocessing.get_context(method)
-    process = context.Process(target=publish_in_pool, args=(place.url, place.options, 1))
+    process = context.Process(target=publish_once, args=(place.url, place.options, "1"))
     process.start()
     process.join(30)
     assert process.exitcode == 0

@@ -165,6 +165,15 @@ async def test_wrappers_lead_to_the_server() -> None:
     assert connection_of(plain, wrap(partial(stream.method))).shutdown_event() is None
 
 
+async def test_uvicorn_behind_a_wrapped_receive() -> None:
+    """A `send` leads to uvicorn's connection where a middleware, such as OpenTelemetry's, wraps `receive` as well."""
+    transport = FakeTransport()
+    cycle = OfUvicorn(transport=transport, on_response=OfUvicorn().method)
+    connection = connection_of(plain, wrap(wrap(cycle.method)))
+    assert connection.abort() is True
+    assert transport.aborted
+
+
 async def test_servers_that_keep_the_head_back() -> None:
     """granian and daphne send the head with the first body message."""
 
