@@ -11,6 +11,8 @@ from anyio.lowlevel import checkpoint
 from sse_trio._servers.bridge import ServerBridge
 from sse_trio._servers.discovery import find_connection
 
+from ._packages import by_package
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
@@ -101,8 +103,11 @@ async def test_scope_gets_an_extension_and_keeps_its_own(http_scope: Scope) -> N
 @pytest.mark.parametrize(
     ("express", "version", "is_direct"), [(True, "1.1", True), (True, "1.0", False), (False, "1.1", False)]
 )
-async def test_direct_writes(http_scope: Scope, express: bool, version: str, is_direct: bool) -> None:
+async def test_direct_writes(
+    http_scope: Scope, express: bool, version: str, is_direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With `express`, the bridge writes directly over HTTP/1.1, in turn with the application's `send`."""
+    monkeypatch.setattr(FakeCycle, "send", by_package("uvicorn.fake", FakeCycle.send))
     cycle = FakeCycle()
     for name in ("transport", "chunked_encoding", "response_started", "response_complete"):
         setattr(cycle, name, None)

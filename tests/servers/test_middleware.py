@@ -112,7 +112,7 @@ async def test_stream_that_fails(stack: str) -> None:
         with pytest.raises(LookupError):
             await stream.wait_closed()
     assert received == ["one", "two", "three"]
-    assert stream.body.replace(b":\n\n", b"") == b"".join(b"data: %b\n\n" % data.encode() for data in received)
+    assert stream.body.replace(b":\n", b"") == b"".join(b"data: %b\n\n" % data.encode() for data in received)
     assert FINAL not in stream.messages
 
 

@@ -19,6 +19,8 @@ from sse_trio import EventSourceResponse
 from sse_trio._servers.closures import innermost_send
 from sse_trio._servers.nobody_between import is_own_method, past_starlette
 
+from ._packages import by_package
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -188,12 +190,6 @@ class OfAServer:
 
     async def send(self, message: Message) -> None:
         """The server's own."""
-
-
-def by_package(name: str, function: Callable[..., object]) -> FunctionType:
-    """Have a function look as if this module defined it."""
-    function = cast("FunctionType", function)
-    return FunctionType(function.__code__, {**function.__globals__, "__name__": name}, closure=function.__closure__)
 
 
 async def test_a_servers_own_method(monkeypatch: pytest.MonkeyPatch) -> None:

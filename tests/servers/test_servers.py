@@ -17,6 +17,8 @@ from sse_trio._servers.connection import Connection
 from sse_trio._servers.discovery import EXTENSION, connection_of, find_connection
 from sse_trio._servers.transports import wait_acknowledged
 
+from ._packages import by_package
+
 pytestmark = pytest.mark.anyio
 
 
@@ -172,6 +174,21 @@ async def test_uvicorn_behind_a_wrapped_receive() -> None:
     connection = connection_of(plain, wrap(wrap(cycle.method)))
     assert connection.abort() is True
     assert transport.aborted
+
+
+async def test_the_servers_own_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection knows its server's own `send` from any other."""
+    monkeypatch.setattr(OfUvicorn, "method", by_package("uvicorn.fake", OfUvicorn.method))
+    cycle = OfUvicorn(**dict.fromkeys(("transport", "response_complete", "disconnected", "chunked_encoding"), None))
+    cycle.response_started = False
+    on_uvicorn = connection_of(cycle.receive, plain)
+    assert on_uvicorn.is_own_send(cycle.method)
+    assert not on_uvicorn.is_own_send(wrap(cycle.method))
+    monkeypatch.setattr(OfHypercorn, "method", by_package("hypercorn.fake", OfHypercorn.method))
+    stream = OfHypercorn(send=plain, closed=False, stream_id=1)
+    on_hypercorn = connection_of(plain, stream.method)
+    assert on_hypercorn.is_own_send(stream.method)
+    assert not on_hypercorn.is_own_send(wrap(stream.method))
 
 
 async def test_servers_that_keep_the_head_back() -> None:

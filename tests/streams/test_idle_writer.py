@@ -191,7 +191,7 @@ async def test_what_is_counted(server):
 
     await server.serve(EventSourceResponse(produce, group=group, ping=15))
     assert snapshots == [(2, len(b"".join(events("first", "second"))), 0)]
-    assert b": ping\n\n" not in server.written
+    assert b": ping\n" not in server.written
 
 
 @pytest.mark.parametrize("pinged", [False, True])
@@ -209,7 +209,7 @@ async def test_the_first_event(server, pinged):
 
     await server.serve(EventSourceResponse(produce, group=group, ping=15))
     assert waits == [pytest.approx(20 if pinged else 2, abs=0.1)]
-    assert server.written == [b"head", *([b": ping\n\n"] if pinged else []), *events("first"), b""]
+    assert server.written == [b"head", *([b": ping\n"] if pinged else []), *events("first"), b""]
 
 
 async def test_a_subscriber_is_written_as_ever(server):
