@@ -24,7 +24,11 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 NARROW = {"width": 320, "height": 640}
 PATIENCE = 15_000  # ms that the page has for what a person would see within two seconds
-NOTICES = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")  # of a server that is gone
+# What a browser says of a server that is gone, whatever it was doing at that moment.
+NOTICES = tuple(
+    f"net::ERR_{name}"
+    for name in ("CONNECTION_REFUSED", "CONNECTION_RESET", "EMPTY_RESPONSE", "INCOMPLETE_CHUNKED_ENCODING")
+)
 AT_ONCE = 3.0  # seconds: slow for a loaded machine, and what hypercorn would wait for open streams; uvicorn, for ever
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
