@@ -58,14 +58,18 @@ def configured(language: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def serve_nginx(folder: Path, upstream: int, certificate: Path, changes: dict[str, str]) -> Iterator[Proxy]:
-    """nginx with the page's block as a site; it takes over sockets that listen where its configuration says."""
+def serve_nginx(folder: Path, upstream: int | str, certificate: Path, changes: dict[str, str]) -> Iterator[Proxy]:
+    """nginx with the page's block as a site; it takes over sockets that listen where its configuration says.
+
+    `upstream` is a port, or what the page's address of the server is replaced by.
+    """
+    server = upstream if isinstance(upstream, str) else f"127.0.0.1:{upstream}"
 
     def command(plain: socket.socket, tls: socket.socket) -> tuple[list[str], dict[str, str]]:
         own = {
             "listen 80;": f"listen 127.0.0.1:{port_of(plain)};",
             "listen 443 ssl http2;": f"listen 127.0.0.1:{port_of(tls)} ssl http2;",
-            "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+            "127.0.0.1:8000": server,
             "/etc/ssl/example.org.pem": str(certificate / "cert.pem"),
             "/etc/ssl/example.org.key": str(certificate / "key.pem"),
         }
@@ -106,7 +110,7 @@ READ_TIMEOUT = {
 
 @contextmanager
 def serve_proxy(
-    name: str, folder: Path, upstream: int, certificate: Path, changes: dict[str, str] | None = None
+    name: str, folder: Path, upstream: int | str, certificate: Path, changes: dict[str, str] | None = None
 ) -> Iterator[Proxy]:
     """Run one of PROXIES before the server on this port, with changes to the page's block."""
     if shutil.which(name) is None:
