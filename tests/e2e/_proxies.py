@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ._lifeline import Lifeline
+from ._servers import wait_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,34 @@ def serve_haproxy(folder: Path, upstream: int, certificate: Path, changes: dict[
 
     with _run(command) as proxy:
         yield proxy
+
+
+@contextmanager
+def serve_caddy(folder: Path, port: int, upstream: int, certificate: Path) -> Iterator[None]:
+    """Caddy with the page's block, on a port for HTTP/1.1, HTTP/2 and HTTP/3; it can't be given a socket."""
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed")
+    own = {
+        "example.org {": f"https://localhost:{port} {{",
+        "/etc/ssl/example.org.pem": str(certificate / "cert.pem"),
+        "/etc/ssl/example.org.key": str(certificate / "key.pem"),
+        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+    }
+    config = folder / "Caddyfile"
+    config.write_text("{\n    admin off\n    auto_https off\n}\n" + configured("caddy", own))
+    command = ("caddy", "run", "--config", str(config))
+    process = subprocess.Popen(command, env={**os.environ, "HOME": str(folder)}, start_new_session=True)
+    lifeline = Lifeline(process)
+    try:
+        wait_accepting(port)
+        yield
+        assert process.poll() is None, "the proxy has ended by itself"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        finally:
+            lifeline.cut()
 
 
 PROXIES = {"nginx": serve_nginx, "haproxy": serve_haproxy}
