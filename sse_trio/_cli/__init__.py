@@ -23,12 +23,14 @@ from typing import Annotated
 import anyio
 import httpx
 import typer
+from typer.core import TyperGroup
 
 from .._errors import EventTooLargeError, SSEError
 from .._wire.decoder import EventDecoder
 from .._wire.received import ReceivedEvent
 from ..client import ConnectionState, EventSource, open_event_source
 from . import output as _output
+from .completion import Shell, completion_for
 from .connection import body_of, client_for, with_content_type
 from .output import Screen
 from .publish import publish
@@ -112,11 +114,26 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 -- typer's callback
         raise typer.Exit
 
 
+def _print_completion(context: typer.Context, shell: Shell | None) -> None:
+    if shell is not None:
+        assert isinstance(context.command, TyperGroup)
+        typer.echo(completion_for(shell, context.command), nl=False)
+        raise typer.Exit
+
+
 def _options(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
     ] = False,
+    print_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            callback=_print_completion,
+            is_eager=True,
+            help="Print a script that completes the commands, and exit.",
+        ),
+    ] = None,
 ) -> None:
     pass
 

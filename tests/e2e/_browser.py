@@ -108,6 +108,12 @@ class PageServer:
         self.kill()
         return took
 
+    def wait_gone(self) -> None:
+        """Wait until the process has ended by itself, then end what it has left behind."""
+        assert self._process is not None
+        self._process.wait(timeout=20)
+        self.kill()
+
     @property
     def returncode(self) -> int | None:
         assert self._process is not None

@@ -53,11 +53,11 @@ class H3Client(QuicConnectionProtocol):
         async with self._changed:
             self._changed.notify_all()
 
-    def get(self, path: str) -> int:
+    def get(self, path: str, *headers: tuple[bytes, bytes]) -> int:
         """Begin a GET, and return its stream's id."""
         stream = self._quic.get_next_available_stream_id()
         pairs = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"localhost"), (b":path", path.encode())]
-        self.http.send_headers(stream, pairs, end_stream=True)
+        self.http.send_headers(stream, [*pairs, *headers], end_stream=True)
         self.transmit()
         return stream
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ._lifeline import Lifeline
+from ._servers import wait_accepting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,14 +59,18 @@ def configured(language: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def serve_nginx(folder: Path, upstream: int, certificate: Path, changes: dict[str, str]) -> Iterator[Proxy]:
-    """nginx with the page's block as a site; it takes over sockets that listen where its configuration says."""
+def serve_nginx(folder: Path, upstream: int | str, certificate: Path, changes: dict[str, str]) -> Iterator[Proxy]:
+    """nginx with the page's block as a site; it takes over sockets that listen where its configuration says.
+
+    `upstream` is a port, or what the page's address of the server is replaced by.
+    """
+    server = upstream if isinstance(upstream, str) else f"127.0.0.1:{upstream}"
 
     def command(plain: socket.socket, tls: socket.socket) -> tuple[list[str], dict[str, str]]:
         own = {
             "listen 80;": f"listen 127.0.0.1:{port_of(plain)};",
             "listen 443 ssl http2;": f"listen 127.0.0.1:{port_of(tls)} ssl http2;",
-            "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+            "127.0.0.1:8000": server,
             "/etc/ssl/example.org.pem": str(certificate / "cert.pem"),
             "/etc/ssl/example.org.key": str(certificate / "key.pem"),
         }
@@ -97,6 +102,34 @@ def serve_haproxy(folder: Path, upstream: int, certificate: Path, changes: dict[
         yield proxy
 
 
+@contextmanager
+def serve_caddy(folder: Path, port: int, upstream: int, certificate: Path) -> Iterator[None]:
+    """Caddy with the page's block, on a port for HTTP/1.1, HTTP/2 and HTTP/3; it can't be given a socket."""
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed")
+    own = {
+        "example.org {": f"https://localhost:{port} {{",
+        "/etc/ssl/example.org.pem": str(certificate / "cert.pem"),
+        "/etc/ssl/example.org.key": str(certificate / "key.pem"),
+        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+    }
+    config = folder / "Caddyfile"
+    config.write_text("{\n    admin off\n    auto_https off\n}\n" + configured("caddy", own))
+    command = ("caddy", "run", "--config", str(config))
+    process = subprocess.Popen(command, env={**os.environ, "HOME": str(folder)}, start_new_session=True)
+    lifeline = Lifeline(process)
+    try:
+        wait_accepting(port)
+        yield
+        assert process.poll() is None, "the proxy has ended by itself"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        finally:
+            lifeline.cut()
+
+
 PROXIES = {"nginx": serve_nginx, "haproxy": serve_haproxy}
 READ_TIMEOUT = {
     "nginx": {"proxy_read_timeout 60s": "proxy_read_timeout 1s"},
@@ -106,7 +139,7 @@ READ_TIMEOUT = {
 
 @contextmanager
 def serve_proxy(
-    name: str, folder: Path, upstream: int, certificate: Path, changes: dict[str, str] | None = None
+    name: str, folder: Path, upstream: int | str, certificate: Path, changes: dict[str, str] | None = None
 ) -> Iterator[Proxy]:
     """Run one of PROXIES before the server on this port, with changes to the page's block."""
     if shutil.which(name) is None:

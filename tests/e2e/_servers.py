@@ -26,7 +26,7 @@ import sse_trio
 from ._lifeline import Lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HERE = Path(__file__).parent
 START_WITHIN = 30.0  # seconds; a loaded machine imports slowly
@@ -87,7 +87,7 @@ class Watched:
 class Server:
     """A server that runs, and what it has said so far."""
 
-    def __init__(self, command: list[str], env: dict[str, str], folder: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], folder: Path, pass_fds: Sequence[int] = ()) -> None:
         self.log, self.reports = Watched(), Watched()
         self._fifo = folder / "reports"
         os.mkfifo(self._fifo)
@@ -102,6 +102,7 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self._lifeline = Lifeline(self.process)
         # What it promises by the clock it promises for a machine of its own, and the suite's other processes take two
@@ -209,12 +210,14 @@ def serve(
 
 
 @contextmanager
-def serve_command(command: list[str], folder: Path, *, bridge: str = "plain", **env: str) -> Iterator[Server]:
+def serve_command(
+    command: list[str], folder: Path, *, bridge: str = "plain", pass_fds: Sequence[int] = (), **env: str
+) -> Iterator[Server]:
     """Run any server on these applications, and end it afterwards; how to tell that it accepts is the caller's."""
     folder.mkdir(parents=True, exist_ok=True)
     package = str(Path(sse_trio.__file__).parents[1])
     variables = {"PYTHONPATH": package, "PYTHONUNBUFFERED": "1", "SSE_E2E_BRIDGE": bridge, **env}
-    server = Server(command, variables, folder)
+    server = Server(command, variables, folder, pass_fds)
     try:
         yield server
     finally:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fastapi
+from _report import report
 from apps import stream
 
 from sse_trio import EventSourceResponse, ServerBridge
@@ -29,6 +30,29 @@ class UpperCase:
         await self.app(scope, receive, send_changed)
 
 
+def init_sentry() -> None:
+    """Have Sentry wrap the application and each of its middlewares, and tell the test what it would send."""
+    import sentry_sdk
+    from sentry_sdk.integrations.fastapi import FastApiIntegration
+    from sentry_sdk.integrations.starlette import StarletteIntegration
+
+    class Telling(sentry_sdk.Transport):
+        def capture_envelope(self, envelope: Any) -> None:
+            for item in envelope.items:
+                report("sentry", item.type, text=str(item.payload.json))
+
+    sentry_sdk.init(
+        dsn="http://key@127.0.0.1:9/1",
+        traces_sample_rate=1.0,
+        transport=Telling,
+        integrations=[StarletteIntegration(middleware_spans=True), FastApiIntegration(middleware_spans=True)],
+    )
+
+
+outside = os.environ.get("SSE_E2E_OUTSIDE")
+if outside == "sentry":  # before the application is made: it changes FastAPI's classes
+    init_sentry()
+
 app = fastapi.FastAPI()
 app.add_middleware(ServerBridge, express=os.environ["SSE_E2E_BRIDGE"] == "express")
 
@@ -42,7 +66,6 @@ async def numbers():
 
 app.add_route("/{producer}", stream)
 
-outside = os.environ.get("SSE_E2E_OUTSIDE")
 if outside == "opentelemetry":
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 

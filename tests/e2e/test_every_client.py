@@ -1,4 +1,4 @@
-"""Clients that people use, from PyPI and npm: each gets the events of a hub's stream, over pings and a reconnect."""
+"""Clients that people use, of browsers, PyPI and npm: each gets a hub's events, over pings and a reconnect."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from ._browser import open_browser
 from ._servers import Server, serve
 
 if TYPE_CHECKING:
@@ -68,7 +69,25 @@ def read_with_sseclient(url: str) -> list[Message]:
                 headers["Last-Event-ID"] = event.id
 
 
+READ = """url => new Promise(resolve => {
+  const messages = [];
+  const source = new EventSource(url);
+  for (const name of ["message", "named"])
+    source.addEventListener(name, event => messages.push([event.type, JSON.parse(event.data), event.lastEventId]));
+  source.onerror = () => source.readyState === EventSource.CLOSED && resolve(messages);
+})"""
+
+
+def read_with_browser(url: str) -> list[Message]:
+    """Read with Chromium's `EventSource`, until it is closed by a 204."""
+    with open_browser() as browser:
+        page = browser.new_page()
+        page.goto(url.rpartition("/")[0])  # whatever it is, it has the stream's origin
+        return [(event, data, id_) for event, data, id_ in page.evaluate(READ, url)]
+
+
 CLIENTS: dict[str, Callable[[str], list[Message]]] = {
+    "EventSource": read_with_browser,
     "httpx-sse": read_with_httpx_sse,
     "sseclient-py": read_with_sseclient,
     "eventsource": lambda url: read_with_node("eventsource", url),

@@ -1,4 +1,4 @@
-# Streams over HTTP/3, on hypercorn: what holds there, and what hypercorn doesn't pass on.
+# Streams over HTTP/3: what holds on hypercorn, and what hypercorn doesn't pass on; and behind Caddy, which does.
 #
 # Rule 1: what is a server's fault is tested as it is, so that a new version which mends it is noticed here.
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ._browser import free_port
+from ._proxies import serve_caddy
 from ._servers import START_WITHIN, Server, patience, serve
 
 pytest.importorskip("aioquic", reason="aioquic is not installed")
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 _QUIC = re.compile(r"running on https://[^ ]*:(\d+) \(QUIC\)", re.IGNORECASE)
+COMPRESSED = (b"accept-encoding", b"gzip")
 FAREWELL = b"event: bye\ndata: farewell\n\n"
 
 
@@ -80,3 +83,40 @@ def test_a_stream_s_life(server: Server, trusted: Path) -> None:
     asked = asyncio.run(run())
     server.wait_reports("cleaned", {"idle", "ticks", "reset", "close"})
     assert server.wait_gone(12) - asked < 3 * patience()
+
+
+@pytest.mark.parametrize("setup", ["uvicorn-httptools", "hypercorn-trio"])
+def test_behind_caddy(setup: str, trusted: Path, certificate: Path, tmp_path: Path) -> None:
+    """Behind a proxy that speaks HTTP/3, a reset and a connection that closes are heard of, and streams end cleanly."""
+
+    async def run() -> None:
+        async with open_h3(port, trusted) as client:
+            reset, ticks = (client.get(f"/{what}", COMPRESSED) for what in ("idle?name=reset", "ticks?name=ticks"))
+            await client.wait_until(lambda: client.body[reset] and client.body[ticks], "the first events")
+            flood = client.get("/flood?name=flood", COMPRESSED)  # large events, which Caddy would compress
+            await client.wait_until(lambda: client.body[flood], "the first event")
+            assert b"content-encoding" not in client.headers[flood]
+            client.cancel(flood)
+            await go("flood")
+            client.cancel(reset)
+            await go("reset")
+            async with open_h3(port, trusted) as other:
+                closed = other.get("/idle?name=closed")
+                await other.wait_until(lambda: other.body[closed], "the first event")
+                other.close()
+                await other.wait_closed()
+            await go("closed")
+            server.terminate()
+            await client.wait_until(lambda: ticks in client.ended, "the end")
+            assert client.body[ticks].endswith(FAREWELL)
+
+    async def go(name: str) -> None:
+        report = await asyncio.to_thread(server.wait_report, "closed", name)
+        assert report.more == {"reason": "disconnected"}
+
+    port = free_port()
+    with (
+        serve(setup, tmp_path / "server") as server,
+        serve_caddy(tmp_path, port, server.port, certificate),
+    ):
+        asyncio.run(run())

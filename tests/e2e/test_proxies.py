@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,6 +128,31 @@ def test_pings_hold_the_timeout(
         server.wait_report("closed", f"{kind}-silent")
         for _ in range(5):
             assert pinged.read_chunk()
+
+
+COMPRESSING = {
+    "nginx": {"location / {": "gzip on; gzip_types text/event-stream; location / {"},
+    "haproxy": {"server app1": "compression algo gzip\n    compression type text/event-stream\n    server app1"},
+}
+KNOWS_NO_TRANSFORM = {"nginx": False, "haproxy": True}
+
+
+def test_a_proxy_that_compresses(
+    kind: str, server_of: Callable[[str], Server], certificate: Path, tmp_path: Path
+) -> None:
+    """HAProxy leaves a stream alone that says no-transform; nginx compresses it, and holds nothing back."""
+    server = server_of("uvicorn-httptools")
+    with (
+        serve_proxy(kind, tmp_path, server.port, certificate, COMPRESSING[kind]) as proxy,
+        Client(proxy.port) as client,
+    ):
+        head = client.get(f"/idle?name={kind}-compressed", "accept-encoding: gzip")
+        assert ("content-encoding" not in head.headers) == KNOWS_NO_TRANSFORM[kind]
+        decoder = zlib.decompressobj(wbits=31)
+        text = b""
+        while b"data: open\n\n" not in text:
+            chunk = client.read_chunk()
+            text += chunk if KNOWS_NO_TRANSFORM[kind] else decoder.decompress(chunk)
 
 
 @pytest.mark.parametrize("setup", BEHIND)
