@@ -38,6 +38,7 @@ from ._retention import (
 from ._sqlite.appender import SQLiteAppender
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
+from ._sqlite.handover import Handover, new_events
 from ._sqlite.holds import Record
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
@@ -107,6 +108,7 @@ class SQLiteStore(OpenedOnce):
         self._mode = check_mode(mode)
         self._outage = Outage()
         self._commits = GroupCommit(self._commit)
+        self._handovers: set[Handover] = set()
         self._epoch = ""
 
     def __repr__(self) -> str:
@@ -180,7 +182,12 @@ class SQLiteStore(OpenedOnce):
         return Held(topic, token, value, due - self._clock(), EventId(self._epoch, upto))
 
     async def _commit(self, group: Sequence[Append]) -> list[Result]:
-        return await self._in_thread(lambda: self._appender.append(group), self._write_limiter)
+        results = await self._in_thread(lambda: self._appender.append(group), self._write_limiter)
+        events = new_events(group, results, self._writer.before) if self._handovers else []
+        if events:
+            for handover in self._handovers:
+                handover.add(events)
+        return results
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -200,11 +207,21 @@ class SQLiteStore(OpenedOnce):
         self._check_open()
         check_follow(after)
         follower = SQLiteFollower(
-            self._path, self._mode, self._in_thread, self._outage, self._check_open, poll_interval=self._poll_interval
+            self._path,
+            self._mode,
+            self._in_thread,
+            self._outage,
+            self._check_open,
+            self._appender.spared,
+            poll_interval=self._poll_interval,
         )
+        self._handovers.add(follower.handover)
         try:
-            yield Follower(follower.wait_page, after)
+            async with open_service_group() as task_group:
+                task_group.start_soon(follower.listen)
+                yield Follower(follower.wait_page, after)
         finally:
+            self._handovers.discard(follower.handover)
             await follower.aclose()
 
     async def _maintain(self) -> None:
