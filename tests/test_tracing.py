@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from sse_trio import EventSourceResponse, StreamGroup, open_hub, open_runs
-from sse_trio.testing import open_test_stream
+from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace import TracerProvider
@@ -152,7 +152,9 @@ async def test_a_run_that_has_failed_is_an_error(exporter, tracer):
     async with open_hub() as hub, open_runs(hub) as runs:
         runs.add_observer(RunTracer(tracer))
         await runs.start("a", fail)
-        await runs.stop("a")
+        async with runs.watch("a") as subscription:
+            assert len([event async for event in subscription]) == 1
+        await wait_all_tasks_blocked()
     [span] = exporter.get_finished_spans()
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "exception")
     assert span.links == ()

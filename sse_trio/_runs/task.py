@@ -17,7 +17,6 @@ from typing import Any, final
 
 from anyio import (
     CancelScope,
-    EndOfStream,
     Event,
     WouldBlock,
     create_task_group,
@@ -222,7 +221,7 @@ class RunTask:
         with CancelScope(shield=True) as self._writes:
             try:
                 async for event in receive_channel:
-                    await self._keep([event, *_more(receive_channel)])
+                    await self._keep([event, *self._more(receive_channel)])
             except HoldLostError:
                 self.lose()
             except RunTooLargeError as exc:
@@ -233,6 +232,15 @@ class RunTask:
                 self._scope.cancel()
             finally:
                 receive_channel.close()
+
+    def _more(self, receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        try:
+            while len(events) < BATCH - 1 and self._channel.is_ready():
+                events.append(receive_channel.receive_nowait())
+        except WouldBlock:
+            pass  # a send that had waited was cancelled
+        return events
 
     async def _keep(self, events: list[ServerSentEvent]) -> None:
         payloads = [pack_event(event) for event in events]
@@ -253,13 +261,3 @@ class RunTask:
         end = RunEnd(key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels)
         if not await self.log.end(end_mark(end, self._on_end), self.record):
             _logger.warning("the end of the run %r (%s) could not be stored", self.key, state)
-
-
-def _more(receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
-    events: list[ServerSentEvent] = []
-    try:
-        while len(events) < BATCH - 1:
-            events.append(receive_channel.receive_nowait())
-    except (WouldBlock, EndOfStream):
-        pass
-    return events

@@ -80,6 +80,7 @@ async def test_what_is_no_observer_is_refused():
                 runs.add_observer(bad)
 
 
+@pytest.mark.usefixtures("real_clock")
 async def test_only_its_own_process_knows_how_much_a_run_has_sent(shared_store):
     """`status().events` counts what was sent in this process, and is None for a run elsewhere."""
     async with open_process(shared_store()) as here, open_process(shared_store()) as there:
