@@ -83,8 +83,10 @@ class EventStreamCollector:
             self.add_group(group)
 
     def __repr__(self) -> str:
-        names = [repr(each.name) for each in (*self._groups, *self._hubs, *self._runs)]
-        return f"<EventStreamCollector of {', '.join(names) or 'nothing'}>"
+        names = [each.name for each in self._groups]
+        names += [each.name for each in self._hubs]
+        names += [each.name for each in self._runs]
+        return f"<EventStreamCollector of {', '.join(map(repr, names)) or 'nothing'}>"
 
     def add_group(self, group: StreamGroup) -> None:
         """Also collect from this group. Raise ValueError if there is a group with this name."""
