@@ -135,7 +135,7 @@ def check_claim(items: Sequence[tuple[str, bytes]], claim: Claim) -> tuple[list[
     return checked, claim
 
 
-def _is_of(item: object, topic: str) -> bool:
+def _is_of(item: tuple[str, bytes], topic: str) -> bool:
     # Whether an item needs no more checks: its topic is the very object that the claim names.
     return type(item) is tuple and len(item) == 2 and item[0] is topic and type(item[1]) is bytes
 

@@ -80,16 +80,17 @@ class SQLiteFollower:
             await self.handover.wait()
 
     async def _read_file(self, after: EventId | Page) -> Page | None:
-        page: Page | None = None
+        is_read_to_the_end = False
         self.handover.is_stale = False
         try:
             page = await self._run_in_thread(lambda: self._read(after), self._limiter)
+            is_read_to_the_end = page.next == page.tip
         except StoreUnavailableError as exc:
             self._outage.note(exc, "trying again")
             await sleep(self._poll_interval)
             return None
         finally:
-            if page is None or page.next != page.tip:
+            if not is_read_to_the_end:  # failed and cancelled reads, too, are made again
                 self.handover.note_stale()
         self._outage.end()
         self._opened.set()
