@@ -5,7 +5,7 @@ one end; no key may stay without one. Prints a line of figures, and fails if any
 
     python benchmarks/runs_processes.py sqlite
     python benchmarks/runs_processes.py redis --servers 3 --runs 300 --events 300 --watchers 500
-    python benchmarks/runs_processes.py sqlite --servers 3 --runs 300 --events 300 --watchers 500 --stay 150 \\
+    python benchmarks/runs_processes.py sqlite --servers 3 --runs 300 --events 300 --watchers 500 --stay 100 \\
         --kills 2 --seconds 0.4 --lease 5    # with more than a thousand faults
 """
 
