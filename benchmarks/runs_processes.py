@@ -5,6 +5,8 @@ one end; no key may stay without one. Prints a line of figures, and fails if any
 
     python benchmarks/runs_processes.py sqlite
     python benchmarks/runs_processes.py redis --servers 3 --runs 300 --events 300 --watchers 500
+    python benchmarks/runs_processes.py sqlite --servers 3 --runs 300 --events 300 --watchers 500 --stay 100 \\
+        --kills 2 --seconds 0.4 --lease 5    # with more than a thousand faults
 """
 
 from __future__ import annotations
@@ -160,7 +162,8 @@ class Trial:
                 await anyio.sleep(0.05)
 
     async def _watch_once(self, client, key, last, seen, ends):
-        stay = random.randrange(2 * self.args.events) if random.random() < 0.7 else sys.maxsize
+        most = self.args.stay or 2 * self.args.events
+        stay = len(seen) + random.randrange(most) if random.random() < 0.7 else sys.maxsize
         decoder = EventDecoder()
         async with client.stream("GET", self.url(key), headers={"last-event-id": last} if last else {}) as answer:
             if answer.status_code != 200:
@@ -248,6 +251,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=100)
     parser.add_argument("--watchers", type=int, default=60)
     parser.add_argument("--kills", type=int, default=4)
+    parser.add_argument("--stay", type=int, default=0, help="events after which a watcher reloads, at most")
     parser.add_argument("--seconds", type=float, default=0.05, help="at most, between two events of a run")
     parser.add_argument("--lease", type=float, default=1.0)
     parser.add_argument("--within", type=float, default=600.0, help="seconds for all of it")

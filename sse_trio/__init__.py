@@ -56,11 +56,12 @@ from ._reasons import RefusalReason as RefusalReason
 from ._requests import accepts_event_stream as accepts_event_stream
 from ._requests import preferred_media_type as preferred_media_type
 from ._runs.ending import RunEnd as RunEnd
+from ._runs.opening import open_runs as open_runs
 from ._runs.record import RunStatus as RunStatus
-from ._runs.runs import Run as Run
 from ._runs.runs import Runs as Runs
-from ._runs.runs import RunsStatistics as RunsStatistics
-from ._runs.runs import open_runs as open_runs
+from ._runs.statistics import Run as Run
+from ._runs.statistics import RunObserver as RunObserver
+from ._runs.statistics import RunsStatistics as RunsStatistics
 from ._servers.bridge import ServerBridge as ServerBridge
 from ._streams.response import EventSourceResponse as EventSourceResponse
 from ._streams.response import last_event_id as last_event_id
@@ -92,6 +93,7 @@ __all__ = (
     "Run",
     "RunEnd",
     "RunExistsError",
+    "RunObserver",
     "RunStatus",
     "Runs",
     "RunsStatistics",

@@ -1,7 +1,7 @@
-# Metrics of groups and hubs for Prometheus. Needs prometheus-client, the extra `metrics`.
+# Metrics of groups, hubs and runs for Prometheus. Needs prometheus-client, the extra `metrics`.
 #
-# Rule 1: nothing is counted here that a group or a hub counts itself. A scrape asks them for a snapshot. Between two
-#         scrapes this costs nothing, however many events there are.
+# Rule 1: nothing is counted here that a group, a hub or runs count themselves. A scrape asks them for a snapshot.
+#         Between two scrapes this costs nothing, however many events there are.
 # Rule 2: distributions are the exception: the time to the first event, and how long streams lived. Each stream is
 #         observed once, when it has ended.
 # Rule 3: labels are the names of groups and hubs, and the reasons for an ending, so there are few of them. Topics,
@@ -21,6 +21,7 @@ from ._groups.group import StreamGroup
 from ._groups.statistics import StreamStatistics
 from ._hubs.hub import Hub
 from ._reasons import CloseReason, RefusalReason
+from ._runs.runs import Runs
 
 __all__ = ("EventStreamCollector",)
 
@@ -63,6 +64,7 @@ class EventStreamCollector:
         _check_buckets("duration_buckets", duration_buckets)
         self._groups: tuple[StreamGroup, ...] = ()
         self._hubs: tuple[Hub, ...] = ()
+        self._runs: tuple[Runs, ...] = ()
         self._first_event = Histogram(
             "sse_trio_first_event_seconds",
             "Time from a stream's opening to its first event.",
@@ -81,8 +83,10 @@ class EventStreamCollector:
             self.add_group(group)
 
     def __repr__(self) -> str:
-        names = [repr(name) for name in (*[group.name for group in self._groups], *[hub.name for hub in self._hubs])]
-        return f"<EventStreamCollector of {', '.join(names) or 'nothing'}>"
+        names = [each.name for each in self._groups]
+        names += [each.name for each in self._hubs]
+        names += [each.name for each in self._runs]
+        return f"<EventStreamCollector of {', '.join(map(repr, names)) or 'nothing'}>"
 
     def add_group(self, group: StreamGroup) -> None:
         """Also collect from this group. Raise ValueError if there is a group with this name."""
@@ -102,10 +106,22 @@ class EventStreamCollector:
         check_instance("hub", hub, Hub, "a Hub, as open_hub() gives it")
         self._hubs = tuple(each for each in self._hubs if each is not hub)
 
+    def add_runs(self, runs: Runs) -> None:
+        """Also collect from these runs. Raise ValueError if there are runs with this name, which is their prefix."""
+        check_instance("runs", runs, Runs, "a Runs, as open_runs() gives it")
+        _check_name("Runs", runs.name, [each.name for each in self._runs])
+        self._runs += (runs,)
+
+    def discard_runs(self, runs: Runs) -> None:
+        """Stop collecting from these runs. Call it when they are closed; then their name is free again."""
+        check_instance("runs", runs, Runs, "a Runs, as open_runs() gives it")
+        self._runs = tuple(each for each in self._runs if each is not runs)
+
     def collect(self) -> Iterator[Metric]:
         """Yield the current value of every metric. A registry calls this."""
         yield from self._collect_groups()
         yield from self._collect_hubs()
+        yield from self._collect_runs()
         yield from self._first_event.collect()
         yield from self._duration.collect()
 
@@ -159,6 +175,24 @@ class EventStreamCollector:
             gaps.add_metric(name, statistics.gaps)
         yield from families
 
+    def _collect_runs(self) -> Iterator[Metric]:
+        families = _Families("runs")
+        running = families.gauge("runs_running", "Runs of this process.")
+        watchers = families.gauge("runs_watchers", "Responses of this process that watch a run.")
+        started = families.counter("runs_started", "Runs that this process has started.")
+        ended = families.counter("runs_ended", "Runs of this process that have ended, by state.", "state")
+        events = families.counter("runs_events", "Events that runs of this process have sent.")
+        for runs in self._runs:
+            statistics = runs.statistics()
+            name = [statistics.name]
+            running.add_metric(name, statistics.running)
+            watchers.add_metric(name, statistics.watchers)
+            started.add_metric(name, statistics.started)
+            for state in ("completed", "failed", "stopped", "interrupted"):
+                ended.add_metric([*name, state], getattr(statistics, state))
+            events.add_metric(name, statistics.events)
+        yield from families
+
 
 class _Times:
     """Observes the streams of one group."""
@@ -175,7 +209,7 @@ class _Times:
 
 
 class _Families:
-    """The metrics of all groups, or of all hubs, in order."""
+    """The metrics of all groups, of all hubs, or of all runs, in order."""
 
     def __init__(self, label: str) -> None:
         self._label = label

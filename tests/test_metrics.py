@@ -6,7 +6,15 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from sse_trio import CloseReason, EventSourceResponse, RefusalReason, StreamGroup, StreamRefusedError, open_hub
+from sse_trio import (
+    CloseReason,
+    EventSourceResponse,
+    RefusalReason,
+    StreamGroup,
+    StreamRefusedError,
+    open_hub,
+    open_runs,
+)
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 prometheus_client = pytest.importorskip("prometheus_client")
@@ -130,6 +138,29 @@ async def test_a_hub(registry):
         assert value("gaps_total") == 0
     collector.discard_hub(hub)
     assert value("subscribers") is None
+
+
+async def test_runs(registry):
+    """A scrape says what runs have counted, by their prefix, until they are discarded."""
+    collector = metrics.EventStreamCollector()
+    registry.register(collector)
+    value = lambda name, **labels: registry.get_sample_value(f"sse_trio_runs_{name}", {"runs": "chats", **labels})  # noqa: E731
+    async with open_hub() as hub, open_runs(hub, prefix="chats") as runs:
+        collector.add_runs(runs)
+        assert value("running") == 0
+        await runs.start("a", one_and_wait)
+        async with open_test_stream(runs.response("a")) as stream:
+            await stream.receive()
+            assert (value("running"), value("watchers"), value("started_total"), value("events_total")) == (1, 1, 1, 1)
+            assert value("ended_total", state="stopped") == 0
+        await runs.stop("a")
+        assert value("running") == 0
+        assert value("ended_total", state="stopped") == 1
+        with pytest.raises(ValueError, match="'chats' twice"):
+            collector.add_runs(runs)
+        assert repr(collector) == "<EventStreamCollector of 'chats'>"
+        collector.discard_runs(runs)
+    assert value("running") is None
 
 
 async def test_names_are_labels(group):

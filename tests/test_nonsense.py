@@ -51,7 +51,7 @@ from sse_trio.inspector import stream_inspector
 from sse_trio.metrics import EventStreamCollector
 from sse_trio.stores import TopicFilter, check_topic
 from sse_trio.testing import StreamingASGITransport, check_event_store, open_test_stream, virtual_backend
-from sse_trio.tracing import StreamTracer
+from sse_trio.tracing import RunTracer, StreamTracer
 
 pytestmark = pytest.mark.anyio
 
@@ -536,6 +536,11 @@ TABLE: tuple[Row, ...] = (
         )
         for name in ("stop", "status", "delete", "response", "watch")
     ],
+    Row(
+        "sse_trio.Runs.add_observer",
+        lambda observer: with_runs(lambda runs: runs.add_observer(observer)),
+        {"observer": frozenset()},
+    ),
     Row("sse_trio.stores.TopicFilter", TopicFilter, {"patterns": TOPIC | {"'*'"}}, says={"patterns": "topic|pattern"}),
     Row("sse_trio.stores.check_topic", check_topic, {"topic": TOPIC}),
     Row(
@@ -633,6 +638,7 @@ TABLE: tuple[Row, ...] = (
         {
             "group": frozenset(),
             "hub": NONE | CALLABLE,
+            "runs": NONE | CALLABLE,
             "authorize": NONE | CALLABLE - {"int"} | ASYNC,
             "allowed_hosts": NONE | {"[]", "['x']"},
         },
@@ -646,6 +652,10 @@ TABLE: tuple[Row, ...] = (
     Row("sse_trio.metrics.EventStreamCollector.add_group", COLLECTOR.add_group, {"group": frozenset()}),
     Row("sse_trio.metrics.EventStreamCollector.add_hub", COLLECTOR.add_hub, {"hub": frozenset()}),
     Row("sse_trio.metrics.EventStreamCollector.discard_hub", COLLECTOR.discard_hub, {"hub": frozenset()}),
+    Row("sse_trio.metrics.EventStreamCollector.add_runs", COLLECTOR.add_runs, {"runs": frozenset()}),
+    Row("sse_trio.metrics.EventStreamCollector.discard_runs", COLLECTOR.discard_runs, {"runs": frozenset()}),
+    Row("sse_trio.tracing.RunTracer", RunTracer, {"tracer": NONE, "labels": frozenset({"[]", "['x']"})}),
+    Row("sse_trio.tracing.RunTracer.run_ended", RunTracer().run_ended, {"run": frozenset()}),
     Row("sse_trio.tracing.StreamTracer", StreamTracer, {"tracer": NONE, "labels": frozenset({"[]", "['x']"})}),
     Row("sse_trio.tracing.StreamTracer.stream_closed", StreamTracer().stream_closed, {"stream": frozenset()}),
 )
@@ -659,7 +669,7 @@ EXEMPT: dict[str, str] = {
     r"sse_trio\.Event(Send|Receive)Channel": "has no public constructor, and says so",
     r"sse_trio\.(Hub|Subscription)": "made by open_hub() and subscribe()",
     r"sse_trio\.(Run|RunEnd|Runs|RunStatus|HubHistory)": "made by the package, for users to read",
-    r"sse_trio\.StreamObserver(\.\w+)?": "a protocol, for users to implement",
+    r"sse_trio\.(Run|Stream)Observer(\.\w+)?": "a protocol, for users to implement",
     r"sse_trio\.StreamGroup\.close(_stream)?": "the old names of kick() and kick_stream()",
     r"sse_trio\.testing\.TestStream": "made by open_test_stream()",
     r"sse_trio\.testing\.StreamingASGITransport\.handle_async_request": "called by httpx",

@@ -1,12 +1,12 @@
-"""The span of a stream."""
+"""The span of a stream, and that of a run."""
 
 from __future__ import annotations
 
 import anyio
 import pytest
 
-from sse_trio import EventSourceResponse, StreamGroup
-from sse_trio.testing import open_test_stream
+from sse_trio import EventSourceResponse, StreamGroup, open_hub, open_runs
+from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from sse_trio.tracing import StreamTracer
+from sse_trio.tracing import RunTracer, StreamTracer
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +110,52 @@ async def test_without_an_sdk_it_does_nothing():
         stream.disconnect()
         await stream.wait_closed()
     assert group.statistics().open_streams == 0
+
+
+async def three(send_channel):
+    for n in range(3):
+        await send_channel.send(str(n))
+
+
+async def test_a_span_for_each_run(exporter, tracer):
+    """A run that has ended is a trace of its own, with its times and its state, and a link to who started it."""
+    async with open_hub() as hub, open_runs(hub) as runs:
+        runs.add_observer(RunTracer(tracer, labels=("tenant", "absent")))
+        with tracer.start_as_current_span("POST /chat"):
+            await runs.start("chat/42", three, labels={"tenant": "acme", "user": "7"})
+        async with runs.watch("chat/42") as subscription:
+            events = [event async for event in subscription]
+        status = await runs.status("chat/42")
+    request, span = sorted(exporter.get_finished_spans(), key=lambda span: span.name)
+    assert len(events) == 4
+    assert (span.name, span.parent) == ("run", None)
+    assert [link.context.span_id for link in span.links] == [request.context.span_id]
+    assert span.context.trace_id != request.context.trace_id
+    assert span.attributes == {
+        "sse_trio.run.key": "chat/42",
+        "sse_trio.run.state": "completed",
+        "sse_trio.run.reason": "",
+        "sse_trio.events": 3,
+        "sse_trio.label.tenant": "acme",
+    }
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.start_time == round(status.started_at * 1e9)
+    assert span.end_time == round(status.ended_at * 1e9)
+
+
+async def test_a_run_that_has_failed_is_an_error(exporter, tracer):
+    """The span of a run whose producer raised has the status of an error; a run may be started without any span."""
+
+    async def fail(send_channel):
+        raise LookupError
+
+    async with open_hub() as hub, open_runs(hub) as runs:
+        runs.add_observer(RunTracer(tracer))
+        await runs.start("a", fail)
+        async with runs.watch("a") as subscription:
+            assert len([event async for event in subscription]) == 1
+        await wait_all_tasks_blocked()
+    [span] = exporter.get_finished_spans()
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "exception")
+    assert span.links == ()
+    assert repr(RunTracer(tracer, labels=("tenant",))) == "<RunTracer: labels ('tenant',)>"

@@ -1,7 +1,13 @@
 # Runs: streams that outlive their clients. A producer that runs once, whoever watches, under a key.
 #
-#   runs.py       open_runs() and Runs, the handle: start, stop, status, response
+#   opening.py    open_runs()
+#   runs.py       Runs, the handle: start, stop, status, response
+#   local.py      the runs of this process
+#   watching.py   who watches a run here, and what a client that wants to is answered
+#   statistics.py what start() returns, figures, observers
+#   keys.py       from the key of a run to its topic, and back
 #   task.py       one run: its producer, and the task that keeps what it sends
+#   limits.py     its size, and that nobody watches it
 #   log.py        what is appended to the store for one run, also while the store is down
 #   ending.py     how a run ends, and what of it clients are sent
 #   record.py     what the store keeps beside a run's events

@@ -1,4 +1,5 @@
-# The keeper of a process: it renews the leases of its own runs, ends runs whose owner is gone, and removes old ones.
+# The keeper of a process: it claims the topics of new runs, renews the leases of its own runs, ends runs whose owner is
+# gone, and removes old ones.
 #
 # Rule 1: one task looks at the store, for all runs and all their watchers, when the next record is due. The store has
 #         its records in that order, so a look costs the same for ten runs and for ten thousand.
@@ -10,16 +11,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import final
 
 from anyio import create_task_group, sleep
 
-from .._errors import HoldLostError, StoreUnavailableError
+from .._errors import HoldLostError, RunExistsError, StoreUnavailableError
 from .._hubs.publisher import Publisher
 from ..stores._holds import Claim, Held, HoldingStore
 from .ending import OnEnd, RunEnd, end_mark
-from .log import RETRY_SECONDS, new_token
+from .keys import RunKeys
+from .log import RETRY_SECONDS, RunLog, new_token
 from .record import RunRecord
 from .task import RunTask
 
@@ -39,8 +41,7 @@ class Keeper:
 
     Args:
         publisher, store: of the hub.
-        prefix: of the topics of runs, with its slash.
-        key_of: the key of a run's topic.
+        keys: of the runs.
         lease: in seconds.
         on_end: of the user.
         owner: the name of this process.
@@ -51,8 +52,7 @@ class Keeper:
         self,
         publisher: Publisher,
         store: HoldingStore,
-        prefix: str,
-        key_of: Callable[[str], str],
+        keys: RunKeys,
         lease: float,
         on_end: OnEnd | None,
         owner: str,
@@ -60,13 +60,33 @@ class Keeper:
     ) -> None:
         self._publisher = publisher
         self._store = store
-        self._prefix = prefix
-        self._key_of = key_of
+        self._keys = keys
         self._lease = lease
         self._on_end = on_end
         self._tasks = tasks
         self._owner = owner
         self._is_behind = False
+
+    async def claim(self, key: str, log: RunLog, record: RunRecord, *, replace: bool) -> bool:
+        """Return whether the run is ours now, and not one that runs already. RunExistsError if it has ended."""
+        expected: str | None = None
+        while True:
+            try:
+                await log.begin(record, expected)
+            except HoldLostError:
+                held = await self._store.held(log.topic)
+            else:
+                return True
+            expected = None if held is None else held.token
+            if held is None:
+                continue
+            there = RunRecord.load(held)
+            if there.is_running and held.due_in > 0:
+                return False
+            if there.is_running:
+                await self.settle(held)
+            elif not replace and held.due_in > 0:
+                raise RunExistsError(key, there.state)
 
     async def renew(self) -> None:
         """Renew the leases of this process, for ever."""
@@ -98,7 +118,7 @@ class Keeper:
 
     async def _look(self) -> float:
         # Return the seconds to the next look. A run that begins meanwhile is not due before a lease has passed.
-        records = await self._store.held_due(self._prefix, limit=LOOKED_AT)
+        records = await self._store.held_due(self._keys.prefix, limit=LOOKED_AT)
         for held in records:
             if held.due_in > 0:
                 return min(held.due_in + LATE_SECONDS, self._lease)
@@ -107,7 +127,7 @@ class Keeper:
 
     async def settle(self, held: Held) -> None:
         """End a run whose lease is over, or remove one whose time is."""
-        record, key = RunRecord.load(held), self._key_of(held.topic)
+        record, key = RunRecord.load(held), self._keys.key_of(held.topic)
         if not record.is_running:
             claim, mark = Claim(held.topic, held.token, None, clear=True), []
         elif key in self._tasks and record.owner == self._owner:

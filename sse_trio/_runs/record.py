@@ -39,6 +39,8 @@ class RunStatus:
     """Whether it runs in this process."""
     watchers: int
     """Responses of this process that watch it."""
+    events: int | None
+    """Events that its producer has sent; ``None`` if it does not run in this process."""
 
 
 @final
@@ -78,7 +80,7 @@ class RunRecord:
         value = cast("dict[str, Any]", json.loads(held.value))
         return cls(**{name: given for name, given in value.items() if name in names})
 
-    def status(self, key: str, *, is_here: bool, watchers: int) -> RunStatus:
+    def status(self, key: str, *, is_here: bool, watchers: int, events: int | None) -> RunStatus:
         """Return what a user sees of it."""
         return RunStatus(
             key=key,
@@ -89,4 +91,5 @@ class RunRecord:
             labels=self.labels,
             is_here=is_here,
             watchers=watchers,
+            events=events,
         )

@@ -11,19 +11,16 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, final
 
 from anyio import (
     CancelScope,
-    EndOfStream,
     Event,
     WouldBlock,
     create_task_group,
     current_time,
-    move_on_after,
     sleep,
     sleep_forever,
 )
@@ -37,6 +34,7 @@ from .._reasons import CloseReason
 from .._wire.event import ServerSentEvent
 from ..stores._protocol import pack_event
 from .ending import OnEnd, RunEnd, RunReason, RunState, end_mark
+from .limits import Attendance, RunSize, RunTooLargeError
 from .log import RunLog
 from .options import RunOptions
 from .record import RunRecord, RunStatus
@@ -50,12 +48,6 @@ BATCH = 256
 """Events that are appended to the store at once."""
 
 _logger = logging.getLogger("sse_trio")
-
-
-class _TooLargeError(Exception):
-    def __init__(self, reason: RunReason, message: str) -> None:
-        super().__init__(message)
-        self.reason: RunReason = reason
 
 
 @final
@@ -85,12 +77,9 @@ class RunTask:
         self.record = record
         self.ended = Event()
         """Set when it has ended and its producer has returned."""
-        self.watchers = 0
-        """Responses of this process that watch it."""
-        self.events = 0
-        self._size = 0
+        self._attendance = Attendance()
+        self._size = RunSize(*limits)
         self._options = options
-        self._max_events, self._max_bytes = (math.inf if limit is None else limit for limit in limits)
         self._on_end = on_end
         self._ending: tuple[RunState, RunReason | None] | None = None
         self._has_lost = False
@@ -101,17 +90,21 @@ class RunTask:
         self._exception: Exception | None = None
         self._told = Event()
         self._grace = 0.0
-        self._watch_changed = Event()
-        self._seen_at = current_time()
         self._scope = CancelScope()
         self._writes: CancelScope | None = None
         self._is_bounded = False
         self._send_channel, self._receive_channel = open_event_channel(BATCH)
         self._channel = state_of(self._receive_channel)
 
+    @property
+    def events(self) -> int:
+        """The number of events that the producer has sent."""
+        return self._size.events
+
     def status(self) -> RunStatus:
         """Return a snapshot."""
-        return self.record.status(self.key, is_here=not self.ended.is_set(), watchers=self.watchers)
+        is_here, watchers = not self.ended.is_set(), self._attendance.watchers
+        return self.record.status(self.key, is_here=is_here, watchers=watchers, events=self.events)
 
     # --- what others tell it
 
@@ -135,10 +128,7 @@ class RunTask:
 
     def watched(self, change: int) -> None:
         """Count a watcher of this process in (1) or out (-1), or note that another process has one (0)."""
-        self.watchers += change
-        self._seen_at = current_time()
-        self._watch_changed.set()
-        self._watch_changed = Event()
+        self._attendance.change(change)
 
     # --- its life
 
@@ -222,12 +212,7 @@ class RunTask:
         self.end("stopped", "max_duration", CloseReason.LIFETIME)
 
     async def _stop_unwatched(self, seconds: float) -> None:
-        while True:
-            left = math.inf if self.watchers else self._seen_at + seconds - current_time()
-            if left <= 0:
-                break
-            with move_on_after(left):
-                await self._watch_changed.wait()
+        await self._attendance.wait_unwatched(seconds)
         self.end("stopped", "unwatched", CloseReason.KICKED)
 
     # --- its events
@@ -236,10 +221,10 @@ class RunTask:
         with CancelScope(shield=True) as self._writes:
             try:
                 async for event in receive_channel:
-                    await self._keep([event, *_more(receive_channel)])
+                    await self._keep([event, *self._more(receive_channel)])
             except HoldLostError:
                 self.lose()
-            except _TooLargeError as exc:
+            except RunTooLargeError as exc:
                 _logger.error("the run %r failed: %s", self.key, exc)  # noqa: TRY400 -- its own limit, no traceback
                 self.end("failed", exc.reason, CloseReason.FAILED)
             except (ValueError, TypeError) as exc:  # an event with an id
@@ -248,18 +233,19 @@ class RunTask:
             finally:
                 receive_channel.close()
 
+    def _more(self, receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        try:
+            while len(events) < BATCH - 1 and self._channel.is_ready():
+                events.append(receive_channel.receive_nowait())
+        except WouldBlock:
+            pass  # a send that had waited was cancelled
+        return events
+
     async def _keep(self, events: list[ServerSentEvent]) -> None:
         payloads = [pack_event(event) for event in events]
-        self._check_size(payloads)
+        self._size.add(payloads)
         await self.log.append(payloads)
-
-    def _check_size(self, payloads: list[bytes]) -> None:
-        self.events += len(payloads)
-        self._size += sum(map(len, payloads))
-        if self.events > self._max_events:
-            raise _TooLargeError("max_events", f"it has sent more events than max_events={self._max_events}")
-        if self._size > self._max_bytes:
-            raise _TooLargeError("max_bytes", f"it has sent more bytes than max_bytes={self._max_bytes}")
 
     # --- its end
 
@@ -275,13 +261,3 @@ class RunTask:
         end = RunEnd(key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels)
         if not await self.log.end(end_mark(end, self._on_end), self.record):
             _logger.warning("the end of the run %r (%s) could not be stored", self.key, state)
-
-
-def _more(receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
-    events: list[ServerSentEvent] = []
-    try:
-        while len(events) < BATCH - 1:
-            events.append(receive_channel.receive_nowait())
-    except (WouldBlock, EndOfStream):
-        pass
-    return events

@@ -20,6 +20,8 @@ from .._groups.run import GroupRun
 from .._groups.statistics import StreamStatistics
 from .._hubs.feed import FeedStatistics
 from .._hubs.hub import Hub, HubStatistics
+from .._runs.record import RunStatus
+from .._runs.runs import Runs
 from .._wire.visible import shortened
 
 __all__ = ("INTERVAL", "ClosedStream", "Figures", "HubFigures", "Sample", "Sampler")
@@ -77,6 +79,8 @@ class Sample:
     streams: list[StreamStatistics]
     hubs: dict[Hub, HubFigures]
     """Filled by :meth:`Sampler.read_hub`. Each page sees only its own hub, never that of another tenant."""
+    runs: dict[Runs, list[RunStatus]]
+    """The same, by :meth:`Sampler.read_runs`."""
 
 
 class Sampler:
@@ -122,6 +126,14 @@ class Sampler:
             sample.hubs[hub] = HubFigures(hub.statistics(), hub.feeds())
         return sample.hubs[hub]
 
+    def read_runs(self, sample: Sample, runs: Runs | None) -> list[RunStatus] | None:
+        """Return these runs in the sample's second, read once for all pages that show them."""
+        if runs is None:
+            return None
+        if runs not in sample.runs:
+            sample.runs[runs] = runs.running()
+        return sample.runs[runs]
+
     def _forget_earlier_loop(self) -> None:
         run = run_of(self._group)
         if run is not self._run:
@@ -136,6 +148,7 @@ class Sampler:
             group=group,
             figures=_figures(group, now, before),
             hubs={},
+            runs={},
             streams=await self._read_streams(),
         )
 

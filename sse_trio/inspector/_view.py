@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from .._groups.statistics import STALL_SECONDS, StreamStatistics
 from .._hubs.feed import FeedStatistics
 from .._hubs.hub import HubStatistics
+from .._runs.record import RunStatus
 from .._wire.event import ServerSentEvent
 from .._wire.visible import shortened, visible
 from ._sampler import ClosedStream, Figures, HubFigures, Sample
@@ -23,6 +24,7 @@ __all__ = ("MAX_ROWS", "SORTS", "Selection", "Table", "View", "history_event")
 
 MAX_ROWS = 200
 FEED_ROWS = 25
+RUN_ROWS = 50
 MAX_TEXT = 200
 """Characters shown of a path, a topic or a label."""
 MAX_TOPICS = 50
@@ -93,14 +95,19 @@ class View:
         self._selection = selection
         self._streams = Table()
         self._feeds = Table()
+        self._runs = Table()
         self._matching: int | None = None
         self._closed_seen = 0
 
     def events(
-        self, sample: Sample, hub: HubFigures | None, closed: Iterable[ClosedStream]
+        self,
+        sample: Sample,
+        hub: HubFigures | None,
+        runs: list[RunStatus] | None,
+        closed: Iterable[ClosedStream],
     ) -> Iterator[ServerSentEvent]:
         """Yield the events about what has changed."""
-        yield ServerSentEvent.json(_totals(sample, hub), event="totals")
+        yield ServerSentEvent.json(_totals(sample, hub, runs), event="totals")
         matching, chosen = self._selection.choose(sample.streams)
         changes = self._streams.changes({str(stream.number): _stream_row(stream, sample.now) for stream in chosen})
         if matching != self._matching:
@@ -112,6 +119,10 @@ class View:
             changes = self._feeds.changes({repr(feed.topics): _feed_row(feed) for feed in feeds})
             if changes:
                 yield ServerSentEvent.json(changes, event="feeds")
+        if runs is not None:
+            changes = self._runs.changes({run.key: _run_row(run) for run in runs[:RUN_ROWS]})
+            if changes:
+                yield ServerSentEvent.json(changes, event="runs")
         unseen = [each for each in closed if each.position > self._closed_seen]
         if unseen:
             self._closed_seen = unseen[-1].position
@@ -150,7 +161,7 @@ def _stalled_for(stream: StreamStatistics) -> int | None:
 def _stream_row(stream: StreamStatistics, now: float) -> Row:
     return {
         "path": _text(stream.path),
-        "labels": _labels(stream),
+        "labels": _labels(stream.labels),
         "topics": [_text(topic) for topic in stream.topics[:MAX_TOPICS]],
         "opened": round(now - stream.age, 1),
         "events": stream.written_events,
@@ -164,8 +175,8 @@ def _stream_row(stream: StreamStatistics, now: float) -> Row:
     }
 
 
-def _labels(stream: StreamStatistics) -> dict[str, str]:
-    return {_text(str(name)): _text(str(value)) for name, value in stream.labels.items()}
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    return {_text(str(name)): _text(str(value)) for name, value in labels.items()}
 
 
 def _text(text: str) -> str:
@@ -184,13 +195,23 @@ def _feed_row(feed: FeedStatistics) -> Row:
     }
 
 
+def _run_row(run: RunStatus) -> Row:
+    return {
+        "key": _text(run.key),
+        "labels": _labels(run.labels),
+        "started": round(run.started_at, 1),
+        "events": run.events,
+        "watchers": run.watchers,
+    }
+
+
 def _closed_row(closed: ClosedStream) -> Row:
     stream = closed.stream
     return {
         "number": stream.number,
         "at": round(closed.at, 1),
         "path": _text(stream.path),
-        "labels": _labels(stream),
+        "labels": _labels(stream.labels),
         "reason": None if stream.close_reason is None else stream.close_reason.value,
         "age": round(stream.age, 1),
         "events": stream.written_events,
@@ -198,7 +219,7 @@ def _closed_row(closed: ClosedStream) -> Row:
     }
 
 
-def _totals(sample: Sample, hub: HubFigures | None) -> Row:
+def _totals(sample: Sample, hub: HubFigures | None, runs: list[RunStatus] | None) -> Row:
     group = sample.group
     return {
         "now": round(sample.now, 3),
@@ -213,6 +234,7 @@ def _totals(sample: Sample, hub: HubFigures | None) -> Row:
         "stalled": group.stalled,
         "shutdown": group.shutdown_requested,
         "hub": None if hub is None else _hub_figures(hub.hub),
+        "runs": None if runs is None else len(runs),
     }
 
 

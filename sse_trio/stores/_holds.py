@@ -126,11 +126,18 @@ def check_claim(items: Sequence[tuple[str, bytes]], claim: Claim) -> tuple[list[
     check_wait("seconds", claim.seconds, least=0, none=", or None")
     if claim.token is None and not claim.clear:
         raise ValueError("clear must be True if token is None: a topic that is not held any more begins anew")
+    if all(_is_of(item, claim.topic) for item in items):
+        return [*items], claim  # what runs do for each event
     checked = check_items(items)
     for topic, _ in checked:
         if topic != claim.topic:
             raise wrong(ValueError, "each item", f"of the topic {claim.topic!r}", topic)
     return checked, claim
+
+
+def _is_of(item: tuple[str, bytes], topic: str) -> bool:
+    # Whether an item needs no more checks: its topic is the very object that the claim names.
+    return type(item) is tuple and len(item) == 2 and item[0] is topic and type(item[1]) is bytes
 
 
 def check_held_due(prefix: str, limit: int) -> None:

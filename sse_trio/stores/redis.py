@@ -105,7 +105,7 @@ class RedisStore(OpenedOnce):
         self._log = RedisLog(name, limits, per_topic, clock, check_remember_keys(remember_keys))
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
-        self._commits = GroupCommit(self._commit)
+        self._commits = GroupCommit()
         self._group_numbers = count(1)
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ class RedisStore(OpenedOnce):
             task_group.start_soon(self._writer.run)
             task_group.start_soon(self._reader.run)
             await self._reader.call(self._inspect, retry_for=0)
-            task_group.start_soon(self._commits.run)
+            task_group.start_soon(self._commits.run, self._commit)
             task_group.start_soon(self._maintain)
             yield
 

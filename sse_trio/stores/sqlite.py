@@ -2,9 +2,9 @@
 #
 # Rule 1: SQLite blocks, so it runs in threads, each connection in one at a time. The writer, the reader and each
 #         follower have their own limiter: with the default one they and Starlette would wait for each other.
-# Rule 2: a thread that commits is never abandoned. If an append is cancelled, its group is committed all the same.
-# Rule 3: sqlite3.Error is translated here and nowhere else. Publishers and readers get StoreUnavailableError; a
-#         follower waits and tries again.
+# Rule 2: appends are committed in a thread that gets group after group (_sqlite/commits.py).
+# Rule 3: sqlite3.Error is translated here and there and nowhere else. Publishers and readers get
+#         StoreUnavailableError; a follower waits and tries again.
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ from ._retention import (
     narrowest_age,
 )
 from ._sqlite.appender import SQLiteAppender
+from ._sqlite.commits import CommitThread
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
+from ._sqlite.handover import Handover, new_events
 from ._sqlite.holds import Record
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
@@ -106,7 +108,8 @@ class SQLiteStore(OpenedOnce):
         self._remember_keys = check_remember_keys(remember_keys)
         self._mode = check_mode(mode)
         self._outage = Outage()
-        self._commits = GroupCommit(self._commit)
+        self._commits = GroupCommit()
+        self._handovers: set[Handover] = set()
         self._epoch = ""
 
     def __repr__(self) -> str:
@@ -124,9 +127,12 @@ class SQLiteStore(OpenedOnce):
         files = await self._in_thread(self._open_files, self._write_limiter)
         try:
             async with open_service_group() as task_group:
-                task_group.start_soon(self._commits.run)
+                task_group.start_soon(self._commit_thread().run)
                 task_group.start_soon(self._maintain)
-                yield
+                try:
+                    yield
+                finally:
+                    self._commits.close()
         finally:
             with CancelScope(shield=True):
                 await self._in_thread(files.close, self._write_limiter)
@@ -179,8 +185,15 @@ class SQLiteStore(OpenedOnce):
         topic, token, value, due, upto = record
         return Held(topic, token, value, due - self._clock(), EventId(self._epoch, upto))
 
-    async def _commit(self, group: Sequence[Append]) -> list[Result]:
-        return await self._in_thread(lambda: self._appender.append(group), self._write_limiter)
+    def _commit_thread(self) -> CommitThread:
+        append, limiter = self._appender.append, self._write_limiter
+        return CommitThread(self._name, self._commits, append, self._hand_over, limiter)
+
+    def _hand_over(self, group: Sequence[Append], results: Sequence[Result]) -> None:
+        events = new_events(group, results, self._writer.before) if self._handovers else []
+        if events:
+            for handover in self._handovers:
+                handover.add(events)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -200,11 +213,21 @@ class SQLiteStore(OpenedOnce):
         self._check_open()
         check_follow(after)
         follower = SQLiteFollower(
-            self._path, self._mode, self._in_thread, self._outage, self._check_open, poll_interval=self._poll_interval
+            self._path,
+            self._mode,
+            self._in_thread,
+            self._outage,
+            self._check_open,
+            self._appender.spared,
+            poll_interval=self._poll_interval,
         )
+        self._handovers.add(follower.handover)
         try:
-            yield Follower(follower.wait_page, after)
+            async with open_service_group() as task_group:
+                task_group.start_soon(follower.listen)
+                yield Follower(follower.wait_page, after)
         finally:
+            self._handovers.discard(follower.handover)
             await follower.aclose()
 
     async def _maintain(self) -> None:

@@ -182,6 +182,28 @@ def test_a_button_stays_while_the_table_changes(lasting_app, connect, open_page)
     assert page.evaluate("document.activeElement === window.pressed && window.pressed.isConnected")
 
 
+def test_runs_and_their_stop(lasting_app, connect, open_page):
+    """A run is a row, with its labels and watchers; the button asks first, and then the run ends for its watchers."""
+    key = "chat/<42>?&"
+    urlopen(Request(f"{lasting_app.url}run/{quote(key)}?who=alice", method="POST"), timeout=60).close()
+    client = connect(lasting_app, f"run/{quote(key)}?who=bob")
+    page = open_page(lasting_app, "streams/", extra_http_headers=ADMIN)
+    row = page.locator("#runs tbody tr").filter(has_text="who=alice")
+    expect(row.locator(".path")).to_have_text(key, timeout=PATIENCE)
+    expect(row.locator("td").nth(4)).to_have_text("1", timeout=PATIENCE)
+    expect(row.locator("td").nth(2)).to_have_text(re.compile(r"\d+ s"))
+    button = row.get_by_role("button")
+    deadline = time.monotonic() + 4 * PATIENCE / 1000
+    while "was stopped" not in page.locator("#alert").inner_text():  # as in kick()
+        assert time.monotonic() < deadline, "the button did nothing"
+        button.click()
+        with suppress(AssertionError):
+            expect(page.locator("#alert")).to_contain_text("was stopped", timeout=1000)
+    read_to_end(client)
+    expect(page.locator("#runs tbody tr")).to_have_count(0, timeout=PATIENCE)
+    expect(page.get_by_text("Nothing runs in this process.")).to_be_visible()
+
+
 def test_a_kick_that_is_not_confirmed(lasting_app, connect, open_page):
     """A press without a second one does nothing, and is forgotten."""
     connect(lasting_app, "prices?who=alice")

@@ -23,6 +23,7 @@ from sse_trio import (
     StreamRefusedError,
     StreamStatistics,
     open_hub,
+    open_runs,
 )
 from sse_trio._groups.group import run_of
 from sse_trio.inspector import stream_inspector
@@ -195,7 +196,7 @@ async def test_the_page_runs_nothing_but_its_files(group):
         assert page.headers["cross-origin-resource-policy"] == "same-origin"
         assert "style=" not in page.text
         assert "http" not in page.text.replace("http-equiv", "")
-        for name in ("page.js", "plot.js", "table.js", "format.js", "theme.js", "page.css", "favicon.svg"):
+        for name in ("page.js", "plot.js", "press.js", "table.js", "format.js", "theme.js", "page.css", "favicon.svg"):
             file = await client.get(f"/admin/streams/{name}")
             assert (file.status_code, file.headers["content-security-policy"]) == (200, policy)
         assert "Leon Sorokin" in (await client.get("/admin/streams/vendor/uplot/LICENSE")).text
@@ -229,6 +230,39 @@ async def test_the_stream_says_what_is_open(group):
             for _ in range(3):
                 await receive_until(page, "totals")
             assert page.body.count(b"event: feeds") == 1
+
+
+async def test_the_stream_says_what_runs(group):
+    """A page is sent a row for each run of this process: its key, labels, events and watchers; and their number."""
+    async with open_hub() as hub, open_runs(hub) as runs:
+        await runs.start("chat/42", wait_forever, labels={"tenant": "acme"})
+        await runs.start("chat/43", wait_forever)
+        app = stream_inspector(group, runs=lambda request: runs, authorize=allow)
+        async with open_test_stream(runs.response("chat/42")), open_test_stream(app, "/stream") as page:
+            assert (await receive_until(page, "totals"))["runs"] == 2
+            table = await receive_until(page, "runs")
+            assert table["order"] == ["chat/42", "chat/43"]
+            row = table["rows"]["chat/42"]
+            assert (row["key"], row["labels"], row["events"], row["watchers"]) == (
+                "chat/42",
+                {"tenant": "acme"},
+                1,
+                1,
+            )
+            await runs.stop("chat/42")
+            assert (await receive_until(page, "runs"))["order"] == ["chat/43"]
+            for _ in range(3):
+                await receive_until(page, "totals")
+            assert page.body.count(b"event: runs") == 2
+
+
+async def test_runs_are_read_once_a_second(group):
+    """Pages that look at the same runs share what is read of them; a page without runs reads none."""
+    sampler = Sampler(group)
+    async with open_hub() as hub, open_runs(hub) as runs:
+        sample = await sampler.read()
+        assert sampler.read_runs(sample, runs) is sampler.read_runs(sample, runs)
+        assert sampler.read_runs(sample, None) is None
 
 
 async def test_who_was_refused_is_counted():
@@ -668,6 +702,38 @@ async def test_kick(group):
         for number in ("1", "9" * 5000, "-1", "x", "\N{ARABIC-INDIC DIGIT ONE}"):
             gone = await client.post(f"/kick/{number}", headers=headers)
             assert (gone.status_code, gone.text) == (404, "no such stream is open")
+
+
+async def test_stop(group):
+    """A POST with the page's secret stops the run of that key, whatever is in the key; without it, nothing."""
+    key = "../kick/1?key=x&\N{SNOWMAN}"
+    async with open_hub() as hub, open_runs(hub) as runs:
+        await runs.start(key, wait_forever)
+        app = stream_inspector(group, runs=runs, authorize=allow)
+        async with open_test_stream(app, "/stream") as page, client_of(app) as client:
+            headers = {"x-inspector-token": (await receive_until(page, "hello"))["token"]}
+            assert (await client.post("/stop", params={"key": key})).status_code == 403
+            elsewhere = await client.post(
+                "/stop", params={"key": key}, headers={**headers, "sec-fetch-site": "same-site"}
+            )
+            assert elsewhere.status_code == 403
+            assert (await runs.status(key)).state == "running"
+            assert (await client.post("/stop", params={"key": key}, headers=headers)).status_code == 204
+            assert (await runs.status(key)).state == "stopped"
+            for params in ({"key": "unknown"}, {"key": ""}, {}):
+                gone = await client.post("/stop", params=params, headers=headers)
+                assert (gone.status_code, gone.text) == (404, "no such run is known")
+
+
+async def test_there_may_be_no_runs(group):
+    """An inspector without runs stops none."""
+    app = stream_inspector(group, authorize=allow)
+    async with open_test_stream(app, "/stream") as page, client_of(app) as client:
+        headers = {"x-inspector-token": (await receive_until(page, "hello"))["token"]}
+        assert (await receive_until(page, "totals"))["runs"] is None
+        assert (await client.post("/stop", params={"key": "a"}, headers=headers)).status_code == 404
+    with pytest.raises(TypeError, match="runs must be a Runs"):
+        stream_inspector(group, runs="chats")
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-inspector-token": "guessed"}, {"x-inspector-token": "\N{SNOWMAN}"}])

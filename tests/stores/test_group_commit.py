@@ -31,9 +31,9 @@ class Disk:
 async def test_a_group_is_what_came_during_the_last_commit():
     """The first append is committed alone; appends during a commit share the next one, up to a largest group."""
     disk = Disk()
-    commits = GroupCommit(disk.commit)
+    commits = GroupCommit()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run)
+        tasks.start_soon(commits.run, disk.commit)
         async with anyio.create_task_group() as publishers:
             publishers.start_soon(commits.append, [("first", b"")], None)
             await anyio.sleep(0.5)
@@ -47,13 +47,13 @@ async def test_a_group_is_what_came_during_the_last_commit():
 async def test_large_appends_make_small_groups():
     """A group ends before it reaches a megabyte; a larger append is committed alone."""
     disk = Disk()
-    commits = GroupCommit(disk.commit)
+    commits = GroupCommit()
     async with anyio.create_task_group() as tasks:
         async with anyio.create_task_group() as publishers:
             for size in (600_000, 300_000, 600_000, 2_000_000, 1):
                 publishers.start_soon(commits.append, [(f"{size}", b"x" * size)], None)
                 await anyio.sleep(0.1)
-            tasks.start_soon(commits.run)
+            tasks.start_soon(commits.run, disk.commit)
         tasks.cancel_scope.cancel()
     assert disk.groups == [["600000", "300000"], ["600000"], ["2000000"], ["1"]]
 
@@ -78,7 +78,7 @@ async def test_an_append_that_is_to_be_made_again():
 async def test_an_error_reaches_everyone_of_the_group():
     """Each publisher of a group gets its own exception, with the cause, and the next group is tried afresh."""
     disk = Disk()
-    commits = GroupCommit(disk.commit)
+    commits = GroupCommit()
     caught = []
 
     async def publish():
@@ -88,7 +88,7 @@ async def test_an_error_reaches_everyone_of_the_group():
             caught.append(exc)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run)
+        tasks.start_soon(commits.run, disk.commit)
         disk.error = StoreUnavailableError("the disk", "it is full")
         disk.error.__cause__ = OSError("full")
         async with anyio.create_task_group() as publishers:
@@ -105,7 +105,7 @@ async def test_an_error_reaches_everyone_of_the_group():
 async def test_who_waits_when_the_store_closes_is_told():
     """Closing the store ends every wait for a commit with an error."""
     disk = Disk()
-    commits = GroupCommit(disk.commit)
+    commits = GroupCommit()
     caught = []
 
     async def publish():
@@ -115,7 +115,7 @@ async def test_who_waits_when_the_store_closes_is_told():
             caught.append(exc)
 
     async with anyio.create_task_group() as publishers, anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run)
+        tasks.start_soon(commits.run, disk.commit)
         publishers.start_soon(publish)
         await anyio.sleep(0.5)
         publishers.start_soon(publish)

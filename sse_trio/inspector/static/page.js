@@ -6,12 +6,12 @@
 
 import * as format from "./format.js";
 import { Plot } from "./plot.js";
+import { makeButton, post } from "./press.js";
 import { Table, makeCells, setText } from "./table.js";
 
 const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", ended: "Refused by the server" };
 const ENDED_ROWS = 20;
 const TYPING = 250; // ms without a key before the filter is used
-const SURE = 4000; // ms in which a kick may be confirmed
 const $ = (id) => document.getElementById(id);
 
 const clock = { now: 0, at: 0 }; // the server's loop clock, and ours when it was that
@@ -30,10 +30,8 @@ const STREAM_COLUMNS = [
 
 function makeStreamRow(number) {
   const element = makeCells(STREAM_COLUMNS);
-  const button = document.createElement("button");
-  Object.assign(button, { type: "button", className: "kick", textContent: "Kick", ariaLabel: `Kick stream ${number}` });
-  button.addEventListener("click", () => press(button, number));
-  element.lastElementChild.append(button);
+  const kick = () => post(`kick/${number}`, token, `Stream ${number}`, "kicked");
+  element.lastElementChild.append(makeButton("Kick", `Kick stream ${number}`, kick));
   element.firstElementChild.textContent = number;
   element.dataset.number = number;
   return element;
@@ -68,32 +66,9 @@ function tag(text, kind) {
   return element;
 }
 
-// The first press asks, the second does it. `dataset.sure` is the timer that forgets the first.
-async function press(button, number) {
-  if (button.dataset.sure) {
-    clearTimeout(button.dataset.sure);
-    forget(button);
-    await kick(number);
-    return;
-  }
-  button.textContent = "Sure?";
-  button.dataset.sure = setTimeout(forget, SURE, button);
-}
-
-function forget(button) {
-  delete button.dataset.sure;
-  button.textContent = "Kick";
-}
-
-async function kick(number) {
-  const answer = await fetch(`kick/${number}`, { method: "POST", headers: { "x-inspector-token": token } }).catch(() => null);
-  $("alert").textContent = answer?.ok ? `Stream ${number} was kicked` : `Stream ${number} was not kicked: ${answer ? await answer.text() : "no connection"}`;
-  $("alert").classList.toggle("shown", !answer?.ok);
-}
-
 const streams = new Table("streams", makeStreamRow, fillStreamRow);
 
-// --- topics and endings ---------------------------------------------------------------------------------------------
+// --- topics ---------------------------------------------------------------------------------------------------------
 
 const FEED_COLUMNS = [["Topics", "tags key"], ["Subscribers", "number"], ["Events", "number"], ["In the ring", "number"], ["Lag", "number"]];
 const feeds = new Table("feeds", () => makeCells(FEED_COLUMNS), (element, row) => {
@@ -104,6 +79,29 @@ const feeds = new Table("feeds", () => makeCells(FEED_COLUMNS), (element, row) =
   setText(ring, `${format.count(row.ringEvents)} (${format.bytes(row.ringBytes)})`);
   setText(lag, format.count(row.lag));
 });
+
+// --- runs -----------------------------------------------------------------------------------------------------------
+
+const RUN_COLUMNS = [["Key", "path key"], ["Labels", "tags"], ["Age", "number"], ["Events", "number"], ["Watchers", "number"], ["", "action"]];
+
+function makeRunRow(key) {
+  const element = makeCells(RUN_COLUMNS);
+  const stop = () => post(`stop?${new URLSearchParams({ key })}`, token, `Run ${key}`, "stopped");
+  element.lastElementChild.append(makeButton("Stop", `Stop run ${key}`, stop));
+  return element;
+}
+
+const runs = new Table("runs", makeRunRow, (element, row) => {
+  const [key, tags, age, events, watchers] = element.children;
+  setText(key, row.key);
+  key.title = row.key;
+  fillTags(tags, { labels: row.labels, topics: [] });
+  setText(age, format.duration(totals.figures[0] + (performance.now() - clock.at) / 1000 - row.started));
+  setText(events, format.count(row.events));
+  setText(watchers, format.count(row.watchers));
+});
+
+// --- endings --------------------------------------------------------------------------------------------------------
 
 const CLOSED_COLUMNS = [["At", "key"], ["No.", "number"], ["Path", "path"], ["Why", "why"], ["Age", "number"], ["Events", "number"]];
 
@@ -163,6 +161,12 @@ function draw() {
   const chosen = matching === open ? format.count(open) : `${format.count(matching)} that match`;
   setText($("of"), streams.size < matching ? `the first ${format.count(streams.size)} of ${chosen}` : chosen);
   $("no-streams").hidden = streams.size > 0;
+  $("runs-card").hidden = totals.runs == null;
+  if (totals.runs != null) {
+    runs.fill();
+    setText($("runs-of"), runs.size < totals.runs ? `the first ${format.count(runs.size)} of ${format.count(totals.runs)}` : format.count(totals.runs));
+    $("no-runs").hidden = runs.size > 0;
+  }
   $("hub").hidden = !totals.hub;
   $("pair").classList.toggle("single", !totals.hub);
   if (!totals.hub) return;
@@ -179,6 +183,7 @@ const handlers = {
     token = secret;
     ended = [];
     feeds.clear();
+    runs.clear();
     $("group").textContent = group;
     $("server").textContent = `${host}, Python ${python}`;
     $("hub-title").textContent = hub ? `Topics of ${hub}` : "Topics";
@@ -202,6 +207,10 @@ const handlers = {
   },
   feeds(changes) {
     feeds.change(changes);
+    draw();
+  },
+  runs(changes) {
+    runs.change(changes);
     draw();
   },
   closed(rows) {

@@ -49,6 +49,8 @@ class SQLiteAppender:
             files.enter_context(closing(connection))
             self.writer = SQLiteWriter(connection, names, hub, topic, clock, remember_keys=remember_keys)
             self._waker = files.enter_context(closing(Waker(path, mode)))
+            self.spared: set[str] = self._waker.spared
+            """The sockets of followers that are handed what is appended here, and need not be woken."""
             (epoch,) = connection.execute("SELECT epoch FROM hub").fetchone()
             self._epoch: str = epoch
             self._files = files.pop_all()  # all opened, so keep them open

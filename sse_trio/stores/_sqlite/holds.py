@@ -33,6 +33,8 @@ _TABLES = (
 ) WITHOUT ROWID""",
 )
 
+_KNOWN_TOPICS = 10_000
+
 Row = tuple[int, str, bytes]
 Record = tuple[str, str, bytes, float, int]
 """Topic, token, value, the time when it is due, the newest sequence when its value was set."""
@@ -40,7 +42,7 @@ Record = tuple[str, str, bytes, float, int]
 
 @final
 class HoldsWriter:
-    """The records, within one transaction."""
+    """The records, for as long as nothing else writes to the file."""
 
     __slots__ = ("_execute", "_known")
 
@@ -60,6 +62,11 @@ class HoldsWriter:
             found = self._execute("SELECT token FROM holds WHERE topic = ?", (topic,)).fetchone()
             self._known[topic] = None if found is None else found[0]
         return self._known[topic]
+
+    def forget_some(self) -> None:
+        """Keep what is known of topics from growing without a bound."""
+        if len(self._known) > _KNOWN_TOPICS:
+            self._known.clear()
 
     def allows(self, claim: Claim) -> bool:
         """Whether the topic has the token that the claim expects."""

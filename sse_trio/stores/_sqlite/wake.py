@@ -53,13 +53,16 @@ class Waker:
     def __init__(self, database: str, mode: int) -> None:
         self._directory = _Directory(database, mode)
         self._socket = _open_datagram_socket()
+        self.spared: set[str] = set()
+        """The names of sockets that are not woken."""
 
     def wake_all(self) -> None:
         """Send a wake-up to every follower. Never waits and never fails, because it is a hint."""
         if self._socket is not None:
             with suppress(OSError):
                 for name in os.listdir(self._directory.path):  # noqa: PTH208 -- a tenth of the time of Path.iterdir
-                    self._wake(self._socket, name)
+                    if name not in self.spared:
+                        self._wake(self._socket, name)
 
     def _wake(self, sender: socket.socket, name: str) -> None:
         try:
@@ -85,15 +88,15 @@ class WakeSocket:
     def __init__(self, database: str, mode: int) -> None:
         self._mode = mode
         self._directory = _Directory(database, mode)
-        self._name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+        self.name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._socket = _open_datagram_socket()
         if self._socket is not None:
             self._bind(self._socket)
 
     def _bind(self, datagrams: socket.socket) -> None:
         try:
-            datagrams.bind(self._directory.address(self._name))
-            os.chmod(self._directory.address(self._name), self._mode)  # noqa: PTH101 -- a user that may write may wake
+            datagrams.bind(self._directory.address(self.name))
+            os.chmod(self._directory.address(self.name), self._mode)  # noqa: PTH101 -- a user that may write may wake
         except OSError as exc:
             _logger.warning(
                 "no wake-ups in %s (%s): other processes' events come by polling", self._directory.path, exc
@@ -116,7 +119,7 @@ class WakeSocket:
         """Close the socket and remove it."""
         if self._socket is not None:
             self._socket.close()
-            Path(self._directory.path, self._name).unlink(missing_ok=True)
+            Path(self._directory.path, self.name).unlink(missing_ok=True)
         self._directory.close()
 
 

@@ -2,7 +2,7 @@
 #
 # `/prices` and `/job/{name}` are streams; a label is whatever the client says in `who`. `/crowd?streams=N` opens N
 # streams that have no client, but are all else that a stream is. `/streams/` is the inspector, for who has the word.
-# Who brings a `seat` has one stream at a time.
+# Who brings a `seat` has one stream at a time. A POST to `/run/{key}` starts a run; a GET watches it.
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import Message
 
-from sse_trio import EventSendChannel, EventSourceResponse, Hub, ServerBridge, StreamGroup, last_event_id, open_hub
+from sse_trio import (
+    EventSendChannel,
+    EventSourceResponse,
+    Hub,
+    Runs,
+    ServerBridge,
+    StreamGroup,
+    last_event_id,
+    open_hub,
+    open_runs,
+)
 from sse_trio.inspector import stream_inspector
 
 
@@ -54,6 +64,14 @@ async def job(request: Request) -> EventSourceResponse:
     return EventSourceResponse(work, size, group=GROUP, labels={"who": request.query_params["who"]}, send_timeout=None)
 
 
+async def run(request: Request) -> Response:
+    runs, key = request.state.runs, request.path_params["key"]
+    if request.method == "POST":
+        await runs.start(key, work, 10, labels={"who": request.query_params["who"]})
+        return Response(status_code=202)
+    return runs.response(key, group=GROUP, labels={"who": request.query_params["who"]})
+
+
 async def wait_gone() -> Message:
     await anyio.sleep_forever()
     raise AssertionError
@@ -78,17 +96,25 @@ def authorize(request: Request) -> bool:
 
 
 @asynccontextmanager
-async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Hub | TaskGroup]]:
-    async with open_hub(name="prices") as hub, anyio.create_task_group() as task_group:
+async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Hub | Runs | TaskGroup]]:
+    async with (
+        open_hub(name="prices") as hub,
+        open_hub(name="runs") as hub_of_runs,
+        open_runs(hub_of_runs) as runs,
+        anyio.create_task_group() as task_group,
+    ):
         task_group.start_soon(publish_for_ever, hub)
-        yield {"hub": hub, "task_group": task_group}
+        yield {"hub": hub, "runs": runs, "task_group": task_group}
         task_group.cancel_scope.cancel()
 
 
-inspector = stream_inspector(GROUP, lambda request: request.state.hub, authorize=authorize)
+inspector = stream_inspector(
+    GROUP, lambda request: request.state.hub, runs=lambda request: request.state.runs, authorize=authorize
+)
 routes = [
     Route("/prices", prices),
     Route("/job/{name:path}", job),
+    Route("/run/{key:path}", run, methods=["GET", "POST"]),
     Route("/crowd", crowd, methods=["POST"]),
     Mount("/streams", inspector),
 ]

@@ -1,0 +1,156 @@
+# What a writer knows of the file, from one transaction to the next: the counter, the figures of the hub and of topics,
+# the tokens of held topics. Blocks.
+#
+# Rule 1: what was read or written in a transaction is known in the next one, unless another connection has committed in
+#         between, which SQLite tells (PRAGMA data_version), or the transaction was not committed. So the appends of a
+#         process that writes alone read nothing.
+# Rule 2: the rows of the hub and of each topic are changed in memory, and written once in a transaction.
+# Rule 3: the times at the two ends of the log are read again after anything was taken out of it.
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from typing import final
+
+from .._cuts import Cuts
+from .holds import HoldsWriter
+from .rows import write_rows
+
+__all__ = ("Figures", "Totals")
+
+_CUTS = "CREATE TABLE IF NOT EXISTS cuts (upto INTEGER PRIMARY KEY, time REAL NOT NULL)"  # not in older files
+_KNOWN_TOPICS = 10_000  # about 3 MB
+
+
+@final
+class Totals:
+    """The figures of the hub or of one topic: events, bytes, and the newest event that is gone."""
+
+    __slots__ = ("events", "size", "trimmed_to")
+
+    def __init__(self, events: int, size: int, trimmed_to: int) -> None:
+        self.events = events
+        self.size = size
+        self.trimmed_to = trimmed_to
+
+    def add(self, size: int) -> None:
+        """Count an event in."""
+        self.events += 1
+        self.size += size
+
+    def trim(self, sequence: int, size: int) -> None:
+        """Count an event out."""
+        self.events -= 1
+        self.size -= size
+        self.trimmed_to = max(self.trimmed_to, sequence)
+
+
+@final
+class Figures:
+    """The figures of a file, for the one writer of a process.
+
+    Args:
+        connection: the writer's.
+        max_age: of events, in seconds, or None.
+        remember_keys: seconds for which keys are remembered.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, max_age: float | None, remember_keys: float) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._ages = (max_age, remember_keys)
+        self._version: int | None = None  # of the file, when it was last as is known here
+        self.holds = HoldsWriter(connection)
+
+    # --- a transaction
+
+    def begin(self) -> None:
+        """Begin a transaction, which SQLite has begun."""
+        (version,) = self._execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._read()
+        self._version = None
+        self._changed: set[str] = set()
+        self.before: int = self.sequence
+        """The newest id before this transaction."""
+        self._began_at = version
+
+    def committed(self) -> None:
+        """Know the same in the next transaction."""
+        self._version = self._began_at
+        if len(self._topics) > _KNOWN_TOPICS:
+            self._topics.clear()
+        self.holds.forget_some()
+
+    def _read(self) -> None:
+        self._execute(_CUTS)
+        HoldsWriter.make_tables(self._connection)
+        self.cuts: Cuts = Cuts(self._execute("SELECT upto, time FROM cuts ORDER BY upto"), *self._ages)
+        self._written_cuts = [*self.cuts.pairs]
+        query = "SELECT seq, events, bytes, trimmed_to, floor FROM hub JOIN sqlite_sequence ON name = 'events'"
+        self.sequence: int
+        self.sequence, *totals, self._floor = self._execute(query).fetchone()
+        self.hub: Totals = Totals(*totals)
+        self._topics: dict[str, Totals] = {}
+        self._ends: tuple[float, float] | None = None
+        self.holds = HoldsWriter(self._connection)
+
+    # --- topics
+
+    def topic(self, name: str) -> Totals:
+        """Return the figures of a topic, which are about to change."""
+        self._changed.add(name)
+        totals = self._topics.get(name)
+        if totals is None:
+            found = self._execute("SELECT events, bytes, trimmed_to FROM topics WHERE name = ?", (name,)).fetchone()
+            totals = self._topics[name] = Totals(*(found or (0, 0, self._floor)))
+        return totals
+
+    def changed_topics(self) -> list[str]:
+        """Return the topics whose figures this transaction has changed."""
+        return [*self._changed]
+
+    # --- times
+
+    def newest_time(self) -> float:
+        """Return the stamp of the newest event that is kept."""
+        return self._times()[1]
+
+    def latest_time(self) -> float:
+        """Return the latest stamp of any event that is kept.
+
+        That of the newest event, except in a file that an earlier release has written to.
+        """
+        return max(self._times())
+
+    def _times(self) -> tuple[float, float]:
+        if self._ends is None:
+            self._ends = (self._time_of_end("ASC"), self._time_of_end("DESC"))
+        return self._ends
+
+    def _time_of_end(self, direction: str) -> float:
+        query = f"SELECT time FROM events ORDER BY id {direction} LIMIT 1"  # noqa: S608 -- ASC or DESC
+        (time,) = self._execute(query).fetchone() or (-math.inf,)
+        return float(time)
+
+    def was_stamped(self, time: float) -> None:
+        """Note the stamp of the newest event."""
+        self._ends = (self._times()[0], time)
+
+    def was_trimmed(self) -> None:
+        """Note that events are gone."""
+        self._ends = None
+
+    # --- writing
+
+    def write(self) -> None:
+        """Write what has changed."""
+        rows = [(name, t.events, t.size, t.trimmed_to) for name in self._changed for t in (self._topics[name],)]
+        write_rows(self._connection, "REPLACE INTO topics (name, events, bytes, trimmed_to)", rows)
+        totals = (self.hub.events, self.hub.size, self.hub.trimmed_to)
+        self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
+        if self.cuts.pairs != self._written_cuts:
+            self._execute("DELETE FROM cuts")
+            write_rows(self._connection, "INSERT INTO cuts (upto, time)", self.cuts.pairs)
+            self._written_cuts = [*self.cuts.pairs]
