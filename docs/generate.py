@@ -1,10 +1,9 @@
-# What the docs show and other files decide: the table of endings, the picture of the packages, the code of examples, and
-# figures.
+# What the docs show and other files decide: the table of endings, the picture of the packages, examples and figures.
 #
 #     python docs/generate.py            rewrites them; tests/test_generated_docs.py fails where they are out of date
 #
-# Rule 1: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is made
-#         of the imports, and of the ranks in tests/test_layering.py.
+# Rule 1: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is
+#         made of the imports, and of the ranks in tests/test_layering.py.
 # Rule 2: a page shows a file between `<!-- file: examples/name -->` and `<!-- /file -->`: all of it, or what stands
 #         between its marks `docs: begin` and `docs: end`.
 # Rule 3: a figure that several pages give stands in docs/figures.json. A page takes it between `<!-- figure: name -->`
@@ -62,7 +61,7 @@ def pages() -> list[Path]:
 
 
 FILE = re.compile(r"(<!-- file: (\S+) -->\n).*?(<!-- /file -->)", re.DOTALL)
-MARKED = re.compile(r"^.*docs: begin.*\n(.*?)^.*docs: end", re.DOTALL | re.MULTILINE)
+MARKED = re.compile(r"^# docs: begin\n(.*?)^# docs: end$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {".py": "python", ".js": "javascript", ".jsx": "jsx", ".yaml": "yaml", "": "dockerfile"}
 
 

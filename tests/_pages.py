@@ -1,4 +1,4 @@
-# The code blocks of a page of docs/, as a reader who copies them has them. It is no test, so pytest does not collect it.
+# The code blocks of a page of docs/, as a reader who copies them has them. Without `test_` pytest doesn't collect it.
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,6 +59,27 @@ def test_the_tests_of_a_page_pass(page: str, loop: Any, names: dict[str, Any]) -
         with pytest.MonkeyPatch.context() as monkeypatch:
             arguments = {name: {"monkeypatch": monkeypatch}[name] for name in inspect.signature(test).parameters}
             anyio.run(lambda: test(**arguments), backend=backend, backend_options=options)  # noqa: B023
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="not applicable: Linux tells when a process has ended")
+@pytest.mark.parametrize("page", ["subprocess"])
+@pytest.mark.parametrize("loop", BOTH)
+def test_what_a_program_has_started_ends_with_it(loop: str, names: dict[str, Any]) -> None:
+    """When the client leaves, the children of its program are stopped too, those that ignore SIGTERM as well."""
+    command = ("sh", "-c", "(trap '' TERM; exec sleep 600) & echo $!; wait")
+
+    async def main() -> int:
+        response = EventSourceResponse(names["program_output"], command)
+        async with open_test_stream(response) as stream:
+            child = os.pidfd_open(int((await stream.receive()).data))
+            assert not select.select([child], [], [], 0)[0]
+            stream.disconnect()
+            await stream.wait_closed()
+        return child
+
+    child = anyio.run(main, backend=loop)
+    assert select.select([child], [], [], 30)[0], "it still runs"
+    os.close(child)
 
 
 async def chunks(send_channel: Any) -> None:
@@ -127,7 +150,8 @@ REACT = """
 const effects = [];
 let state;
 export const useRef = (current) => ({ current });
-export const useState = (initial) => [state ??= initial, (next) => { state = next instanceof Function ? next(state) : next; }];
+const setState = (next) => { state = next instanceof Function ? next(state) : next; };
+export const useState = (initial) => [state ??= initial, setState];
 export const useEffect = (effect) => { effects.push(effect); };
 export const mount = () => effects.map((effect) => effect());
 export const now = () => state;
