@@ -9,6 +9,7 @@ import importlib
 import re
 from functools import cache
 from importlib.metadata import version as version_of
+from pathlib import Path
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ project = "sse_trio"
 author = "the sse_trio authors"
 release = version_of("sse-trio")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["fieldlist"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
 myst_heading_anchors = 3
 suppress_warnings = ["misc.highlighting_failure"]  # Pygments has no haproxy
 
@@ -47,16 +48,27 @@ nitpick_ignore_regex = [
     (r"py:\w+", r"(opentelemetry|prometheus_client|pytest|starlette|trio)\..*"),
     (r"py:\w+", r"(BrokenResource|BusyResource|ClosedResource|WouldBlock|EndOf)\w*"),  # anyio's
     (r"py:class", r"ASGIApp|BackgroundTask|Event|Headers|HTTPConnection|Message|Receive|Request|Scope|Send|Self"),
-    (r"py:class", r"TracebackType"),
+    (r"py:class", r"TracebackType|Redis"),
+    # Private ones in signatures: what they are is what the function says that it takes or returns.
+    (r"py:class", r"sse_trio\.(_wire\.json\._\w+|_kicks\.KickSender|_runs\.options\.RunsOptions)"),
+    (r"py:class", r"RunResponse(Options)?"),
     # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
     (r"py:class", r"Ts|TextErrors|sse_trio\._typed\.event_types?\.T"),
 ]
 
 html_theme = "furo"
-html_title = f"sse_trio {release}"
+html_title = f"sse_trio {release.partition('+')[0]}"  # without the commit, which is too long for a phone
 html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_theme_options = {
+    # The pencil at the top of each page leads to its source; on GitHub it can be edited there.
+    "source_repository": "https://github.com/sse-trio/sse-trio/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+copybutton_exclude = ".linenos, .gp"
+copybutton_selector = "div.highlight pre"
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_search_summary = False  # it is fetched, which a site that is opened from a disk may not do
@@ -65,8 +77,11 @@ pygments_dark_style = "monokai"
 
 # Aliases and protocols that stand in signatures only; the pages say what they are.
 WORDS = (
+    "sse_trio.Authorize",
+    "sse_trio.AuthorizeTopic",
     "sse_trio.Farewell",
     "sse_trio.KeyFunction",
+    "sse_trio.Overflow",
     "sse_trio.Producer",
     "sse_trio.Sendable",
     "sse_trio.compat.Content",
@@ -119,6 +134,27 @@ def spare_attributes(_app: Sphinx, what: str, _name: str, _obj: object, _options
         lines[:0] = ["..", ""]  # it looks at the first line only
 
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def show_examples(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the sources of the examples below the list of them, and let links to them lead there."""
+    source[0] = re.sub(r"\]\(\.\./examples/(\w+)\.py\)", lambda link: f"](#{label_of(link[1])})", source[0])
+    if page == "examples":
+        names = sorted(path.stem for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
+        source[0] += "".join(f"\n({label_of(name)})=\n\n## {name}.py\n{source_block(name)}" for name in names)
+
+
+def label_of(example: str) -> str:
+    """Return what links to an example refer to."""
+    return f"example-{example.replace('_', '-')}"
+
+
+def source_block(example: str) -> str:
+    """Return what shows the source of an example."""
+    return f"\n```{{literalinclude}} ../examples/{example}.py\n```\n"
+
+
 def describe(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Give a page its first paragraph as its description, for whoever finds it by a search."""
     first = next(iter(doctree.findall(nodes.paragraph)), None) if doctree else None
@@ -133,4 +169,5 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", find_by_short_name)
     app.connect("autodoc-process-signature", without_constructor)
     app.connect("autodoc-process-docstring", spare_attributes, priority=400)  # napoleon: 500
+    app.connect("source-read", show_examples)
     app.connect("html-page-context", describe)

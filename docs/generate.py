@@ -1,15 +1,20 @@
-# What the docs show and the code decides: the table of endings, and the picture of the packages.
+# What the docs show and other files decide: the table of endings, the picture of the packages, examples and figures.
 #
 #     python docs/generate.py            rewrites them; tests/test_generated_docs.py fails where they are out of date
 #
-# Rule: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is made
-# of
-#       the imports, and of the ranks in tests/test_layering.py.
+# Rule 1: nothing here is written by hand a second time. The table is ENDINGS (sse_trio/_reasons.py); the picture is
+#         made of the imports, and of the ranks in tests/test_layering.py.
+# Rule 2: a page shows a file between `<!-- file: examples/name -->` and `<!-- /file -->`: all of it, or what stands
+#         between its marks `docs: begin` and `docs: end`.
+# Rule 3: a figure that several pages give stands in docs/figures.json. A page takes it between `<!-- figure: name -->`
+#         and `<!-- /figure -->`.
 
 from __future__ import annotations
 
 import ast
+import json
 import logging
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -48,6 +53,42 @@ def with_table(page: str) -> str:
     """Return the page with the table in its place."""
     before, _, rest = page.partition(BEGIN)
     return before + BEGIN + endings_table() + END + rest.partition(END)[2]
+
+
+def pages() -> list[Path]:
+    """Return the pages that may show files and figures."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+FILE = re.compile(r"(<!-- file: (\S+) -->\n).*?(<!-- /file -->)", re.DOTALL)
+MARKED = re.compile(r"^# docs: begin\n(.*?)^# docs: end$", re.DOTALL | re.MULTILINE)
+LANGUAGES = {".py": "python", ".js": "javascript", ".jsx": "jsx", ".yaml": "yaml", "": "dockerfile"}
+
+
+def with_files(page: str) -> str:
+    """Return a page with the files that it shows."""
+    return FILE.sub(lambda shown: shown[1] + file_block(shown[2]) + shown[3], page)
+
+
+def file_block(name: str) -> str:
+    """Return a file, or its marked part, as a code block."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    marked = MARKED.search(text)
+    return f"```{LANGUAGES[Path(name).suffix]}\n{(marked[1] if marked else text).strip()}\n```\n"
+
+
+FIGURE = re.compile(r"(<!-- figure: ([\w-]+) -->).*?(<!-- /figure -->)", re.DOTALL)
+
+
+def figures() -> dict[str, dict[str, str]]:
+    """Return the figures that several pages give, by name."""
+    return json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))
+
+
+def with_figures(page: str) -> str:
+    """Return a page with its figures as docs/figures.json has them."""
+    known = figures()
+    return FIGURE.sub(lambda shown: shown[1] + known[shown[2]]["value"] + shown[3], page)
 
 
 def import_graph() -> dict[str, set[str]]:
@@ -146,6 +187,8 @@ def _box(name: str, x: float, y: float) -> str:
 def main() -> None:
     """Rewrite what is generated."""
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in pages():
+        page.write_text(with_figures(with_files(page.read_text(encoding="utf-8"))), encoding="utf-8")
     PICTURE.write_text(picture(), encoding="utf-8")
 
 

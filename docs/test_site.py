@@ -83,10 +83,15 @@ def test_links_lead_somewhere(read):
     assert broken == []
 
 
+def article_of(path):
+    """What a page says, without what is around it."""
+    return path.read_text(encoding="utf-8").partition("<article")[2].partition("</article")[0]
+
+
 def test_every_page_is_found(read):
-    """The index's own list names each page, with a link; each has a title of its own and a description."""
-    article = (SITE / "index.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article")[0]
-    assert [page.name for page in WRITTEN if page.stem != "index" and f'"{page.name}' not in article] == []
+    """The list of the index, or that of the cookbook, links to each page; each has its own title and a description."""
+    lists = "".join(article_of(SITE / name) for name in ("index.html", "cookbook.html"))
+    assert [page.name for page in WRITTEN if page.stem != "index" and f'"{page.name}' not in lists] == []
     titles = [read[path].title for path in WRITTEN]
     assert len(set(titles)) == len(titles)
     assert [path.name for path in WRITTEN if len(read[path].description) < 40] == []
@@ -133,6 +138,31 @@ def test_no_page_is_wider_than_the_screen(viewport, open_page):
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             too_wide.append(path.name)
     assert too_wide == []
+
+
+def test_code_is_not_cut(open_page):
+    """On a screen of 1280 pixels each line of code is seen to its end."""
+    page = open_page("index.html", viewport=DESKTOP)
+    cut = []
+    for path in PAGES:
+        page.goto(path.as_uri())
+        wide = "[...document.querySelectorAll('.highlight pre')].filter(pre => pre.scrollWidth > pre.clientWidth + 1)"
+        cut += [f"{path.name}: {text}" for text in page.evaluate(f"{wide}.map(pre => pre.innerText.slice(0, 80))")]
+    assert cut == []
+
+
+def test_code_can_be_copied(open_page):
+    """Each block of code has a button that copies it."""
+    page = open_page("fastapi.html", viewport=DESKTOP)
+    page.wait_for_selector("button.copybtn")
+    assert page.locator("button.copybtn").count() == page.locator("div.highlight pre").count() > 0
+
+
+def test_a_page_can_be_edited(read):
+    """Each page that was written leads to its source."""
+    sources = {link for path in WRITTEN for link in read[path].links if "/docs/" in link and link.startswith("https:")}
+    missing = [path.name for path in WRITTEN if not any(f"/docs/{path.stem}.md" in link for link in sources)]
+    assert missing == []
 
 
 def test_dark_and_light(open_page):

@@ -92,6 +92,7 @@ CASES = {
     "quickstart_trio": Case("/clock", [("message", "tick 0"), ("message", "tick 1")], backends=("trio",)),
     "send_timeout": Case("/flood", [("message", "*"), ("message", "*")]),
     "several_workers": Case("/events", [("message", "*"), ("message", "*")], real_clock=True),
+    "subprocess_output": Case("/logs/app", [("message", "*")], real_clock=True),
     "threads": Case("/lines", [("message", "line 1"), ("message", "line 2")], real_clock=True),
     "typed_events": Case("/downloads/7", [("progress", '{"percent":0}'), ("progress", '{"percent":5}')]),
     "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),

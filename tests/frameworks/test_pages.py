@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 from starlette.testclient import TestClient
-from sybil.document import Document
-from sybil.parsers.markdown import PythonCodeBlockParser
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from .._pages import namespace_of
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     # a page: what it needs, and the loop that it is for
     "fastapi": ("fastapi", "asyncio"),
@@ -25,19 +19,6 @@ PAGES = {
     "quart": ("quart_trio", "trio"),
     "django": ("django", "asyncio"),
 }
-
-
-def namespace_of(page: str) -> dict[str, Any]:
-    """The names that the blocks of a page define."""
-    document = Document.parse(str(DOCS / f"{page}.md"), PythonCodeBlockParser())
-    document.namespace["__name__"] = f"page_{page}"
-    module: ModuleType = type(sys)(document.namespace["__name__"])
-    module.__dict__.update(document.namespace)
-    sys.modules[module.__name__] = module  # Django looks its URLs up by the name of the module
-    for example in document.examples():
-        example.evaluate()
-        module.__dict__.update(document.namespace)
-    return document.namespace
 
 
 @pytest.mark.parametrize("page", PAGES)

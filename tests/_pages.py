@@ -1,0 +1,26 @@
+# The code blocks of a page of docs/, as a reader who copies them has them. Without `test_` pytest doesn't collect it.
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def namespace_of(page: str) -> dict[str, Any]:
+    """The names that the blocks of a page define, also where `<!-- skip -->` keeps test_docs.py from running them."""
+    document = Document.parse(str(DOCS / f"{page}.md"), PythonCodeBlockParser())
+    document.namespace["__name__"] = f"page_{page.replace('-', '_')}"
+    module = ModuleType(document.namespace["__name__"])
+    module.__dict__.update(document.namespace)
+    sys.modules[module.__name__] = module  # Django and FastAPI look names up by the name of the module
+    for example in document.examples():
+        example.evaluate()
+        module.__dict__.update(document.namespace)
+    return document.namespace

@@ -1,0 +1,149 @@
+# The pages of docs/cookbook.md work: what a reader copies serves a stream, and the tests on the page pass.
+#
+# Rule 1: a page's own tests run here, on the loops that the page is for; in virtual time unless it starts processes.
+# Rule 2: code in other languages is in test_other_languages.py.
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import select
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+from sse_trio import EventSourceResponse, ServerSentEvent
+from sse_trio.testing import StreamingASGITransport, open_test_stream, virtual_backend
+
+from ._pages import DOCS, namespace_of
+
+ASYNCIO, TRIO, BOTH = ("asyncio",), ("trio",), ("asyncio", "trio")
+PAGES = {
+    # a page: what it needs beside the package, the loops that it is for, and whether its clock is real
+    "llm": ("openai", ASYNCIO, False),
+    "subprocess": ("anyio", BOTH, True),
+    "post": ("fastapi", BOTH, False),
+    "react": ("fastapi", BOTH, False),
+    "authentication": ("jwt itsdangerous", BOTH, False),
+    "containers": ("anyio", BOTH, False),
+}
+ON_EACH_LOOP = [(page, loop) for page, (_, loops, _) in PAGES.items() for loop in loops]
+
+
+@pytest.fixture
+def names(page: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the blocks of a page define."""
+    for needed in PAGES[page][0].split():
+        pytest.importorskip(needed)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    return namespace_of(page)
+
+
+@pytest.mark.parametrize(("page", "loop"), ON_EACH_LOOP)
+def test_the_tests_of_a_page_pass(page: str, loop: Any, names: dict[str, Any]) -> None:
+    """The tests on a page pass on each loop that the page is for."""
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        backend, options = (loop, {}) if PAGES[page][2] else virtual_backend(loop)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            arguments = {name: {"monkeypatch": monkeypatch}[name] for name in inspect.signature(test).parameters}
+            anyio.run(lambda: test(**arguments), backend=backend, backend_options=options)  # noqa: B023
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="not applicable: Linux tells when a process has ended")
+@pytest.mark.parametrize("page", ["subprocess"])
+@pytest.mark.parametrize("loop", BOTH)
+def test_what_a_program_has_started_ends_with_it(loop: str, names: dict[str, Any]) -> None:
+    """When the client leaves, the children of its program are stopped too, those that ignore SIGTERM as well."""
+    command = ("sh", "-c", "(trap '' TERM; exec sleep 600) & echo $!; wait")
+
+    async def main() -> int:
+        response = EventSourceResponse(names["program_output"], command)
+        async with open_test_stream(response) as stream:
+            child = os.pidfd_open(int((await stream.receive()).data))
+            assert not select.select([child], [], [], 0)[0]
+            stream.disconnect()
+            await stream.wait_closed()
+        return child
+
+    child = anyio.run(main, backend=loop)
+    assert select.select([child], [], [], 30)[0], "it still runs"
+    os.close(child)
+
+
+async def chunks(send_channel: Any) -> None:
+    for token in ("It ", "scatters."):
+        delta = [{"index": 0, "delta": {"content": token}}]
+        chunk = {"id": "1", "created": 0, "model": "m", "object": "chat.completion.chunk", "choices": delta}
+        await send_channel.send(ServerSentEvent.json(chunk))
+    await send_channel.send("[DONE]")
+
+
+async def completions(request: Any) -> EventSourceResponse:
+    return EventSourceResponse(chunks)
+
+
+@pytest.mark.parametrize("page", ["llm"])
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/answers", {"text": "Why?"}, ['{"token":"It "}', '{"token":"scatters."}', "done"]),
+        ("/v1/chat/completions", {"model": "m", "messages": []}, ["It ", "scatters.", "[DONE]"]),
+    ],
+)
+def test_tokens_pass_through_openais_client(path: str, body: Any, expected: list[str], names: dict[str, Any]) -> None:
+    """What OpenAI's own client reads from a model is what the page's stream sends."""
+    openai = pytest.importorskip("openai")
+    model = Starlette(routes=[Route("/v1/chat/completions", completions, methods=["POST"])])
+
+    async def main() -> list[str]:
+        async with httpx.AsyncClient(transport=StreamingASGITransport(model)) as http_client:
+            names["client"] = openai.AsyncOpenAI(api_key="none", base_url="http://model/v1", http_client=http_client)
+            async with open_test_stream(names["app"], path, method="POST", json=body) as stream:
+                return [event.data async for event in stream]
+
+    received = anyio.run(main)
+    assert len(received) == len(expected)
+    assert all(part in data for part, data in zip(expected, received, strict=True))
+
+
+@pytest.mark.parametrize("loop", BOTH)
+def test_the_first_tab_of_the_hub(loop: str) -> None:
+    """The application for FastAPI on the hub's page publishes and streams."""
+    pytest.importorskip("fastapi")
+    document = Document.parse(str(DOCS / "hub.md"), PythonCodeBlockParser())
+    next(iter(document.examples())).evaluate()
+    app = document.namespace["app"]
+
+    async def main() -> None:
+        async with app.router.lifespan_context(app) as state, open_test_stream(app, "/prices", state=state) as stream:
+            async with open_test_stream(app, "/prices", method="POST", json={"eur": 1.08}, state=state) as published:
+                assert published.status_code == 204
+            event = await stream.receive()
+            assert (event.event, event.json()) == ("price", {"eur": 1.08})
+
+    anyio.run(main, backend=loop)
+
+
+# --- pytest-asyncio
+
+FILE = re.compile(r"^```python\n# (\w+)\.py\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INI = re.compile(r"^```ini\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def test_the_files_of_the_page_on_pytest_asyncio(pytester: pytest.Pytester) -> None:
+    """The tests on the page pass under pytest-asyncio."""
+    pytest.importorskip("pytest_asyncio")
+    page = (DOCS / "pytest-asyncio.md").read_text(encoding="utf-8")
+    pytester.makepyfile(**dict(FILE.findall(page)))
+    pytester.makefile(".ini", pytest=INI.findall(page)[0])
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=50)
+    result.assert_outcomes(passed=3)

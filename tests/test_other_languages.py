@@ -1,0 +1,118 @@
+# What docs/ shows in other languages is parsed, and run where Node can run it.
+#
+# Rule: what needs a server of its own (the clients of docs/publishing.md, nginx and HAProxy) is run in e2e/.
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ._pages import DOCS, namespace_of
+
+ROOT = DOCS.parent
+KUBERNETES = ROOT / "examples" / "kubernetes"
+
+
+def node(*arguments: str, source: str | None = None) -> str:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    done = subprocess.run(["node", *arguments], input=source, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PARSE = """
+const blocks = JSON.parse(require("fs").readFileSync(0, "utf8"));
+for (const [name, source] of blocks) {
+  try { new (require("vm").SourceTextModule)(source); } catch (error) { console.log(`${name}: ${error}`); }
+}
+"""
+BLOCK = re.compile(r"^```javascript\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def test_javascript_parses() -> None:
+    """Every block of JavaScript in README.md and docs/ parses as a module."""
+    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+    blocks = [(page.name, block) for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    assert len(blocks) > 10
+    assert node("--no-warnings", "--experimental-vm-modules", "-e", PARSE, source=json.dumps(blocks)) == ""
+
+
+REACT = """
+const effects = [];
+let state;
+export const useRef = (current) => ({ current });
+const setState = (next) => { state = next instanceof Function ? next(state) : next; };
+export const useState = (initial) => [state ??= initial, setState];
+export const useEffect = (effect) => { effects.push(effect); };
+export const mount = () => effects.map((effect) => effect());
+export const now = () => state;
+"""
+USE_IT = """
+import { mount, now } from "react";
+import { useEventSource } from "./useEventSource.mjs";
+
+let source;
+globalThis.EventSource = class {
+  static CLOSED = 2;
+  readyState = 0;
+  listeners = {};
+  constructor(url) { source = this; this.url = url; }
+  addEventListener(name, listener) { this.listeners[name] = listener; }
+  close() { this.readyState = 2; }
+};
+const seen = [];
+useEventSource("/jobs/7", { onMessage: (data, id) => seen.push([data, id]) });
+const cleanups = mount();
+const steps = [now().status];
+source.onopen(); steps.push(now().status);
+source.onmessage({ data: '{"percent": 5}', lastEventId: "1" });
+source.onerror(); steps.push(now().status);
+source.listeners.end(); steps.push(now().status, source.readyState);
+source.readyState = 0; cleanups.forEach((cleanup) => cleanup?.()); steps.push(source.readyState);
+source.onerror(); steps.push(now().status);
+console.log(JSON.stringify([source.url, steps, seen, now().data]));
+"""
+
+
+def test_the_react_hook(tmp_path: Path) -> None:
+    """The hook opens the stream, keeps the latest message, says how the connection is, and closes it."""
+    react = tmp_path / "node_modules" / "react"
+    react.mkdir(parents=True)
+    (react / "package.json").write_text('{"name": "react", "type": "module", "exports": "./index.js"}')
+    (react / "index.js").write_text(REACT)
+    shutil.copy(ROOT / "examples" / "react" / "useEventSource.js", tmp_path / "useEventSource.mjs")
+    (tmp_path / "main.mjs").write_text(USE_IT)
+    url, steps, seen, data = json.loads(node(str(tmp_path / "main.mjs")))
+    assert url == "/jobs/7"
+    assert steps == ["connecting", "open", "connecting", "ended", 2, 2, "failed"]
+    assert seen == [[{"percent": 5}, "1"]]
+    assert data == {"percent": 5}
+
+
+def test_kubernetes_waits_for_the_streams() -> None:
+    """The manifest parses; its probes are routes, and its grace is longer than what comes before the exit."""
+    yaml = pytest.importorskip("yaml")
+    deployment, service, ingress = yaml.safe_load_all((KUBERNETES / "deployment.yaml").read_text(encoding="utf-8"))
+    assert [part["kind"] for part in (deployment, service, ingress)] == ["Deployment", "Service", "Ingress"]
+    pod = deployment["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    names = namespace_of("containers")
+    paths = {route.path for route in names["routes"]}
+    assert {container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} < paths
+    pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > pre_stop + names["SHUTDOWN_GRACE"] + 5
+    annotations = ingress["metadata"]["annotations"]
+    assert int(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"]) > 15  # seconds between pings
+
+
+def test_the_container_s_server_gets_the_signal() -> None:
+    """The Dockerfile starts the server as a list, so that no shell keeps SIGTERM."""
+    lines = (KUBERNETES / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    (command,) = (line for line in lines if line.startswith("CMD "))
+    assert json.loads(command.removeprefix("CMD "))[0] == "uvicorn"
