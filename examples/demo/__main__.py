@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 from crew import Crew, open_http
-from process import ServerProcess
+from process import PATIENCE, ServerProcess
 from shared import FILLER, ORDERS, REPORTS, TOPIC, Tally, open_shared_hub
 
 from sse_trio import Hub, ServerSentEvent
@@ -39,6 +39,7 @@ class Side:
         self.server = server
         self.crew = crew
         self._tally = tally
+        self._left_behind = 0
 
     def report(self) -> dict[str, object]:
         """What there is to show of it."""
@@ -47,8 +48,16 @@ class Side:
             **self.crew.report(),
             "started": started,
             "cleaned_up": cleaned_up,
+            "left_behind": self._left_behind,
             "stopped_in": self.server.stopped_in,
         }
+
+    async def restart(self) -> None:
+        """Stop the server and start it again. A producer that has not cleaned up by then never will."""
+        await self.server.stop()
+        started, cleaned_up = self._tally.count()
+        self._left_behind = started - cleaned_up
+        await self.server.start()
 
 
 class Demo:
@@ -94,7 +103,7 @@ class Demo:
         sides = [*self._sides.values()] if self._is_active else [self._sides["sse_trio"]]
         async with anyio.create_task_group() as task_group:
             for side in sides:
-                task_group.start_soon(side.server.restart)
+                task_group.start_soon(side.restart)
         self._restarting = False
 
     async def _publish(self) -> None:
@@ -114,15 +123,16 @@ class Demo:
 
 
 @asynccontextmanager
-async def open_sides(server: str, host: str, port: int, folder: str) -> AsyncIterator[dict[str, Side]]:
+async def open_sides(
+    modules: dict[str, str], server: str, host: str, port: int, folder: str
+) -> AsyncIterator[dict[str, Side]]:
     """Run the server, and the clients of both; stop all of it at the end."""
-    modules = {"sse_trio": "app"} | ({"sse-starlette": "theirs"} if find_spec("sse_starlette") else {})
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http())
         sides: dict[str, Side] = {}
         for number, (name, module) in enumerate(modules.items()):
             process = ServerProcess(server, module, host, port + number, folder)
-            stack.push_async_callback(stop_surely, process)
+            stack.push_async_callback(stop_surely, process, PATIENCE if module == "app" else 0.0)
             tally = stack.enter_context(Tally(Path(folder) / name))
             task_group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(task_group.cancel_scope.cancel)
@@ -131,17 +141,17 @@ async def open_sides(server: str, host: str, port: int, folder: str) -> AsyncIte
         yield sides
 
 
-async def stop_surely(process: ServerProcess) -> None:
+async def stop_surely(process: ServerProcess, patience: float) -> None:
     """Stop a server, also when the demo is cancelled."""
     with anyio.CancelScope(shield=True):
-        await process.stop()
+        await process.stop(patience)
 
 
-async def run(server: str, host: str, port: int) -> int:
+async def run(modules: dict[str, str], server: str, host: str, port: int) -> int:
     """Run the demo until Ctrl+C or SIGTERM; return its exit status."""
     status = 0
     with TemporaryDirectory() as folder:
-        async with open_shared_hub(folder) as hub, open_sides(server, host, port, folder) as sides:
+        async with open_shared_hub(folder) as hub, open_sides(modules, server, host, port, folder) as sides:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(Demo(hub, sides).obey)
 
@@ -162,11 +172,16 @@ def main() -> None:
     parser.add_argument("--server", choices=("hypercorn", "uvicorn"), default="hypercorn")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--alone", action="store_true", help="leave sse-starlette out, although it is installed")
     options = parser.parse_args()
+    modules = {"sse_trio": "app"}
+    if not options.alone and find_spec("sse_starlette"):
+        modules["sse-starlette"] = "theirs"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "sse_trio"):  # of the clients, each of which would say that it connects again
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     log.info("http://%s:%s, %s. Ctrl+C ends it.", options.host, options.port, options.server)
-    sys.exit(anyio.run(run, options.server, options.host, options.port, backend="trio"))
+    sys.exit(anyio.run(run, modules, options.server, options.host, options.port, backend="trio"))
 
 
 if __name__ == "__main__":

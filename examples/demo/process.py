@@ -11,7 +11,7 @@ from subprocess import PIPE
 import anyio
 from anyio.abc import Process
 
-__all__ = ("ServerProcess",)
+__all__ = ("PATIENCE", "ServerProcess")
 
 PATIENCE = 10.0  # seconds that a server has to stop before it is killed
 log = logging.getLogger("demo")
@@ -28,7 +28,7 @@ class ServerProcess:
         self._env = {**os.environ, "DEMO_FOLDER": folder}
         self._process: Process | None = None
         self._is_wanted = False
-        self._restarted = anyio.Event()
+        self._started = anyio.Event()
 
     async def start(self) -> None:
         """Start it. It gets no Ctrl+C of the terminal's, which the first process passes on as SIGTERM."""
@@ -36,36 +36,31 @@ class ServerProcess:
         self._process = await anyio.open_process(
             self._command, env=self._env, stdin=PIPE, stdout=None, stderr=None, start_new_session=True
         )
+        self._started.set()
+        self._started = anyio.Event()
 
-    async def stop(self) -> None:
-        """Send SIGTERM and wait until it has ended; after a while kill it."""
+    async def stop(self, patience: float = PATIENCE) -> None:
+        """Send SIGTERM and wait until it has ended; after `patience` seconds kill it."""
         self._is_wanted = False
         process, self._process = self._process, None
         if process is None:
             return
         began = anyio.current_time()
         process.terminate()
-        with anyio.move_on_after(PATIENCE) as patience:
+        with anyio.move_on_after(patience) as scope:
             await process.wait()
-        if patience.cancel_called:
+        if scope.cancel_called:
             process.kill()
             await process.wait()
         self.stopped_in = round(anyio.current_time() - began, 2)
         await process.aclose()
 
-    async def restart(self) -> None:
-        """Stop it, and start it again."""
-        await self.stop()
-        await self.start()
-        self._restarted.set()
-        self._restarted = anyio.Event()
-
     async def wait_failed(self) -> int:
         """Return the exit status of a server that ended although nobody stopped it."""
         while True:
-            restarted = self._restarted
+            started = self._started
             if self._process is not None:
                 status = await self._process.wait()
                 if self._is_wanted:
                     return status
-            await restarted.wait()
+            await started.wait()

@@ -51,7 +51,8 @@ async def wait_for_signal() -> None:
 
 def end_with_parent() -> None:
     """Wait until the process that started this one has ended, and end too."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not sys.stdin, whose lock a thread must not hold when the interpreter ends
+        pass
     os.kill(os.getpid(), signal.SIGKILL)
 
 
