@@ -1,4 +1,4 @@
-# What README.md says, beyond that its code blocks run (test_docs.py): the commands, both applications, the test of them.
+# What README.md says, beyond that its code blocks run (test_docs.py): the commands, both applications, their test.
 #
 # Rule: a block of the README is a file, as its reader saves it; each test takes the one it is about.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException

@@ -75,7 +75,7 @@ class Demo:
         orders = {"open": self._open, "stall": self._stall, "kick": self._kick, "restart": self._restart}
         async with self._hub.subscribe(ORDERS) as subscription, anyio.create_task_group() as task_group:
             async for order in subscription:
-                task_group.start_soon(orders[order.data])
+                task_group.start_soon(orders[str(order.data)])
 
     async def _open(self) -> None:
         if not self._is_active and len(self._sides) > 1:
@@ -151,19 +151,23 @@ async def run(modules: dict[str, str], server: str, host: str, port: int) -> int
     """Run the demo until Ctrl+C or SIGTERM; return its exit status."""
     status = 0
     with TemporaryDirectory() as folder:
-        async with open_shared_hub(folder) as hub, open_sides(modules, server, host, port, folder) as sides:
-            async with anyio.create_task_group() as task_group:
-                task_group.start_soon(Demo(hub, sides).obey)
-
-                async def wait_for_signal() -> None:
-                    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                        async for _ in signals:
-                            task_group.cancel_scope.cancel()
-
-                task_group.start_soon(wait_for_signal)
-                status = await sides["sse_trio"].server.wait_failed()
-                task_group.cancel_scope.cancel()
+        async with (
+            open_shared_hub(folder) as hub,
+            open_sides(modules, server, host, port, folder) as sides,
+            anyio.create_task_group() as task_group,
+        ):
+            task_group.start_soon(Demo(hub, sides).obey)
+            task_group.start_soon(cancel_at_signal, task_group.cancel_scope)
+            status = await sides["sse_trio"].server.wait_failed()
+            task_group.cancel_scope.cancel()
     return status
+
+
+async def cancel_at_signal(scope: anyio.CancelScope) -> None:
+    """Cancel the demo at Ctrl+C and SIGTERM."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
 
 
 def main() -> None:
@@ -179,7 +183,7 @@ def main() -> None:
         modules["sse-starlette"] = "theirs"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("httpx", "sse_trio"):  # of the clients, each of which would say that it connects again
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     log.info("http://%s:%s, %s. Ctrl+C ends it.", options.host, options.port, options.server)
     sys.exit(anyio.run(run, modules, options.server, options.host, options.port, backend="trio"))
 

@@ -1,8 +1,8 @@
 # The clients of the demo: they read the numbers of one server, look for lost and repeated ones, and stall when told to.
 #
 # Rule 1: a client is sse_trio's own, for both servers. It reconnects as a browser does, with its `Last-Event-ID`.
-# Rule 2: a number is lost if a client gets a later one without it, and twice if it comes again. A client counts from the
-#         first number that it got.
+# Rule 2: a number is lost if a client gets a later one without it, and twice if it comes again. A client counts from
+#         the first number that it got.
 
 from __future__ import annotations
 
@@ -99,6 +99,8 @@ class Crew:
         url = f"{self._url}numbers?client={client.name}"
         async with open_event_source(url, client=self._http, retry=RETRY, max_retry=5 * RETRY) as source:
             async for event in source:
-                if event.event == "message":  # not a `gap`: numbers that are no longer kept count when the next one comes
+                if (
+                    event.event == "message"
+                ):  # not a `gap`: numbers that are no longer kept count when the next one comes
                     client.note(int(event.data.partition(" ")[0]))
                 await client.wait_reading()

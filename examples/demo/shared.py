@@ -1,4 +1,4 @@
-# The numbers that the demo's clients count, so that a lost one is seen: a topic of the hub that all its processes share.
+# The numbers that the demo's clients count, so that a lost one is seen: a topic of the hub that its processes share.
 #
 #     __main__.py    publishes them, also while a server is down, and reads them as the clients do (crew.py)
 #     app.py         serves them with sse_trio, theirs.py with sse-starlette
@@ -56,7 +56,7 @@ class Tally:
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[None]:
-        """Count a producer that runs in this block. Its cleanup takes a moment, as saying goodbye to a database does."""
+        """Count a producer that runs in this block. Its cleanup takes a moment, as that of a database does."""
         os.write(self._file, b"s")
         try:
             yield
