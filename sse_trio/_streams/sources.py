@@ -109,7 +109,10 @@ def one_source(source: object, content: object) -> Any:
 def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
-        return  # nearly every source is a coroutine function, and this is the cheapest check
+        # Nearly every source is a coroutine function, and these are the cheapest checks.
+        if source.__code__.co_argcount <= len(args) and not source.__code__.co_flags & inspect.CO_VARARGS:
+            raise TypeError(_too_few_parameters(source, args))
+        return
     if isinstance(source, (AsyncIterable, Iterator)):
         if args:
             name = type(cast("object", source)).__name__
@@ -130,6 +133,14 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         raise TypeError(msg)
     else:
         check_coroutine_function("the source", source, "a coroutine function, a receive channel or an iterable")
+
+
+def _too_few_parameters(source: FunctionType, args: tuple[object, ...]) -> str:
+    others = ", and one for each argument after the source" if args else ""
+    return (
+        f"the source must have a parameter for the send channel{others}; write "
+        f"`async def {source.__name__}(send_channel{', ...' if args else ''})`"
+    )
 
 
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
