@@ -110,8 +110,10 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
         # Nearly every source is a coroutine function, and these are the cheapest checks.
-        if source.__code__.co_argcount <= len(args) and not source.__code__.co_flags & inspect.CO_VARARGS:
-            raise TypeError(_too_few_parameters(source, args))
+        if not source.__code__.co_argcount and not source.__code__.co_flags & inspect.CO_VARARGS:
+            name = source.__name__
+            msg = f"{name}() must have a parameter for the send channel; write `async def {name}(send_channel)`"
+            raise TypeError(msg)
         return
     if isinstance(source, (AsyncIterable, Iterator)):
         if args:
@@ -133,14 +135,6 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         raise TypeError(msg)
     else:
         check_coroutine_function("the source", source, "a coroutine function, a receive channel or an iterable")
-
-
-def _too_few_parameters(source: FunctionType, args: tuple[object, ...]) -> str:
-    others = ", and one for each argument after the source" if args else ""
-    return (
-        f"the source must have a parameter for the send channel{others}; write "
-        f"`async def {source.__name__}(send_channel{', ...' if args else ''})`"
-    )
 
 
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
