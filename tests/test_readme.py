@@ -50,6 +50,27 @@ def test_it_reads_in_five_minutes():
     assert len(README.splitlines()) <= 150
 
 
+def test_its_endings_are_those_of_its_table():
+    """How many cases each library passes is what the table shows."""
+    rows = [line.split("|")[2:5] for line in README.splitlines() if line.startswith("| ")]
+    passes = [sum(len(re.findall(r"\b[uht]\b", row[side].partition("(")[0])) for row in rows[1:]) for side in range(3)]
+    cases = 3 * len(rows[1:])
+    assert f"in {passes[0]} of {cases} cases; in {passes[1]} with sse-starlette, in {passes[2]} with FastAPI" in README
+
+
+def test_its_figures_are_those_of_the_benchmarks():
+    """Speed and memory are the medians of the table on the page of the benchmarks."""
+    figures = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").partition("<!-- figures -->")[2]
+    header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in figures.splitlines() if line[:1] == "|"]
+    table = {row[1]: dict(zip(header, row, strict=True)) for row in rows}
+    ours, theirs = (
+        [float(table[f"{name} on uvicorn"][column].split()[0]) for column in ("events/s", "memory of an idle one")]
+        for name in ("sse_trio", "sse_starlette")
+    )
+    assert f"{ours[0]:.1f} times the events/s of bare ASGI, {ours[0] / theirs[0]:.0f} times those of sse-s" in README
+    assert f"takes {ours[1]:.1f} times the memory of bare ASGI; {theirs[1]:.1f} times with sse-starlette" in README
+
+
 def test_its_links_work_elsewhere_too():
     """Every link and picture is absolute, so that it also works on the package's page in a registry."""
     assert re.findall(r"\]\((?!https://|mailto:)[^)]*\)", README) == []

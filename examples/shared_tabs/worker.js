@@ -1,4 +1,5 @@
-// worker.js: one EventSource for all tabs. The browser starts it with the first tab, and ends it with the last.
+// worker.js: one EventSource for all tabs. The browser starts it with the first tab
+// and ends it with the last.
 const tabs = new BroadcastChannel("events");
 let last = null;
 
