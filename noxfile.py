@@ -187,8 +187,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """This machine, plotted live, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
-    install(session, "demo", extras="hypercorn,uvicorn")
+    """Try to lose an event, on hypercorn's trio worker (`-- --server uvicorn`: the same app on asyncio)."""
+    install(session, "demo", "beside", extras="hypercorn,uvicorn,client")
     session.run("python", str(ROOT / "examples" / "demo"), *session.posargs)
 
 

@@ -1,4 +1,5 @@
-# What the demo's stream says: samples, their ids, and what is missing. The page is tested with a browser in tests/e2e.
+# What the demo's streams say: samples, their ids, and what is missing; what its clients count, and who may give orders.
+# The page is tested with a browser in tests/e2e.
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from sse_trio import open_event_channel
+from sse_trio.testing import open_test_stream
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo"
 READING = {"cpu": {"average": 1.5}, "load": {"one": 0.5}}
@@ -24,8 +26,8 @@ def app(monkeypatch):
     """The module, imported as `python examples/demo` imports it."""
     monkeypatch.syspath_prepend(str(DEMO))
     yield importlib.import_module("app")
-    for name in ("app", "machine"):
-        sys.modules.pop(name)
+    for path in DEMO.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture
@@ -133,3 +135,82 @@ async def test_an_id_of_the_future_is_now(app):
     now = time.time_ns() // 1_000_000
     assert now <= app._parse("9" * 15) <= now + 10_000
     assert app._parse("1700000000000") == 1_700_000_000_000
+
+
+# --- the panel
+
+
+ORDER = {"x-demo": "1", "host": "127.0.0.1:8000"}
+
+
+@pytest.mark.parametrize(
+    ("name", "headers", "status"),
+    [
+        ("open", ORDER, 204),
+        ("format", ORDER, 404),
+        ("open", {"host": "127.0.0.1:8000"}, 403),
+        ("open", {**ORDER, "host": "attacker.example"}, 403),
+    ],
+)
+@pytest.mark.usefixtures("real_clock")
+async def test_only_a_page_of_this_machine_gives_orders(app, name, headers, status):
+    """An order that lacks the header, comes by a strange name, or isn't known is refused."""
+    path = f"/orders/{name}"
+    async with open_test_stream(app.app, path, method="POST", headers=headers, lifespan=True) as answer:
+        assert answer.status_code == status
+
+
+@pytest.mark.usefixtures("real_clock")
+async def test_a_page_gets_the_last_report(app, tmp_path):
+    """A page that is opened late shows at once what the clients have counted."""
+    shared, panel = importlib.import_module("shared"), importlib.import_module("panel")
+    async with shared.open_shared_hub(tmp_path) as hub, anyio.create_task_group() as task_group:
+        await hub.publish(shared.REPORTS, "first")
+        await hub.publish(shared.REPORTS, "last")
+        send_channel, receive_channel = open_event_channel()
+        async with receive_channel:
+            task_group.start_soon(panel.follow_reports, send_channel, hub)
+            report = await receive_channel.receive()
+            assert (report.event, report.data, report.id) == ("report", "last", None)
+            task_group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("module", ["app", "theirs"])
+@pytest.mark.usefixtures("real_clock", "anyio_backend")
+async def test_both_libraries_serve_the_numbers_with_the_same_producer(app, module, tmp_path, monkeypatch):
+    """A client gets the numbers after its id; its producer counts as started, and as cleaned up when it has gone."""
+    pytest.importorskip("sse_starlette")
+    monkeypatch.setenv("DEMO_FOLDER", str(tmp_path))
+    shared, served = importlib.import_module("shared"), importlib.import_module(module)
+    async with shared.open_shared_hub(tmp_path) as hub:
+        first = await hub.publish(shared.TOPIC, "1 ...")
+        await hub.publish(shared.TOPIC, "2 ...")
+        headers = {"last-event-id": str(first)}
+        async with open_test_stream(served.app, "/numbers", headers=headers, lifespan=True) as stream:
+            assert (await stream.receive()).data == "2 ..."
+            with shared.Tally(tmp_path / ("sse_trio" if module == "app" else "sse-starlette")) as tally:
+                assert tally.count() == (1, 0)
+                stream.disconnect()
+                await stream.wait_closed()
+                assert tally.count() == (1, 1)
+
+
+async def test_a_client_counts_what_is_lost_and_what_comes_twice(app):
+    """A client sees each number that it skipped as lost, and each that it had as twice."""
+    client = importlib.import_module("crew").Client("0")
+    for number in (7, 8, 11, 11, 10, 12):
+        client.note(number)
+    assert (client.events, client.lost, client.twice, client.last) == (6, 2, 2, 12)
+
+
+async def test_a_client_that_stalls_reads_on_later(app):
+    """A client that was told to stall reads nothing for ten seconds, and then goes on."""
+    client = importlib.import_module("crew").Client("0")
+    async with anyio.create_task_group() as task_group:
+        began = anyio.current_time()
+        task_group.start_soon(client.stall)
+        await anyio.wait_all_tasks_blocked()
+        assert client.stalled
+        await client.wait_reading()
+        assert anyio.current_time() - began == pytest.approx(10)
+    assert not client.stalled

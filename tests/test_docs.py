@@ -20,6 +20,8 @@ import sse_trio
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 PARSERS = (PythonCodeBlockParser(), SkipParser())
+SITE = r"https://sse-trio\.readthedocs\.io/en/latest/"  # in README.md, which is also read where there are no files
+REPOSITORY = r"https://(?:github\.com/sse-trio/sse-trio/blob|raw\.githubusercontent\.com/sse-trio/sse-trio)/main/"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -34,6 +36,8 @@ def test_the_files_that_a_page_names_exist(page):
     """No link inside of the repository leads nowhere."""
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text) + re.findall(r"`(examples/\w+\.py)`", text)
+    links += re.findall(rf"\({REPOSITORY}([^)#]+)", text)
+    links += [f"docs/{name or 'index'}.md" for name in re.findall(rf"\({SITE}(?:(\w[\w-]*)\.html)?[)#]", text)]
     missing = [link for link in links if not ((page.parent / link).exists() or (ROOT / link).exists())]
     assert not missing
 
@@ -60,3 +64,13 @@ def test_every_example_is_listed():
     page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
     programs = [path.name for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_")]
     assert [name for name in programs if f"](../examples/{name})" not in page] == []
+
+
+def test_the_options_of_sse_starlette_are_all_told():
+    """Every option of sse-starlette's constructor is on the page for readers who come from there."""
+    page = (ROOT / "docs" / "sse-starlette.md").read_text(encoding="utf-8")
+    options = (
+        "ping_message_factory background status_code headers media_type ping sep send_timeout data_sender_callable "
+        "client_close_handler_callable shutdown_event shutdown_grace_period cleanup_timeout"
+    )
+    assert not [option for option in options.split() if not re.search(rf"`{option}\b", page)]

@@ -1,4 +1,6 @@
-# What README.md says, beyond that its code blocks run (test_docs.py): the commands, the quickstarts, the table.
+# What README.md says, beyond that its code blocks run (test_docs.py): the commands, both applications, their test.
+#
+# Rule: a block of the README is a file, as its reader saves it; each test takes the one it is about.
 
 from __future__ import annotations
 
@@ -6,9 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
@@ -19,18 +18,18 @@ from sse_trio.testing import open_test_stream
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s"
+ON_FASTAPI, ON_TRIO, TEST = (
+    example.parsed for example in Document.parse(str(ROOT / "README.md"), PythonCodeBlockParser()).examples()
+)
 
 pytestmark = pytest.mark.anyio
 
 
-def namespace_after(heading):
-    """Run the blocks up to the end of a section, and return the names that a reader would have then."""
-    document = Document.parse(str(ROOT / "README.md"), PythonCodeBlockParser())
-    end = README.find("\n## ", README.index(f"\n## {heading}") + 1)
-    for example in document.examples():
-        if example.region.start < end:
-            example.evaluate()
-    return document.namespace
+def app_of(block):
+    """Run a block as a file and return its application."""
+    names = {}
+    exec(compile(block, "main.py", "exec"), names)
+    return names["app"]
 
 
 @pytest.mark.parametrize("session", ["demo", "tests"])
@@ -46,93 +45,64 @@ def test_ci_calls_the_command_of_the_readme():
     assert f"\n{SET_UP} tests\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("heading", "anyio_backend"),
-    [("Quickstart: trio and hypercorn", "trio"), ("Quickstart: asyncio and uvicorn", "asyncio")],
-    indirect=["anyio_backend"],
-)
-async def test_a_quickstart_ticks(heading, anyio_backend):
-    """The quickstart's producer sends a tick per second, and ends with the client."""
-    names = namespace_after(heading)
-    app = Starlette(routes=[Route("/clock", names["endpoint"])])
-    async with open_test_stream(app, "/clock") as stream:
-        assert [(event.data, event.id) for event in [await stream.receive() for _ in range(2)]] == [
-            ("tick 0", "0"),
-            ("tick 1", "1"),
-        ]
+def test_it_reads_in_five_minutes():
+    """The README has at most 150 lines."""
+    assert len(README.splitlines()) <= 150
+
+
+def test_its_endings_are_those_of_its_table():
+    """How many cases each library passes is what the table shows."""
+    rows = [line.split("|")[2:5] for line in README.splitlines() if line.startswith("| ")]
+    passes = [sum(len(re.findall(r"\b[uht]\b", row[side].partition("(")[0])) for row in rows[1:]) for side in range(3)]
+    cases = 3 * len(rows[1:])
+    assert f"in {passes[0]} of {cases} cases; in {passes[1]} with sse-starlette, in {passes[2]} with FastAPI" in README
+
+
+def test_its_figures_are_those_of_the_benchmarks():
+    """Speed and memory are the medians of the table on the page of the benchmarks."""
+    figures = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").partition("<!-- figures -->")[2]
+    header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in figures.splitlines() if line[:1] == "|"]
+    table = {row[1]: dict(zip(header, row, strict=True)) for row in rows}
+    ours, theirs = (
+        [float(table[f"{name} on uvicorn"][column].split()[0]) for column in ("events/s", "memory of an idle one")]
+        for name in ("sse_trio", "sse_starlette")
+    )
+    assert f"{ours[0]:.1f} times the events/s of bare ASGI, {ours[0] / theirs[0]:.0f} times those of sse-s" in README
+    assert f"takes {ours[1]:.1f} times the memory of bare ASGI; {theirs[1]:.1f} times with sse-starlette" in README
+
+
+def test_its_links_work_elsewhere_too():
+    """Every link and picture is absolute, so that it also works on the package's page in a registry."""
+    assert re.findall(r"\]\((?!https://|mailto:)[^)]*\)", README) == []
+
+
+@pytest.mark.parametrize("block", [ON_FASTAPI, ON_TRIO], ids=["fastapi", "trio"])
+async def test_its_clock_ticks(block, anyio_backend):
+    """Each application sends a tick per second, on both loops, and its stream ends with the client."""
+    async with open_test_stream(app_of(block), "/clock") as stream:
+        assert [(await stream.receive()).data for _ in range(3)] == ["tick 0", "tick 1", "tick 2"]
         stream.disconnect()
         await stream.wait_closed()
     assert stream.close_reason is CloseReason.DISCONNECTED
 
 
-async def test_the_pair_merges(anyio_backend):
-    """The stream of the pair has the events of both producers, and ends when both are done."""
-    names = namespace_after("The pair is yours")
-    app = Starlette(routes=[Route("/", names["merged"])])
-    async with open_test_stream(app) as stream:
-        assert {(event.event, event.data) async for event in stream} == {
-            ("quote", "ACME 100"),
-            ("news", "markets open"),
-        }
-    assert stream.close_reason is CloseReason.COMPLETED
+@pytest.mark.parametrize("block", [ON_FASTAPI, ON_TRIO], ids=["fastapi", "trio"])
+async def test_its_page_follows_the_clock(block, anyio_backend):
+    """Each application serves the page with the `EventSource` of its stream."""
+    async with open_test_stream(app_of(block), "/") as answer:
+        assert answer.status_code == 200
+        assert b'new EventSource("/clock")' in await answer.read()
 
 
-async def test_a_missing_job_is_a_404(anyio_backend, real_clock):  # Starlette may answer an HTTPException in a thread
-    """A producer that raises before its first event decides the status."""
-    names = namespace_after("Status codes")
-    app = Starlette(routes=[Route("/jobs/{job}", names["job_endpoint"])])
-    async with open_test_stream(app, "/jobs/1") as stream:
-        assert (await stream.receive()).data == "half way"
-    async with open_test_stream(app, "/jobs/2") as stream:
-        assert stream.status_code == 404
-    with pytest.raises(HTTPException):
-        await names["progress"](None, "2")
+async def test_a_path_operation_may_yield(anyio_backend):
+    """The second form sends what the path operation yields."""
+    async with open_test_stream(app_of(ON_FASTAPI), "/numbers") as stream:
+        assert [(await stream.receive()).data for _ in range(3)] == ["0", "1", "2"]
 
 
-async def test_a_session_is_closed_when_the_client_has_gone(anyio_backend):
-    """The cleanup of the section on cleanup is done, whatever the stream is at."""
-    import anyio
-
-    class Session:
-        closed = False
-
-        async def fetch(self):
-            await anyio.sleep_forever()
-
-        async def aclose(self):
-            await anyio.sleep(1)
-            self.closed = True
-
-    session = Session()
-    async with open_test_stream(sse_trio.EventSourceResponse(namespace_after("Cleanup")["rows"], session)) as stream:
-        stream.disconnect()
-        await stream.wait_closed()
-    assert session.closed
-
-
-async def test_a_user_who_logs_out_has_no_stream_any_more(anyio_backend):
-    """The group's streams are ended by their labels."""
-    names = namespace_after("Shutdown")
-    app = Starlette(routes=[Route("/", names["in_a_group"])])
-    async with open_test_stream(app) as stream:
-        await names["log_out"]("somebody else")
-        assert not stream.is_closed
-        await names["log_out"]("7")
-        await stream.wait_closed()
-    assert stream.close_reason is CloseReason.KICKED
-
-
-def test_the_options_of_sse_starlette_are_all_told():
-    """Every option of sse-starlette's constructor is on the page of those who come from there."""
-    page = (ROOT / "docs" / "sse-starlette.md").read_text(encoding="utf-8")
-    options = (
-        "ping_message_factory background status_code headers media_type ping sep send_timeout data_sender_callable "
-        "client_close_handler_callable shutdown_event shutdown_grace_period cleanup_timeout"
-    )
-    assert not [option for option in options.split() if not re.search(rf"`{option}\b", page)]
-
-
-def test_it_reads_in_five_minutes():
-    """The README's prose and table of figures take five minutes at 250 words a minute."""
-    text = re.sub(r"```.*?```|<!-- figures.*?<!-- /figures -->", "", README, flags=re.DOTALL)
-    assert len(text.split()) <= 5 * 250
+@pytest.mark.parametrize("block", [ON_FASTAPI, ON_TRIO], ids=["fastapi", "trio"])
+def test_its_test_passes(block, pytester, monkeypatch):
+    """The test that the README gives passes on either application, on both loops."""
+    pytester.makepyfile(main=block, test_main=TEST)
+    monkeypatch.setenv("PYTHONPATH", str(Path(sse_trio.__file__).parents[1]))
+    pytester.runpytest_inprocess("-p", "no:asyncio", "-p", "no:cacheprovider").assert_outcomes(passed=2)

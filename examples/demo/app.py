@@ -1,4 +1,5 @@
-# A live page over Server-Sent Events: one sampler for the process, one producer for each open page.
+# A live page over Server-Sent Events: one sampler for the process, two producers for each open page: what this machine
+# does, and what the demo's clients report (panel.py).
 #
 # Rule 1: only the last event of a sample carries an id. A page that was cut off in the middle of a sample does not
 #         have its id, and is sent the whole sample again.
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -20,6 +22,8 @@ from typing import NamedTuple, TypedDict
 import anyio
 import sniffio
 from machine import Machine, describe_machine
+from panel import follow_reports, is_local, numbers, open_panel, order
+from shared import Tally
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -31,10 +35,12 @@ from sse_trio import (
     CloseReason,
     EventSendChannel,
     EventSourceResponse,
+    Hub,
     ServerBridge,
     ServerSentEvent,
     StreamGroup,
     last_event_id,
+    open_event_channel,
 )
 from sse_trio.inspector import stream_inspector
 
@@ -94,6 +100,9 @@ class State(TypedDict):
     """What the lifespan hands to every request."""
 
     recorder: Recorder
+    hub: Hub
+    tally: Tally
+    group: StreamGroup
 
 
 async def follow(send_channel: EventSendChannel, recorder: Recorder, last: int | None) -> None:
@@ -114,21 +123,19 @@ async def events(request: Request) -> EventSourceResponse:
     """The stream. A page that reconnects says in `Last-Event-ID` what it has."""
     last = _parse(last_event_id(request))
     log.info("stream opened, Last-Event-ID: %s", last)
+    send_channel, receive_channel = open_event_channel()
     return EventSourceResponse(
-        follow,
-        request.state.recorder,
-        last,
+        receive_channel,
+        producers=[
+            partial(follow, send_channel, request.state.recorder, last),
+            partial(follow_reports, send_channel.clone(), request.state.hub),
+        ],
         retry=RETRY,
         farewell=FAREWELL,
         on_close=_log_close,
         labels={"browser": _browser(request)},
         group=GROUP,
     )
-
-
-def is_local(request: Request) -> bool:
-    """Who may look at the open streams, at /streams: whoever sits at this machine."""
-    return request.client is not None and request.client.host in {"127.0.0.1", "::1"}
 
 
 async def _log_close(reason: CloseReason) -> None:
@@ -179,11 +186,11 @@ def with_page_headers(app: ASGIApp) -> ASGIApp:
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[State]:
-    """The sampler runs as long as the server does."""
+    """The sampler and the hub run as long as the server does."""
     recorder = Recorder()
-    async with anyio.create_task_group() as task_group:
+    async with open_panel() as (hub, tally), anyio.create_task_group() as task_group:
         task_group.start_soon(recorder.run)
-        yield {"recorder": recorder}
+        yield {"recorder": recorder, "hub": hub, "tally": tally, "group": GROUP}
         task_group.cancel_scope.cancel()
 
 
@@ -191,8 +198,11 @@ STATIC = Path(__file__).parent / "static"
 VENDOR = StaticFiles(packages=[("sse_trio.inspector", "static/vendor")])  # uPlot
 routes = [
     Route("/events", events),
+    Route("/numbers", numbers),
+    Route("/orders/{name}", order, methods=["POST"]),
     Mount("/streams", stream_inspector(GROUP, authorize=is_local)),
     Mount("/vendor", with_page_headers(VENDOR)),
     Mount("/", with_page_headers(StaticFiles(directory=STATIC, html=True))),
 ]
-app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))
+app = Starlette(routes=routes, lifespan=lifespan)
+app.add_middleware(ServerBridge)

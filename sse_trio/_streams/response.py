@@ -30,6 +30,7 @@ from .._hubs.subscription import Subscription, source_of
 from .._reasons import CloseReason
 from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
+from .hints import add_hints
 from .options import NO_LABELS, StreamOptions
 from .sources import (
     NO_SOURCE,
@@ -44,7 +45,6 @@ from .sources import (
 )
 from .stream import Stream
 from .writer import CLIENT_GONE
-from .wrong_loop import explain_wrong_loop
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -255,7 +255,7 @@ class EventSourceResponse(Response):
                     if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
                         await self._answer_middleware(scope, receive, send)
                 except Exception as exc:
-                    explain_wrong_loop(exc)
+                    add_hints(exc)
                     raise
                 finally:
                     end.close()

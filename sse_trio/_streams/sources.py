@@ -109,7 +109,12 @@ def one_source(source: object, content: object) -> Any:
 def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
-        return  # nearly every source is a coroutine function, and this is the cheapest check
+        # Nearly every source is a coroutine function, and these are the cheapest checks.
+        if not source.__code__.co_argcount and not source.__code__.co_flags & inspect.CO_VARARGS:
+            name = source.__name__
+            msg = f"{name}() must have a parameter for the send channel; write `async def {name}(send_channel)`"
+            raise TypeError(msg)
+        return
     if isinstance(source, (AsyncIterable, Iterator)):
         if args:
             name = type(cast("object", source)).__name__

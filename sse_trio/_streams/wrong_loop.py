@@ -1,7 +1,6 @@
 # The wrong library for the loop: trio's functions on an asyncio server, asyncio's on a trio server.
 #
-# Their own errors ("must be called from async context", "no running event loop") don't say that the server decides. The
-# exception stays the one that was raised, and gets a note, which tracebacks show.
+# Their own errors ("must be called from async context", "no running event loop") don't say that the server decides.
 #
 # Rule: a note is added only where the error comes from such a call; nothing else is looked at.
 
@@ -14,7 +13,7 @@ from .._loops.current import runs_on_trio
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ("explain_wrong_loop",)
+__all__ = ("hint_of_wrong_loop",)
 
 _NEEDS_TRIO = (
     "sse_trio: this server runs the stream on asyncio, where trio's functions don't work. Serve the application on "
@@ -27,18 +26,16 @@ _NEEDS_ASYNCIO = (
 )
 
 
-def explain_wrong_loop(exc: BaseException) -> None:
-    """Add a note to an exception of a producer's, or of a group's, that comes from the wrong library for this loop."""
-    members: tuple[BaseException, ...] | None = getattr(exc, "exceptions", None)
-    if members is not None:
-        for member in members:
-            explain_wrong_loop(member)
-    elif isinstance(exc, (RuntimeError, AttributeError)):
-        on_trio = runs_on_trio()
-        if not on_trio and _is_from(exc, "trio", ("must be called from async context", "'RunContext' object")):
-            _add_note(exc, _NEEDS_TRIO)
-        elif on_trio and _is_from(exc, "asyncio", ("no running event loop", "'NoneType' object")):
-            _add_note(exc, _NEEDS_ASYNCIO)
+def hint_of_wrong_loop(exc: BaseException) -> str | None:
+    """Return the note for an exception that comes from the wrong library for this loop."""
+    if not isinstance(exc, (RuntimeError, AttributeError)):
+        return None
+    on_trio = runs_on_trio()
+    if not on_trio and _is_from(exc, "trio", ("must be called from async context", "'RunContext' object")):
+        return _NEEDS_TRIO
+    if on_trio and _is_from(exc, "asyncio", ("no running event loop", "'NoneType' object")):
+        return _NEEDS_ASYNCIO
+    return None
 
 
 def _is_from(exc: BaseException, package: str, texts: tuple[str, ...]) -> bool:
@@ -55,7 +52,3 @@ def _raised_in(traceback: TracebackType | None) -> str:
         name = traceback.tb_frame.f_globals.get("__name__", "")
         traceback = traceback.tb_next
     return f"{name}."
-
-
-def _add_note(exc: BaseException, note: str) -> None:
-    exc.__dict__.setdefault("__notes__", []).append(note)  # add_note() of Python 3.11

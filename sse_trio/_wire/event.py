@@ -278,7 +278,7 @@ def _id_as_text(value: object) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return _digits_of("id", value)
-    raise _not_text("id", value)
+    raise TypeError(f"id must be a str or an int; got {type(value).__name__}; write id=str(...)")
 
 
 def _digits_of(name: str, number: int) -> str:

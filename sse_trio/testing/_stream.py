@@ -254,7 +254,8 @@ class TestStream:
         A checkpoint if it has to wait. Cancellation: no event is lost.
 
         Raises:
-            EndOfStream: the response is complete. (``async for`` just ends.)
+            EndOfStream: the response is complete. (``async for`` just ends.) If it is not an event stream, the error
+                says what it is.
             ClosedResourceError: the test disconnected.
             BrokenResourceError: the response was cut off.
             ValueError: the body is compressed, because the request has an ``Accept-Encoding``.
@@ -368,7 +369,17 @@ class TestStream:
         self._raise_exception()
         if isinstance(ended, anyio.BrokenResourceError) and self._exchange.is_left:
             raise anyio.ClosedResourceError("this test has disconnected, so nothing more arrives")
+        if isinstance(ended, anyio.EndOfStream):
+            raise anyio.EndOfStream(*self._why_no_events())
         raise ended
+
+    def _why_no_events(self) -> tuple[str, ...]:
+        kind = self.headers.get("content-type", "no content type")
+        if kind.startswith("text/event-stream"):
+            return ()
+        return (
+            f"the answer is not an event stream: {self.status_code}, {kind}; write `await stream.read()` to see it",
+        )
 
     def _raise_exception(self) -> None:
         if self._exchange.exception is not None:

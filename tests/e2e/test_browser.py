@@ -47,7 +47,7 @@ LAST_EVENT_ID = "Number(document.getElementById('last-event-id').textContent)"
 
 
 def demo_on(name, folder):
-    command = (ROOT / "examples/demo", "--server", name, "--port", "{port}")
+    command = (ROOT / "examples/demo", "--server", name, "--port", "{port}", "--alone")
     return PageServer(*command, cwd=folder, log=folder / "demo.log")
 
 
@@ -221,6 +221,58 @@ def test_ctrl_c_ends_it_at_once_with_200_streams_open(demo):
             assert b"event: farewell\n" in stream.read()
     assert "Traceback" not in demo.log
     assert demo.log.count("stream closed: shutdown") == 200
+
+
+# --- the panel ------------------------------------------------------------------------------------------------------
+
+
+def figure(name) -> str:
+    """The JavaScript that reads a figure of the panel."""
+    return (
+        f"Number([...document.querySelectorAll('#figures dt')].find(term => term.textContent === '{name}')"
+        ".nextSibling.textContent.replaceAll(',', '').split(' ')[0])"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("demo", SERVERS[:1], indirect=True)
+def test_no_event_is_lost(demo, open_page):
+    """50 clients, of which some stall and some are kicked, get every number once, across a restart of the server."""
+    page = open_page(demo)
+    wait_state(page, "Live")
+    page.get_by_role("button", name="Open 50 clients").click()
+    expect(page.locator("#verdict")).to_contain_text("events to 50 clients: 0 lost, 0 twice.", timeout=PATIENCE)
+    wait_true(page, f"{figure('Producers started')} >= 50")
+    page.get_by_role("button", name="Kick 5").click()
+    wait_true(page, f"{figure('Cleaned up')} >= 5 && {figure('Producers started')} >= 55")
+    page.get_by_role("button", name="Stall 5").click()
+    expect(page.locator("#figures")).to_contain_text("5 stalled", timeout=PATIENCE)
+
+    page.get_by_role("button", name="Restart the server").click()
+    wait_true(page, f"{figure('Cleaned up')} >= 55 && {figure('Producers started')} >= 100")
+    wait_true(page, f"{figure('Stopped in')} > 0")
+    seen = page.evaluate(figure("Events"))
+    wait_true(page, f"{figure('Events')} > {seen}")
+    expect(page.locator("#verdict")).to_contain_text(": 0 lost, 0 twice.")
+    assert page.evaluate(figure("Never cleaned up")) == 0
+    assert page.evaluate(CUT_OFF) == []
+    shoot(page, "demo-panel")
+
+
+@pytest.mark.browser
+@one_server
+def test_the_sixth_tab_waits_and_says_so(lasting_demo, open_page):
+    """A browser opens six connections to a server: a tab that would take the last says so, until another is closed."""
+    page = open_page(lasting_demo)
+    wait_state(page, "Live")
+    tabs = [page.context.new_page() for _ in range(5)]
+    for tab in tabs:
+        tab.goto(lasting_demo.url)
+    for tab in tabs[:4]:
+        wait_state(tab, "Live")
+    wait_state(tabs[4], "Six connections are open: close a tab")
+    page.close()
+    wait_state(tabs[4], "Live")
 
 
 # --- between streams ------------------------------------------------------------------------------------------------

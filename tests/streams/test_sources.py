@@ -73,6 +73,20 @@ def test_what_is_no_source(source: Any, args: tuple[object, ...], advice: str) -
         EventSourceResponse(source, *args)
 
 
+def test_a_producer_takes_the_send_channel() -> None:
+    """A producer without a parameter for the send channel is an error that shows the line to write."""
+
+    async def ticks() -> None:
+        pass
+
+    async def any_number(*args: object) -> None:
+        pass
+
+    with pytest.raises(TypeError, match=r"a parameter for the send channel; write `async def ticks\(send_channel\)`"):
+        EventSourceResponse(ticks)  # type: ignore[arg-type]
+    EventSourceResponse(any_number, "ACME")
+
+
 def test_coroutine_is_no_source() -> None:
     """A coroutine is refused and closed, so Python does not warn that it "was never awaited"."""
     source: Any = produce(None)  # type: ignore[arg-type]

@@ -100,6 +100,13 @@ async def test_events_arrive_as_they_are_sent() -> None:
     assert stream.is_closed
 
 
+async def test_an_answer_that_is_no_stream_says_so() -> None:
+    """A test that waits for an event of an ordinary answer is told its status and its type."""
+    async with open_test_stream(Starlette(), "/nowhere") as stream:
+        with pytest.raises(anyio.EndOfStream, match=r"not an event stream: 404, text/plain.*await stream.read\(\)"):
+            await stream.receive()
+
+
 async def test_messages_and_body_are_there() -> None:
     """Every ASGI message the client got can be looked at, and the bytes of the body."""
     async with open_test_stream(three) as stream:

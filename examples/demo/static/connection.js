@@ -4,7 +4,12 @@
 // Rule 2: a stream that the server ended for good (204, an error status) stays ended until the visitor connects
 //         again. Then the id goes into the query: a script can't set the header.
 //
-// States: connecting, live, reconnecting, disconnected (by the visitor), ended (by the server).
+// Rule 3: over HTTP/1.1 a browser opens six connections to a server, for all tabs together. A tab that would take the
+//         last one waits, and says so; or the next tab would not even load.
+//
+// States: waiting, connecting, live, reconnecting, disconnected (by the visitor), ended (by the server).
+
+import { takeSlot } from "./slots.js";
 
 const RATE_WINDOW = 5000; // ms over which events/s are averaged
 const REPLAY = 1000; // ms after opening in which history comes, which is no rate of anything
@@ -22,6 +27,11 @@ export class Connection {
   }
 
   open() {
+    this.slot = takeSlot(() => this.#become("waiting"));
+    this.slot.taken.then(() => this.#connect());
+  }
+
+  #connect() {
     const query = this.lastEventId ? `?last_event_id=${encodeURIComponent(this.lastEventId)}` : "";
     this.source = new EventSource(this.url + query);
     this.source.addEventListener("open", () => this.#opened());
@@ -31,12 +41,13 @@ export class Connection {
   }
 
   close() {
-    this.source.close();
+    this.source?.close();
+    this.slot.release();
     this.#become("disconnected");
   }
 
-  get isOpen() {
-    return this.source.readyState !== EventSource.CLOSED;
+  get isWanted() {
+    return !["disconnected", "ended"].includes(this.state);
   }
 
   get secondsToRetry() {
@@ -59,7 +70,9 @@ export class Connection {
 
   #failed() {
     this.retryAt = performance.now() + this.retry;
-    this.#become(this.isOpen ? "reconnecting" : "ended");
+    const isEnded = this.source.readyState === EventSource.CLOSED;
+    if (isEnded) this.slot.release();
+    this.#become(isEnded ? "ended" : "reconnecting");
   }
 
   #arrived(event) {

@@ -3,10 +3,12 @@
 import { Chart, KEEP } from "./chart.js";
 import { Connection } from "./connection.js";
 import * as format from "./format.js";
+import { showReport } from "./panel.js";
 
-const EVENTS = ["hello", "gap", "cpu", "memory", "network", "load", "farewell"];
+const EVENTS = ["hello", "gap", "cpu", "memory", "network", "load", "report", "farewell"];
 const STATES = {
   connecting: "Connecting",
+  waiting: "Six connections are open: close a tab",
   live: "Live",
   reconnecting: "Connection lost, reconnecting",
   disconnected: "Disconnected",
@@ -137,6 +139,7 @@ const handlers = {
     charts.load.add(time / 1000, [one, five, fifteen], "average of 1 minute");
     complete(time / 1000);
   },
+  report: showReport,
 };
 
 // The last event of a sample has come, and with it the id that says we have all of it.
@@ -161,7 +164,7 @@ const connection = new Connection("events", EVENTS, {
   onState(state) {
     document.body.dataset.state = state;
     $("announcement").textContent = STATES[state];
-    $("toggle").textContent = connection.isOpen ? "Disconnect" : "Connect";
+    $("toggle").textContent = connection.isWanted ? "Disconnect" : "Connect";
     showFigures();
   },
 });
@@ -188,7 +191,7 @@ function tick() {
   if (overdue()) schedule();
 }
 
-$("toggle").addEventListener("click", () => (connection.isOpen ? connection.close() : connection.open()));
+$("toggle").addEventListener("click", () => (connection.isWanted ? connection.close() : connection.open()));
 $("wire").addEventListener("toggle", showFigures);
 $("span").addEventListener("change", (event) => {
   shown = Number(event.target.value);
