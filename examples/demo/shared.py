@@ -77,4 +77,4 @@ async def follow(
     """Yield the numbers after the event with this id, each as `make` makes it of a hub's event."""
     async with tally.producer(), hub.subscribe(TOPIC, after=after) as subscription:
         async for event in subscription:
-            yield make(event)
+            yield make(event)  # noqa: ASYNC119 -- sse-starlette takes generators only, and closes those that it is given
