@@ -140,13 +140,20 @@ class ServerSentEvent:
         text = dumps_compact(value) if dumps is None else _dump(dumps, value)
         return cls(text, event=event, id=id, retry=retry, comment=comment, errors=errors)
 
-    # Copies and pickles hold only the fields. They are encoded, and so validated, again.
-    def __getstate__(self) -> tuple[str | None, str | None, str | None, int | None, str | None]:
-        return (self.data, self.event, self.id, self.retry, self.comment)
+    # Copies and pickles hold only the fields. They are encoded, and so validated, again. Not by __getstate__(), which
+    # Python 3.10 replaces in a frozen dataclass with slots.
+    def __reduce__(self) -> tuple[Callable[..., ServerSentEvent], tuple[str | int | None, ...]]:
+        return _made_again, (self.data, self.event, self.id, self.retry, self.comment)
 
-    def __setstate__(self, state: tuple[str | None, str | None, str | None, int | None, str | None]) -> None:
-        data, event, id_, retry, comment = state
-        self.__init__(data, event=event, id=id_, retry=retry, comment=comment)  # type: ignore[misc]
+
+def _made_again(
+    data: str | None,
+    event: str | None,
+    id: str | None,  # noqa: A002 -- the name of the field on the wire
+    retry: int | None,
+    comment: str | None,
+) -> ServerSentEvent:
+    return ServerSentEvent(data, event=event, id=id, retry=retry, comment=comment)
 
 
 Sendable: TypeAlias = ServerSentEvent | str | float | Mapping[str, object] | Model | list[Any] | tuple[Any, ...]

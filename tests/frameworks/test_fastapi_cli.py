@@ -36,6 +36,7 @@ def test_fastapi_finds_the_application(page: str, source: str, tmp_path: Path, m
     (tmp_path / "main.py").write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # the page of the LLM's answer makes a client
     try:
         found = discover.get_import_data()  # as without an argument
         assert found.import_string == "main:app"
