@@ -18,7 +18,6 @@ from typing import Any, final
 from anyio import (
     CancelScope,
     Event,
-    WouldBlock,
     create_task_group,
     current_time,
     sleep,
@@ -235,11 +234,8 @@ class RunTask:
 
     def _more(self, receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
-        try:
-            while len(events) < BATCH - 1 and self._channel.is_ready():
-                events.append(receive_channel.receive_nowait())
-        except WouldBlock:
-            pass  # a send that had waited was cancelled
+        while len(events) < BATCH - 1 and len(self._channel.buffer):
+            events.append(receive_channel.receive_nowait())
         return events
 
     async def _keep(self, events: list[ServerSentEvent]) -> None:

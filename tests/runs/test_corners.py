@@ -135,7 +135,7 @@ async def test_a_start_that_meets_the_end_of_open_runs(make_remote_store):
             nursery.start_soon(runs.start, "a", count, 1000)
             await anyio.sleep(1)
             await append_held([], Claim("runs/b", None, "t", b"{}", 60.0, clear=True))
-            runs._is_closed = True
+            runs._local.is_closed = True
             go_on.set()
             await anyio.sleep(2)
         async with open_runs(hub) as later:

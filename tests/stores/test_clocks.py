@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sqlite3
 import time
 
 import anyio
@@ -192,8 +194,9 @@ async def test_what_is_noted_of_a_wrong_clock_is_little(make_store):
 async def forget_clocks(store):
     """Leave the stamps alone, as in a log that an earlier release has written."""
     if isinstance(store, SQLiteStore):
-        store._writer.connection.execute("UPDATE events SET time = 1.7e9 WHERE id = 2")
-        store._writer.connection.execute("DROP TABLE cuts")
+        with contextlib.closing(sqlite3.connect(store._path, isolation_level=None)) as earlier:
+            earlier.execute("UPDATE events SET time = 1.7e9 WHERE id = 2")
+            earlier.execute("DROP TABLE cuts")
     else:
         async with store._server.connect() as client:
             await client.hset(f"{store._log._root}meta", {"time": "1.7e9", "cuts": ""})

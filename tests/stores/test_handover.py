@@ -12,10 +12,13 @@ from sse_trio._errors import HoldLostError, StoreUnavailableError
 from sse_trio.stores import EventId, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._append import LOST, Append
 from sse_trio.stores._holds import Claim
+from sse_trio.stores._outage import Outage
 from sse_trio.stores._protocol import Page, StoredEvent
 from sse_trio.stores._sqlite import handover as _handover
+from sse_trio.stores._sqlite.follower import SQLiteFollower
 from sse_trio.stores._sqlite.handover import Handover, new_events
 from sse_trio.stores._sqlite.reader import SQLiteReader
+from sse_trio.testing import wait_all_tasks_blocked
 from sse_trio.testing._store_locations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
@@ -161,6 +164,21 @@ async def test_a_cancelled_wait_loses_nothing(tmp_path):
                     with anyio.move_on_after(0.002):
                         seen += (await anext(pages)).events
     assert [event.payload for event in seen] == [b"%d" % n for n in range(100)]
+
+
+async def test_a_read_that_was_cancelled_is_made_again():
+    """A follower that was cancelled before its read began knows that it still has to read the file."""
+
+    async def hang(work, limiter):
+        await anyio.sleep_forever()
+
+    follower = SQLiteFollower("hub.db", 0o600, hang, Outage(), lambda: None, set(), poll_interval=1000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follower.wait_page, EventId("e", 0))
+        await wait_all_tasks_blocked()
+        assert not follower.handover.is_stale
+        tasks.cancel_scope.cancel()
+    assert follower.handover.is_stale
 
 
 async def test_other_writers_are_noticed(tmp_path):
