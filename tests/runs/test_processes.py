@@ -12,6 +12,7 @@ from sse_trio import RunExistsError, ServerSentEvent
 from sse_trio.stores._holds import Claim
 from sse_trio.testing import open_test_stream
 
+from ..e2e._servers import patience
 from .conftest import open_process
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
@@ -36,7 +37,9 @@ async def watch(runs, key, after=None):
 @pytest.fixture
 async def two(shared_store):
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_process(shared_store(max_events=200), lease=1.0)) for _ in range(2)]
+        yield [
+            await stack.enter_async_context(open_process(shared_store(max_events=200), lease=30.0)) for _ in range(2)
+        ]
 
 
 async def test_any_process_watches_and_starts(two):
@@ -84,7 +87,7 @@ async def test_an_owner_that_is_gone(shared_store):
         async with other.watch("a") as subscription:
             first = await subscription.receive()
             die(owner)
-            with anyio.fail_after(2.5):
+            with anyio.fail_after(2.5 * patience()):
                 remaining = [event async for event in subscription]
         events = plain([first, *remaining])
         assert events == [*map(str, range(len(events) - 1)), "interrupted"]
