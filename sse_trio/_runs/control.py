@@ -49,7 +49,7 @@ class Control:
         """Send a message to a process. Raises what ``publish()`` raises."""
         await self._hub.publish(self._topic(owner), ServerSentEvent(comment=json.dumps(message)))
 
-    async def receive(
+    async def listen_for_messages(
         self, on_message: Callable[[dict[str, list[str]]], None], *, task_status: TaskStatus[None]
     ) -> None:
         """Call the function with each message to this process."""

@@ -247,7 +247,7 @@ class Runs:
 
     async def serve(self) -> None:
         """Start the tasks that all runs share."""
-        await self._nursery.start(self._control.receive, self._local.on_message)
+        await self._nursery.start(self._control.listen_for_messages, self._local.on_message)
         self._nursery.start_soon(self._keeper.renew)
         self._nursery.start_soon(self._keeper.keep)
         self._nursery.start_soon(self._watchers.tell)
