@@ -1,7 +1,7 @@
 # sse_trio beside its alternatives, on the servers that people use: `nox -s bench`, in under five minutes.
 #
 #   python benchmarks/side_by_side.py [--rounds 3] [--apps bare sse_trio ...] [--servers uvicorn ...] [--plots FOLDER]
-#       [--into README.md docs/benchmarks.md]
+#       [--into docs/benchmarks.md]
 #
 # Rule 1: a figure is a ratio to `bare` on the same server, in the same round. Rounds are interleaved: all systems once,
 #         then all again; what stands in the table is the median, with the smallest and the largest.
@@ -9,7 +9,7 @@
 # Rule 3: the load generator's own share of a core is in the table: where that is near 1, the rest says little.
 #
 # Compare figures of one machine only. `--into` writes the table between `<!-- figures -->` and `<!-- /figures -->` of
-# these files, or of some systems only, as after `<!-- figures bare sse_trio -->`: what stands in the README and the
+# these files, or of some systems only, as after `<!-- figures bare sse_trio -->`: what stands in the
 # documentation was made so.
 
 from __future__ import annotations
