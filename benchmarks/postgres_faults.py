@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import random
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ class Run:
         self.server, self.proxy, self.faults = server, proxy, faults
         self.url = f"postgresql://postgres@{proxy.url.removeprefix('redis://')}/postgres"
         self.chance = random.Random(seed)
+        self.name = secrets.token_hex(4)
         self.acknowledged = {}
         self.committed, self.rolled_back = set(), set()
         self.failed = self.made = 0
@@ -54,7 +56,7 @@ class Run:
 
     def store(self):
         options = {"reply_within": 0.3, "retry_for": 60.0, "max_events": None, "max_bytes": None}
-        return PostgresStore(self.url, name="faults", **options)
+        return PostgresStore(self.url, name=self.name, **options)
 
     async def main(self):
         seen = [[] for _ in range(3)]
@@ -113,7 +115,7 @@ class Run:
     async def settle(self, store):
         """Read everything, when the outbox is empty."""
         with anyio.fail_after(60):
-            while self.server.sql("SELECT FROM sse_trio.outbox"):
+            while self.server.sql("SELECT FROM sse_trio.outbox WHERE hub = %s", self.name):
                 await anyio.sleep(0.05)
         page = await store.read(ALL, None, limit=1000)
         events = list(page.events)
@@ -152,7 +154,7 @@ class Run:
 
     def lock(self, seconds):
         with psycopg.connect(self.server.url) as connection:
-            connection.execute("SELECT FROM sse_trio.hubs FOR UPDATE")
+            connection.execute("SELECT FROM sse_trio.hubs WHERE name = %s FOR UPDATE", (self.name,))
             time.sleep(seconds)
 
     def crash(self):

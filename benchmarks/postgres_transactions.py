@@ -13,6 +13,7 @@ import importlib.util
 import json
 import multiprocessing
 import random
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -36,9 +37,9 @@ def load_servers():
     return module
 
 
-def publish(url, worker, transactions, results):
+def publish(url, name, worker, transactions, results):
     """Publish in transactions, in a process of its own. Returns what was committed, and when."""
-    store, chance, committed = PostgresStore(url, name="hub"), random.Random(worker), {}
+    store, chance, committed = PostgresStore(url, name=name), random.Random(worker), {}
     with psycopg.connect(url) as connection:
         for n in range(transactions):
             names = [f"{worker}-{n}-{m}" for m in range(chance.randrange(1, 4))]
@@ -59,6 +60,7 @@ class Run:
 
     def __init__(self, url, options):
         self.url, self.options = url, options
+        self.name = secrets.token_hex(4)
         self.seen = {}
         self.readers = []
         self.done = False
@@ -67,12 +69,12 @@ class Run:
         context, workers = multiprocessing.get_context("spawn"), []
         results = context.Queue()
         each = self.options.transactions // self.options.processes
-        async with PostgresStore(self.url, name="hub") as store, anyio.create_task_group() as group:
+        async with PostgresStore(self.url, name=self.name) as store, anyio.create_task_group() as group:
             group.start_soon(self.follow, store)
             group.start_soon(self.come_and_go, store)
             group.start_soon(to_thread.run_sync, self.stay_open, store)
             for worker in range(self.options.processes):
-                workers.append(context.Process(target=publish, args=(self.url, worker, each, results)))
+                workers.append(context.Process(target=publish, args=(self.url, self.name, worker, each, results)))
                 workers[-1].start()
             committed = {}
             for _ in workers:
@@ -142,19 +144,26 @@ def main():
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--transactions", type=int, default=5000)
     parser.add_argument("--open-for", type=float, default=10.0, help="seconds that one transaction stays open")
+    parser.add_argument("--url", help="of a server that runs; by default one is made")
     options = parser.parse_args()
+    if options.url:
+        return report(options.url, options)
     servers = load_servers()
     server = servers.PostgresServer(servers.find_postgres())
-    started = time.monotonic()
     try:
         server.start()
-        result = anyio.run(Run(server.url, options).main, backend=options.loop)
+        return report(server.url, options)
     finally:
         server.remove()
+
+
+def report(url, options):
+    started = time.monotonic()
+    result = anyio.run(Run(url, options).main, backend=options.loop)
     result |= {"loop": options.loop, "seconds": round(time.monotonic() - started)}
     print(json.dumps(result))
-    sys.exit(any(result[what] for what in BAD))
+    return any(result[what] for what in BAD)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -311,7 +311,7 @@ def postgres_programs():
 
 @pytest.fixture(scope="session")
 def shared_postgres(postgres_programs):
-    """A PostgreSQL for tests that only need one; each uses a hub name of its own."""
+    """The PostgreSQL of this process: each test uses a hub name of its own, and leaves it running, harmed or not."""
     from ._postgres import PostgresServer
 
     server = PostgresServer(postgres_programs)
@@ -319,21 +319,4 @@ def shared_postgres(postgres_programs):
         server.start()
         yield server
     finally:
-        server.remove()
-
-
-@pytest.fixture
-def make_postgres(postgres_programs):
-    """Start servers for one test, which may do to them what it likes."""
-    from ._postgres import PostgresServer
-
-    servers = []
-
-    def make(*settings):
-        servers.append(PostgresServer(postgres_programs, *settings))
-        servers[-1].start()
-        return servers[-1]
-
-    yield make
-    for server in servers:
         server.remove()

@@ -74,7 +74,7 @@ class PostgresFollower:
 
     async def wait_page(self, after: EventId | Page) -> Page:
         """Return the next page that is not empty, however long the server is gone."""
-        told = True
+        told: bool | None = None  # nothing was waited for yet
         while True:
             self._check_open()
             try:
@@ -86,7 +86,8 @@ class PostgresFollower:
             self._outage.end()
             self._backoff.reset()
             if page.events or page.gap:
-                self._count(told=told or self._is_told)
+                if told is not None:
+                    self._count(told=told or self._is_told)
                 return page
             told = await self._wait()
 

@@ -245,6 +245,7 @@ class Group:
 
     def forget(self, remember_keys: float, most_topics: int) -> None:
         """Drop old keys, the ends of topics beyond the number remembered, and the writers that are gone."""
+        self._write_topics()
         old, cut = self._now - remember_keys, self._cuts.older_than(self._now - remember_keys)
         self._connection.run(
             "DELETE FROM keys WHERE hub = %s AND (time < %s OR (time > %s AND first <= %s))",
@@ -288,6 +289,7 @@ class Group:
         )
 
     def _write_topics(self) -> None:
+        """Write the figures of the topics, whose rows are not in memory after that."""
         new = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items() if t.row is None]
         old = [(t.row, t.events, t.size, t.trimmed_to) for t in self._topics.values() if t.row is not None]
         if new:
@@ -303,6 +305,7 @@ class Group:
                 "WHERE topics.id = new.id",
                 [[*column] for column in zip(*old, strict=True)],
             )
+        self._topics.clear()
 
     def _write_keys(self) -> None:
         if self._new_keys:

@@ -48,7 +48,9 @@ def _check_server(connection: PostgresConnection, name: str) -> None:
 
 def _version_of(connection: PostgresConnection, schema: str) -> int | None:
     # Not to_regclass(), which may answer from before the lock: within a transaction it keeps what it has looked up.
-    found = connection.run("SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'version'", (schema,)).fetchone()
+    found = connection.run(
+        "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'version'", (schema,)
+    ).fetchone()
     if found is None:
         return None
     found = connection.run(f"SELECT max(version) FROM {schema}.version").fetchone()

@@ -96,4 +96,10 @@ def _sqlalchemy(connection: Any, statement: Statement, values: _Values) -> objec
     return connection.execute(typed, dict(zip(names, values, strict=True)))
 
 
-_DRIVERS = (("psycopg", _psycopg), ("asyncpg", _asyncpg), ("sqlalchemy", _sqlalchemy), ("django", _by_cursor), ("psycopg2", _by_cursor))
+_DRIVERS = (
+    ("psycopg", _psycopg),
+    ("asyncpg", _asyncpg),
+    ("sqlalchemy", _sqlalchemy),
+    ("django", _by_cursor),
+    ("psycopg2", _by_cursor),
+)
