@@ -115,7 +115,7 @@ class Run:
     async def settle(self, store):
         """Read everything, when the outbox is empty."""
         with anyio.fail_after(60):
-            while self.server.sql("SELECT FROM sse_trio.outbox WHERE hub = %s", self.name):
+            while self.server.sql("SELECT 1 FROM sse_trio.outbox WHERE hub = %s", self.name):
                 await anyio.sleep(0.05)
         page = await store.read(ALL, None, limit=1000)
         events = list(page.events)

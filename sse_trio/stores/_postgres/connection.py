@@ -20,6 +20,7 @@ import psycopg
 from psycopg import Connection, Cursor, InterfaceError, OperationalError, Pipeline
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg.rows import TupleRow
 
 from .names import check_schema
@@ -36,7 +37,7 @@ _T = TypeVar("_T")
 
 def is_transient(exc: BaseException) -> bool:
     """Whether it makes sense to try again: the connection failed, and not what was asked."""
-    return isinstance(exc, (OperationalError, InterfaceError, OSError))
+    return isinstance(exc, (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, OSError))
 
 
 class PostgresConnection(Connection[TupleRow]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, Protocol, TypeAlias, cast, final
+from typing import Any, Protocol, TypeAlias, final
 
 from ..._arguments.checks import wrong
 from .names import digest_of, to_text
