@@ -139,7 +139,8 @@ class Run:
             self.proxy.cut()
         elif kind == "terminate":
             self.server.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sse_trio' AND random() < 0.5"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'sse_trio' AND random() < 0.5"
             )
         elif kind == "lock":
             await to_thread.run_sync(self.lock, self.chance.uniform(0.01, 0.5))

@@ -37,9 +37,9 @@ def load_servers():
     return module
 
 
-def publish(url, name, worker, transactions, results):
+def publish(url, hub, worker, transactions, results):
     """Publish in transactions, in a process of its own. Returns what was committed, and when."""
-    store, chance, committed = PostgresStore(url, name=name), random.Random(worker), {}
+    store, chance, committed = PostgresStore(url, name=hub), random.Random(worker), {}
     with psycopg.connect(url) as connection:
         for n in range(transactions):
             names = [f"{worker}-{n}-{m}" for m in range(chance.randrange(1, 4))]

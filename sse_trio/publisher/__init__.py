@@ -44,7 +44,7 @@ __all__ = ("Publisher", "PublisherOptions")
 
 
 class PublisherOptions(TypedDict, total=False):
-    """The options of the store: those of ``SQLiteStore``, ``PostgresStore``, or ``RedisStore`` except ``ssl_context``."""
+    """The options of the store: those of its class, except ``ssl_context`` of a ``RedisStore``."""
 
     max_events: int | None
     max_age: float | None
@@ -59,6 +59,8 @@ class PublisherOptions(TypedDict, total=False):
     name: str
     """Of a hub in Redis or PostgreSQL."""
     schema: str
+    """PostgreSQL."""
+    migrate: bool
     """PostgreSQL."""
     reply_within: float
     """Redis and PostgreSQL."""

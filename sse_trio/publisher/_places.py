@@ -22,8 +22,8 @@ _SQLITE = "sqlite:///"
 _REDIS = ("redis://", "rediss://", "unix://")
 _POSTGRES = ("postgresql://", "postgres://")
 _WANTED = (
-    "the path of a SQLite file, sqlite:///path, redis://host, rediss://host, unix://path, postgresql://host/database, or "
-    "a redis.Redis"
+    "the path of a SQLite file, sqlite:///path, redis://host, rediss://host, unix://path, "
+    "postgresql://host/database, or a redis.Redis"
 )
 
 

@@ -33,7 +33,6 @@ from ._postgres.appender import Link, PostgresAppender
 from ._postgres.connection import FAILURES, PostgresServer, is_transient
 from ._postgres.follower import PostgresFollower
 from ._postgres.holds import Record
-from ._postgres.install import prepare
 from ._postgres.names import check_hub_name
 from ._postgres.publish_in import AsyncConnection, Statement, SyncConnection, execute
 from ._postgres.reader import PostgresReader
@@ -151,8 +150,7 @@ class PostgresStore(OpenedOnce):
                 await self._in_thread(self._reading.close, self._read_limiter)
 
     def _prepare(self) -> None:
-        prepare(self._appender.link.get(), self._server, migrate=self._migrate)
-        self._appender.make_hub()
+        self._appender.prepare()
         self._epoch = self._reader.epoch_of(self._reading.get())
 
     def _new_writer(self) -> PostgresWriter:
@@ -161,7 +159,7 @@ class PostgresStore(OpenedOnce):
         )
 
     def _open_appender(self) -> PostgresAppender:
-        return PostgresAppender(self._server, self._new_writer())
+        return PostgresAppender(self._server, self._new_writer(), migrate=self._migrate)
 
     async def append(self, items: Sequence[tuple[str, bytes]], *, key: tuple[str, int] | None = None) -> list[EventId]:
         """See :class:`EventStore`. If it is cancelled while its group is committed, the events are kept."""
@@ -228,12 +226,12 @@ class PostgresStore(OpenedOnce):
 
     @overload
     def publish_in(
-        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
-    ) -> None: ...
-    @overload
-    def publish_in(
         self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
     ) -> Awaitable[None]: ...
+    @overload
+    def publish_in(
+        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+    ) -> None: ...
     def publish_in(
         self,
         connection: SyncConnection | AsyncConnection,

@@ -44,7 +44,7 @@ class PostgresServer:
         self._run(*command)
 
     def _run(self, program, *arguments):
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: PLW1510 -- the check below says what went wrong
             [self._programs / program, *arguments], cwd=self._folder, capture_output=True, text=True, **self._user
         )
         assert done.returncode == 0, done.stderr

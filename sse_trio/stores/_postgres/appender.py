@@ -13,6 +13,7 @@ from typing import final
 from .._append import LOST, Append, Result
 from .._protocol import EventId
 from .connection import PostgresConnection, PostgresServer
+from .install import prepare
 from .writer import PostgresWriter
 
 __all__ = ("GroupOfAppends", "Link", "PostgresAppender")
@@ -57,11 +58,15 @@ class PostgresAppender:
     Args:
         server: where.
         writer: of the hub.
+        migrate: whether to make the tables where there are none.
     """
 
-    def __init__(self, server: PostgresServer, writer: PostgresWriter) -> None:
-        self.link = Link(server)
+    def __init__(self, server: PostgresServer, writer: PostgresWriter, *, migrate: bool) -> None:
+        self._server = server
+        self._link = Link(server)
         self._writer = writer
+        self._migrate = migrate
+        self._is_prepared = False
         self._numbers = count(1)
 
     def new_group(self, appends: Sequence[Append]) -> GroupOfAppends:
@@ -70,19 +75,27 @@ class PostgresAppender:
 
     def append(self, group: GroupOfAppends) -> list[Result]:
         """Append a group, unless an earlier try did, and return the result of each append."""
-        connection = self.link.get()
+        connection = self._prepared()
         again, group.tries = group.tries > 0, group.tries + 1
         epoch, results = self._writer.commit(connection, group.appends, group.number, again=again)
         return [LOST if n == LOST else [EventId(epoch, first + i) for i in range(n)] for first, n in results]
 
     def maintain(self) -> None:
         """Trim what is too old."""
-        self._writer.maintain(self.link.get())
+        self._writer.maintain(self._prepared())
 
-    def make_hub(self) -> None:
-        """Add the hub to the server, unless it is there."""
-        self._writer.make_hub(self.link.get())
+    def prepare(self) -> None:
+        """Look whether the database is fit, and add the hub unless it is there. Otherwise the first append does."""
+        self._prepared()
+
+    def _prepared(self) -> PostgresConnection:
+        connection = self._link.get()
+        if not self._is_prepared:
+            prepare(connection, self._server, migrate=self._migrate)
+            self._writer.make_hub(connection)
+            self._is_prepared = True
+        return connection
 
     def close(self) -> None:
         """Close the connection."""
-        self.link.close()
+        self._link.close()

@@ -1,10 +1,10 @@
 # Connections to the server: made by psycopg's synchronous side, used in threads, replaced after any error.
 #
 # Rule 1: psycopg's asynchronous connections need asyncio. A synchronous one in a thread runs beside every loop.
-# Rule 2: every wait has a limit. A server that is stopped, or a network that drops everything, is noticed when no answer
-#         has come in time, although the operating system would wait for hours.
-# Rule 3: after an error a connection is closed, which ends its transaction. So no statement of ours undoes anything, and
-#         no connection has to be brought back into order.
+# Rule 2: every wait has a limit. A server that is stopped, or a network that drops everything, is noticed when no
+#         answer has come in time, although the operating system would wait for hours.
+# Rule 3: after an error a connection is closed, which ends its transaction. So no statement of ours undoes anything,
+#         and no connection has to be brought back into order.
 # Rule 4: settings are those of a transaction, never of a session. So a pooler that gives each transaction to another
 #         server process (pgbouncer's transaction mode) does no harm, except to LISTEN.
 # Rule 5: no message quotes the conninfo, which may have a password in it.
@@ -35,7 +35,7 @@ _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5,
 _T = TypeVar("_T")
 
 
-def is_transient(exc: BaseException) -> bool:
+def is_transient(exc: BaseException | None) -> bool:
     """Whether it makes sense to try again: the connection failed, and not what was asked."""
     return isinstance(exc, (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, OSError))
 

@@ -1,6 +1,7 @@
 # Following a hub: one connection that reads in a thread, and listens in between.
 #
-# Rule 1: NOTIFY is a wake-up and never carries an event. First LISTEN, then read: what is appended after the read wakes.
+# Rule 1: NOTIFY is a wake-up and never carries an event. First LISTEN, then read: what is appended after the read
+#         wakes.
 # Rule 2: a wake-up may get lost, with a connection or behind a pooler. So the follower looks every `poll_interval`
 #         seconds in any case, and makes its connection anew if it finds something of which it was not told.
 # Rule 3: a follower never fails because of the server; it tries again.

@@ -1,4 +1,4 @@
-# One transaction that writes to a hub: its state in memory, between what is read first and what is written last. Blocks.
+# One transaction that writes to a hub: its state in memory, from what is read first to what is written last. Blocks.
 #
 # Rule 1: a query for many names is one query. A group of a thousand appends costs about as many as one append.
 # Rule 2: sequences are counted up from the hub's row.
@@ -158,7 +158,8 @@ class Group:
     def _load_keys(self, keys: Sequence[_Key]) -> None:
         if keys:
             found = self._connection.run(
-                "SELECT k.producer, k.number, k.first, k.count FROM unnest(%b::bytea[], %s::bigint[]) AS asked (producer, number) "
+                "SELECT k.producer, k.number, k.first, k.count "
+                "FROM unnest(%b::bytea[], %s::bigint[]) AS asked (producer, number) "
                 "JOIN keys k ON k.hub = %s AND k.producer = asked.producer AND k.number = asked.number",
                 (*([*column] for column in zip(*keys, strict=True)), self._id),
             )
@@ -272,8 +273,8 @@ class Group:
         pairs = self._cuts.pairs
         figures = self._figures
         self._connection.run(
-            "UPDATE hubs SET epoch = %s, sequence = %s, latest = %s, events = %s, bytes = %s, trimmed_to = %s, floor = %s, "
-            "cut_upto = %s::bigint[], cut_time = %s::float8[] WHERE id = %s",
+            "UPDATE hubs SET epoch = %s, sequence = %s, latest = %s, events = %s, bytes = %s, trimmed_to = %s, "
+            "floor = %s, cut_upto = %s::bigint[], cut_time = %s::float8[] WHERE id = %s",
             (
                 *(
                     self.epoch,

@@ -72,8 +72,8 @@ class HoldsWriter:
         """Copy the events up to this id that are of held topics, before they are deleted."""
         self._connection.run(
             "WITH kept AS (INSERT INTO kept_events (hub, id, topic, payload) SELECT e.hub, e.id, e.topic, e.payload "
-            "FROM holds h JOIN events e ON e.hub = h.hub AND left(e.topic, 600) = left(h.topic, 600) AND e.topic = h.topic "
-            "WHERE h.hub = %s AND e.id <= %s RETURNING topic, id) "
+            "FROM holds h JOIN events e ON e.hub = h.hub AND left(e.topic, 600) = left(h.topic, 600) "
+            "AND e.topic = h.topic WHERE h.hub = %s AND e.id <= %s RETURNING topic, id) "
             "UPDATE holds SET moved_to = newest.id FROM (SELECT topic, max(id) AS id FROM kept GROUP BY topic) newest "
             "WHERE hub = %s AND holds.topic = newest.topic",
             (self._hub, upto, self._hub),
@@ -84,7 +84,8 @@ class HoldsWriter:
         (last,) = cast(
             "tuple[int]",
             self._connection.run(
-                f"WITH gone AS (DELETE FROM kept_events WHERE {_ONE} RETURNING id) SELECT coalesce(max(id), 0) FROM gone",
+                f"WITH gone AS (DELETE FROM kept_events WHERE {_ONE} RETURNING id) "
+                "SELECT coalesce(max(id), 0) FROM gone",
                 (self._hub, topic, topic),
             ).fetchone(),
         )
@@ -107,5 +108,5 @@ def read_due(connection: PostgresConnection, hub: str, prefix: str, limit: int) 
 
 
 def _as_record(record: Record) -> Record:
-    topic, token, *others = record
-    return (from_text(topic), from_text(token), *others)
+    topic, token, value, due_in, upto = record
+    return from_text(topic), from_text(token), value, due_in, upto

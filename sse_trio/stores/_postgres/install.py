@@ -21,14 +21,15 @@ _logger = logging.getLogger("sse_trio")
 
 
 def prepare(connection: PostgresConnection, server: PostgresServer, *, migrate: bool) -> None:
-    """Raise :exc:`psycopg.Error` unless a store can use this database. ``migrate``: make the tables if there are none."""
+    """Raise :exc:`psycopg.Error` unless a store can use this database. ``migrate``: make tables if there are none."""
     _check_server(connection, server.name)
     version = _version_of(connection, server.schema)
     if version is None and migrate:
         version = _make_tables(connection, server)
     if version is None:
         raise psycopg.ProgrammingError(
-            f"the schema {server.schema} has no tables of sse_trio's; run what sse_trio.stores.postgres.migration() returns"
+            f"the schema {server.schema} has no tables of sse_trio's; run what "
+            "sse_trio.stores.postgres.migration() returns"
         )
     if version != VERSION:
         raise psycopg.ProgrammingError(

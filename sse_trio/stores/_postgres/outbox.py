@@ -15,7 +15,8 @@ from .names import from_text
 __all__ = ("OutboxAppend", "take_waiting")
 
 _TAKE = (
-    "WITH taken AS (DELETE FROM outbox WHERE hub = %s RETURNING id, topic, payload, producer, number, transaction, place) "
+    "WITH taken AS (DELETE FROM outbox WHERE hub = %s "
+    "RETURNING id, topic, payload, producer, number, transaction, place) "
     "SELECT topic, payload, producer, number FROM taken ORDER BY max(place) OVER (PARTITION BY transaction), id"
 )
 

@@ -1,7 +1,7 @@
 # Reading from the log: each answer from one snapshot. Blocks; runs in a thread.
 #
-# Rule 1: a page is read in one transaction (REPEATABLE READ), so that its events, its gap and its tip belong to the same
-#         moment.
+# Rule 1: a page is read in one transaction (REPEATABLE READ), so that its events, its gap and its tip belong to the
+#         same moment.
 # Rule 2: topics that are named are read by their index, and so are topics below a prefix if they are few. If they are
 #         many, the reader scans the hub's log, a bounded number of events at a time; where they are rare in it, the
 #         index says where they are.
@@ -170,7 +170,7 @@ class _Read:
             return rows, (rows[-1][0] if len(rows) == limit else tip)
         most = events_of_a_step(_SCAN, self._topics)
         upto = self._one_number(
-            "SELECT max(id) FROM (SELECT id FROM events WHERE hub = %s AND id > %s ORDER BY id OFFSET %s LIMIT 1) AS looked_at",
+            "SELECT max(id) FROM (SELECT id FROM events WHERE hub = %s AND id > %s ORDER BY id OFFSET %s LIMIT 1) AS o",
             (start, most - 1),
         )
         condition, values = is_selected(self._exact, self._prefixes)
@@ -213,7 +213,7 @@ class _Read:
         condition, values = is_selected(self._exact, self._prefixes)
         most = events_of_a_step(_SCAN, self._topics)
         oldest = self._one_number(
-            "SELECT max(id) FROM (SELECT id FROM events WHERE hub = %s ORDER BY id DESC OFFSET %s LIMIT 1) AS looked_at",
+            "SELECT max(id) FROM (SELECT id FROM events WHERE hub = %s ORDER BY id DESC OFFSET %s LIMIT 1) AS o",
             (most,),
         )
         rows = self._rows(f"id > %s AND {condition} ORDER BY id DESC LIMIT %s", oldest or 0, *values, count)

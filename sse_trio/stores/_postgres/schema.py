@@ -173,7 +173,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
-REVOKE ALL ON FUNCTION {schema}.place_in_outbox(), {schema}.publish_row(), {schema}.publish(text, text, text, text, text),
+REVOKE ALL ON FUNCTION {schema}.place_in_outbox(), {schema}.publish_row(),
+    {schema}.publish(text, text, text, text, text),
     {schema}.publish_packed(text, text, bytea, bytea, bigint) FROM PUBLIC;
 """
 
@@ -181,7 +182,7 @@ REVOKE ALL ON FUNCTION {schema}.place_in_outbox(), {schema}.publish_row(), {sche
 def migration(schema: str = "sse_trio") -> str:
     """Return the SQL that makes the tables and functions of :class:`PostgresStore`, version 1, in this schema.
 
-    For your own tool: ``op.execute(migration())`` in Alembic, ``migrations.RunSQL(migration())`` in Django. Whoever runs
-    it owns the schema. It makes everything or nothing if it is run in one transaction.
+    For your own tool: ``op.execute(migration())`` in Alembic, ``migrations.RunSQL(migration())`` in Django. Whoever
+    runs it owns the schema. It makes everything or nothing if it is run in one transaction.
     """
     return _SQL.strip().replace("{schema}", check_schema(schema)) + "\n"

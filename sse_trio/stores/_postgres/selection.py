@@ -27,7 +27,8 @@ def below(column: str, prefix: str) -> tuple[str, tuple[str, ...]]:
 
 def is_selected(exact: Sequence[str], prefixes: Sequence[str]) -> tuple[str, tuple[object, ...]]:
     """Return the condition that the topic of an event is selected, and its values."""
-    condition = "(topic = ANY(%s) OR EXISTS (SELECT FROM unnest(%s::text[]) AS asked (prefix) WHERE starts_with(topic, prefix)))"
+    below_one = "SELECT FROM unnest(%s::text[]) AS asked (prefix) WHERE starts_with(topic, prefix)"
+    condition = f"(topic = ANY(%s) OR EXISTS ({below_one}))"
     return condition, ([*exact], [*prefixes])
 
 
