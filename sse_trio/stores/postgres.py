@@ -210,7 +210,14 @@ class PostgresStore(OpenedOnce):
         """See :class:`EventStore`. Each follower has its own connection and thread."""
         self._check_open()
         check_follow(after)
-        follower = PostgresFollower(
+        follower = self._new_follower()
+        try:
+            yield Follower(follower.wait_page, after)
+        finally:
+            await follower.aclose()
+
+    def _new_follower(self) -> PostgresFollower:
+        return PostgresFollower(
             self._server,
             self._hub,
             self._writer,
@@ -219,10 +226,6 @@ class PostgresStore(OpenedOnce):
             self._check_open,
             poll_interval=self._poll_interval,
         )
-        try:
-            yield Follower(follower.wait_page, after)
-        finally:
-            await follower.aclose()
 
     @overload
     def publish_in(

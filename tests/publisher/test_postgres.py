@@ -43,14 +43,16 @@ def test_a_server_that_crashes_and_comes_back_delays_a_publish(shared_postgres, 
 
 def test_a_server_that_is_not_there(name):
     """The error says where it is not, and not with which password."""
-    with Publisher("postgresql://me:secret@127.0.0.1:1/shop", name=name, retry_for=0) as publisher:
-        with pytest.raises(StoreUnavailableError, match="PostgreSQL at 127.0.0.1:1/shop") as caught:
-            publisher.publish("a", "x")
+    url = "postgresql://me:secret@127.0.0.1:1/shop"
+    where = pytest.raises(StoreUnavailableError, match="PostgreSQL at 127.0.0.1:1/shop")
+    with Publisher(url, name=name, retry_for=0) as publisher, where as caught:
+        publisher.publish("a", "x")
     assert "secret" not in str(caught.value)
 
 
 def test_a_schema_without_tables(shared_postgres, name):
     """With migrate=False nothing is made, and the error says at once what to run."""
-    with Publisher(shared_postgres.url, schema=f"x{name}", migrate=False, retry_for=3600) as publisher:
-        with pytest.raises(StoreUnavailableError, match="has no tables of sse_trio's"):
-            publisher.publish("a", "x")
+    options = {"schema": f"x{name}", "migrate": False, "retry_for": 3600}
+    refused = pytest.raises(StoreUnavailableError, match="has no tables of sse_trio's")
+    with Publisher(shared_postgres.url, **options) as publisher, refused:
+        publisher.publish("a", "x")

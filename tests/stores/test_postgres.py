@@ -8,9 +8,11 @@ import anyio
 import pytest
 
 from sse_trio._errors import StoreUnavailableError
-from sse_trio.stores import EventId, Retention, TopicFilter
+from sse_trio.stores import EventId, Gap, MemoryStore, Retention, TopicFilter
+from sse_trio.testing import _store_checks as checks
+from sse_trio.testing import _store_holds as holds
 from sse_trio.testing._check_store import check_event_store
-from sse_trio.testing._store_locations import ALL, plain, read_all
+from sse_trio.testing._store_locations import ALL, Locations, plain, read_all
 
 postgres = pytest.importorskip("sse_trio.stores.postgres", reason="psycopg is not installed")
 PostgresStore = postgres.PostgresStore
@@ -33,6 +35,52 @@ async def test_conformance(shared_postgres, name):
         return PostgresStore(shared_postgres.url, name=f"{name}-{place}", **limits, per_topic=topic)
 
     await check_event_store(make)
+
+
+async def test_claims(shared_postgres, name):
+    """What it promises of held topics, of keys and of order, where coverage looks; the kit runs without it."""
+
+    def make(place, hub, topic):
+        limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
+        return PostgresStore(shared_postgres.url, name=f"{name}-{place}", **limits, per_topic=topic)
+
+    for check in (checks.idempotent, checks.gap_while_reading, holds.hold, holds.due, holds.held):
+        await check(Locations(make, check.__name__))
+
+
+async def test_reads_give_what_memory_gives(shared_postgres, name, monkeypatch):
+    """Few topics and many, rare and frequent ones, named and by prefix: every read is that of the memory store."""
+    monkeypatch.setattr("sse_trio.stores._postgres.reader._SCAN", 20)
+    monkeypatch.setattr("sse_trio.stores._postgres.selection._MERGED", 2)
+    items = [(f"often/{n % 3}", b"%d" % n) for n in range(60)]
+    items += [(f"rare/{n}", b"%d" % n) for n in range(5)] + items[:40]
+    patterns = [
+        ("*",),
+        ("rare/*",),
+        ("often/*",),
+        ("rare/1",),
+        ("rare/1", "often/*"),
+        ("rare/*", "often/1"),
+        ("no/*", "x"),
+    ]
+    async with MemoryStore() as memory, PostgresStore(shared_postgres.url, name=name) as store:
+        await memory.append(items)
+        await store.append(items)
+        for chosen in patterns:
+            topics = TopicFilter(*chosen)
+            for after in (None, 0, 3, 59, 63, 105):
+                ids = [None if after is None else EventId(each.epoch, after) for each in (memory, store)]
+                expected, _ = await read_all(memory, topics, ids[0], limit=7)
+                found, gap = await read_all(store, topics, ids[1], limit=7)
+                assert (plain(found), gap) == (plain(expected), None)
+            foreign = EventId("other", 1)
+            expected, _ = await read_all(memory, topics, foreign, limit=7)
+            found, gap = await read_all(store, topics, foreign, limit=7)
+            assert plain(found) == plain(expected)
+            assert gap == Gap(foreign, found[0].id if found else None)
+            for count in (0, 2, 5, 200):
+                expected_last, last = await memory.read_last(topics, count), await store.read_last(topics, count)
+                assert plain(last.events) == plain(expected_last.events)
 
 
 # --- names
@@ -117,8 +165,8 @@ async def test_many_that_start_at_once_make_the_tables_once(shared_postgres, nam
 GRANTS = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON {schema}.version TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.hubs, {schema}.events, {schema}.topics, {schema}.keys, {schema}.writers,
-    {schema}.holds, {schema}.kept_events, {schema}.outbox TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.hubs, {schema}.events, {schema}.topics, {schema}.keys,
+    {schema}.writers, {schema}.holds, {schema}.kept_events, {schema}.outbox TO {role};
 """
 
 
@@ -144,10 +192,8 @@ async def test_the_least_privileges(shared_postgres, name):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
         return PostgresStore(shared_postgres.url_of(server), schema=schema, name=place, **limits, per_topic=topic)
 
-    from sse_trio.testing import _store_checks, _store_holds, _store_locations
-
-    for check in (_store_checks.gap_while_reading, _store_holds.held, _store_holds.clear):
-        await check(_store_locations.Locations(make, check.__name__))
+    for check in (checks.gap_while_reading, holds.held, holds.clear):
+        await check(Locations(make, check.__name__))
     async with PostgresStore(shared_postgres.url_of(server), schema=schema) as store:
         shared_postgres.sql(call, user=publisher)
         async with store.follow(EventId(store.epoch, 0)) as pages:

@@ -117,6 +117,33 @@ async def test_terminated_backends_cost_nobody_anything(shared_postgres, name):
                 assert (await store.read_last(ALL, 1)).events[0].id == id_
 
 
+async def test_a_connection_that_ends_while_it_is_listened_to(shared_postgres, name):
+    """A follower that waits on a connection which the server ends reads on with another one, at once."""
+    async with PostgresStore(shared_postgres.url, name=name, poll_interval=3600) as store:
+        follower = store._new_follower()
+        (first,) = await store.append([("a", b"1")])
+        assert (await follower.wait_page(EventId(store.epoch, 0))).next == first
+        listening = follower._listening
+        shared_postgres.sql("SELECT pg_terminate_backend(%s, 30000)", listening.info.backend_pid)
+        with anyio.fail_after(30):
+            assert await follower._wait() is False
+            assert listening.closed
+            (second,) = await store.append([("a", b"2")])
+            assert (await follower.wait_page(first)).next == second
+        await follower.aclose()
+
+
+async def test_a_key_that_is_used_twice_in_one_group(shared_postgres, name):
+    """Of two appends with one key that are committed together the second one gets the ids of the first."""
+    async with PostgresStore(shared_postgres.url, name=name) as store:
+        appender = opener_of(store)()
+        group = appender.new_group([Append([("a", b"1")], ("me", 1)), Append([("a", b"2")], ("me", 1))])
+        first, second = appender.append(group)
+        appender.close()
+        assert first == second
+        assert plain((await store.read(ALL, None)).events) == [(1, "a", b"1")]
+
+
 async def test_a_crash_keeps_what_was_acknowledged(shared_postgres, name):
     """After a crash and its recovery every acknowledged event is there, under its id."""
     async with PostgresStore(shared_postgres.url, name=name) as store:
