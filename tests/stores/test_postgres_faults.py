@@ -130,6 +130,9 @@ async def test_a_connection_that_ends_while_it_is_listened_to(shared_postgres, n
             assert listening.closed
             (second,) = await store.append([("a", b"2")])
             assert (await follower.wait_page(first)).next == second
+            async with anyio.create_task_group() as group:
+                group.start_soon(store.append, [("a", b"3")])
+                assert await follower._wait() is True
         await follower.aclose()
 
 

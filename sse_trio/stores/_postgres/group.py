@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import NamedTuple, cast, final
 
 from .._append import LOST, Append
@@ -193,9 +194,8 @@ class Group:
             "ORDER BY id"
         )
         last = 0
-        for sequence, size in self._connection.run(query, (self._id, name, name)):
-            if not limits.exceeded_by(topic.events, topic.size):
-                break
+        rows = self._connection.run(query, (self._id, name, name))
+        for sequence, size in takewhile(lambda _: limits.exceeded_by(topic.events, topic.size), rows):
             topic.trim(sequence, size)
             self._figures.trim(sequence, size)
             last = sequence
