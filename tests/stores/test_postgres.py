@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from pathlib import Path
 
 import anyio
 import pytest
@@ -162,21 +164,23 @@ async def test_many_that_start_at_once_make_the_tables_once(shared_postgres, nam
     assert len({event.epoch for event in events}) == 1
 
 
-GRANTS = """
-GRANT USAGE ON SCHEMA {schema} TO {role};
-GRANT SELECT ON {schema}.version TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.hubs, {schema}.events, {schema}.topics, {schema}.keys,
-    {schema}.writers, {schema}.holds, {schema}.kept_events, {schema}.outbox TO {role};
-"""
+def grants(schema, server, publisher):
+    """The statements that docs/postgres.md lists, for these roles."""
+    page = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
+    of_server, of_publisher = [
+        block.replace("sse_trio", schema) for block in re.findall(r"```sql\n(GRANT.*?)```", page, re.DOTALL)
+    ]
+    return of_server.replace("TO server", f"TO {server}"), of_publisher.replace("TO publisher", f"TO {publisher}")
 
 
 async def test_the_least_privileges(shared_postgres, name):
-    """A server needs the tables, a publisher one function and no table; the docs list the same statements."""
+    """What the docs list suffices: a server needs the tables, a publisher functions and no table."""
     schema, server, publisher = f"p{name}", f"server_{name}", f"publisher_{name}"
     shared_postgres.sql(postgres.migration(schema))
     for role in (server, publisher):
         shared_postgres.sql(f"CREATE ROLE {role} LOGIN")
-    shared_postgres.sql(GRANTS.format(schema=schema, role=server))
+    of_server, of_publisher = grants(schema, server, publisher)
+    shared_postgres.sql(of_server)
     shared_postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO {publisher}")
     call = f"SELECT {schema}.publish('sse_trio', 'a', 'from SQL')"
     import psycopg
@@ -184,9 +188,7 @@ async def test_the_least_privileges(shared_postgres, name):
     for refused in (call, f"SELECT * FROM {schema}.events", f"INSERT INTO {schema}.outbox (hub) VALUES ('h')"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             shared_postgres.sql(refused, user=publisher)
-    shared_postgres.sql(
-        f"GRANT EXECUTE ON FUNCTION {schema}.publish, {schema}.publish_packed, {schema}.publish_row TO {publisher}"
-    )
+    shared_postgres.sql(of_publisher)
 
     def make(place, hub, topic):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}

@@ -30,8 +30,6 @@ __all__ = ("FAILURES", "PostgresConnection", "PostgresServer", "is_transient", "
 FAILURES = (psycopg.Error, OSError)
 """What the server, the network and the driver raise."""
 
-_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-
 _T = TypeVar("_T")
 
 
@@ -97,7 +95,9 @@ class PostgresServer:
             "connect_timeout": max(2, round(self.reply_within)),
             "application_name": "sse_trio",
             "tcp_user_timeout": round(self.reply_within * 1000),
-            **_KEEPALIVES,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
             **self._conninfo,
         }
         connection = PostgresConnection.connect(**options, autocommit=True)
