@@ -38,6 +38,7 @@ class SQLiteFollower:
         run_in_thread: _RunInThread,
         outage: Outage,
         check_open: Callable[[], None],
+        move: Callable[[], Awaitable[object]],
         *,
         poll_interval: float,
     ) -> None:
@@ -46,6 +47,7 @@ class SQLiteFollower:
         self._run_in_thread = run_in_thread
         self._outage = outage
         self._check_open = check_open
+        self._move = move
         self._poll_interval = poll_interval
         self._limiter = CapacityLimiter(1)
         self._reader: SQLiteReader | None = None
@@ -57,6 +59,9 @@ class SQLiteFollower:
             self._check_open()
             try:
                 page = await self._run_in_thread(lambda: self._read(after), self._limiter)
+                if page is None:
+                    await self._move()
+                    continue
             except StoreUnavailableError as exc:
                 self._outage.note(exc, "trying again")
                 await sleep(self._poll_interval)
@@ -67,12 +72,14 @@ class SQLiteFollower:
             assert self._wake is not None
             await self._wake.wait(self._poll_interval)
 
-    def _read(self, after: EventId | Page) -> Page:
+    def _read(self, after: EventId | Page) -> Page | None:
+        """Return a page, or None if there is nothing new but what waits in the outbox."""
         if self._wake is None:
             self._wake = WakeSocket(self._path, self._mode)
         if self._reader is None:
             self._reader = SQLiteReader(*open_file(self._path, self._mode))
-        return self._reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+        page = self._reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+        return None if not page.events and not page.gap and self._reader.has_waiting() else page
 
     async def aclose(self) -> None:
         """Close the connection and the socket, even when cancelled."""

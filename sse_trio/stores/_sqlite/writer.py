@@ -17,6 +17,7 @@ from .._cuts import Cuts
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .file import transaction
 from .holds import HoldsWriter
+from .outbox import make_outbox, take_waiting
 from .place import OpenFiles
 
 __all__ = ("SQLiteWriter",)
@@ -86,6 +87,7 @@ class SQLiteWriter:
         self._files.check()
         with transaction(self.connection, "IMMEDIATE"):
             work = self._begin()
+            work.append(take_waiting(self.connection), self._topic_limits)
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
         self._has_holds = True
@@ -105,6 +107,7 @@ class SQLiteWriter:
         self.connection.execute(_CUTS)
         if not self._has_holds:
             HoldsWriter.make_tables(self.connection)
+            make_outbox(self.connection)
         cuts = Cuts(
             self.connection.execute("SELECT upto, time FROM cuts ORDER BY upto"), self._max_age, self._remember_keys
         )
