@@ -22,6 +22,7 @@ from .._errors import StoreUnavailableError
 from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
+from ._connections import AsyncConnection, SyncConnection
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -34,7 +35,7 @@ from ._postgres.connection import FAILURES, PostgresServer, is_transient
 from ._postgres.follower import PostgresFollower
 from ._postgres.holds import Record
 from ._postgres.names import check_hub_name
-from ._postgres.publish_in import AsyncConnection, Statement, SyncConnection, execute
+from ._postgres.publish_in import Statement, execute
 from ._postgres.reader import PostgresReader
 from ._postgres.schema import migration
 from ._postgres.writer import PostgresWriter
@@ -228,7 +229,7 @@ class PostgresStore(OpenedOnce):
         )
 
     @overload
-    def publish_in(
+    def publish_in(  # pyright: ignore[reportOverlappingOverload] -- what is awaited is looked at first
         self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
     ) -> Awaitable[None]: ...
     @overload

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from operator import attrgetter
-from typing import TypeVar, final
+from typing import TypeVar, final, overload
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
@@ -22,6 +22,7 @@ from .._errors import StoreUnavailableError
 from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
+from ._connections import AsyncConnection, SyncConnection
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -42,7 +43,7 @@ from ._sqlite.appender import SQLiteAppender
 from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
 from ._sqlite.holds import Record
-from ._sqlite.outbox import AnyConnection, publish_on
+from ._sqlite.outbox import publish_on
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
 from ._topics import TopicFilter, check_topic
@@ -217,8 +218,21 @@ class SQLiteStore(OpenedOnce):
         finally:
             await follower.aclose()
 
+    @overload
+    def publish_in(  # pyright: ignore[reportOverlappingOverload] -- what is awaited is looked at first
+        self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+    ) -> Awaitable[None]: ...
+    @overload
     def publish_in(
-        self, connection: AnyConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+    ) -> None: ...
+    def publish_in(
+        self,
+        connection: SyncConnection | AsyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
     ) -> Awaitable[None] | None:
         """Publish an event in a transaction of your own, on this very file: it exists if and only if that commits.
 

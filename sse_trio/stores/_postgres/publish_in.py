@@ -7,33 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from ..._arguments.checks import wrong
 from .names import digest_of, to_text
 
-__all__ = ("AsyncConnection", "Statement", "SyncConnection", "execute")
+__all__ = ("Statement", "execute")
 
 _Values: TypeAlias = tuple[str, str, bytes, bytes | None, int | None]
-
-
-class AsyncConnection(Protocol):
-    """A connection of psycopg, asyncpg or SQLAlchemy that is awaited."""
-
-    async def execute(self, statement: Any, /) -> Any:
-        """Execute a statement."""
-
-
-class _Executes(Protocol):
-    def execute(self, statement: Any, /) -> Any: ...
-
-
-class _HasCursors(Protocol):
-    def cursor(self) -> Any: ...
-
-
-SyncConnection: TypeAlias = "_Executes | _HasCursors"
-"""A connection of psycopg, SQLAlchemy or Django."""
 
 
 @final

@@ -14,10 +14,7 @@ from typing import Any, TypeAlias
 from ..._arguments.checks import wrong
 from .._append import Append
 
-__all__ = ("AnyConnection", "has_waiting", "make_outbox", "publish_on", "take_waiting")
-
-AnyConnection: TypeAlias = Any
-"""A connection of the standard library, aiosqlite, SQLAlchemy or Django."""
+__all__ = ("has_waiting", "make_outbox", "publish_on", "take_waiting")
 
 _TABLE = """CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -57,20 +54,19 @@ def take_waiting(connection: sqlite3.Connection) -> list[Append]:
     ]
 
 
-def publish_on(
-    connection: AnyConnection, item: tuple[str, bytes], key: tuple[str, int] | None
-) -> Awaitable[None] | None:
+def publish_on(connection: object, item: tuple[str, bytes], key: tuple[str, int] | None) -> Awaitable[None] | None:
     """Add an event to the outbox. TypeError for a connection of no driver that is known."""
     execute = _driver_of(connection)
     made = execute(connection, _TABLE, None)
-    values: _Values = (*item, *((None, None) if key is None else key))
+    producer, sequence = (None, None) if key is None else key
+    values = (*item, producer, sequence)
     if isawaitable(made):
         return _finish(made, lambda: execute(connection, _INSERT, values))
     execute(connection, _INSERT, values)
     return None
 
 
-def _driver_of(connection: AnyConnection) -> _Execute:
+def _driver_of(connection: object) -> _Execute:
     packages = {kind.__module__.partition(".")[0] for kind in type(connection).__mro__}
     for package, execute in (("aiosqlite", _plain), ("sqlite3", _plain), ("sqlalchemy", _text), ("django", _by_cursor)):
         if package in packages:
