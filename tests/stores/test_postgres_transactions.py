@@ -169,12 +169,21 @@ except LookupError:
 """
 
 
-async def test_django(shared_postgres, store, name):
+def test_django(shared_postgres, name):
     """The same on Django's connection, with `transaction.atomic()`, in a process that has no store open."""
     pytest.importorskip("django", reason="Django is not installed")
-    command = [sys.executable, "-c", _DJANGO, name, str(shared_postgres.port)]
-    await anyio.run_process(command, stdout=subprocess.DEVNULL)
-    assert await datas(store, 1) == ["paid"]
+
+    async def read():
+        async with PostgresStore(shared_postgres.url, name=name) as store:
+            return await datas(store, 1)
+
+    async def make_tables():
+        async with PostgresStore(shared_postgres.url, name=name):
+            pass
+
+    anyio.run(make_tables)
+    subprocess.run([sys.executable, "-c", _DJANGO, name, str(shared_postgres.port)], check=True)
+    assert anyio.run(read, backend="trio") == ["paid"]
 
 
 async def test_a_connection_that_has_cursors_only(store):

@@ -24,6 +24,4 @@ def blocking(
 
 
 async def awaited(postgres: PostgresStore, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
-    waiting = postgres.publish_in(connection, "a", "x")
-    assert_type(waiting, Awaitable[None])
-    await waiting
+    await assert_type(postgres.publish_in(connection, "a", "x"), Awaitable[None])
