@@ -1,6 +1,7 @@
 # How fast a store takes events from many publishers, and how soon a follower has them.
 #
 #   python benchmarks/stores.py sqlite --loop trio --publishers 100 --seconds 5
+#   python benchmarks/stores.py postgres --url postgresql://me@localhost/shop
 
 from __future__ import annotations
 
@@ -22,6 +23,10 @@ PAYLOAD = b"data: " + b"x" * 200 + b"\n\n"
 def make_store(args, folder):
     if args.store == "memory":
         return MemoryStore()
+    if args.store == "postgres":
+        from sse_trio.stores.postgres import PostgresStore
+
+        return PostgresStore(args.url, name="benchmark")
     return SQLiteStore(Path(folder) / "bench.db")
 
 
@@ -71,7 +76,8 @@ if __name__ == "__main__":
 
     ALL = TopicFilter("*")
     parser = argparse.ArgumentParser()
-    parser.add_argument("store", choices=("memory", "sqlite"))
+    parser.add_argument("store", choices=("memory", "sqlite", "postgres"))
+    parser.add_argument("--url", help="of the database, for postgres")
     parser.add_argument("--loop", choices=("trio", "asyncio"), default="trio")
     parser.add_argument("--publishers", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=3)

@@ -25,7 +25,9 @@ import sse_trio
 from sse_trio import CloseReason
 from sse_trio.testing import open_test_stream, virtual_backend
 
-from .stores.conftest import RedisServer, find_redis_servers
+from .stores.conftest import RedisServer, find_redis_servers, postgres_programs, shared_postgres
+
+__all__ = ("postgres_programs", "shared_postgres")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PACKAGE_AT = str(Path(sse_trio.__file__).parent.parent)  # an example's process tests what this one tests
@@ -46,6 +48,7 @@ class Case:
     fails: bool = False  # after those events
     real_clock: bool = False  # threads and sockets know no virtual time
     redis: bool = False  # needs a server
+    postgres: bool = False  # likewise
 
     @property
     def method(self) -> str:
@@ -95,6 +98,14 @@ CASES = {
     "subprocess_output": Case("/logs/app", [("message", "*")], real_clock=True),
     "threads": Case("/lines", [("message", "line 1"), ("message", "line 2")], real_clock=True),
     "typed_events": Case("/downloads/7", [("progress", '{"percent":0}'), ("progress", '{"percent":5}')]),
+    "postgres_orders": Case(
+        "/events",
+        [("order", '{"item":"tea","count":2}')],
+        first=("/orders", {"item": "tea", "count": 2}),
+        real_clock=True,
+        postgres=True,
+    ),
+    "postgres_trigger": Case("/machines", [("update", "*"), ("update", "*")], real_clock=True, postgres=True),
     "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),
 }
 
@@ -117,6 +128,10 @@ def surroundings(request, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if CASES[name].redis:
         monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))
+    if CASES[name].postgres:
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
+        pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
+        monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("shared_postgres").url)
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ def publish(
     url: Annotated[
         str,
         typer.Argument(
-            help="The hub's store: the path of a SQLite file, sqlite:///path, or redis://host.", show_default=False
+            help="The hub's store: the path of a SQLite file, sqlite:///path, redis://host, or postgresql://host/database.",
+            show_default=False,
         ),
     ],
     topic: Annotated[str, typer.Argument(help="Where to publish.", show_default=False)],
@@ -35,7 +36,7 @@ def publish(
     *,
     event: Annotated[str | None, typer.Option(help="The type of the event.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With -: each line of stdin is an event.")] = False,
-    name: Annotated[str | None, typer.Option(help="The name of the hub in Redis.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the hub in Redis or PostgreSQL.")] = None,
 ) -> None:
     """Publish to a hub, and show the ids that the events got."""
     if lines and data != "-":

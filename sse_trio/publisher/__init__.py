@@ -10,6 +10,7 @@ other publisher, within milliseconds.
 #   _commits.py       the appends of several threads, committed together
 #   _sqlite.py        over the standard library
 #   _redis.py         over redis-py, the extra `publisher`
+#   _postgres.py      over psycopg, the extra `postgres`
 #
 # Rule 1: nothing is opened before the first publish, so that a Publisher can be a global of a module that is imported
 #         before a server forks its workers.
@@ -43,7 +44,7 @@ __all__ = ("Publisher", "PublisherOptions")
 
 
 class PublisherOptions(TypedDict, total=False):
-    """The options of the store: those of ``SQLiteStore``, or those of ``RedisStore`` except ``ssl_context``."""
+    """The options of the store: those of its class, except ``ssl_context`` of a ``RedisStore``."""
 
     max_events: int | None
     max_age: float | None
@@ -54,13 +55,17 @@ class PublisherOptions(TypedDict, total=False):
     mode: int
     """Of a SQLite file."""
     poll_interval: float
-    """Of a SQLite store, which a publisher ignores."""
+    """Of a SQLite or PostgreSQL store, which a publisher ignores."""
     name: str
-    """Of a hub in Redis."""
+    """Of a hub in Redis or PostgreSQL."""
+    schema: str
+    """PostgreSQL."""
+    migrate: bool
+    """PostgreSQL."""
     reply_within: float
-    """Redis."""
+    """Redis and PostgreSQL."""
     retry_for: float
-    """Redis."""
+    """Redis and PostgreSQL."""
 
 
 @final
@@ -76,7 +81,7 @@ class Publisher:
         store: where the hub keeps its events. The path of the file of a ``SQLiteStore``, or ``sqlite:///events.sqlite``
             (``sqlite:////srv/events.sqlite`` for an absolute path). Or the URL of the server of a ``RedisStore``:
             ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what a URL can't say,
-            such as your own certificates.
+            such as your own certificates. Or the URL of the database of a ``PostgresStore``: ``postgresql://``.
         options: the options that you give to the store. Whoever publishes trims: give the same limits as your server.
 
     Make one for the program and use it everywhere. Nothing is opened before the first publish. Threads may share it:
@@ -85,7 +90,7 @@ class Publisher:
 
     Raises:
         ValueError, TypeError: an argument makes no sense. Raised when the publisher is made.
-        ImportError: redis-py is not installed; ``sse-trio[publisher]`` has it.
+        ImportError: redis-py or psycopg is not installed; ``sse-trio[publisher]`` and ``sse-trio[postgres]`` have them.
     """
 
     __slots__ = ("__weakref__", "_close", "_processes")

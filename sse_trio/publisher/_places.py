@@ -20,7 +20,11 @@ __all__ = ("find_place", "sqlite_path")
 
 _SQLITE = "sqlite:///"
 _REDIS = ("redis://", "rediss://", "unix://")
-_WANTED = "the path of a SQLite file, sqlite:///path, redis://host, rediss://host, unix://path, or a redis.Redis"
+_POSTGRES = ("postgresql://", "postgres://")
+_WANTED = (
+    "the path of a SQLite file, sqlite:///path, redis://host, rediss://host, unix://path, "
+    "postgresql://host/database, or a redis.Redis"
+)
 
 
 def find_place(store: object, options: Mapping[str, Any]) -> Callable[[], Appender]:
@@ -28,11 +32,13 @@ def find_place(store: object, options: Mapping[str, Any]) -> Callable[[], Append
 
     Raises:
         TypeError, ValueError: the store or an option makes no sense.
-        ImportError: redis-py is needed and not installed.
+        ImportError: redis-py or psycopg is needed and not installed.
     """
     path = sqlite_path(store)
     if path is not None:
         return _sqlite(path, options)
+    if isinstance(store, str) and store.startswith(_POSTGRES):
+        return _postgres(store, options)
     if isinstance(store, str) and not store.startswith(_REDIS):
         scheme, _, _ = store.partition("://")
         raise wrong(ValueError, "store", _WANTED, f"{scheme}://")
@@ -62,3 +68,11 @@ def _redis(store: object, options: Mapping[str, Any]) -> Callable[[], Appender]:
     if not isinstance(store, str) and not check_redis(store):
         raise wrong(TypeError, "store", _WANTED, store)
     return new_redis(store, **options)
+
+
+def _postgres(conninfo: str, options: Mapping[str, Any]) -> Callable[[], Appender]:
+    try:
+        from ._postgres import new_postgres  # noqa: PLC0415 -- what it needs may be missing
+    except ModuleNotFoundError as exc:
+        raise ImportError("publishing to PostgreSQL needs psycopg: pip install 'sse-trio[postgres]'") from exc
+    return new_postgres(conninfo, **options)

@@ -1,6 +1,7 @@
 """Where a hub keeps its events: the protocol of a store, and the stores that need only the standard library.
 
-``RedisStore`` is in ``sse_trio.stores.redis``: it needs the extra ``redis``.
+``RedisStore`` is in ``sse_trio.stores.redis``: it needs the extra ``redis``. ``PostgresStore`` is in
+``sse_trio.stores.postgres``: it needs the extra ``postgres``.
 """
 
 from __future__ import annotations

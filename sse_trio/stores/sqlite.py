@@ -11,19 +11,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from operator import attrgetter
-from typing import TypeVar, final
+from typing import TypeVar, final, overload
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from .._errors import StoreUnavailableError
+from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
+from ._connections import AsyncConnection, SyncConnection
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
+from ._items import pack_item
+from ._keys import key_of
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
@@ -41,6 +45,7 @@ from ._sqlite.file import open_file
 from ._sqlite.follower import SQLiteFollower
 from ._sqlite.handover import Handover, new_events
 from ._sqlite.holds import Record
+from ._sqlite.outbox import publish_on
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
 from ._topics import TopicFilter, check_topic
@@ -191,8 +196,10 @@ class SQLiteStore(OpenedOnce):
 
     def _hand_over(self, group: Sequence[Append], results: Sequence[Result]) -> None:
         events = new_events(group, results, self._writer.before) if self._handovers else []
-        if events:
-            for handover in self._handovers:
+        for handover in self._handovers:
+            if self._writer.has_moved:
+                handover.note_stale()
+            if events:
                 handover.add(events)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
@@ -219,6 +226,7 @@ class SQLiteStore(OpenedOnce):
             self._outage,
             self._check_open,
             self._appender.spared,
+            lambda: self._commits.append([], None),  # any append moves what waits in the outbox
             poll_interval=self._poll_interval,
         )
         self._handovers.add(follower.handover)
@@ -229,6 +237,40 @@ class SQLiteStore(OpenedOnce):
         finally:
             self._handovers.discard(follower.handover)
             await follower.aclose()
+
+    @overload
+    def publish_in(  # pyright: ignore[reportOverlappingOverload] -- what is awaited is looked at first
+        self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+    ) -> Awaitable[None]: ...
+    @overload
+    def publish_in(
+        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+    ) -> None: ...
+    def publish_in(
+        self,
+        connection: SyncConnection | AsyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
+    ) -> Awaitable[None] | None:
+        """Publish an event in a transaction of your own, on this very file: it exists if and only if that commits.
+
+        The event gets its id after the commit, when a process that has the hub open looks: at its next append, or
+        ``poll_interval`` after the commit at the latest. The store need not be open where you call this.
+
+        Args:
+            connection: a connection to the file of the store, in which your tables are, too: of ``sqlite3``, of
+                SQLAlchemy, or of Django. With an asynchronous one, of aiosqlite or SQLAlchemy, write
+                ``await store.publish_in(...)``.
+            topic: as in ``hub.publish()``.
+            event: likewise.
+            key: likewise. An event whose key was used before is dropped when its turn comes.
+
+        Raises:
+            ValueError, TypeError: a bad topic, event or key, or a connection of another kind. The caller's fault.
+        """
+        return publish_on(connection, pack_item(topic, event), check_key(key_of(key)))
 
     async def _maintain(self) -> None:
         seconds = maintenance_interval(narrowest_age(self._limits, self._topic_limits))

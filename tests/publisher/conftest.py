@@ -1,4 +1,4 @@
-# A place to publish to: a SQLite file, and a Redis server. Each test of `place` runs on both.
+# A place to publish to: a SQLite file, a Redis server, a PostgreSQL. Each test of `place` runs on all of them.
 
 from __future__ import annotations
 
@@ -11,9 +11,27 @@ import pytest
 from sse_trio.publisher import Publisher
 from sse_trio.stores import SQLiteStore
 
-from ..stores.conftest import each_server, forgive_coredis, make_proxy, make_redis, redis_binary, shared_redis
+from ..stores.conftest import (
+    each_server,
+    forgive_coredis,
+    make_proxy,
+    make_redis,
+    postgres_programs,
+    redis_binary,
+    shared_postgres,
+    shared_redis,
+)
 
-__all__ = ("each_server", "forgive_coredis", "make_proxy", "make_redis", "redis_binary", "shared_redis")
+__all__ = (
+    "each_server",
+    "forgive_coredis",
+    "make_proxy",
+    "make_redis",
+    "postgres_programs",
+    "redis_binary",
+    "shared_postgres",
+    "shared_redis",
+)
 
 
 @dataclass
@@ -31,13 +49,21 @@ class Place:
             from sse_trio.stores.redis import RedisStore
 
             return RedisStore(self.url, **self.options, **options)
+        if self.url.startswith("postgresql://"):
+            from sse_trio.stores.postgres import PostgresStore
+
+            return PostgresStore(self.url, **self.options, **options)
         return SQLiteStore(self.url, **self.options, **options)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def place(request, tmp_path):
     if request.param == "sqlite":
         return Place(str(tmp_path / "hub.sqlite"), {})
+    if request.param == "postgres":
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
+        server = request.getfixturevalue("shared_postgres")
+        return Place(server.url, {"name": secrets.token_hex(4)})
     pytest.importorskip("redis", reason="redis-py is not installed")
     pytest.importorskip("coredis", reason="coredis is not installed")
     request.getfixturevalue("forgive_coredis")

@@ -1,4 +1,4 @@
-"""Publishing without an event loop: to SQLite and to Redis, from threads, and before and after forks."""
+"""Publishing without an event loop: to SQLite, Redis and PostgreSQL, from threads, and before and after forks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def events_of(place):
 @real_clock
 async def test_a_subscriber_is_woken_as_by_any_publisher(place):
     """An event that a thread without a loop publishes comes to a subscriber of the hub at once, without a poll."""
-    options = {"poll_interval": 60.0} if place.url.endswith("sqlite") else {}
+    options = {"poll_interval": 60.0} if not place.url.startswith("redis") else {}
     async with open_hub(place.store(**options)) as hub, hub.subscribe("orders/*") as subscription:
         with place.publisher() as publisher, anyio.fail_after(20):
             event = ServerSentEvent("paid", event="order", retry=5)
@@ -189,6 +189,9 @@ def test_a_path_may_be_written_as_a_url(tmp_path, monkeypatch):
         ("hub.sqlite", {"remember_keys": 0}, ValueError, "remember_keys"),
         ("redis://host", {"ssl_context": object()}, ValueError, "ssl_ca_certs"),
         ("hub.sqlite", {"name": "shop"}, TypeError, "name"),
+        ("postgresql://me:secret@[h", {}, ValueError, "conninfo must be"),
+        ("postgresql://host", {"schema": "No"}, ValueError, "schema must be"),
+        ("postgres://host", {"mode": 0o600}, TypeError, "mode"),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_it_is_made(store, options, error, message, tmp_path, monkeypatch):
@@ -196,6 +199,7 @@ def test_what_makes_no_sense_is_refused_when_it_is_made(store, options, error, m
     monkeypatch.chdir(tmp_path)
     if not str(store).endswith("sqlite"):
         with_redis_py()
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
     with pytest.raises(error, match=message) as caught:
         Publisher(store, **options)
     assert "secret" not in str(caught.value)
@@ -205,8 +209,10 @@ def test_options_are_those_of_the_stores():
     """A program gives the same options to its store and to its publisher: all are known, with the same defaults."""
     redis_store = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
     ours = inspect.signature(with_redis_py().new_redis).parameters
-    of_redis, of_sqlite = (inspect.signature(store).parameters for store in (redis_store, SQLiteStore))
-    known = {*of_redis, *of_sqlite} - {"url", "path", "ssl_context"}
+    postgres = pytest.importorskip("sse_trio.stores.postgres", reason="psycopg is not installed")
+    stores = (redis_store, SQLiteStore, postgres.PostgresStore)
+    of_redis, of_sqlite, of_postgres = (inspect.signature(store).parameters for store in stores)
+    known = {*of_redis, *of_sqlite, *of_postgres} - {"url", "path", "conninfo", "ssl_context"}
     assert known == PublisherOptions.__optional_keys__
     assert {name: parameter.default for name, parameter in ours.items() if name != "store"} == {
         name: parameter.default for name, parameter in of_redis.items() if name != "url"
@@ -220,6 +226,15 @@ def test_without_redis_py_it_says_what_to_install(monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'sse-trio\[publisher\]'"):
         Publisher("redis://localhost")
     Publisher("hub.sqlite").close()
+
+
+def test_without_psycopg_it_says_what_to_install(monkeypatch):
+    """Publishing to PostgreSQL without psycopg is an error with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("sse_trio") and "postgres" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=r"pip install 'sse-trio\[postgres\]'"):
+        Publisher("postgresql://localhost")
 
 
 # --- threads
@@ -249,7 +264,7 @@ def test_eight_threads_lose_and_double_nothing(place, publisher):
 @pytest.mark.slow
 @pytest.mark.untraced
 def test_it_is_fast(place, publisher):
-    """One thread publishes in at most 1 ms to Redis and 3 ms to SQLite, on the disk, where the machine lets it."""
+    """One thread publishes in at most 1 ms to Redis and 3 ms to SQLite and PostgreSQL, where the machine lets it."""
     times = sorted(timed(publisher, n) for n in range(500))
     limit = 0.001 if place.url.startswith("redis") else 0.003
     assert times[len(times) // 10] < limit, "the fastest tenth: others of the suite's processes hold up the rest"

@@ -10,7 +10,9 @@ import pytest
 from sse_trio import open_hub, open_runs
 from sse_trio.stores import MemoryStore, SQLiteStore
 
-from ..stores.conftest import RedisServer, binary_of
+from ..stores.conftest import RedisServer, binary_of, postgres_programs, shared_postgres
+
+__all__ = ("postgres_programs", "shared_postgres")
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +23,18 @@ def redis_of_runs(tmp_path_factory):
     server.kill()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def shared_store(request, tmp_path):
     """Return a function that makes a store on one place, which several may be open on."""
     name = secrets.token_hex(4)
     if request.param == "sqlite":
         return lambda **options: SQLiteStore(tmp_path / "runs.sqlite", **options)
+    if request.param == "postgres":
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
+        from sse_trio.stores.postgres import PostgresStore
+
+        url = request.getfixturevalue("shared_postgres").url
+        return lambda **options: PostgresStore(url, name=name, **options)
     from sse_trio.stores.redis import RedisStore
 
     url = request.getfixturevalue("redis_of_runs").url

@@ -172,7 +172,9 @@ async def test_a_read_that_was_cancelled_is_made_again():
     async def hang(work, limiter):
         await anyio.sleep_forever()
 
-    follower = SQLiteFollower("hub.db", 0o600, hang, Outage(), lambda: None, set(), poll_interval=1000)
+    follower = SQLiteFollower(
+        "hub.db", 0o600, hang, Outage(), lambda: None, set(), anyio.sleep_forever, poll_interval=9
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.wait_page, EventId("e", 0))
         await wait_all_tasks_blocked()

@@ -15,6 +15,7 @@ from typing import final
 
 from .._cuts import Cuts
 from .holds import HoldsWriter
+from .outbox import make_outbox
 from .rows import write_rows
 
 __all__ = ("Figures", "Totals")
@@ -65,16 +66,16 @@ class Figures:
 
     # --- a transaction
 
-    def begin(self) -> None:
-        """Begin a transaction, which SQLite has begun."""
+    def begin(self) -> bool:
+        """Begin a transaction, which SQLite has begun. Return whether another connection may have written before it."""
         (version,) = self._execute("PRAGMA data_version").fetchone()
-        if version != self._version:
+        is_changed: bool = version != self._version
+        if is_changed:
             self._read()
         self._version = None
         self._changed: set[str] = set()
-        self.before: int = self.sequence
-        """The newest id before this transaction."""
         self._began_at = version
+        return is_changed
 
     def committed(self) -> None:
         """Know the same in the next transaction."""
@@ -86,6 +87,7 @@ class Figures:
     def _read(self) -> None:
         self._execute(_CUTS)
         HoldsWriter.make_tables(self._connection)
+        make_outbox(self._connection)
         self.cuts: Cuts = Cuts(self._execute("SELECT upto, time FROM cuts ORDER BY upto"), *self._ages)
         self._written_cuts = [*self.cuts.pairs]
         query = "SELECT seq, events, bytes, trimmed_to, floor FROM hub JOIN sqlite_sequence ON name = 'events'"

@@ -4,6 +4,8 @@
 #         locked or gone, so it opens them at its first read.
 # Rule 2: it is handed what its own process appends (handover.py). It reads the file when another process has woken it,
 #         and every `poll_interval` besides.
+# Rule 3: nothing wakes it when a user's transaction has put events into the outbox. A read that finds nothing new looks
+#         there, and has its own process move what waits into the log.
 
 from __future__ import annotations
 
@@ -43,6 +45,7 @@ class SQLiteFollower:
         outage: Outage,
         check_open: Callable[[], None],
         spared: set[str],
+        move: Callable[[], Awaitable[object]],
         *,
         poll_interval: float,
     ) -> None:
@@ -52,6 +55,7 @@ class SQLiteFollower:
         self._outage = outage
         self._check_open = check_open
         self._spared = spared
+        self._move = move
         self._poll_interval = poll_interval
         self._limiter = CapacityLimiter(1)
         self._reader: SQLiteReader | None = None
@@ -84,25 +88,30 @@ class SQLiteFollower:
         self.handover.is_stale = False
         try:
             page = await self._run_in_thread(lambda: self._read(after), self._limiter)
+            if page is None:
+                await self._move()
+                return None
             is_read_to_the_end = page.next == page.tip
         except StoreUnavailableError as exc:
             self._outage.note(exc, "trying again")
             await sleep(self._poll_interval)
             return None
         finally:
-            if not is_read_to_the_end:  # failed and cancelled reads, too, are made again
+            if not is_read_to_the_end:  # failed and cancelled reads are made again, too, and those before a move
                 self.handover.note_stale()
         self._outage.end()
         self._opened.set()
         return page if page.events or page.gap else None
 
-    def _read(self, after: EventId | Page) -> Page:
+    def _read(self, after: EventId | Page) -> Page | None:
+        """Return a page, or None if there is nothing new but what waits in the outbox."""
         if self._wake is None:
             self._wake = WakeSocket(self._path, self._mode)
             self._spared.add(self._wake.name)
         if self._reader is None:
             self._reader = SQLiteReader(*open_file(self._path, self._mode))
-        return self._reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+        page = self._reader.read(ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+        return None if not page.events and not page.gap and self._reader.has_waiting() else page
 
     async def aclose(self) -> None:
         """Close the connection and the socket, even when cancelled."""

@@ -20,6 +20,7 @@ from .._scan import events_of_a_step
 from .._topics import TopicFilter
 from .file import transaction
 from .holds import HoldsReader, Record
+from .outbox import has_waiting
 from .place import OpenFiles
 
 __all__ = ("SQLiteReader",)
@@ -64,6 +65,10 @@ class SQLiteReader:
             tip, trimmed_to = self._ends(topics, None)
             rows = self._find_newest(topics, count)
         return Page(self._events(reversed(rows)), tip, None, tip, EventId(self.epoch, trimmed_to))
+
+    def has_waiting(self) -> bool:
+        """Whether an event waits in the outbox."""
+        return has_waiting(self.connection)
 
     def held(self, topic: str) -> Record | None:
         """Return the record of a held topic."""

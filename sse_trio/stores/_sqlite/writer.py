@@ -4,6 +4,8 @@
 # Rule 2: ids are counted up from AUTOINCREMENT's counter and inserted explicitly, because an insert of many rows
 #         returns no ids.
 # Rule 3: the clock is read once in a transaction, and ages are computed as in _cuts.py.
+# Rule 4: what waits in the outbox goes into the log first. It comes from other connections, so the writer looks only
+#         when one of them has written since its last group.
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from .._append import LOST, Append
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
 from .figures import Figures
 from .file import transaction
+from .outbox import take_waiting
 from .place import OpenFiles
 from .rows import write_rows
 
@@ -57,6 +60,8 @@ class SQLiteWriter:
         self._figures = Figures(connection, self._max_age, remember_keys)
         self.before: int = 0
         """The newest id before the last group."""
+        self.has_moved: bool = False
+        """Whether events came out of the outbox with the last group."""
 
     def commit(self, group: Sequence[Append]) -> list[tuple[int, int]]:
         """Append a group; return the first sequence and the number of events of each append; LOST as the number.
@@ -65,13 +70,15 @@ class SQLiteWriter:
         """
         self._files.check()
         with transaction(self.connection, "IMMEDIATE"):
-            self._figures.begin()
+            waiting = take_waiting(self.connection) if self._figures.begin() else []
             work = _Transaction(self.connection, self._clock(), self._figures)
+            work.append(waiting, self._topic_limits)
+            before = self._figures.sequence
             results = work.append(group, self._topic_limits)
             work.finish(self._limits, self._max_age)
         self._figures.committed()
         self._files.check()  # otherwise it would be acknowledged in a file that no process opens again
-        self.before = self._figures.before
+        self.before, self.has_moved = before, bool(waiting)
         return results
 
     def maintain(self) -> None:

@@ -1,0 +1,138 @@
+# Connections to the server: made by psycopg's synchronous side, used in threads, replaced after any error.
+#
+# Rule 1: psycopg's asynchronous connections need asyncio. A synchronous one in a thread runs beside every loop.
+# Rule 2: every wait has a limit. A server that is stopped, or a network that drops everything, is noticed when no
+#         answer has come in time, although the operating system would wait for hours.
+# Rule 3: after an error a connection is closed, which ends its transaction. So no statement of ours undoes anything,
+#         and no connection has to be brought back into order.
+# Rule 4: settings are those of a transaction, never of a session. So a pooler that gives each transaction to another
+#         server process (pgbouncer's transaction mode) does no harm, except to LISTEN.
+# Rule 5: no message quotes the conninfo, which may have a password in it.
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar, cast, final
+
+import psycopg
+from psycopg import Connection, Cursor, InterfaceError, OperationalError, Pipeline
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.rows import TupleRow
+
+from .names import check_schema
+
+__all__ = ("FAILURES", "PostgresConnection", "PostgresServer", "is_transient", "pipeline", "transaction")
+
+FAILURES = (psycopg.Error, OSError)
+"""What the server, the network and the driver raise."""
+
+_T = TypeVar("_T")
+
+
+def is_transient(exc: BaseException | None) -> bool:
+    """Whether it makes sense to try again: the connection failed, and not what was asked."""
+    return isinstance(exc, (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, OSError))
+
+
+class PostgresConnection(Connection[TupleRow]):
+    """A connection on which no answer is waited for longer than ``reply_within`` seconds."""
+
+    reply_within: float = 10.0
+
+    def run(self, sql: str, values: Sequence[object] | None = None) -> Cursor[TupleRow]:
+        """Execute SQL of ours. Without values it may be several statements."""
+        return self.execute(sql.encode(), values)
+
+    def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
+        """See psycopg. Whatever waits for the server comes through here."""
+        return super().wait(_bounded(gen, self.reply_within), *args, **options)
+
+
+def _bounded(gen: PQGen[_T], seconds: float) -> PQGen[_T]:
+    """Let a generator of psycopg's wait no longer. It is resumed several times a second while nothing is ready."""
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > until:
+                raise OperationalError(f"the server has not answered within {seconds:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return cast("_T", end.value)
+
+
+@final
+class PostgresServer:
+    """Where the server is, and how to talk to it.
+
+    Args:
+        conninfo: a URL or a string of libpq's.
+        schema: of our tables.
+        reply_within: seconds to wait for a connection, for an answer, and for a lock.
+    """
+
+    def __init__(self, conninfo: str, *, schema: str, reply_within: float) -> None:
+        self._conninfo = _parse(conninfo)
+        self.schema = check_schema(schema)
+        self.reply_within = reply_within
+        self.name = _name_of(self._conninfo)
+        path = f"SET LOCAL search_path = {self.schema}, pg_temp"
+        wait = f"{max(1, round(reply_within * 1000))}"
+        self.begin_read = f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {path}"
+        self.begin_write = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; {path}; SET LOCAL lock_timeout = {wait}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {wait}"  # or a machine that is gone would keep its lock
+        )
+
+    def connect(self) -> PostgresConnection:
+        """Return a new connection, in autocommit mode."""
+        options: dict[str, Any] = {
+            "connect_timeout": max(2, round(self.reply_within)),
+            "application_name": "sse_trio",
+            "tcp_user_timeout": round(self.reply_within * 1000),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            **self._conninfo,
+        }
+        connection = PostgresConnection.connect(**options, autocommit=True)
+        # A little more than the server waits for a lock, so that the server's answer comes first.
+        connection.reply_within = self.reply_within + min(1.0, self.reply_within)
+        return connection
+
+
+def _parse(conninfo: str) -> dict[str, Any]:
+    wanted = 'a str such as "postgresql://user:password@host/database" or "host=... dbname=..."'
+    if not isinstance(cast("object", conninfo), str):
+        raise TypeError(f"conninfo must be {wanted}; got an object of type {type(conninfo).__name__}")
+    try:
+        return conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        raise ValueError(f"conninfo must be {wanted}; this one can't be read") from None
+
+
+def _name_of(conninfo: dict[str, Any]) -> str:
+    host, port = conninfo.get("host") or "localhost", conninfo.get("port") or 5432
+    return f"PostgreSQL at {host}:{port}/{conninfo.get('dbname') or ''}"
+
+
+@contextmanager
+def transaction(connection: PostgresConnection, begin: str) -> Generator[None]:
+    """Commit what the body did. If it raises, close the connection: nothing was done."""
+    try:
+        connection.run(begin)
+        yield
+        connection.run("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def pipeline(connection: PostgresConnection) -> AbstractContextManager[object]:
+    """Send what the body executes at once, and look at the outcome when it ends; old libpqs do one after another."""
+    return connection.pipeline() if Pipeline.is_supported() else nullcontext()

@@ -1,0 +1,325 @@
+# One transaction that writes to a hub: its state in memory, from what is read first to what is written last. Blocks.
+#
+# Rule 1: a query for many names is one query. A group of a thousand appends costs about as many as one append.
+# Rule 2: sequences are counted up from the hub's row.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import NamedTuple, cast, final
+
+from .._append import LOST, Append
+from .._cuts import Cuts
+from .._holds import Claim
+from .._retention import Retention
+from .connection import PostgresConnection
+from .figures import Figures
+from .holds import HoldsWriter
+from .names import digest_of, to_text
+from .outbox import OutboxAppend
+
+__all__ = ("Group", "HubRow")
+
+_TRIMMED_AT_ONCE = 500  # events that are looked at by one query
+
+_Key = tuple[bytes, int]
+
+
+class HubRow(NamedTuple):
+    """The row of a hub, and the server's clock."""
+
+    id: int
+    epoch: str
+    sequence: int
+    latest: float
+    events: int
+    size: int
+    trimmed_to: int
+    floor: int
+    cut_upto: list[int]
+    cut_time: list[float]
+    now: float
+
+
+@final
+class Group:
+    """The state of a hub within one transaction.
+
+    Args:
+        connection: in a transaction that has locked the hub.
+        row: of the hub.
+        now: the time, in seconds since 1970.
+        max_age: of events, in seconds, or None.
+        remember_keys: seconds for which keys are remembered.
+    """
+
+    def __init__(
+        self, connection: PostgresConnection, row: HubRow, now: float, max_age: float | None, remember_keys: float
+    ) -> None:
+        self._connection = connection
+        self._id = row.id
+        self.epoch = row.epoch
+        self.sequence = row.sequence
+        self._now = now
+        self._stamp = max(now, row.latest)
+        self._latest = row.latest
+        self._figures = Figures(row.events, row.size, row.trimmed_to)
+        self._floor = row.floor
+        self._cuts = Cuts(zip(row.cut_upto, row.cut_time, strict=True), max_age, remember_keys)
+        self._holds = HoldsWriter(connection, row.id)
+        self._topics: dict[str, Figures] = {}
+        self._keys: dict[_Key, tuple[int, int]] = {}
+        self._new_keys: list[tuple[bytes, int, int, int]] = []
+        self._rows: list[tuple[int, str, bytes]] = []
+
+    # --- what came of a group
+
+    def results_of(self, writer: bytes, number: int) -> list[tuple[int, int]] | None:
+        """Return what came of a group, if it was committed."""
+        query = "SELECT firsts, counts FROM writers WHERE hub = %s AND writer = %s AND number = %s"
+        found = self._connection.run(query, (self._id, writer, number)).fetchone()
+        return None if found is None else [*zip(found[0], found[1], strict=True)]
+
+    def note_results(self, writer: bytes, number: int, results: Sequence[tuple[int, int]]) -> None:
+        """Note what came of a group."""
+        self._connection.run(
+            "INSERT INTO writers (hub, writer, number, firsts, counts, time) VALUES (%s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT (hub, writer) DO UPDATE SET number = excluded.number, firsts = excluded.firsts, "
+            "counts = excluded.counts, time = excluded.time",
+            (self._id, writer, number, [first for first, _ in results], [count for _, count in results], self._now),
+        )
+
+    # --- appending
+
+    def append(self, group: Sequence[Append], topic_limits: Retention) -> list[tuple[int, int]]:
+        """Add the events of a group, and trim the topics that have grown."""
+        if not group:
+            return []
+        self._load_topics({to_text(topic) for append in group for topic, _ in append.items})
+        self._load_keys([key for append in group if (key := _key_of(append)) is not None])
+        results = [self._append_one(append) for append in group]
+        self._insert()
+        for name in [*self._topics]:
+            self._trim_topic(name, topic_limits)
+        return results
+
+    def _append_one(self, append: Append) -> tuple[int, int]:
+        key = _key_of(append)
+        if key is not None and key in self._keys:
+            return self._keys[key]
+        if append.claim is not None and not self._take(append.claim, len(append.items)):
+            return 0, LOST
+        first = self.sequence + 1
+        for topic, payload in append.items:
+            self._add(to_text(topic), payload)
+        result = first, len(append.items)
+        if key is not None:
+            self._keys[key] = result
+            self._new_keys.append((*key, *result))
+        return result
+
+    def _take(self, claim: Claim, appended: int) -> bool:
+        if not self._holds.allows(claim):
+            return False
+        if claim.clear:
+            self._insert()
+            self._clear(to_text(claim.topic))
+        self._holds.change(claim, self.sequence + appended)
+        return True
+
+    def _add(self, topic: str, payload: bytes) -> None:
+        self.sequence += 1
+        self._latest = self._stamp
+        self._rows.append((self.sequence, topic, payload))
+        self._topics[topic].add(len(payload))
+        self._figures.add(len(payload))
+
+    def _insert(self) -> None:
+        if self._rows:
+            self._connection.run(
+                "INSERT INTO events (hub, id, topic, time, payload) SELECT %s, id, topic, %s, payload "
+                "FROM unnest(%s::bigint[], %s::text[], %b::bytea[]) AS new (id, topic, payload)",
+                (self._id, self._stamp, *([*column] for column in zip(*self._rows, strict=True))),
+            )
+            self._rows.clear()
+
+    def _load_topics(self, names: Iterable[str]) -> None:
+        new = [name for name in names if name not in self._topics]
+        found = self._connection.run(
+            "SELECT t.name, t.events, t.bytes, t.trimmed_to, t.id FROM unnest(%s::text[]) AS asked (name) "
+            'JOIN topics t ON t.hub = %s AND left(t.name, 600) = left(asked.name COLLATE "C", 600) '
+            'AND t.name = asked.name COLLATE "C"',
+            (new, self._id),
+        )
+        self._topics |= {name: Figures(0, 0, self._floor) for name in new}
+        self._topics |= {name: Figures(*figures) for name, *figures in found}
+
+    def _load_keys(self, keys: Sequence[_Key]) -> None:
+        if keys:
+            found = self._connection.run(
+                "SELECT k.producer, k.number, k.first, k.count "
+                "FROM unnest(%b::bytea[], %s::bigint[]) AS asked (producer, number) "
+                "JOIN keys k ON k.hub = %s AND k.producer = asked.producer AND k.number = asked.number",
+                (*([*column] for column in zip(*keys, strict=True)), self._id),
+            )
+            self._keys |= {(producer, number): (first, count) for producer, number, first, count in found}
+
+    def _clear(self, name: str) -> None:
+        gone = cast(
+            "tuple[int, int, int]",
+            self._connection.run(
+                "WITH gone AS (DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s "
+                "RETURNING id, length(payload) AS size) "
+                "SELECT count(*), coalesce(sum(size), 0)::bigint, coalesce(max(id), 0) FROM gone",
+                (self._id, name, name),
+            ).fetchone(),
+        )
+        events, size, last = gone
+        last = max(last, self._holds.clear(name))
+        self._load_topics([name])
+        self._figures.drop(events, size, last)
+        topic = self._topics[name]
+        topic.drop(topic.events, topic.size, last)
+
+    # --- trimming
+
+    def _trim_topic(self, name: str, limits: Retention) -> None:
+        topic = self._topics[name]
+        if not limits.exceeded_by(topic.events, topic.size) or self._holds.token_of(name) is not None:
+            return
+        query = (
+            "SELECT id, length(payload) FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s "
+            "ORDER BY id"
+        )
+        last = 0
+        rows = self._connection.run(query, (self._id, name, name))
+        for sequence, size in takewhile(lambda _: limits.exceeded_by(topic.events, topic.size), rows):
+            topic.trim(sequence, size)
+            self._figures.trim(sequence, size)
+            last = sequence
+        self._connection.run(
+            "DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s AND id <= %s",
+            (self._id, name, name, last),
+        )
+
+    def trim(self, limits: Retention, max_age: float | None) -> None:
+        """Trim the hub by size and age."""
+        self._cuts.see(self._now, self._latest, self.sequence)
+        oldest = -math.inf if max_age is None else self._now - max_age
+        last, moves = 0, False
+        while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
+            rows = self._oldest_after(last)
+            gone = self._count_trimmed(rows, limits, oldest)
+            moves = moves or any(row[4] is not None for row in rows[:gone])
+            last = rows[gone - 1][0] if gone else last
+            if gone < _TRIMMED_AT_ONCE:
+                break
+        if moves:
+            self._holds.keep(last)
+        if last:
+            self._connection.run("DELETE FROM events WHERE hub = %s AND id <= %s", (self._id, last))
+
+    def _oldest_after(self, last: int) -> list[tuple[int, str, int, float, str | None]]:
+        rows = self._connection.run(
+            "SELECT e.id, e.topic, length(e.payload), e.time, h.token FROM events e LEFT JOIN holds h ON h.hub = e.hub "
+            "AND left(h.topic, 600) = left(e.topic, 600) AND h.topic = e.topic "
+            f"WHERE e.hub = %s AND e.id > %s ORDER BY e.id LIMIT {_TRIMMED_AT_ONCE}",
+            (self._id, last),
+        ).fetchall()
+        self._load_topics({row[1] for row in rows} if rows else ())
+        return cast("list[tuple[int, str, int, float, str | None]]", rows)
+
+    def _count_trimmed(
+        self, rows: Sequence[tuple[int, str, int, float, str | None]], limits: Retention, oldest: float
+    ) -> int:
+        """Take out of the figures what has to go, and return how many of these rows that is."""
+        for n, (sequence, topic, size, stamp, token) in enumerate(rows):
+            too_old = self._cuts.time_of(sequence, stamp, self._now) < oldest
+            if not too_old and not limits.exceeded_by(self._figures.events, self._figures.size):
+                return n
+            if token is None:
+                self._topics[topic].trim(sequence, size)
+            self._figures.trim(sequence, size)
+        return len(rows)
+
+    def forget(self, remember_keys: float, most_topics: int) -> None:
+        """Drop old keys, the ends of topics beyond the number remembered, and the writers that are gone."""
+        self._write_topics()
+        old, cut = self._now - remember_keys, self._cuts.older_than(self._now - remember_keys)
+        self._connection.run(
+            "DELETE FROM keys WHERE hub = %s AND (time < %s OR (time > %s AND first <= %s))",
+            (self._id, old, self._now, cut),
+        )
+        self._connection.run("DELETE FROM writers WHERE hub = %s AND time < %s", (self._id, old))
+        found = self._connection.run(
+            "SELECT trimmed_to FROM topics WHERE hub = %s AND events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET %s",
+            (self._id, most_topics),
+        ).fetchone()
+        if found is not None:
+            self._floor = max(self._floor, found[0])
+            self._connection.run(
+                "DELETE FROM topics WHERE hub = %s AND events = 0 AND trimmed_to <= %s", (self._id, found[0])
+            )
+
+    # --- writing
+
+    def write(self) -> None:
+        """Write the figures."""
+        self._cuts.forget(self._now)
+        self._write_topics()
+        self._write_keys()
+        pairs = self._cuts.pairs
+        figures = self._figures
+        self._connection.run(
+            "UPDATE hubs SET epoch = %s, sequence = %s, latest = %s, events = %s, bytes = %s, trimmed_to = %s, "
+            "floor = %s, cut_upto = %s::bigint[], cut_time = %s::float8[] WHERE id = %s",
+            (
+                *(
+                    self.epoch,
+                    self.sequence,
+                    self._latest,
+                    figures.events,
+                    figures.size,
+                    figures.trimmed_to,
+                    self._floor,
+                ),
+                *([upto for upto, _ in pairs], [time for _, time in pairs], self._id),
+            ),
+        )
+
+    def _write_topics(self) -> None:
+        """Write the figures of the topics, whose rows are not in memory after that."""
+        new = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items() if t.row is None]
+        old = [(t.row, t.events, t.size, t.trimmed_to) for t in self._topics.values() if t.row is not None]
+        if new:
+            self._connection.run(
+                "INSERT INTO topics (hub, name, events, bytes, trimmed_to) SELECT %s, * "
+                "FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])",
+                (self._id, *([*column] for column in zip(*new, strict=True))),
+            )
+        if old:
+            self._connection.run(
+                "UPDATE topics SET events = new.events, bytes = new.bytes, trimmed_to = new.trimmed_to FROM "
+                "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS new (id, events, bytes, trimmed_to) "
+                "WHERE topics.id = new.id",
+                [[*column] for column in zip(*old, strict=True)],
+            )
+        self._topics.clear()
+
+    def _write_keys(self) -> None:
+        if self._new_keys:
+            self._connection.run(
+                "INSERT INTO keys (hub, producer, number, first, count, time) SELECT %s, *, %s "
+                "FROM unnest(%b::bytea[], %s::bigint[], %s::bigint[], %s::bigint[])",
+                (self._id, self._stamp, *([*column] for column in zip(*self._new_keys, strict=True))),
+            )
+
+
+def _key_of(append: Append) -> _Key | None:
+    if append.key is None:
+        return None
+    producer, number = append.key
+    digest = append.digest if isinstance(append, OutboxAppend) else None
+    return (digest if digest is not None else digest_of(producer)), number
