@@ -120,7 +120,7 @@ class PostgresStore(OpenedOnce):
         self._retry_for = retry_for
         self._statement = Statement(self._server.schema)
         self._outage = Outage()
-        self._commits = GroupCommit(self._commit)
+        self._commits = GroupCommit()
         self._epoch = ""
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ class PostgresStore(OpenedOnce):
         try:
             await self._in_thread(self._prepare, self._write_limiter)
             async with open_service_group() as task_group:
-                task_group.start_soon(self._commits.run)
+                task_group.start_soon(self._commits.run, self._commit)
                 task_group.start_soon(self._maintain)
                 yield
         finally:
