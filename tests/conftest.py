@@ -168,3 +168,20 @@ class RemoteStore:
 def make_remote_store():
     """Make a RemoteStore with these limits."""
     return RemoteStore
+
+
+@pytest.fixture(scope="session")
+def shared_postgres():
+    """The PostgreSQL of this process: each test uses a hub name of its own, and leaves it running, harmed or not."""
+    from .stores._postgres import PostgresServer, find_postgres  # not above: it is for systems with users and signals
+
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = find_postgres()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: install Debian's postgresql, or set SSE_TRIO_POSTGRES_BIN")
+    server = PostgresServer(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

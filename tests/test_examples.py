@@ -25,9 +25,7 @@ import sse_trio
 from sse_trio import CloseReason
 from sse_trio.testing import open_test_stream, virtual_backend
 
-from .stores.conftest import RedisServer, find_redis_servers, postgres_programs, shared_postgres
-
-__all__ = ("postgres_programs", "shared_postgres")
+from .stores.conftest import RedisServer, find_redis_servers
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PACKAGE_AT = str(Path(sse_trio.__file__).parent.parent)  # an example's process tests what this one tests

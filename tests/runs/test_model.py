@@ -84,7 +84,7 @@ class Trial:
         key, last, seen, ends = self.chance.choice(KEYS), None, [], []
         if await self.alive().status(key) is None:
             return
-        with anyio.move_on_after(40 * self.lease) as scope:
+        with anyio.move_on_after(max(60, 40 * self.lease)) as scope:
             while not ends:
                 last = await self.watch_once(key, last, seen, ends)
         assert not scope.cancelled_caught, f"no end of {key} after {seen}"
@@ -135,7 +135,7 @@ async def try_it(chance, open_process, steps, lease, scale, down=None):
                     await anyio.sleep(chance.random() * lease / 2)
                     down(False)
         for key in KEYS:
-            with anyio.fail_after(20 * lease):
+            with anyio.fail_after(max(30, 20 * lease)):
                 while (status := await trial.alive().status(key)) is not None and status.state == "running":
                     await anyio.sleep(lease / 4)
         await end_the_dead(trial)

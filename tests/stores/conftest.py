@@ -296,27 +296,3 @@ def make_proxy():
     yield make
     for proxy in proxies:
         proxy.close()
-
-
-@pytest.fixture(scope="session")
-def postgres_programs():
-    from ._postgres import find_postgres  # not above: programs of benchmarks/ load this file by its path
-
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    programs = find_postgres()
-    if programs is None:
-        pytest.skip("there is no PostgreSQL: install Debian's postgresql, or set SSE_TRIO_POSTGRES_BIN")
-    return programs
-
-
-@pytest.fixture(scope="session")
-def shared_postgres(postgres_programs):
-    """The PostgreSQL of this process: each test uses a hub name of its own, and leaves it running, harmed or not."""
-    from ._postgres import PostgresServer
-
-    server = PostgresServer(postgres_programs)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
