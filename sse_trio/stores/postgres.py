@@ -247,16 +247,16 @@ class PostgresStore(OpenedOnce):
         """Publish an event in a transaction of your own: it exists if and only if that transaction commits.
 
         The event gets its id after the commit, in the order of the commits, so that no reader misses it; a transaction
-        that stays open keeps nobody waiting. The store need not be open. What it does is one statement on your
-        connection; commit, or roll back, as always.
+        that stays open delays no other event. The store need not be open. This runs one statement on your connection;
+        commit, or roll back, as always.
 
         Args:
-            connection: a connection to the database of the store, in which your tables are: of psycopg, of asyncpg, of
+            connection: a connection to the store's database, which has your tables: of psycopg, of asyncpg, of
                 SQLAlchemy (a ``Connection`` or a ``Session``), or of Django (``django.db.connection``). With an
                 asynchronous one, write ``await store.publish_in(...)``.
             topic: as in ``hub.publish()``.
-            event: likewise.
-            key: likewise. An event whose key was used before is dropped when its turn comes.
+            event: as in ``hub.publish()``.
+            key: as in ``hub.publish()``. An event whose key was used before is dropped when its turn comes.
 
         Raises:
             ValueError, TypeError: a bad topic, event or key, or a connection of another kind. The caller's fault.

@@ -256,16 +256,16 @@ class SQLiteStore(OpenedOnce):
     ) -> Awaitable[None] | None:
         """Publish an event in a transaction of your own, on this very file: it exists if and only if that commits.
 
-        The event gets its id after the commit, when a process that has the hub open looks: at its next append, or
-        ``poll_interval`` after the commit at the latest. The store need not be open where you call this.
+        The event gets its id after the commit. The next append of any process moves it to the log, or else a follower,
+        which finds it within ``poll_interval``. The store need not be open where you call this.
 
         Args:
-            connection: a connection to the file of the store, in which your tables are, too: of ``sqlite3``, of
+            connection: a connection to the store's file, which has your tables, too: of ``sqlite3``, of
                 SQLAlchemy, or of Django. With an asynchronous one, of aiosqlite or SQLAlchemy, write
                 ``await store.publish_in(...)``.
             topic: as in ``hub.publish()``.
-            event: likewise.
-            key: likewise. An event whose key was used before is dropped when its turn comes.
+            event: as in ``hub.publish()``.
+            key: as in ``hub.publish()``. An event whose key was used before is dropped when its turn comes.
 
         Raises:
             ValueError, TypeError: a bad topic, event or key, or a connection of another kind. The caller's fault.
