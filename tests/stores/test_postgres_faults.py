@@ -58,6 +58,8 @@ async def test_nothing_is_lost_doubled_or_reordered_by_faults(shared_postgres, m
 @pytest.mark.timeout(180)
 async def test_every_reader_sees_what_was_committed_in_one_order(shared_postgres, anyio_backend_name):
     """Of transactions in several processes, of which a third roll back, each reader sees the rest, each once, whole."""
+    if anyio_backend_name != "trio":
+        pytest.skip("not applicable: one loop suffices here; the test with faults follows transactions on both")
     program = Path(__file__).parents[2] / "benchmarks" / "postgres_transactions.py"
     options = ["--processes", "2", "--transactions", "60", "--open-for", "0.5", "--loop", anyio_backend_name]
     ran = await anyio.run_process([sys.executable, program, *options, "--url", shared_postgres.url], check=False)
@@ -129,7 +131,7 @@ async def test_a_connection_that_ends_while_it_is_listened_to(shared_postgres, n
         shared_postgres.sql("SELECT pg_terminate_backend(%s, 30000)", listening.info.backend_pid)
         with anyio.fail_after(30):
             while await follower._wait():
-                pass  # for the wake-ups that were on their way
+                follower._is_told = False  # that wake-up was on its way already
             assert listening.closed
             (second,) = await store.append([("a", b"2")])
             assert (await follower.wait_page(first)).next == second
