@@ -100,7 +100,7 @@ async def test_a_file_keeps_its_figures(tmp_path):
 
 async def test_items_are_checked_however_they_are_given():
     """A claim takes items whose topic is another object, or that are lists, as an append does."""
-    other = "".join(["r/", "1"])
+    other = FIRST.topic.encode().decode()
     async with MemoryStore() as store:
         await store.append_held([(other, b"1"), [other, b"2"]], FIRST)
         page = await store.read(TopicFilter("r/1"), None)
