@@ -59,23 +59,6 @@ async def test_large_appends_make_small_groups():
     assert disk.groups == [["600000", "300000"], ["600000"], ["2000000"], ["1"]]
 
 
-async def test_an_append_that_is_to_be_made_again():
-    """A store that needs several steps for one append is given it until it has its ids."""
-    results = [[AGAIN], [AGAIN], [[EventId("e", 7)]]]
-    asked = []
-
-    async def commit(group):
-        asked.append([append.items for append in group])
-        return results.pop(0)
-
-    commits = GroupCommit(commit)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run)
-        assert await commits.append([("a", b"1")], None) == [EventId("e", 7)]
-        tasks.cancel_scope.cancel()
-    assert asked == [[[("a", b"1")]]] * 3
-
-
 async def test_an_error_reaches_everyone_of_the_group():
     """Each publisher of a group gets its own exception, with the cause, and the next group is tried afresh."""
     disk = Disk()
