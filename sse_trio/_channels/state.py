@@ -250,6 +250,11 @@ class ChannelState(StreamSource):
         """Return how much has not been taken."""
         return Backlog(len(self.buffer), self.buffer.size, None, ())
 
+    @property
+    def needs_receiver(self) -> bool:
+        """Whether it has room for an event only while its writer waits for one: a rendezvous."""
+        return self.max_buffer_size == 0
+
     def is_ready(self) -> bool:
         """Return whether there is an event, buffered or in a waiting send."""
         return self.buffer.size > 0 or bool(self.senders.queue)

@@ -181,11 +181,7 @@ class StreamGroup:
 
     async def wait_empty(self) -> None:
         """Wait until no stream is open. A checkpoint. Returns at once if there is none."""
-        run = self._state.bound_run()
-        if not run.streams:
-            await checkpoint()
-            return
-        await run.empty.wait()
+        await self._state.bound_run().wait_empty()
 
     # --- kicks
 
