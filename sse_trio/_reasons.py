@@ -35,8 +35,6 @@ class CloseReason(Enum):
     FAILED = "failed"
     """A producer, the source or the server's ``send`` raised."""
 
-    __hash__ = object.__hash__  # Enum's own is Python code, which each look-up in ENDINGS would run
-
 
 class RefusalReason(Enum):
     """Which limit of its :class:`StreamGroup` a stream exceeded, by the name of the option."""
