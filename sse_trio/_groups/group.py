@@ -10,6 +10,8 @@
 # Rule 4: a stream that exceeds a limit is refused before it is made (admission.py). During a shutdown new streams are
 #         not refused: they are opened and ended at once, so that their clients receive the farewell and the time to
 #         reconnect.
+#
+# StreamGroup is long because of its documentation: it has no logic of its own.
 
 from __future__ import annotations
 

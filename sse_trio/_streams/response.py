@@ -1,5 +1,7 @@
 # EventSourceResponse: a stream as a Starlette response. sources.py says what it may be made of, options.py checks its
 # options, head.py has its headers, and stream.py the life of the stream.
+#
+# EventSourceResponse is long because its parameters and their documentation are.
 
 from __future__ import annotations
 
