@@ -4,7 +4,7 @@
 #         was registered (ring.py, rule 2), so no event is missed and none is sent twice.
 # Rule 2: a subscriber holds a cursor, and at most one page of history. What it takes next is decided in reading.py.
 #
-# SubscriptionSource is large because it implements all of StreamSource (source.py in _channels/); each method is short.
+# SubscriptionSource is large because it implements all of StreamSource (_channels/source.py); each method is short.
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@
 # Rule 5: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
 #         runs the server's code: whoever is the caller of unpark(), it is not a producer's own send().
 #
-# Writer is over 200 lines, because each way in which it is woken ends in the same phases, and the attributes are shared.
+# Writer is over 200 lines, because each way in which it is woken ends in the same phases, with the same attributes.
 
 from __future__ import annotations
 
