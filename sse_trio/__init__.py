@@ -54,6 +54,7 @@ from ._publishing.endpoint import publish_endpoint as publish_endpoint
 from ._reasons import CloseReason as CloseReason
 from ._reasons import RefusalReason as RefusalReason
 from ._requests import accepts_event_stream as accepts_event_stream
+from ._requests import last_event_id as last_event_id
 from ._requests import preferred_media_type as preferred_media_type
 from ._runs.ending import RunEnd as RunEnd
 from ._runs.opening import open_runs as open_runs
@@ -64,7 +65,6 @@ from ._runs.statistics import RunObserver as RunObserver
 from ._runs.statistics import RunsStatistics as RunsStatistics
 from ._servers.bridge import ServerBridge as ServerBridge
 from ._streams.response import EventSourceResponse as EventSourceResponse
-from ._streams.response import last_event_id as last_event_id
 from ._typed.event_type import EventType as EventType
 from ._typed.event_types import EventTypes as EventTypes
 from ._wire.decoder import EventDecoder as EventDecoder

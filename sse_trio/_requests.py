@@ -1,5 +1,6 @@
-# Which media type a client prefers, by the Accept header of its request (RFC 9110, section 12.5.1). For endpoints that
-# can answer with an event stream or with something else. Also the one reader of weights (`q=`).
+# Headers of a request: which media type a client prefers (Accept, RFC 9110, section 12.5.1), for endpoints that can
+# answer with an event stream or with something else; which event it has received last (Last-Event-ID). Also the one
+# reader of weights (`q=`).
 #
 # Rule 1: a media type gets the quality of the most specific range that it matches, and of equally specific ranges the
 #         highest. Between types of the same quality, the server's order decides.
@@ -19,7 +20,7 @@ from ._arguments.http import headers_of
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
-__all__ = ("accepts_event_stream", "preferred_media_type", "quality_of", "read_weight")
+__all__ = ("accepts_event_stream", "last_event_id", "preferred_media_type", "quality_of", "read_weight")
 
 EVENT_STREAM = "text/event-stream"
 
@@ -82,6 +83,19 @@ def preferred_media_type(connection: HTTPConnection, *media_types: str) -> str |
     qualities = [quality_of(accept, media_type) for media_type in media_types]
     best = max(qualities)
     return media_types[qualities.index(best)] if best > 0 else None
+
+
+def last_event_id(connection: HTTPConnection) -> str | None:
+    """Return the id of the last event that a reconnecting client received; ``None`` for a first connection.
+
+    Reads the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then the query parameters
+    ``lastEventId`` and ``last_event_id``, for clients that can't set headers.
+    """
+    header = headers_of(connection).get("last-event-id")
+    if header is not None:
+        return header.encode("latin-1").decode(errors="replace")
+    query = connection.query_params
+    return query.get("lastEventId", query.get("last_event_id"))
 
 
 def quality_of(accept: str, media_type: str) -> float:

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+@contextmanager
+def saved_as_main(namespace: dict[str, Any]) -> Iterator[None]:
+    """Let a block import from `main`, where a reader has saved the blocks before it."""
+
+    def find(name: str) -> Any:
+        if name in namespace:
+            return namespace[name]
+        raise AttributeError(name)
+
+    module = ModuleType("main")
+    module.__dict__["__getattr__"] = find
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(sys.modules, "main", module)
+        yield
 
 
 def namespace_of(page: str) -> dict[str, Any]:
@@ -20,7 +41,8 @@ def namespace_of(page: str) -> dict[str, Any]:
     module = ModuleType(document.namespace["__name__"])
     module.__dict__.update(document.namespace)
     sys.modules[module.__name__] = module  # Django and FastAPI look names up by the name of the module
-    for example in document.examples():
-        example.evaluate()
-        module.__dict__.update(document.namespace)
+    with saved_as_main(document.namespace):
+        for example in document.examples():
+            example.evaluate()
+            module.__dict__.update(document.namespace)
     return document.namespace

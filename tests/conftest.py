@@ -6,6 +6,9 @@
 #         another reason.
 # Rule 4: a test that finds by volume (thousands of random scripts, of streams, of calls) is marked `untraced`. Tracing
 #         would be two thirds of its time, and each line that it reaches has a test that says it once.
+# Rule 5: a test that fails by a real clock runs once more: all of tests/e2e, and what is on uvloop or asks for
+#         `real_clock`. The machine may do other things meanwhile. It is printed ("RERUN") even if it passes then, to be
+#         looked into. What runs in virtual time has no second try.
 
 from __future__ import annotations
 
@@ -32,6 +35,19 @@ def pytest_collection_finish():
     """Keep what was imported and collected from the garbage collector: thousands of tests, which stay to the end."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_modifyitems(items):
+    """Give the tests that need a real clock a second try (rule 5)."""
+    for item in items:
+        if needs_real_clock(item):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def needs_real_clock(item):
+    params = getattr(item, "callspec", None) and item.callspec.params
+    on_uvloop = "uvloop" in str((params or {}).get("anyio_backend", ""))
+    return on_uvloop or "real_clock" in getattr(item, "fixturenames", ()) or "e2e" in item.path.parts
 
 
 @pytest.hookimpl(wrapper=True)

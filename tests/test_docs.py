@@ -17,6 +17,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 import sse_trio
 
+from ._pages import saved_as_main
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 PARSERS = (PythonCodeBlockParser(), SkipParser())
@@ -27,8 +29,10 @@ REPOSITORY = r"https://(?:github\.com/sse-trio/sse-trio/blob|raw\.githubusercont
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_blocks_of_a_page_run(page):
     """Code that a reader copies from a page works."""
-    for example in Document.parse(str(page), *PARSERS).examples():
-        example.evaluate()
+    document = Document.parse(str(page), *PARSERS)
+    with saved_as_main(document.namespace):
+        for example in document.examples():
+            example.evaluate()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -58,13 +58,16 @@ def test_its_endings_are_those_of_its_table():
     assert f"in {passes[0]} of {cases} cases; in {passes[1]} with sse-starlette, in {passes[2]} with FastAPI" in README
 
 
+COLUMNS = ("CPU for a paced event", "memory of an idle one")
+
+
 def test_its_figures_are_those_of_the_benchmarks():
     """Speed and memory are the medians of the table on the page of the benchmarks."""
     figures = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").partition("<!-- figures -->")[2]
     header, _, *rows = [[cell.strip() for cell in line.split("|")] for line in figures.splitlines() if line[:1] == "|"]
     table = {row[1]: dict(zip(header, row, strict=True)) for row in rows}
     ours, theirs = (
-        [float(table[f"{name} on uvicorn"][column].split()[0]) for column in ("CPU for a paced event", "memory of an idle one")]
+        [float(table[f"{name} on uvicorn"][column].split()[0]) for column in COLUMNS]
         for name in ("sse_trio", "sse_starlette")
     )
     assert f"takes {ours[0]:.1f} times the CPU of bare ASGI; {theirs[0]:.1f} times with sse-starlette" in README

@@ -37,6 +37,7 @@ __all__ = (
     "EventReceiveChannel",
     "EventSendChannel",
     "check_limits",
+    "new_event_channel",
     "open_event_channel",
     "state_of",
 )
@@ -105,6 +106,17 @@ def open_event_channel(
         check_function("conflate", conflate, "a function of an event that returns its key")
     if errors != "strict":
         check_errors(errors)
+    return new_event_channel(max_buffer_size, max_buffer_bytes, overflow, conflate, errors)
+
+
+def new_event_channel(
+    max_buffer_size: float,
+    max_buffer_bytes: float,
+    overflow: Overflow,
+    conflate: Callable[[ServerSentEvent], Hashable] | None,
+    errors: TextErrors,
+) -> tuple[EventSendChannel, EventReceiveChannel]:
+    """Open a channel with options that are checked already."""
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     state.errors = errors

@@ -56,6 +56,11 @@ class StreamSource(ABC):
     idle_writer: IdleWriter | None
     """The writer of its stream while that is idle, if it can write an event inside the call that brings it."""
 
+    @property
+    def needs_receiver(self) -> bool:
+        """Whether it has room for an event only while its writer waits for one."""
+        return False
+
     @abstractmethod
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Attach to a stream: use its loop and line end; call ``on_overflow`` if its client falls too far behind."""

@@ -5,6 +5,10 @@
 # Rule 2: a channel is open, then ending (the response is about to end the stream), then refusing (it accepts no more
 #         events, and buffered ones are still received). It never goes back.
 # Rule 3: waiters.py has the waiting tasks, pacer.py decides when a send() yields, and buffer.py is the queue.
+#
+# One class with many attributes (seven are those of every source), because nearly every decision looks at the queue, at
+# both kinds of waiters and at whether the channel is ending. Parts would ask each other at every send(), and each part
+# costs an idle stream a hundred bytes.
 
 from __future__ import annotations
 
@@ -249,6 +253,11 @@ class ChannelState(StreamSource):
     def backlog(self) -> Backlog:
         """Return how much has not been taken."""
         return Backlog(len(self.buffer), self.buffer.size, None, ())
+
+    @property
+    def needs_receiver(self) -> bool:
+        """Whether it has room for an event only while its writer waits for one: a rendezvous."""
+        return self.max_buffer_size == 0
 
     def is_ready(self) -> bool:
         """Return whether there is an event, buffered or in a waiting send."""

@@ -10,6 +10,8 @@
 # Rule 4: a stream that exceeds a limit is refused before it is made (admission.py). During a shutdown new streams are
 #         not refused: they are opened and ended at once, so that their clients receive the farewell and the time to
 #         reconnect.
+#
+# StreamGroup is long because of its documentation: it has no logic of its own.
 
 from __future__ import annotations
 
@@ -181,11 +183,7 @@ class StreamGroup:
 
     async def wait_empty(self) -> None:
         """Wait until no stream is open. A checkpoint. Returns at once if there is none."""
-        run = self._state.bound_run()
-        if not run.streams:
-            await checkpoint()
-            return
-        await run.empty.wait()
+        await self._state.bound_run().wait_empty()
 
     # --- kicks
 

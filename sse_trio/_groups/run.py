@@ -16,13 +16,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from anyio import Event
+from anyio.lowlevel import checkpoint
 
 from .._kicks import add_kickable
 from .._loops.current import current_loop
 from .._loops.loop import DetachedTask, Loop
-from .._loops.ticker import Ticker, Ticking
+from .._loops.ticker import Ticker
 from .._reasons import CloseReason
 from .._servers.connection import ServerShutdown
+from .._servers.known import KnownServers
 from .._wire.event import ServerSentEvent
 from ..stores._kicks import Kick
 from .admission import Admission, Limits, Place
@@ -43,12 +45,16 @@ ENDS_WITHIN = 0.5
 """Seconds. When a server's parent process ends a worker, the worker's own server hears of it within this time."""
 
 
-class GroupMember(Ticking, Protocol):
+class GroupMember(Protocol):
     """A stream, as its group uses it."""
 
     number: int
-    labels: Mapping[str, str]
     server_shutdown: ServerShutdown | None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The ``labels`` of its response."""
+        ...
 
     @property
     def in_worker(self) -> bool:
@@ -112,16 +118,21 @@ class GroupState:
 
 
 class GroupRun:
-    """A group's open streams in one event loop. Each stream keeps a reference to it."""
+    """A group's open streams in one event loop. Each stream keeps a reference to it.
+
+    It has 15 attributes, and a weak reference: it is where everything of a group is that belongs to one loop.
+    """
 
     __slots__ = (
         "__weakref__",
+        "_empty",
+        "_has_signals",
         "admission",
         "closed",
-        "empty",
         "ending",
         "loop",
         "opened",
+        "servers",
         "shutdown",
         "signals",
         "state",
@@ -136,15 +147,17 @@ class GroupRun:
         self.loop: Loop = loop
         self.ticker: Ticker = Ticker(loop)
         self.signals: SignalChain | None = signals
+        self._has_signals = False
         self.admission: Admission | None = None if state.limits is None else Admission(state.limits)
         self.ending: DetachedTask | None = None
         self.streams: set[GroupMember] = set()
         self.watch: ShutdownWatch = ShutdownWatch(loop, self.ticker, self._server_shuts_down)
+        self.servers: KnownServers = KnownServers()
         self.opened: int = 0
         self.closed: Counter[CloseReason] = Counter()
         self.totals: StreamTotals = StreamTotals()
         self.shutdown: Event = Event()
-        self.empty: Event = Event()
+        self._empty: Event | None = None  # there only while a task waits for it
 
     def enter(self, make_request: Callable[[], Request]) -> Place | None:
         """Admit a stream. Call add() with it before the next checkpoint.
@@ -162,22 +175,32 @@ class GroupRun:
 
     def add(self, stream: GroupMember) -> None:
         """Add a stream that opens; end it at once during a shutdown."""
-        if not self.streams:
-            self.empty = Event()
-            if self.signals is not None:
-                self.signals.install(in_worker=stream.in_worker)
         self.streams.add(stream)
         self.opened += 1
         stream.number = self.opened
         server_shutdown = stream.server_shutdown
-        if server_shutdown is not None:
-            self.watch.add(server_shutdown)
         if self.state.shutdown_requested or (server_shutdown is not None and server_shutdown.is_set()):
             stream.end(CloseReason.SHUTDOWN)
 
+    def watch_over(self, stream: GroupMember) -> None:
+        """Notice from now on when this stream, which was added, has to end: by a signal, or its server's shutdown."""
+        if self.signals is not None and not self._has_signals:
+            self._has_signals = True
+            self.signals.install(in_worker=stream.in_worker)
+        if stream.server_shutdown is not None:
+            self.watch.add(stream.server_shutdown)
+
+    async def wait_empty(self) -> None:
+        """Wait until no stream is open. A checkpoint."""
+        if not self.streams:
+            await checkpoint()
+            return
+        if self._empty is None:
+            self._empty = Event()
+        await self._empty.wait()
+
     def discard(self, stream: GroupMember, reason: CloseReason) -> None:
         """Remove a stream that has ended."""
-        self.ticker.discard(stream)
         self.streams.discard(stream)
         self.closed[reason] += 1
         stream.add_to(self.totals)
@@ -219,12 +242,15 @@ class GroupRun:
     def _became_empty(self, server_shutdown: ServerShutdown | None) -> None:
         self.ticker.clear()
         self.watch.clear()
-        if self.signals is not None:
+        if self.signals is not None and self._has_signals:
+            self._has_signals = False
             if self.signals.is_delayed:
                 self.ending = self.loop.spawn_detached(partial(self._end_process, self.signals, server_shutdown))
             else:
                 self.signals.uninstall()
-        self.empty.set()
+        if self._empty is not None:
+            self._empty.set()
+            self._empty = None
 
     async def _end_process(self, signals: SignalChain, server_shutdown: ServerShutdown | None) -> None:
         server_ends_it = await is_shut_down_within(ENDS_WITHIN, server_shutdown)

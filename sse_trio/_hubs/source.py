@@ -3,6 +3,8 @@
 # Rule 1: register first, then read history, then skip what was seen. The rings hold every event since the subscriber
 #         was registered (ring.py, rule 2), so no event is missed and none is sent twice.
 # Rule 2: a subscriber holds a cursor, and at most one page of history. What it takes next is decided in reading.py.
+#
+# SubscriptionSource is large because it implements all of StreamSource (_channels/source.py); each method is short.
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
+from anyio import CancelScope
+
 from .by_hand import Remainder
 from .turns import Turn, Turns
 
@@ -65,9 +67,10 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The running loop of asyncio or uvloop."""
 
-    __slots__ = ("_detached", "_loop", "_thread", "_turns", "keeps_idle_tasks", "tells_cancellations")
+    __slots__ = ("_detached", "_loop", "_thread", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations")
 
     def __init__(self) -> None:
+        self.new_scope = type(CancelScope())
         self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
         self._thread = get_ident()
@@ -85,7 +88,7 @@ class AsyncioLoop:
         if sys.version_info < (3, 11):
             return None
         else:  # noqa: RET505 -- for type checkers
-            return asyncio.current_task()
+            return current_task(self._loop())
 
     def turn(self, now: float) -> Turn:
         """Return whether the running task may write."""
@@ -130,6 +133,16 @@ class AsyncioLoop:
             return context.run(Task, async_fn(), loop=loop)  # type: ignore[arg-type,return-value]
         else:  # noqa: RET505 -- for type checkers
             return Task(async_fn(), loop=loop, context=context)  # type: ignore[arg-type,return-value]
+
+    def call_next(self, fn: Callable[[], None]) -> None:
+        """Call fn() in the next pass."""
+        loop = self._loop()  # not get_running_loop(), see turn()
+        assert loop is not None  # it runs
+        loop.call_soon(fn)
+
+    async def next_pass(self) -> None:
+        """Wait for the next pass."""
+        await asyncio.sleep(0)
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference until it has ended: asyncio's own references are weak."""

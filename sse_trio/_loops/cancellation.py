@@ -94,6 +94,10 @@ class CancelRequests:
         """Return whether there are requests, so that the cancellation just caught was requested. In that task."""
         return _is_scope_cancelled() or not self._can_tell or self._count() > 0
 
+    def are_none(self) -> bool:
+        """Return whether nobody has asked, the stream included: then there is nothing to settle without an error."""
+        return self._at_own is None and self._count() <= 0
+
     async def settle(self, error: BaseException | None) -> BaseException | None:
         """Return what to raise of the error that left the stream's scope. In that task, outside the scope."""
         if _is_scope_cancelled():

@@ -21,6 +21,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from anyio import CancelScope
+
     from .turns import Turn
 
 __all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here")
@@ -109,6 +111,11 @@ class Loop(Protocol):
         ...
 
     @property
+    def new_scope(self) -> type[CancelScope]:
+        """The class of the loop's cancel scopes. anyio.CancelScope() looks it up at each call, which takes as long."""
+        ...
+
+    @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock, in seconds. It keeps the loop alive, so only keep it in objects that the run outlives."""
         ...
@@ -125,6 +132,15 @@ class Loop(Protocol):
         Keep a reference to the task until it has ended, or pass it to cancel_detached().
         """
         ...
+
+    def call_next(self, fn: Callable[[], None]) -> None:
+        """Call ``fn()`` when the running task first waits, or before that: at once where the loop can't put it off.
+
+        As a task that is started now would run. If that is what fn() does, it runs a pass later.
+        """
+
+    async def next_pass(self) -> None:
+        """Wait for the next pass of the loop. A checkpoint."""
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference to it until it has ended."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import trio
+from anyio import CancelScope
 from trio.lowlevel import (
     Abort,
     RaiseCancelT,
@@ -79,9 +80,10 @@ class TrioDetachedTask:
 class TrioLoop:
     """The running trio loop."""
 
-    __slots__ = ("_token", "_turns", "keeps_idle_tasks", "tells_cancellations")
+    __slots__ = ("_token", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations")
 
     def __init__(self) -> None:
+        self.new_scope = type(CancelScope())
         self.keeps_idle_tasks = True
         self.tells_cancellations = True  # every cancellation comes from a scope
         self._turns = Turns()
@@ -123,6 +125,14 @@ class TrioLoop:
         task = TrioDetachedTask(async_fn)
         spawn_system_task(task.run, context=contextvars.copy_context() if context is None else context)
         return task
+
+    def call_next(self, fn: Callable[[], None]) -> None:
+        """Call fn() now: trio has nothing cheaper than a task that could do it later."""
+        fn()
+
+    async def next_pass(self) -> None:
+        """Wait for the next pass."""
+        await trio.lowlevel.checkpoint()
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task. trio keeps a reference to it."""

@@ -7,6 +7,8 @@
 # Rule 3: the first cause of the end counts. What a producer raises later is logged.
 # Rule 4: if this task is cancelled from outside, the last writes have a bounded time. What could not be written then,
 #         another process ends when the lease is over.
+#
+# RunTask has some twenty attributes: what the producer does, what is kept, and how it ends are read by each other.
 
 from __future__ import annotations
 

@@ -124,6 +124,11 @@ class Connection:
         Does nothing where that can't be done.
         """
 
+    @property
+    def is_flushed(self) -> bool | None:
+        """Whether :meth:`wait_flushed` would return at once, or ``None`` where it is not known without calling it."""
+        return None
+
     async def wait_flushed(self) -> None:
         """Return once this process holds no more bytes for the client, or the client is gone.
 
@@ -144,6 +149,11 @@ class Connection:
     def in_worker(self) -> bool:
         """Whether this is a worker process that its server's parent ends with SIGTERM, which it doesn't handle."""
         return False
+
+    @property
+    def server(self) -> object | None:
+        """What all connections of one server share, if they have one shutdown_event(); None where nothing is known."""
+        return None
 
     def shutdown_event(self) -> ServerShutdown | None:
         """The server's own notice of its shutdown, or ``None`` where there is none within reach."""

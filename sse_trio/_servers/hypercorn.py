@@ -13,7 +13,14 @@ from .connection import Connection
 from .hangup import current_hangups
 from .hypercorn_direct import HypercornDirectWriter, HypercornTrioDirectWriter, trio_fileno
 from .nobody_between import is_own_method
-from .transports import abort_transport, close_transport, flush_transport, reset_on_close, wait_acknowledged
+from .transports import (
+    abort_transport,
+    close_transport,
+    flush_transport,
+    is_flushed,
+    reset_on_close,
+    wait_acknowledged,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Send
@@ -144,6 +151,10 @@ class HypercornAsyncio(Hypercorn):
 
     def new_direct_writer(self, send: Send, /) -> DirectWriter:
         return HypercornDirectWriter(self._stream, self._protocol, self._server, send)
+
+    @property
+    def is_flushed(self) -> bool:
+        return is_flushed(self._server.writer.transport)
 
     async def wait_flushed(self) -> None:
         writer = self._server.writer

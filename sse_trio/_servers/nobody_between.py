@@ -22,7 +22,7 @@ from .closures import MOST_WRAPPERS, closed_over
 if TYPE_CHECKING:
     from starlette.types import Send
 
-__all__ = ("is_own_method", "past_starlette")
+__all__ = ("is_own_method", "past_starlette", "sees_only_the_head")
 
 _CONSTANTS = frozenset({None, True, False, "type", "http.response.start"})
 _VARIABLES = frozenset({"send", "response_started"})
@@ -31,7 +31,7 @@ _VARIABLES = frozenset({"send", "response_started"})
 def past_starlette(send: Send) -> Send:
     """Return the `send` for messages after the head: the first one, from outside, that may look at more than that."""
     for _ in range(MOST_WRAPPERS):
-        inner = closed_over(send, "send") if _sees_only_the_head(send) else None
+        inner = closed_over(send, "send") if sees_only_the_head(send) else None
         if inner is None:
             break
         send = cast("Send", inner)
@@ -46,13 +46,15 @@ def is_own_method(method: object, owner: object, package: str) -> bool:
     return str(module).partition(".")[0] == package
 
 
-def _sees_only_the_head(send: object) -> bool:
+def sees_only_the_head(send: object) -> bool:
+    """Return whether this is a wrapper of Starlette's that only forwards what comes after the head, to its `send`."""
     if type(send) is not FunctionType or not str(send.__globals__.get("__name__")).startswith("starlette."):
         return False
     code = send.__code__
     return (
         not code.co_names
         and code.co_varnames == ("message",)
+        and "send" in code.co_freevars
         and _VARIABLES.issuperset(code.co_freevars)
         and _CONSTANTS.issuperset(code.co_consts)
     )

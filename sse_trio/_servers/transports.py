@@ -25,6 +25,7 @@ __all__ = (
     "abort_transport",
     "close_transport",
     "flush_transport",
+    "is_flushed",
     "is_in_chunks",
     "owner_of",
     "reset_on_close",
@@ -67,6 +68,14 @@ def close_transport(transport: Any) -> None:
     """Close its connection once everything written so far is sent. Later writes are dropped."""
     if hasattr(transport, "close"):
         transport.close()
+
+
+def is_flushed(transport: Any) -> bool:
+    """Return whether a transport is empty, as far as it can be asked."""
+    try:
+        return not hasattr(transport, "get_write_buffer_size") or transport.get_write_buffer_size() == 0
+    except RuntimeError:  # uvloop's for a closed transport, which holds nothing any more
+        return True
 
 
 async def flush_transport(transport: Any, drain: Callable[[], Awaitable[None]] | None) -> None:

@@ -12,6 +12,7 @@ from .transports import (
     abort_transport,
     close_transport,
     flush_transport,
+    is_flushed,
     is_in_chunks,
     owner_of,
     write_transport_nowait,
@@ -46,9 +47,12 @@ class Uvicorn(Connection):
     def abort(self) -> bool:
         return self._is_current() and abort_transport(getattr(self._cycle, "transport", None))
 
+    @property
+    def server(self) -> object | None:
+        return getattr(owner_of(getattr(self._cycle, "on_response", None), "uvicorn"), "server_state", None)
+
     def shutdown_event(self) -> ServerShutdown | None:
-        protocol = owner_of(getattr(self._cycle, "on_response", None), "uvicorn")
-        state = getattr(protocol, "server_state", None)
+        state = self.server
         return None if state is None else exit_of(state)
 
     def cut_off(self) -> None:
@@ -59,6 +63,10 @@ class Uvicorn(Connection):
         # When the application has returned, uvicorn replaces its own method here by a lambda.
         on_response = getattr(self._cycle, "on_response", None)
         return on_response is None or owner_of(on_response, "uvicorn") is not None
+
+    @property
+    def is_flushed(self) -> bool:
+        return is_flushed(getattr(self._cycle, "transport", None))
 
     async def wait_flushed(self) -> None:
         transport = getattr(self._cycle, "transport", None)
@@ -162,7 +170,8 @@ class UvicornDirectWriter(DirectWriter):
 
 def uvicorn_connection(cycle: Any) -> Uvicorn:
     """Return the connection of this ``RequestResponseCycle``, or of a WebSocket's protocol."""
-    is_known = all(hasattr(cycle, name) for name in ("transport", "response_complete", "disconnected"))
+    # Written out, because this runs for every stream.
+    is_known = hasattr(cycle, "transport") and hasattr(cycle, "response_complete") and hasattr(cycle, "disconnected")
     is_framed = _frames_chunks(cycle) or hasattr(getattr(cycle, "conn", None), "our_state")
     return UvicornHttp(cycle) if is_known and is_framed else Uvicorn(cycle)
 

@@ -1,16 +1,27 @@
 # One stream: from the options of a response to its final frame.
 #
-#   response.py          EventSourceResponse: the options, the head, the negotiation
+#   response.py          EventSourceResponse: what it is made of and served with
 #   options.py           the options, checked when the response is made
-#   sources.py           what a response can be made from, brought to one form
+#   sources.py           what a response can be made of, brought to one form
 #   threads.py           iterators that aren't async, in worker threads
 #   wrapped.py           the generator inside of the one that FastAPI makes of it
-#   wrong_loop.py        trio's functions on an asyncio server, or the other way round
-#   stream.py            runs the producers, and is the only way for a stream to end
-#   writer.py            what is written in which order: head, batches, pings, the last writes
-#   outlet.py            the only caller of the server's `send`: times and counts writes, writes directly
+#   hints.py             notes on errors that come from a common mistake; wrong_loop.py and wrong_call.py know which
+#   head.py              status, headers, content coding; the time to reconnect
+#
+#   stream.py            the life of a stream, in the order in which things happen
+#   producers.py         runs the user's code, in its scope
+#   deadlines.py         what is due when; a write that takes too long
+#   pings.py             who pings
+#   disconnect.py        who notices a disconnect
+#   teardown.py          the only way for a stream to end
+#   drain.py             what is still written at the end, and for how long
+#   farewell.py          the farewell, and the other closing notices
+#   snapshot.py          what there is to see of a stream
+#
+#   writer.py            writes at the right moments: who wakes it, and how; phases.py has its phases
+#   pending.py           what it has to write, in order: head, batches, pings, the last writes
 #   last_writes.py       the closing notices, and the final frame or the cut
-#   notices.py           what the library itself writes: `retry`, pings, the farewell
+#   outlet.py            the only caller of the server's `send`: times and counts writes, writes directly
 
 from __future__ import annotations
 

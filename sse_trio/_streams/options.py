@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import cast
+from typing import Protocol, cast
 
 from anyio import move_on_after
 
 from .._arguments.checks import (
+    LEAST_INTERVAL,
     check_coroutine_function,
     check_function,
     check_grace,
@@ -31,6 +32,10 @@ CLOSE_SECONDS = 5.0
 """How many seconds `on_close` may take."""
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+class _Check(Protocol):
+    def __call__(self, name: str, value: object, *, zero: bool, none: str) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -69,12 +74,13 @@ class StreamOptions:
             raise wrong(TypeError, "group", "a StreamGroup, or None for the default one", self.group)
 
     def _check_times(self) -> None:
-        if self.ping is not None:
-            check_interval("ping", self.ping, zero=True, none=", or None to disable pings")
-        if self.send_timeout is not None:
-            check_interval("send_timeout", self.send_timeout, zero=False, none=", or None for no limit")
-        if self.commit_within is not None:
-            check_seconds("commit_within", self.commit_within, zero=True, none=", or None to wait for an event")
+        # A float that is large enough is right for each of them.
+        if type(ping := self.ping) is not float or not ping >= LEAST_INTERVAL:
+            _check_unless_none(check_interval, "ping", ping, zero=True, none=", or None to disable pings")
+        if type(timeout := self.send_timeout) is not float or not timeout >= LEAST_INTERVAL:
+            _check_unless_none(check_interval, "send_timeout", timeout, zero=False, none=", or None for no limit")
+        if type(within := self.commit_within) is not float or not within >= 0.0:
+            _check_unless_none(check_seconds, "commit_within", within, zero=True, none=", or None to wait for an event")
         if self.max_lifetime is not None:
             check_seconds("max_lifetime", self.max_lifetime, zero=False, none=", or None for no limit")
         if self.grace != 0.0 or self.grace is False:
@@ -95,3 +101,8 @@ class StreamOptions:
         if self.on_close is not None:
             with move_on_after(CLOSE_SECONDS, shield=True):
                 await self.on_close(reason)
+
+
+def _check_unless_none(check: _Check, name: str, value: object, *, zero: bool, none: str) -> None:
+    if value is not None:
+        check(name, value, zero=zero, none=none)

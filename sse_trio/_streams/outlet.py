@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from .._channels.pacer import SLICE_SECONDS
 from .._groups.statistics import STALL_SECONDS
-from .._servers.nobody_between import past_starlette
 from .._wire.batch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import Message, Scope, Send
+    from starlette.types import Message, Send
 
     from .._channels.buffer import Queued
     from .._channels.source import StreamSource
     from .._channels.waiters import Answer
-    from .._loops.loop import Loop
+    from .._groups.run import GroupRun
     from .._servers.connection import Connection
 
-__all__ = ("Outlet", "OutletShutError", "may_write_directly")
+__all__ = ("Outlet", "OutletShutError")
 
 _DENIAL_BODY = "websocket.http.response.body"
 
@@ -46,10 +45,16 @@ class EventWriter(Protocol):
 
 
 class Outlet:
-    """The server's `send` for one stream, with direct writes where they are possible."""
+    """The server's `send` for one stream, with direct writes where they are possible.
+
+    It has more than 15 attributes because every write of every stream passes through this one object: divided in two,
+    an event that is written directly would cost a tenth more.
+    """
 
     __slots__ = (
+        "_known",
         "_loop",
+        "_past",
         "_prefix",
         "_send",
         "_source",
@@ -67,9 +72,11 @@ class Outlet:
         "written_bytes",
     )
 
-    def __init__(self, send: Send, head: Message, source: StreamSource, connection: Connection, loop: Loop) -> None:
-        self._loop = loop
+    def __init__(self, send: Send, head: Message, source: StreamSource, connection: Connection, run: GroupRun) -> None:
+        self._loop = loop = run.loop
+        self._known = run.servers
         self._send = send
+        self._past: Send | None = None  # the `send` for what comes after the head, once it was looked for
         self._source = source
         self._prefix = _DENIAL_BODY if head["type"].startswith("websocket") else "http.response.body"
         self.direct_writer = connection.direct_writer
@@ -103,13 +110,27 @@ class Outlet:
         self.write_began = None
         self.writer = None  # leave no reference cycle
 
-    def look_past_starlette(self, *, direct_writes: bool) -> None:
-        """Find the shortest way for what comes after the head, and write directly if nobody would be bypassed."""
-        connection = self.connection
-        self._send = send = past_starlette(self._send)
-        self.is_own = connection.is_own_send(send)
-        if self.is_own and direct_writes and connection.direct_writer is None:
-            connection.direct_writer = self.direct_writer = writer = connection.new_direct_writer(send)
+    def leads_to_server(self) -> bool:
+        """Find out whether nobody who looks at a body, or at the task that sends it, is between this and the server."""
+        if self._past is None:
+            self._past = self._known.past_starlette(self._send)
+            self.is_own = self.connection.is_own_send(self._past)
+        return self.is_own
+
+    def head_is_sent(self, *, goes_on: bool, direct_writes: bool) -> None:
+        """Take the shortest way for what comes after the head; where nobody would be bypassed, write directly.
+
+        Args:
+            goes_on: whether more may follow than what there is. If not, looking for the way costs more than it saves.
+            direct_writes: whether the response may be made of chunks.
+        """
+        if not goes_on and self._past is None:
+            return
+        is_own, connection = self.leads_to_server(), self.connection
+        assert self._past is not None  # leads_to_server() has found it
+        self._send = self._past
+        if is_own and goes_on and direct_writes and connection.direct_writer is None:
+            connection.direct_writer = self.direct_writer = writer = connection.new_direct_writer(self._send)
             if writer is not None:
                 self._send = writer.send
 
@@ -174,26 +195,20 @@ class Outlet:
         return True
 
     async def write_final(self) -> None:
-        """Write the final frame, and wait until the connection has taken everything."""
+        """Write the final frame. After it, everything has to be flushed."""
         self.final_began = True
         self.idle_since = None
         self.write_began = self.current_time()
         await self.connection.before_final()
         await self.send({"type": self._prefix, "body": b"", "more_body": False})
-        # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits for
-        # them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
-        await self.flush()
 
     async def flush(self) -> None:
         """Wait until the connection has taken everything; it counts as a write."""
+        # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits for
+        # them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
         self.write_began = self.current_time()
         await self.connection.wait_flushed()
 
     def _note_first_event(self, at: float) -> None:
         if self._source.received:
             self.first_event_at = at
-
-
-def may_write_directly(scope: Scope) -> bool:
-    """Return whether the body of a response to this request may be made of chunks (RFC 9112 section 7.1)."""
-    return scope["type"] == "http" and scope.get("http_version") == "1.1"

@@ -1,4 +1,7 @@
-# EventSourceResponse: a stream as a Starlette response. It has the options and the headers; stream.py has the stream.
+# EventSourceResponse: a stream as a Starlette response. sources.py says what it may be made of, options.py checks its
+# options, head.py has its headers, and stream.py the life of the stream.
+#
+# EventSourceResponse is long because its parameters and their documentation are.
 
 from __future__ import annotations
 
@@ -6,37 +9,35 @@ import datetime
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import get_cancelled_exc_class
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .._arguments.checks import innermost
-from .._arguments.http import check_background, check_headers, check_status_code, headers_of
+from .._arguments.http import check_background, check_headers, check_status_code
 from .._arguments.moments import seconds_since_1970
 from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
 from .._channels.source import LiveSource
 from .._channels.state import Overflow
-from .._compression.accept_encoding import choose_coding, forbids_transform
 from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder
-from .._groups.admission import Place
 from .._groups.group import StreamGroup, group_state_of, run_of
 from .._groups.run import Farewell
 from .._hubs.subscription import Subscription, source_of
 from .._reasons import CloseReason
 from .._servers.middleware import count_base_middlewares
 from .._wire.event import Sendable, ServerSentEvent, TextErrors
+from .head import COMPRESSED_RAW_HEADERS, RAW_HEADERS, negotiate, new_head
 from .hints import add_hints
 from .options import NO_LABELS, StreamOptions
 from .sources import (
     NO_SOURCE,
     ChannelOptions,
-    OpenSource,
     Producer,
+    Source,
     check_producers,
     check_source,
     close_source,
@@ -48,25 +49,17 @@ from .writer import CLIENT_GONE
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
-    from starlette.requests import HTTPConnection
     from starlette.types import Message, Receive, Scope, Send
     from typing_extensions import TypeVarTuple, Unpack
 
+    from .._groups.admission import Place
+
     Ts = TypeVarTuple("Ts")  # the arguments of a producer after its channel
 
-__all__ = ("EventSourceResponse", "last_event_id")
+__all__ = ("EventSourceResponse",)
 
-RAW_HEADERS = (
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-)
-# nosniff: `data: ...` is a labelled statement in JavaScript. Without nosniff, a page could load a stream with other
-# people's data as a script of this origin, which script-src 'self' allows (Fetch standard, "X-Content-Type-Options").
-# no-transform: a proxy that compresses, such as Express' `compression` or a CDN, holds events back until it has enough.
-# no-transform tells it to leave them alone (RFC 9110 section 7.7). It would also forbid our own compression.
-COMPRESSED_RAW_HEADERS = ((b"cache-control", b"no-store"), *RAW_HEADERS[1:])
+Unopened: TypeAlias = tuple[Source, tuple[object, ...], Sequence[Producer], ChannelOptions]
+"""What the source is opened from when the response is served."""
 
 
 class EventSourceResponse(Response):
@@ -200,7 +193,8 @@ class EventSourceResponse(Response):
             check_background(background)
         self._source = source
         # The channel is opened when the response is served: a response that never is leaves no channel unclosed.
-        self._open: Callable[[], OpenSource] | None = partial(open_source, source, args, producers, channel_options)
+        self._unopened: Unopened | None = (source, args, producers, channel_options)
+        self._is_served = False
         self.status_code = status_code
         self.background = background
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
@@ -212,7 +206,7 @@ class EventSourceResponse(Response):
     def __repr__(self) -> str:
         source = innermost(self._source)
         name = getattr(source, "__qualname__", type(source).__name__)
-        return f"<{type(self).__name__} of {name}: {'served' if self._open is None else 'not served yet'}>"
+        return f"<{type(self).__name__} of {name}: {'served' if self._is_served else 'not served yet'}>"
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
@@ -230,37 +224,20 @@ class EventSourceResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream: the ASGI application."""
-        if self._open is None:
+        if self._is_served:
             msg = "an EventSourceResponse serves one request; make a new one for each"
             raise RuntimeError(msg)
         if isinstance(self._source, Subscription):
             source_of(self._source).check_unused()
-        open_once, self._open = self._open, None
-        head = self._head(scope)
-        coding = self._negotiate(scope, head) if self._options.compress else None
+        self._is_served = True
         group, place = self._options.group, None
         if scope.get("method") == "HEAD":
-            await self._answer_head(head, send)
+            await self._answer_head(scope, send)
         else:
             if group is not None and group_state_of(group).limits is not None:
                 place = await self._enter(group, scope)
             try:
-                end, producers = open_once()
-                source = state_of(end) if isinstance(end, EventReceiveChannel) else end
-                coder = None if coding is None else self._coder(coding, end)
-                try:
-                    stream = Stream(self._options, source, end, scope, receive, send, head, coder)
-                    del open_once, head  # they refer to the producers, which the stream releases one by one
-                    await stream.serve(producers)
-                    if stream.reason is CloseReason.DISCONNECTED and not stream.has_answered():
-                        await self._answer_middleware(scope, receive, send)
-                except Exception as exc:
-                    add_hints(exc)
-                    raise
-                finally:
-                    end.close()
-                    if producers:  # none has run, so none has closed the source
-                        await close_source(self._source)
+                await self._serve(scope, receive, send)
             finally:
                 if place is not None:
                     place.leave()
@@ -280,26 +257,31 @@ class EventSourceResponse(Response):
             self._source.close()
         await close_source(self._source)
 
-    def _head(self, scope: Scope) -> Message:
-        prefix = "websocket." if scope["type"] == "websocket" else ""
-        return {
-            "type": f"{prefix}http.response.start",
-            "status": self.status_code,
-            "headers": [*self._default_headers()] if self._raw_headers is None else self._raw_headers,
-        }
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head, coding = self._new_head(scope)
+        assert self._unopened is not None  # it is served once
+        end, producers = open_source(*self._unopened)
+        self._unopened = None
+        source = state_of(end) if isinstance(end, EventReceiveChannel) else end
+        coder = None if coding is None else self._coder(coding, end)
+        try:
+            stream = Stream(self._options, source, end, scope, receive, send, head, coder)
+            del head  # not kept for the life of the stream
+            reason = await stream.serve(producers)
+            if reason is CloseReason.DISCONNECTED and not stream.has_answered():
+                await self._answer_middleware(scope, receive, send)
+        except Exception as exc:
+            add_hints(exc)
+            raise
+        finally:
+            end.close()
+            if producers:  # none has run, so none has closed the source
+                await close_source(self._source)
 
-    def _negotiate(self, scope: Scope, head: Message) -> Coding | None:
-        # HEAD is answered with the same fields as GET (RFC 9110 section 9.3.2).
-        headers, request = MutableHeaders(raw=head["headers"]), Headers(scope=scope)
-        if "content-encoding" in headers or forbids_transform(headers.getlist("cache-control")):
-            return None
-        headers.add_vary_header("Accept-Encoding")
-        if forbids_transform(request.getlist("cache-control")):
-            return None
-        coding = choose_coding(request.getlist("accept-encoding"), self._options.compress)
-        if coding is not None:
-            headers["content-encoding"] = coding
-        return coding
+    def _new_head(self, scope: Scope) -> tuple[Message, Coding | None]:
+        headers = [*self._default_headers()] if self._raw_headers is None else self._raw_headers
+        head, compress = new_head(scope, self.status_code, headers), self._options.compress
+        return head, negotiate(scope, head, compress) if compress else None
 
     def _coder(self, coding: Coding, end: EventReceiveChannel | LiveSource) -> Coder:
         if coding in SHARED_CODINGS and isinstance(end, LiveSource) and end.is_shared(self._options.sep):
@@ -311,13 +293,13 @@ class EventSourceResponse(Response):
         # keeps the head until there is a body.
         if count_base_middlewares(receive):
             with suppress(*CLIENT_GONE):
-                await send(self._head(scope))
+                await send(self._new_head(scope)[0])
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
 
-    async def _answer_head(self, head: Message, send: Send) -> None:
+    async def _answer_head(self, scope: Scope, send: Send) -> None:
         reason = CloseReason.FAILED
         try:
-            await send(head)
+            await send(self._new_head(scope)[0])
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             reason = CloseReason.COMPLETED
         except CLIENT_GONE:
@@ -335,16 +317,3 @@ class EventSourceResponse(Response):
 def _request_of(scope: Scope) -> Request:
     # A response to a WebSocket (ASGI's denial response) answers its handshake, which is a GET request.
     return Request(scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"})
-
-
-def last_event_id(connection: HTTPConnection) -> str | None:
-    """Return the id of the last event that a reconnecting client received; ``None`` for a first connection.
-
-    Reads the header ``Last-Event-ID`` (WHATWG HTML section 9.2.4; sent as UTF-8), then the query parameters
-    ``lastEventId`` and ``last_event_id``, for clients that can't set headers.
-    """
-    header = headers_of(connection).get("last-event-id")
-    if header is not None:
-        return header.encode("latin-1").decode(errors="replace")
-    query = connection.query_params
-    return query.get("lastEventId", query.get("last_event_id"))

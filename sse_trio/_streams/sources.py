@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from anyio import move_on_after
 
 from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
-from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, open_event_channel
+from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, new_event_channel
 from .._channels.source import LiveSource
 from .._channels.state import Overflow
 from .._hubs.subscription import Subscription, source_of
@@ -163,13 +163,7 @@ def open_source(
         return source_of(source), running
     if isinstance(source, EventReceiveChannel):
         return source, running
-    send_channel, receive_channel = open_event_channel(
-        options.max_buffer_size,
-        max_buffer_bytes=options.max_buffer_bytes,
-        overflow=options.overflow,
-        conflate=options.conflate,
-        errors=options.errors,
-    )
+    send_channel, receive_channel = new_event_channel(*options)  # they are checked
     feed: Producer
     if isinstance(source, FunctionType):
         feed = partial(source, send_channel, *args)

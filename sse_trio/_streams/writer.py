@@ -1,86 +1,58 @@
-# Writer: what one stream writes, in which order: the head, batches, pings, the last writes. It is the only user of the
-# stream's outlet (outlet.py).
+# Writer: has the server written to, at the right moments: it is woken, writes what is pending (pending.py) through its
+# outlet (outlet.py), the only caller of the server's `send`, and is idle again.
 #
 # Rule 1: the writer runs detached (_loops/loop.py, rule 3), because a server may hold it in a write that can't be
 #         cancelled. So no task waits for it without a bound, no user code runs in it, and it raises nothing: `outcome`
 #         says how it ended, and it calls its owner once. An abandoned writer sends nothing more, because the response
 #         may have returned. If a write was in progress, that is its last.
-# Rule 2: it takes everything that is buffered and writes it as one message, with no scope, timer or object per event.
-# Rule 3: it is in one phase at a time; the table is at `Phase`. While it is idle, nothing is buffered and no `send` is
-#         in progress. The ticker and the stream call the methods of the section "from outside".
-# Rule 4: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
+# Rule 2: it is in one phase at a time; the table is in phases.py. While it is idle, nothing is buffered and no `send`
+#         is in progress. The ticker and the stream call the methods of the section "from outside".
+# Rule 3: the loop decides what an idle writer is. On trio it is a parked task, because a new task costs five times a
 #         wake-up. On asyncio its task has ended and a new one is started, which costs as much as a wake-up and saves a
 #         tenth of an idle stream's memory. In both cases callers only need unpark().
-# Rule 5: an event that finds its writer idle is written in the send() that brought it (Outlet.write_event): directly,
+# Rule 4: an event that finds its writer idle is written in the send() that brought it (Outlet.write_event): directly,
 #         by a step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is
 #         for what has to wait. An event that comes within a millisecond of the last write waits, too, so that a flood
-#         is joined.
-# Rule 6: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
+#         is joined. A stream that completes writes the remainder in its own task in the same ways (finish_at_once()).
+# Rule 5: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
 #         runs the server's code: whoever is the caller of unpark(), it is not a producer's own send().
-# Rule 7: if the stream is compressed (_compression/coder.py), a batch is encoded when it is taken from the source. So
-#         the counters, direct writes and `_untaken` have the bytes as they are sent.
+#
+# Writer is over 200 lines, because each way in which it is woken ends in the same phases, with the same attributes.
 
 from __future__ import annotations
 
 from contextvars import Context, copy_context
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError
 
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
-from .._loops.loop import DetachedTask, Loop
+from .._loops.loop import DetachedTask, Loop, Parking
 from .._wire.batch import Batch
-from .last_writes import FINAL_FRAME, LastWrites
 from .outlet import Outlet, OutletShutError
+from .phases import (
+    ABANDONED,
+    ENDED,
+    FAILED,
+    FINISHED,
+    FLUSHING,
+    GONE,
+    IDLE,
+    NEW,
+    RUNNING,
+    STARTING,
+    Outcome,
+    Phase,
+)
 
 if TYPE_CHECKING:
-    from starlette.types import Message
+    from .pending import Pending
 
-    from .._channels.source import StreamSource
-    from .._compression.coder import Coder
+__all__ = ("CLIENT_GONE", "Writer")
 
-__all__ = ("CLIENT_GONE", "Outcome", "Writer")
-
+UNSTARTED = (IDLE, NEW, FLUSHING)
 CLIENT_GONE = (OSError, BrokenResourceError, ClosedResourceError)
 """What a server's `send` raises when the client has disconnected: OSError by ASGI 2.4; hypercorn on trio differs."""
-
-
-class Phase(Enum):
-    """What the writer is doing.
-
-    ======== ============================================ ==============================
-    phase    it is                                        it goes to
-    ======== ============================================ ==============================
-    NEW      made, not started                            IDLE: start()
-    IDLE     waiting for something to write               STARTING: unpark(); ENDED
-    STARTING woken: its task runs in the next pass        RUNNING
-    RUNNING  writing                                      IDLE, ENDED
-    ENDED    done; `outcome` says how
-    ======== ============================================ ==============================
-    """
-
-    NEW = "new"
-    IDLE = "idle"
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDED = "ended"
-
-
-NEW, IDLE, STARTING, RUNNING, ENDED = Phase  # a member of an Enum costs a look-up in the class
-
-
-class Outcome(Enum):
-    """How the writer ended."""
-
-    FINISHED = "finished"
-    """Everything was written."""
-    GONE = "gone"
-    """`send` raised because the client has disconnected."""
-    FAILED = "failed"
-    """`send` raised another exception: `error`."""
-    ABANDONED = "abandoned"
-    """The stream called abandon()."""
 
 
 class WriterOwner(Protocol):
@@ -91,67 +63,49 @@ class WriterOwner(Protocol):
 
 
 class Writer:
-    """Writes one stream. The stream makes it and starts it once."""
+    """Writes one stream. The stream makes it and starts it once.
+
+    It has more than 200 lines because every method moves it from one phase to the next: the phases are one table.
+    """
 
     __slots__ = (
-        "_coder",
-        "_direct_writes",
-        "_head",
         "_is_in_send",
-        "_last_writes",
+        "_leaves_flush",
         "_loop",
-        "_opening",
         "_owner",
         "_parking",
-        "_pending_ping",
         "_phase",
         "_source",
         "_task",
-        "_untaken",
         "context",
         "error",
         "outcome",
         "outlet",
+        "pending",
         "woken",
     )
 
-    def __init__(
-        self,
-        source: StreamSource,
-        outlet: Outlet,
-        head: Message,
-        *,
-        opening: bytes,
-        coder: Coder | None = None,
-        direct_writes: bool = False,
-        loop: Loop,
-        owner: WriterOwner,
-    ) -> None:
+    def __init__(self, pending: Pending, outlet: Outlet, loop: Loop) -> None:
         self.outlet = outlet
-        self._source = source
-        self._head: Message | None = head
-        self._opening = opening
-        self._coder = coder
-        self._direct_writes = direct_writes
+        self.pending = pending
+        self._source = pending.source
         self._loop = loop
-        self._owner: WriterOwner | None = owner
+        self._owner: WriterOwner | None = None
         self._parking = loop.new_parking() if loop.keeps_idle_tasks else None
         # The server's `send` may read context variables: those of the request, whichever task wakes the writer.
         self.context: Context | None = copy_context()
-        self._phase = NEW
+        self._phase: Phase = NEW
         self.woken = False
         self._is_in_send = False
+        self._leaves_flush = False
         self._task: DetachedTask | None = None
-        self._untaken: Batch | None = None  # a batch that was taken, but not written directly
-        self._pending_ping = b""
-        self._last_writes: LastWrites | None = None
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
 
     @property
     def has_begun(self) -> bool:
         """Whether it has begun to send its head."""
-        return self._head is None
+        return self.pending.head is None
 
     @property
     def end(self) -> object:
@@ -160,15 +114,22 @@ class Writer:
 
     # --- from outside
 
+    def own_by(self, owner: WriterOwner) -> None:
+        """Tell this owner when it has ended. Call it once, before start()."""
+        self._owner = owner
+
     def start(self) -> None:
-        """Begin to write whenever there is something to write."""
+        """Begin to write whenever there is something to write. Does nothing if it has begun already."""
+        if self._phase is not NEW:
+            return
         self._become_idle()
+        # A trio task can't be started from another one in its context, such as the one that waits for the disconnect.
         if self._parking is not None or self._source.started or self._source.is_ready():
-            self.unpark()
+            self._begin()
 
     def ping(self, chunk: bytes) -> None:
         """Write this when there is nothing else to write."""
-        self._pending_ping = chunk
+        self.pending.add_ping(chunk)
         self.unpark()
 
     def finish(self, last: bytes = b"", *, cut_after: int | None = None) -> None:
@@ -179,15 +140,44 @@ class Writer:
             cut_after: if given, write no final frame. Write this many comments and cut the connection; with 0, leave
                 it to the server.
         """
-        self._last_writes = LastWrites(last, cut_after) if last or cut_after is not None else FINAL_FRAME
+        self.pending.end_with(last, cut_after)
+        self.start()
         self.unpark()
+
+    def finish_at_once(self) -> None:
+        """Do as finish(), inside this call as far as it needs no waiting. Only the stream's own task may call it.
+
+        If ``is_flushing`` after it, wait for a pass of the loop, and then call flush_now(), whatever happens.
+        """
+        self.pending.end_with(b"", None)
+        if self._task is None and (self._phase is NEW or self._phase is IDLE):
+            self._leaves_flush = True
+            try:
+                self._begin()
+            finally:
+                self._leaves_flush = False
+        else:
+            self.unpark()
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether everything is written but not flushed, and no task waits for that."""
+        return self._phase is FLUSHING
+
+    def flush_now(self) -> None:
+        """End if everything is flushed by now, as it nearly always is; have a task wait for it if not."""
+        if self._phase is FLUSHING:
+            if self.outlet.connection.is_flushed:
+                self._end(FINISHED)
+            else:
+                self._wake()
 
     def abandon(self) -> None:
         """Stop, even during a write. The server decides how soon the write ends."""
         self.outlet.is_shut = True
-        if self._phase is IDLE:
+        if self._phase in UNSTARTED:
             if self._task is None:
-                self._end(Outcome.ABANDONED)
+                self._end(ABANDONED)
             else:
                 self._wake()
         elif self._phase is RUNNING and self._task is not None:
@@ -201,19 +191,27 @@ class Writer:
 
     def unpark(self) -> None:
         """Wake an idle writer. Does nothing if it is writing."""
-        if self._phase is IDLE and not (self.outlet.direct_writer is not None and self._write_at_once()):
+        if self._phase is not IDLE:
+            return
+        # A direct write runs no user code, and leaves the writer idle.
+        if self.outlet.direct_writer is None or not self.pending.write_nowait(self.outlet):
             self._wake()
+        elif self.woken:
+            self._source.keep_waiting(self)
 
     def write_at_once(self, body: bytes) -> None:
         """Write this event, which the outlet couldn't write directly, inside the producer's own send() if possible."""
-        self._untaken = Batch(body)
+        self.pending.untaken = Batch(body)
         by_hand = self.outlet.is_own
         if self.outlet.connection.is_lost and self._task is None:
-            self._end(Outcome.GONE)  # uvicorn reports a disconnect to its newest request only, and logs what is written
-            return
-        if self._task is not None or self.context is None or not self._loop.starts_at_once(by_hand=by_hand):
+            self._end(GONE)  # uvicorn reports a disconnect to its newest request only, and logs what is written
+        elif self._task is not None or not self._loop.starts_at_once(by_hand=by_hand):
             self._wake()
-            return
+        else:
+            self._run_at_once(by_hand=by_hand)
+
+    def _run_at_once(self, *, by_hand: bool) -> None:
+        assert self.context is not None  # it has not ended
         self._begin_starting()
         self._is_in_send = True
         try:
@@ -229,21 +227,12 @@ class Writer:
 
     # --- waking
 
-    def _write_at_once(self) -> bool:
-        # Runs in the caller's task, without user code, and leaves the writer idle. False: the task has to write, and
-        # begins with the batch that was taken here.
-        source, outlet = self._source, self.outlet
-        now = outlet.current_time()
-        if self._head is not None or outlet.idle_since is None or now - outlet.idle_since < source.coalesce_after:
-            return False
-        batch = self._next_batch()
-        if batch is None or (self._last_writes is not None and source.at_end()) or not outlet.write_nowait(batch, now):
-            self._untaken = batch
-            return False
-        outlet.written_bytes += len(batch.body)
-        if self.woken:
-            source.keep_waiting(self)
-        return True
+    def _begin(self) -> None:
+        # In the task of the stream, or in no task at all.
+        if self._parking is None and self._loop.starts_at_once(by_hand=self.outlet.leads_to_server()):
+            self._run_at_once(by_hand=self.outlet.is_own)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         self._begin_starting()
@@ -261,7 +250,7 @@ class Writer:
         self._phase = IDLE
         source = self._source
         source.begin_waiting(self)
-        if self._head is None and self._coder is None and self._last_writes is None:
+        if self.pending.is_plain:
             outlet = self.outlet
             if outlet.direct_writer is not None or self._loop.starts_at_once(by_hand=outlet.is_own):
                 outlet.writer = self
@@ -270,33 +259,31 @@ class Writer:
     # --- the task
 
     async def _run(self) -> None:
-        outcome: Outcome | None = Outcome.ABANDONED
+        outcome: Outcome | None = ABANDONED
         self._begin_running()
         try:
-            outcome = None if self.outlet.is_shut else await self._write_all()
-        except OutletShutError:
-            outcome = Outcome.ABANDONED
-        except CLIENT_GONE:
-            outcome = Outcome.GONE
-        except Exception as exc:  # noqa: BLE001 -- the response raises it
-            if self.outlet.connection.says_gone(exc):
-                outcome = Outcome.GONE
+            if self._parking is not None:
+                outcome = await self._write_all(self._parking)
+            elif await self.pending.write(self.outlet):
+                outcome = await self._flush()
             else:
-                self.error = exc
-                outcome = Outcome.FAILED
+                outcome = None  # there is nothing more to write now: the task of an idle writer ends
+        except Exception as exc:  # noqa: BLE001 -- the response raises it
+            outcome = self._outcome_of(exc)
         except BaseException as exc:
             if self.outlet.is_shut or not is_cancellation(exc) or await is_asked_for(self._loop):
                 raise
             self.error = stray_cancellation("the server's `send`", exc)
-            outcome = Outcome.FAILED
+            outcome = FAILED
         finally:
             if self.outlet.is_shut and outcome is None:
-                outcome = Outcome.ABANDONED
-            if outcome is None:
-                self._task = None
-                self._become_idle()
-            else:
+                outcome = ABANDONED
+            if outcome is not None:
                 self._end(outcome)
+            else:
+                self._task = None
+                if self._phase is RUNNING:
+                    self._become_idle()
 
     def _begin_running(self) -> None:
         # A writer that was not woken stays on the source's list, which skips it while it is not idle.
@@ -320,48 +307,27 @@ class Writer:
         assert owner is not None  # it ends once
         owner.writer_done()
 
-    async def _write_all(self) -> Outcome | None:
-        # None: there is nothing more to write now, and on this loop the task of an idle writer ends.
-        source, outlet = self._source, self.outlet
-        while True:
-            if self._head is not None and (source.started or source.is_ready() or self._last_writes is not None):
-                await self._write_head(self._head)
-            if self._head is None:
-                while (batch := self._next_batch()) is not None:
-                    await outlet.write(batch)
-                if self._last_writes is not None and source.at_end():
-                    await self._last_writes.write(outlet, self._coder)
-                    return Outcome.FINISHED
-            if self._parking is None:
-                return None
+    async def _write_all(self, parking: Parking) -> Outcome | None:
+        while not await self.pending.write(self.outlet):
             self._become_idle()
-            await self._parking.park()
+            await parking.park()
             self._begin_running()
-            if outlet.is_shut:  # in the pass of the loop in which it was woken
-                return Outcome.ABANDONED
+        return await self._flush()
 
-    def _next_batch(self) -> Batch | None:
-        batch, self._untaken = self._untaken, None
-        if batch is not None:
-            return batch  # it was encoded when it was taken
-        batch = self._source.take_batch()
-        # A ping is written only if there is nothing else to write; a batch makes it unnecessary.
-        ping, self._pending_ping = self._pending_ping, b""
-        if batch is None and ping:
-            batch = Batch(ping)
-        return batch if batch is None or self._coder is None else self._coder.encode(batch)
+    def _outcome_of(self, exc: Exception) -> Outcome:
+        if isinstance(exc, OutletShutError):
+            return ABANDONED
+        if isinstance(exc, CLIENT_GONE) or self.outlet.connection.says_gone(exc):
+            return GONE
+        self.error = exc
+        return FAILED
 
-    async def _write_head(self, head: Message) -> None:
-        self._head = None  # not kept for the life of the stream
-        outlet = self.outlet
-        await outlet.send(head)
-        taken = self._source.take_batch()
-        batch = Batch(self._opening if taken is None else self._opening + taken.body)
-        if not self._source.at_end():  # for a short stream this would cost more than it saves
-            outlet.look_past_starlette(direct_writes=self._direct_writes)
-        if self._coder is not None:
-            batch = self._coder.encode(batch)
-        # An empty message is sent only if the server keeps the head back until the first message. A middleware or a
-        # test's in-memory server would take it for the first event.
-        if batch.body or outlet.head_needs_body:
-            await outlet.write(batch)
+    async def _flush(self) -> Outcome | None:
+        # A loop may write at the end of its pass, as uvloop does. Waiting for that in a task would be a fifth of the
+        # cost of a short stream.
+        if self.outlet.final_began:
+            if self._leaves_flush and self.outlet.connection.is_flushed is False:
+                self._phase = FLUSHING
+                return None
+            await self.outlet.flush()
+        return FINISHED

@@ -5,6 +5,8 @@
 # Rule 2: appends are committed in a thread that gets group after group (_sqlite/commits.py).
 # Rule 3: sqlite3.Error is translated here and there and nowhere else. Publishers and readers get
 #         StoreUnavailableError; a follower waits and tries again.
+#
+# SQLiteStore has a few attributes more than others: its options, three connections and their limiters.
 
 from __future__ import annotations
 

@@ -1,13 +1,9 @@
 # One process of each set-up for all tests that leave it alive, and one certificate authority for all of TLS.
-#
-# Rule: what fails here runs once more, and is printed ("RERUN") even if it passes then, to be looked into. These tests
-#       have real servers, browsers and clocks, on a machine that may do other things. No other test has a second try.
 
 from __future__ import annotations
 
 import ssl
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,13 +14,7 @@ from ._servers import SETUPS, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of this folder, and no others, a second try."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

@@ -332,7 +332,7 @@ def test_the_demo_has_it(tmp_path, open_page):
     """The demo mounts the inspector, for who sits at the machine; a page of the demo is a stream there."""
     with PageServer(DEMO, "--port", "{port}", cwd=tmp_path, log=tmp_path / "demo.log") as server:
         page = open_page(server)
-        page.get_by_role("link", name="who reads it").click()
+        page.get_by_role("link", name="see all that are open").click()
         expect(page.locator("h1")).to_have_text("Streams of the demo")
         other = open_page(server)
         expect(row_of(page, "browser=Chrome")).to_contain_text("/events")

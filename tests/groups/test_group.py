@@ -89,6 +89,7 @@ def member_of(group: StreamGroup, *args: Any, **labels: str) -> Iterator[Member]
     member = Member(*args, **labels)
     run = run_of(group)
     run.add(member)
+    run.watch_over(member)
     try:
         yield member
     finally:
@@ -176,6 +177,7 @@ async def test_statistics() -> None:
     members = [Member() for _ in range(3)]
     for member in members:
         run.add(member)
+        run.watch_over(member)
     run.discard(members[0], CloseReason.COMPLETED)
     run.discard(members[1], CloseReason.DISCONNECTED)
     assert group.statistics() == StreamGroupStatistics(
@@ -639,6 +641,7 @@ def worker_member(group: StreamGroup, server_shutdown: Shutdown = None) -> Itera
     member, run = Member(server_shutdown), run_of(group)
     member.in_worker = True
     run.add(member)
+    run.watch_over(member)
     try:
         yield member
     finally:

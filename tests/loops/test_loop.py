@@ -357,6 +357,22 @@ async def test_call_while_the_loop_closes(monkeypatch: pytest.MonkeyPatch) -> No
     loop.call_soon_threadsafe(lambda: None)
 
 
+# --- the next pass
+
+
+async def test_the_next_pass() -> None:
+    """What is put off is called before the task that put it off goes on in the next pass, or at once."""
+    loop, calls = current_loop(), list[str]()
+    loop.call_next(lambda: calls.append("called"))
+    await loop.next_pass()
+    assert calls == ["called"]
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await loop.next_pass()
+        calls.append("not cancelled")
+    assert calls == ["called"]
+
+
 # --- writing inside a send()
 
 

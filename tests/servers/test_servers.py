@@ -345,6 +345,21 @@ class TestWaitFlushed:
         await on_uvicorn(transport=FakeTransport()).wait_flushed()
         await on_uvicorn(transport=object(), flow=SimpleNamespace(drain=plain)).wait_flushed()
 
+    async def test_whether_there_is_anything_to_flush(self) -> None:
+        """A transport that is empty, can't be asked or is closed holds nothing."""
+
+        class Closed:
+            def get_write_buffer_size(self) -> int:
+                raise RuntimeError
+
+        transport = FakeTransport()
+        server = OfHypercorn(writer=SimpleNamespace(transport=transport, drain=plain))
+        connections = self.connection(transport, plain), on_hypercorn(server)
+        assert [each.is_flushed for each in connections] == [True, True]
+        transport.unsent = 5
+        assert [each.is_flushed for each in connections] == [False, False]
+        assert [self.connection(each, plain).is_flushed for each in (object(), Closed())] == [True, True]
+
     async def test_hypercorn_on_asyncio(self) -> None:
         """hypercorn's StreamWriter buffers, too, and is drained in the same way."""
         transport = FakeTransport()

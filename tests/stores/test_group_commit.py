@@ -9,6 +9,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId
 from sse_trio.stores._append import AGAIN
 from sse_trio.stores._group_commit import GroupCommit
+from sse_trio.stores._holds import Claim
 
 pytestmark = pytest.mark.anyio
 
@@ -56,23 +57,6 @@ async def test_large_appends_make_small_groups():
             tasks.start_soon(commits.run, disk.commit)
         tasks.cancel_scope.cancel()
     assert disk.groups == [["600000", "300000"], ["600000"], ["2000000"], ["1"]]
-
-
-async def test_an_append_that_is_to_be_made_again():
-    """A store that needs several steps for one append is given it until it has its ids."""
-    results = [[AGAIN], [AGAIN], [[EventId("e", 7)]]]
-    asked = []
-
-    async def commit(group):
-        asked.append([append.items for append in group])
-        return results.pop(0)
-
-    commits = GroupCommit(commit)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run)
-        assert await commits.append([("a", b"1")], None) == [EventId("e", 7)]
-        tasks.cancel_scope.cancel()
-    assert asked == [[[("a", b"1")]]] * 3
 
 
 async def test_an_error_reaches_everyone_of_the_group():
@@ -123,3 +107,21 @@ async def test_who_waits_when_the_store_closes_is_told():
         tasks.cancel_scope.cancel()
     assert len(caught) == 2
     assert disk.groups == []
+
+
+async def test_a_claim_that_has_more_to_clear_is_made_again():
+    """A store may clear a long topic in parts: the claim is made until all of it is gone, and answered once."""
+    claim = Claim("a", None, "t", b"v", 60.0, clear=True)
+    answers = [[AGAIN], [AGAIN], [[EventId("e", 1)]]]
+    asked = []
+
+    async def commit(group):
+        asked.extend((append.items, append.claim) for append in group)
+        return answers.pop(0)
+
+    commits = GroupCommit()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.run, commit)
+        assert await commits.claim([("a", b"")], claim) == [EventId("e", 1)]
+        tasks.cancel_scope.cancel()
+    assert asked == [([("a", b"")], claim)] * 3

@@ -96,3 +96,12 @@ async def test_a_file_keeps_its_figures(tmp_path):
     assert (events, size) == connection.execute("SELECT count(*), sum(length(payload)) FROM events").fetchone()
     assert connection.execute("SELECT count(*) FROM kept_events").fetchone() == (0,)
     connection.close()
+
+
+async def test_items_are_checked_however_they_are_given():
+    """A claim takes items whose topic is another object, or that are lists, as an append does."""
+    other = FIRST.topic.encode().decode()
+    async with MemoryStore() as store:
+        await store.append_held([(other, b"1"), [other, b"2"]], FIRST)
+        page = await store.read(TopicFilter("r/1"), None)
+    assert [event.payload for event in page.events] == [b"1", b"2"]

@@ -37,7 +37,9 @@ from sse_trio._channels.state import ChannelState
 from sse_trio._groups.group import run_of
 from sse_trio._loops.ticker import Entry
 from sse_trio._servers.connection import Connection
+from sse_trio._streams.deadlines import Deadlines
 from sse_trio._streams.stream import Stream
+from sse_trio._streams.teardown import Teardown
 from sse_trio._streams.writer import Writer
 from sse_trio.testing import open_test_stream, virtual_backend, wait_all_tasks_blocked
 
@@ -804,7 +806,7 @@ async def test_nothing_is_left_for_the_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        kinds = (Stream, Writer, ChannelState, Entry, EventSendChannel)
+        kinds = (Stream, Teardown, Deadlines, Writer, ChannelState, Entry, EventSendChannel)
         of_other_tests = {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
         await run()
         await anyio.sleep(100)  # the entry in the ticker is gone when its time has come

@@ -13,10 +13,12 @@ from starlette.types import Message
 
 from sse_trio import open_event_channel
 from sse_trio._channels import pacer
-from sse_trio._loops.current import current_loop
+from sse_trio._groups.group import current_run
 from sse_trio._servers.connection import Connection
 from sse_trio._streams.outlet import Outlet
-from sse_trio._streams.writer import Outcome, Writer
+from sse_trio._streams.pending import Pending
+from sse_trio._streams.phases import Outcome
+from sse_trio._streams.writer import Writer
 from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
@@ -50,9 +52,10 @@ class Served(Connection):
         self.send_is_unbounded = unbounded
         self.head_needs_body = keeps_head
         source: Any = self.receive_channel._state
-        loop = current_loop()
-        self.outlet = Outlet(self.send, head, source, self, loop)
-        self.writer = Writer(source, self.outlet, head, opening=opening, loop=loop, owner=self)
+        run = current_run(None)
+        self.outlet = Outlet(self.send, head, source, self, run)
+        self.writer = Writer(Pending(source, head, opening=opening), self.outlet, run.loop)
+        self.writer.own_by(self)
 
     async def send(self, message: Message) -> None:
         """Take a message when the gate is open."""
@@ -464,6 +467,20 @@ async def test_abandon_in_a_shielded_write(serve: Serve) -> None:
     await served.settle()
     assert served.done == [Outcome.ABANDONED]
     assert b"data: next\n\n" not in served.bodies
+
+
+async def test_abandon_by_the_server(serve: Serve) -> None:
+    """A writer that is abandoned inside of the server's `send`, which then returns, ends without another message."""
+    served = serve()
+    served.send_channel.send_nowait("event")
+    await served.settle()
+    served.at_gate = served.writer.abandon
+    served.send_channel.send_nowait("last")
+    await served.settle()
+    served.send_channel.send_nowait("never sent")
+    await served.settle()
+    assert served.done == [Outcome.ABANDONED]
+    assert served.bodies == [b"data: event\n\n", b"data: last\n\n"]
 
 
 async def test_receiver_closed_while_it_rests(serve: Serve) -> None:

@@ -1,43 +1,23 @@
-# Notices: what the library itself writes into a stream: `retry` at its opening, pings, the farewell at its closing.
+# The farewell, and whatever else the library itself writes after the last event: the closing notices.
 #
-# Rule 1: an exception of the user's functions is raised here, and the stream handles it.
-# Rule 2: no client takes a notice for a message: the default ping and `retry` have no blank line (_wire/event.py).
+# Rule 1: an exception of the user's functions is raised here, and the stream handles it (drain.py).
+# Rule 2: `ENDINGS` says for which reasons there is a farewell. The response's own comes before its group's.
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from random import randrange
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .._reasons import ENDINGS, CloseReason
-from .._wire.event import LINE_ENDS, ServerSentEvent
+from .._wire.event import ServerSentEvent
 from .._wire.returned import returned_event
 
 if TYPE_CHECKING:
     from .._groups.run import GroupState
     from .options import StreamOptions
 
-__all__ = ("closing_notices", "opening_notices", "ping")
-
-PINGS = MappingProxyType({sep: ServerSentEvent(comment="ping").encode(sep) for sep in LINE_ENDS})
-RETRY = 3000
-"""Milliseconds: the default of EventSource. Sent in groups that sent a different `retry` at a shutdown."""
-
-
-def opening_notices(options: StreamOptions, group: GroupState) -> bytes:
-    """Return what is written before the first event."""
-    retry = options.retry
-    if retry is None and group.reconnect_within is not None:
-        retry = RETRY
-    return b"" if retry is None else ServerSentEvent(retry=retry).encode(options.sep)
-
-
-def ping(options: StreamOptions) -> bytes:
-    """Return what is written after a silence."""
-    if options.ping_message_factory is None:
-        return PINGS[options.sep]
-    return returned_event("ping_message_factory", options.ping_message_factory()).encode(options.sep)
+__all__ = ("closing_notices",)
 
 
 def closing_notices(
