@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"TracebackType|Redis"),
     # Private ones in signatures: what they are is what the function says that it takes or returns.
     (r"py:class", r"sse_trio\.(_wire\.json\._\w+|_kicks\.KickSender|_runs\.options\.RunsOptions)"),
-    (r"py:class", r"RunResponse(Options)?"),
+    (r"py:class", r"RunResponse(Options)?|(sse_trio\.stores\._connections\.)?(Async|Sync)Connection"),
     # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
     (r"py:class", r"Ts|TextErrors|sse_trio\._typed\.event_types?\.T"),
 ]
