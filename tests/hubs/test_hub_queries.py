@@ -247,6 +247,10 @@ async def test_delete_takes_what_is_in_the_ring(topics, overflow):
             assert (await neighbour.receive()).data == "only this"
 
 
+async def take(stream, number):
+    return [await stream.receive() for _ in range(number)]
+
+
 async def test_a_topic_that_is_deleted_while_nobody_has_fallen_behind():
     """Streams that have taken everything are sent the same gap, as one object, and read no store for it."""
     async with open_hub() as hub, AsyncExitStack() as stack:
@@ -257,7 +261,7 @@ async def test_a_topic_that_is_deleted_while_nobody_has_fallen_behind():
             await step
         await wait_all_tasks_blocked()
         assert {id(stream.messages[-2]["body"]) for stream in streams} == {id(streams[0].messages[-2]["body"])}
-        events = [[await stream.receive() for _ in range(3)] for stream in streams]
+        events = [await take(stream, 3) for stream in streams]
         assert [event.event for event in events[0]] == ["message", "gap", "message"]
         assert all(each == events[0] for each in events)
         assert hub.statistics().resumes == 0
