@@ -233,7 +233,10 @@ def test_without_redis_py_it_says_what_to_install(monkeypatch):
 def test_without_psycopg_it_says_what_to_install(monkeypatch):
     """Publishing to PostgreSQL without psycopg is an error with the command that installs it."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    for name in [name for name in sys.modules if name.startswith("sse_trio") and "postgres" in name]:
+    for name in [name for name in sys.modules if name.startswith("sse_trio.") and "postgres" in name]:
+        parent, _, child = name.rpartition(".")
+        if (package := sys.modules.get(parent)) is not None and hasattr(package, child):
+            monkeypatch.setattr(package, child, sys.modules[name])  # put back later, where an import changes it
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"pip install 'sse-trio\[postgres\]'"):
         Publisher("postgresql://localhost")

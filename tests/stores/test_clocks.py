@@ -49,7 +49,7 @@ async def kept(store):
 
 async def maintain(store):
     if isinstance(store, SQLiteStore):
-        store._writer.maintain()
+        await store._in_thread(store._writer.maintain, store._write_limiter)  # the store's own may be under way
     else:
         await store._writer.call(store._log.maintain)
 
