@@ -5,10 +5,14 @@
 # Rule 2: readers are woken in the pass of the loop after the one that published, so a burst that was published in one
 #         pass is one write for each of them. Each ring knows its readers.
 # Rule 3: they are woken a few at a time, so that ten thousand don't hold up the loop, whatever they have chosen.
+# Rule 4: after a gap, rings get only what is newer than the newest event that is gone. With an older one, a ring would
+#         end before its floor, and its subscribers would not hear of the gap.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import final
 
 from anyio.lowlevel import checkpoint
@@ -119,8 +123,20 @@ class Fanout:
             async for page in pages:
                 if page.gap is not None:
                     self.reset(page.trimmed_to)
-                if page.events:
-                    self.add(page.events)
+                if newer := self._obey_older(page.events):
+                    self.add(newer)
+
+    def _obey_older(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        # Return the events that belong into rings. After a gap the first ones may be older than the newest that is
+        # gone (each topic loses its own oldest): subscribers read these from the store, and only orders are for us.
+        newest_gone = self.timeline.position.sequence
+        if not events or events[0].id.sequence > newest_gone:
+            return events
+        count = bisect_right(events, newest_gone, key=attrgetter("id.sequence"))
+        for event in events[:count]:
+            if event.topic == KICKS:
+                kick_here(event.payload)
+        return events[count:]
 
     async def wake_readers(self) -> None:
         """Wake the readers of each ring that has changed, round after round."""

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StoreUnavailableError, StreamGroup, open_hub
-from sse_trio.stores import MemoryStore, SQLiteStore, TopicFilter
+from sse_trio.stores import MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._kicks import KICKS, unpack_kick
 from sse_trio.stores._protocol import pack_event
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
@@ -124,6 +124,19 @@ async def test_a_process_that_could_not_reach_the_store_obeys_afterwards(make_re
         await hub.kick(ANN)
         await wait_all_tasks_blocked()
         assert ended == {}
+        store.change(follows=True)
+        await wait_all_tasks_blocked()
+        assert ended == {0: CloseReason.KICKED}
+
+
+async def test_a_kick_among_what_was_trimmed_is_obeyed(make_remote_store):
+    """A hub that was cut off for so long that other topics have lost newer events hears of the kick all the same."""
+    group, store = StreamGroup(signals=False), make_remote_store(per_topic=Retention(max_events=2))
+    async with open_hub(store) as hub, streams_of(group, ANN) as ended:
+        store.change(follows=False)
+        await hub.publish_many([("a", f"{n}") for n in range(5)])
+        await hub.kick(ANN)
+        await hub.publish_many([("a", f"{n}") for n in range(5)])
         store.change(follows=True)
         await wait_all_tasks_blocked()
         assert ended == {0: CloseReason.KICKED}
