@@ -7,9 +7,11 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 # Which folder does what, from the bottom to the top; each imports only from those above it in this list. The map with a
 # picture is docs/architecture.md, and tests/test_layering.py has the ranks.
 #
-#   _reasons  _failures  _requests  _arguments   why streams end; exception groups; headers of a request; checks of
-#   arguments _wire/          bytes to events and back
+#   _reasons  _failures   why streams end; exception groups
+#   _arguments/     checks of arguments
 #   _loops/         what anyio lacks, for each event loop
+#   _requests/      headers of a request; who may ask
+#   _wire/          bytes to events and back
 #   _errors         every exception
 #   _compression/   content codings
 #   _channels/      the pair of channels
@@ -53,9 +55,9 @@ from ._hubs.subscription import SubscriptionStatistics as SubscriptionStatistics
 from ._publishing.endpoint import publish_endpoint as publish_endpoint
 from ._reasons import CloseReason as CloseReason
 from ._reasons import RefusalReason as RefusalReason
-from ._requests import accepts_event_stream as accepts_event_stream
-from ._requests import last_event_id as last_event_id
-from ._requests import preferred_media_type as preferred_media_type
+from ._requests.headers import accepts_event_stream as accepts_event_stream
+from ._requests.headers import last_event_id as last_event_id
+from ._requests.headers import preferred_media_type as preferred_media_type
 from ._runs.ending import RunEnd as RunEnd
 from ._runs.opening import open_runs as open_runs
 from ._runs.record import RunStatus as RunStatus

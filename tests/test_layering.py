@@ -28,11 +28,11 @@ PACKAGE = Path(SPEC.origin).parent
 
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"_reasons", "_failures", "_arguments", "_loops"}),
-    frozenset({"_authorize", "_requests", "_wire"}),
+    frozenset({"_requests", "_wire"}),
     frozenset({"_errors", "_compression"}),
     frozenset({"_channels", "_servers", "_typed", "stores"}),
-    frozenset({"_kicks"}),
-    frozenset({"_groups", "_hubs"}),
+    frozenset({"_groups"}),
+    frozenset({"_hubs"}),
     frozenset({"_publishing", "_streams"}),
     frozenset({"_runs"}),
     frozenset({"client", "compat", "metrics", "tracing", "inspector", "publisher"}),
@@ -49,7 +49,6 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "asyncio": frozenset({"_loops/asyncio", "_servers/uvicorn_exit", "testing"}),
     "starlette": frozenset(
         {
-            "_authorize",
             "_errors",
             "_failures",
             "_publishing",

@@ -3,14 +3,14 @@
 # Rule 1: the client's weights decide; between equal weights, the server's order does.
 # Rule 2: in doubt the answer is identity, which every client can read: with no field, no legal weight or no coding in
 #         common, and for a client that excludes identity and all codings on offer (an origin SHOULD then use none).
-# Rule 3: a weight is read as in Accept: _requests.py, read_weight().
+# Rule 3: a weight is read as in Accept: _requests/headers.py, read_weight().
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from .._requests import read_weight
+from .._requests.headers import read_weight
 
 __all__ = ("choose_coding", "forbids_transform")
 

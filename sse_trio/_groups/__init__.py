@@ -5,6 +5,7 @@
 #   admission.py         the limits, and which streams are refused
 #   fair_share.py        divides a rate among the clients
 #   shutdown_watch.py    notices that a server shuts down
+#   kickable.py          the groups that obey a kick from another process
 #   signals.py           handles SIGINT and SIGTERM before the server does
 #   statistics.py        snapshots of a stream
 

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, final
 from anyio.lowlevel import RunVar, checkpoint
 
 from .._arguments.checks import check_count, check_flag, check_function, check_grace, check_seconds, check_text, wrong
-from .._kicks import KickSender
 from .._reasons import CloseReason, RefusalReason
 from .._wire.returned import check_farewell, returned_bool
 from ..stores._kicks import Kick, check_kick_labels
 from .admission import KeyFunction, Limits
+from .kickable import KickSender
 from .run import Farewell, GroupMember, GroupRun, GroupState
 from .statistics import StreamObserver, StreamStatistics, StreamTotals
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
-from .._kicks import add_kickable
 from .._loops.current import current_loop
 from .._loops.loop import DetachedTask, Loop
 from .._loops.ticker import Ticker
@@ -28,6 +27,7 @@ from .._servers.known import KnownServers
 from .._wire.event import ServerSentEvent
 from ..stores._kicks import Kick
 from .admission import Admission, Limits, Place
+from .kickable import add_kickable
 from .shutdown_watch import ShutdownWatch, is_shut_down_within
 from .signals import SignalChain
 from .statistics import StreamObserver, StreamStatistics, StreamTotals

@@ -17,7 +17,7 @@ from typing import final
 
 from anyio.lowlevel import checkpoint
 
-from .._kicks import kick_here
+from .._groups.kickable import kick_here
 from .._loops.current import current_loop
 from ..stores._holds import is_deletion
 from ..stores._kicks import KICKS

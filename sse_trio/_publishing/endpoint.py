@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketClose
 
 from .._arguments.checks import check_any_function, check_count, check_function
-from .._authorize import Authorize, check_allowed, check_same_origin
 from .._errors import StoreUnavailableError
 from .._hubs.hub import Hub
+from .._requests.authorize import Authorize, check_allowed, check_same_origin
 from .body import FORM, JSON, Body, parse_body
 
 if TYPE_CHECKING:

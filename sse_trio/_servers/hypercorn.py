@@ -123,9 +123,10 @@ class Hypercorn(Connection):
                 await self._stream.app_send({"type": "http.response.body", "body": b"", "more_body": False})
             except Exception:  # noqa: BLE001 -- trio's, which this file can't name
                 # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
-                # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request.
+                # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request;
+                # it has no public way to.
                 if self._is_current():
-                    await self._protocol._maybe_recycle()  # noqa: SLF001 -- hypercorn has no public way
+                    await self._protocol._maybe_recycle()
 
     def drop(self) -> bool:
         """Drop the connection with all of its streams; whether that could be done."""

@@ -117,7 +117,8 @@ class HypercornH2(Connection):
             flushed.set()
 
     async def _flush(self) -> None:
-        await self._protocol._flush()  # noqa: SLF001 -- hypercorn has no public way to send h2's pending bytes
+        # Hypercorn has no public way to send h2's pending bytes.
+        await self._protocol._flush()
 
     async def _wait_written(self) -> None:
         # Another task may be writing our bytes with its own; the lock is handed on in order.

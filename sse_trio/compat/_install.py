@@ -11,8 +11,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
-from . import _event, _response
 from ._app_status import AppStatus
+from ._event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
+from ._response import EventSourceResponse, SendTimeoutError
 
 __all__ = ("VERSION", "install")
 
@@ -42,7 +43,7 @@ def install() -> None:
         RuntimeError: ``sse_starlette`` was imported before.
     """
     present = sys.modules.get(NAME)
-    if present is not None and getattr(present, "EventSourceResponse", None) is _response.EventSourceResponse:
+    if present is not None and getattr(present, "EventSourceResponse", None) is EventSourceResponse:
         return
     if any(name.partition(".")[0] == NAME for name in sys.modules):
         raise RuntimeError(TOO_LATE)
@@ -51,17 +52,17 @@ def install() -> None:
 
 
 def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
-    events = {name: getattr(_event, name) for name in ("JSONServerSentEvent", "ServerSentEvent")}
-    event = _module(f"{NAME}.event", ensure_bytes=_event.ensure_bytes, **events)
+    events = {"JSONServerSentEvent": JSONServerSentEvent, "ServerSentEvent": ServerSentEvent}
+    event = _module(f"{NAME}.event", ensure_bytes=ensure_bytes, **events)
     sse = _module(
         f"{NAME}.sse",
         AppStatus=AppStatus,
-        EventSourceResponse=_response.EventSourceResponse,
-        SendTimeoutError=_response.SendTimeoutError,
-        ServerSentEvent=_event.ServerSentEvent,
-        ensure_bytes=_event.ensure_bytes,
+        EventSourceResponse=EventSourceResponse,
+        SendTimeoutError=SendTimeoutError,
+        ServerSentEvent=ServerSentEvent,
+        ensure_bytes=ensure_bytes,
     )
-    package = _module(NAME, EventSourceResponse=_response.EventSourceResponse, **events)
+    package = _module(NAME, EventSourceResponse=EventSourceResponse, **events)
     exported = ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]  # sse-starlette's
     vars(package).update(__all__=exported, __version__=VERSION, event=event, sse=sse)
     return package, event, sse

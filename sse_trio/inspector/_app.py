@@ -29,10 +29,10 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from .._arguments.checks import check_any_function, check_function, check_instance
-from .._authorize import Authorize, check_same_origin
 from .._channels.ends import EventSendChannel
 from .._groups.group import StreamGroup
 from .._hubs.hub import Hub
+from .._requests.authorize import Authorize, check_same_origin
 from .._runs.runs import Runs
 from .._streams.response import EventSourceResponse
 from .._wire.event import ServerSentEvent

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.websockets import WebSocketClose
 
 from .._arguments.checks import wrong
-from .._authorize import Authorize, check_allowed
+from .._requests.authorize import Authorize, check_allowed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

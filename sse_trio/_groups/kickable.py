@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from anyio.lowlevel import RunVar
 
-from .stores._kicks import Kick, unpack_kick
+from ..stores._kicks import Kick, unpack_kick
 
 __all__ = ("KickSender", "Kickable", "add_kickable", "kick_here")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from sse_trio import accepts_event_stream, preferred_media_type
-from sse_trio._requests import quality_of
+from sse_trio._requests.headers import quality_of
 
 JSON, STREAM = "application/json", "text/event-stream"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

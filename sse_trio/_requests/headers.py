@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ._arguments.checks import wrong
-from ._arguments.http import headers_of
+from .._arguments.checks import wrong
+from .._arguments.http import headers_of
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
