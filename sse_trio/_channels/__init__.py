@@ -1,7 +1,8 @@
 # The pair of channels, and the interface that a stream's writer has to any source of events.
 #
 #   ends.py         open_event_channel() and the two ends that users hold
-#   state.py        the state that both ends share: accept, wait, drop, close
+#   state.py        the state that both ends share: accept, wait, end
+#   overflow.py     what goes when the buffer is full
 #   pacer.py        when a send() returns at once, and when it first yields to other tasks
 #   waiters.py      sends that wait for room, receivers that wait for an event
 #   buffer.py       the queue between them, in events and bytes

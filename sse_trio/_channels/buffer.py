@@ -4,7 +4,7 @@
 #         one line of ASCII, which can always be encoded and has a known size.
 # Rule 2: so `size` is exact, and a plain str needs no object of its own. Many strs are joined and encoded in one go,
 #         three times as fast as one by one.
-# Rule 3: no waiting, no limits and no policies here: those are in state.py.
+# Rule 3: no waiting, no limits and no policies here: those are in state.py and overflow.py.
 
 from __future__ import annotations
 

@@ -23,8 +23,9 @@ from anyio.lowlevel import checkpoint
 from .._arguments.checks import check_function, wrong
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, as_event, check_errors, is_plain
 from .buffer import ConflatingBuffer, FifoBuffer, Queued, size_of
+from .overflow import OVERFLOWS, Overflow, accept_or_drop
 from .pacer import SLICE_EVENTS
-from .state import OVERFLOWS, ChannelState, Overflow
+from .state import ChannelState
 from .waiters import WaitingReceive
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class EventSendChannel(_End):
             if state.overflow == "wait":
                 await state.wait_accepted(self, event, size, key)
             else:
-                state.accept_or_drop(event, size, key)
+                accept_or_drop(state, event, size, key)
         state.begin_slice()
 
     def send_nowait(self, event: Sendable, /) -> None:
@@ -328,7 +329,7 @@ class EventSendChannel(_End):
         if not state.accept(held, size, key):
             if state.overflow == "wait":
                 raise WouldBlock
-            state.accept_or_drop(held, size, key)
+            accept_or_drop(state, held, size, key)
 
     def started(self) -> None:
         """Announce that set-up is over: the response sends its status and headers without waiting for an event.

@@ -4,7 +4,8 @@
 #         means that it is in the buffer.
 # Rule 2: a channel is open, then ending (the response is about to end the stream), then refusing (it accepts no more
 #         events, and buffered ones are still received). It never goes back.
-# Rule 3: waiters.py has the waiting tasks, pacer.py decides when a send() yields, and buffer.py is the queue.
+# Rule 3: waiters.py has the waiting tasks, pacer.py decides when a send() yields, buffer.py is the queue, and
+#         overflow.py decides what goes when it is full.
 #
 # One class with many attributes (seven are those of every source), because nearly every decision looks at the queue, at
 # both kinds of waiters and at whether the channel is ending. Parts would ask each other at every send(), and each part
@@ -13,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock
 
@@ -22,6 +23,7 @@ from .._loops.current import current_loop
 from .._loops.loop import check_here
 from .._wire.batch import Batch
 from .buffer import Buffer, FifoBuffer, Queued, encode_queued, size_of
+from .overflow import Overflow
 from .pacer import SLICE_SECONDS, Pacer
 from .source import Backlog, StreamSource
 from .waiters import IdleWriter, Receiver, WaitingReceivers, WaitingSend, WaitingSends
@@ -31,10 +33,7 @@ if TYPE_CHECKING:
     from .._reasons import CloseReason
     from .._wire.event import TextErrors
 
-__all__ = ("OVERFLOWS", "ChannelState", "Overflow")
-
-Overflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
-OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
+__all__ = ("ChannelState",)
 
 
 class ChannelState(StreamSource):
@@ -138,29 +137,26 @@ class ChannelState(StreamSource):
 
     def accept(self, event: Queued, size: int, key: Hashable) -> bool:
         """Put the event in the buffer and return True, or return False if it must wait for room."""
-        if not (self._has_turn(key) and self._has_room(size, key)):
+        if not (self._has_turn(key) and self.has_room(size, key)):
             return False
-        self._put(event, size, key)
+        self.put(event, size, key)
         if self.senders.queue:
             self._admit_waiting_sends()  # the replaced event may have been larger
         self.wake_receiver()
         return True
 
-    def accept_or_drop(self, event: Queued, size: int, key: Hashable) -> None:
-        """Drop another event for this one, drop this one, or close the channel, as `overflow` says."""
-        if self.overflow == "drop_newest" or (self.overflow == "drop_oldest" and self.max_buffer_size == 0):
-            self.dropped += 1
-        elif self.overflow == "drop_oldest":
-            while not self._has_room(size, key):
-                self.buffer.pop(self.sep)
-                self.dropped += 1
-            self._put(event, size, key)
-        else:
-            self.overflowed = True
-            self.refuse_sends()
-            if self.on_overflow is not None:
-                self.on_overflow()
-            raise self.broken()
+    def drop_first(self) -> None:
+        """Drop the oldest buffered event, and count it."""
+        self.buffer.pop(self.sep)
+        self.dropped += 1
+
+    def break_full(self) -> BrokenResourceError:
+        """Accept no more events, end the stream, and return the error of this send."""
+        self.overflowed = True
+        self.refuse_sends()
+        if self.on_overflow is not None:
+            self.on_overflow()
+        return self.broken()
 
     def begin_slice(self) -> None:
         """Begin a slice, unless one has begun, a task waits, or the channel is ending."""
@@ -189,7 +185,8 @@ class ChannelState(StreamSource):
         self.senders.resuming -= 1
         self.wake_receiver()
 
-    def _put(self, event: Queued, size: int, key: Hashable) -> None:
+    def put(self, event: Queued, size: int, key: Hashable) -> None:
+        """Append an event to the buffer, or replace the one with its key."""
         if self.buffer.put(event, size, key):
             self.conflated += 1
 
@@ -200,7 +197,8 @@ class ChannelState(StreamSource):
             return True
         return self.buffer.size_at(key) is not None and not self.senders.has_key(key)
 
-    def _has_room(self, size: int, key: Hashable) -> bool:
+    def has_room(self, size: int, key: Hashable) -> bool:
+        """Return whether the buffer has room for an event of this size under this key."""
         queued = len(self.buffer)
         replaced = self.buffer.size_at(key)
         if replaced is not None:
@@ -212,8 +210,8 @@ class ChannelState(StreamSource):
     def _admit_waiting_sends(self) -> None:
         # Moves events of waiting sends into the buffer. take_batch() leaves them until their senders have run and sent
         # their next slice too; otherwise a flood would leave in batches of 64, 1, 64, 1.
-        while (waiting := self.senders.first()) is not None and self._has_room(waiting.size, waiting.key):
-            self._put(self.senders.admit_first(), waiting.size, waiting.key)
+        while (waiting := self.senders.first()) is not None and self.has_room(waiting.size, waiting.key):
+            self.put(self.senders.admit_first(), waiting.size, waiting.key)
 
     # --- the receiving side
 

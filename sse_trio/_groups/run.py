@@ -23,7 +23,7 @@ from .._loops.loop import DetachedTask, Loop
 from .._loops.ticker import Ticker
 from .._reasons import CloseReason
 from .._servers.connection import ServerShutdown
-from .._servers.known import KnownServers
+from .._servers.lookup_cache import KnownServers
 from .._wire.event import ServerSentEvent
 from ..stores._kicks import Kick
 from .admission import Admission, Limits, Place

@@ -1,4 +1,5 @@
-# ShutdownWatch: notices that a server shuts down, while a group has streams open.
+# ShutdownWatch: notices that a server shuts down, while a group has streams open. (Signals, which come before it:
+# signals.py. What uvicorn has to look at: _servers/uvicorn_exit.py.)
 #
 # Rule 1: each server is watched once, however many of its streams are open.
 # Rule 2: if the server has an event, a task waits for it. If not, the run's ticker looks at the server's state. The

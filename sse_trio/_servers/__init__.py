@@ -10,7 +10,7 @@
 #   direct_write.py      writing a body to an idle connection directly; hypercorn_direct.py: on hypercorn
 #   closures.py          looking into what frameworks put around `receive` and `send`
 #   nobody_between.py    the proof that nobody is between a stream and its server
-#   known.py             what the streams of one loop have found out about their servers
+#   lookup_cache.py      what the streams of one loop have found out about their servers
 #   middleware.py        Starlette's BaseHTTPMiddleware in between
 #   transports.py        asyncio's transports: abort, flush, write without waiting
 

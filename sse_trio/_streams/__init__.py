@@ -21,7 +21,7 @@
 #   writer.py            writes at the right moments: who wakes it, and how; phases.py has its phases
 #   pending.py           what it has to write, in order: head, batches, pings, the last writes
 #   last_writes.py       the closing notices, and the final frame or the cut
-#   outlet.py            the only caller of the server's `send`: times and counts writes, writes directly
+#   server_send.py       Outlet: writes to the server, alone while a stream is open; direct writes
 
 from __future__ import annotations
 

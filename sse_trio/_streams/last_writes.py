@@ -8,7 +8,7 @@ from .._wire.batch import Batch
 
 if TYPE_CHECKING:
     from .._compression.coder import Coder
-    from .outlet import Outlet
+    from .server_send import Outlet
 
 __all__ = ("FINAL_FRAME", "LastWrites")
 

@@ -1,4 +1,5 @@
 # StreamOptions: the options of a response, checked when it is made, so that a mistake fails at the line that makes it.
+# Those of the channel (overflow, buffer, errors) are checked in sources.py, status and headers in _arguments/http.py.
 
 from __future__ import annotations
 

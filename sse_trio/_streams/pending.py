@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from .._wire.batch import Batch
 from .last_writes import FINAL_FRAME, LastWrites
-from .outlet import OutletShutError
+from .server_send import OutletShutError
 
 if TYPE_CHECKING:
     from starlette.types import Message
 
     from .._channels.source import StreamSource
     from .._compression.coder import Coder
-    from .outlet import Outlet
+    from .server_send import Outlet
 
 __all__ = ("Pending",)
 

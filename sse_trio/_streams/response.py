@@ -19,8 +19,8 @@ from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code
 from .._arguments.moments import seconds_since_1970
 from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
+from .._channels.overflow import Overflow
 from .._channels.source import LiveSource
-from .._channels.state import Overflow
 from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder

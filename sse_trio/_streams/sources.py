@@ -1,4 +1,6 @@
-# Sources: what a response can be made from, brought to one form: a receive channel, and the producers that feed it.
+# Sources: what a response can be made from: a producer (an async function that takes a send channel), a receive
+# channel, a hub's subscription, an async iterable, an iterable. Here each is brought to one form: a receive channel,
+# and the producers that feed it.
 #
 # Rule 1: a stream knows one kind of source. Any other kind becomes a producer that sends on a channel of ours.
 # Rule 2: an async iterable is iterated and closed in the same task, and it is always closed. Closing it may wait for a
@@ -20,8 +22,8 @@ from anyio import move_on_after
 
 from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
 from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, new_event_channel
+from .._channels.overflow import Overflow
 from .._channels.source import LiveSource
-from .._channels.state import Overflow
 from .._hubs.subscription import Subscription, source_of
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, check_errors
 from .threads import close_in_thread, iterate_in_thread

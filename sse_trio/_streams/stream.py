@@ -29,9 +29,9 @@ from .deadlines import Deadlines
 from .disconnect import watch_disconnect
 from .drain import drain
 from .head import opening_notices
-from .outlet import Outlet
 from .pending import Pending
 from .producers import Producing, run_all, run_producer
+from .server_send import Outlet
 from .snapshot import snapshot
 from .teardown import Teardown
 from .writer import Writer

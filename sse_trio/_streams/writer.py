@@ -1,5 +1,6 @@
-# Writer: has the server written to, at the right moments: it is woken, writes what is pending (pending.py) through its
-# outlet (outlet.py), the only caller of the server's `send`, and is idle again.
+# Writer: decides when something is written: it is woken, has what is pending (pending.py) written by its outlet, and is
+# idle again. The outlet (Outlet in server_send.py) is what writes to the server: it calls the server's `send`, or has a
+# body written directly (_servers/direct_write.py).
 #
 # Rule 1: the writer runs detached (_loops/loop.py, rule 3), because a server may hold it in a write that can't be
 #         cancelled. So no task waits for it without a bound, no user code runs in it, and it raises nothing: `outcome`
@@ -29,7 +30,6 @@ from anyio import BrokenResourceError, ClosedResourceError
 from .._loops.cancellation import is_asked_for, is_cancellation, stray_cancellation
 from .._loops.loop import DetachedTask, Loop, Parking
 from .._wire.batch import Batch
-from .outlet import Outlet, OutletShutError
 from .phases import (
     ABANDONED,
     ENDED,
@@ -44,6 +44,7 @@ from .phases import (
     Outcome,
     Phase,
 )
+from .server_send import Outlet, OutletShutError
 
 if TYPE_CHECKING:
     from .pending import Pending

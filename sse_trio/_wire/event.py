@@ -1,4 +1,4 @@
-# ServerSentEvent: one event as a value, and its bytes on the wire. No I/O, no anyio.
+# ServerSentEvent: one event as a value, and its bytes on the wire: encoded in _encode_fields(). No I/O, no anyio.
 #
 # Rule 1: an event is encoded when it is made, and that validates it. So every event can be sent, and bad input raises
 #         at the line that makes the event.
@@ -8,7 +8,8 @@
 #         would also split at U+0085 and U+2028.
 # Rule 4: as_event() defines what else send() accepts: what can mean one thing only. Everything else is an error that
 #         says what to write.
-# Rule 5: plain text (is_plain) is always legal, and its size on the wire is known without encoding it.
+# Rule 5: plain text (is_plain) is always legal, and its size on the wire is known without encoding it. It stays a str,
+#         which a channel encodes with others in one go (_channels/buffer.py).
 # Rule 6: a block of comments and `retry` alone has no blank line at its end. Both take effect with their line, and the
 #         blank line would reach some clients (@microsoft/fetch-event-source, httpx-sse) as an empty message.
 

@@ -1,5 +1,8 @@
-# Where a read starts, and whether the reader has missed events. The memory and SQLite stores decide gaps here; the
-# Redis script (_redis/scripts.py) decides in the same way. Pure functions.
+# Gaps: where a read starts, and whether the reader has missed events. The stores decide here; the Redis script
+# (_redis/scripts.py) decides in the same way. Pure functions.
+#
+# A subscriber is told with one `event: gap`, which History.add_page() (_hubs/history.py) puts in front of what the page
+# with `gap=True` brings. With overflow="drop_oldest" what is lost is only counted (_hubs/reading.py).
 #
 # Rule 1: a topic loses its oldest events first. So one number, the newest sequence that is gone, decides for any
 #         selection of topics: a reader that has seen everything up to that number has missed nothing.

@@ -15,9 +15,9 @@ from sse_trio import open_event_channel
 from sse_trio._channels import pacer
 from sse_trio._groups.group import current_run
 from sse_trio._servers.connection import Connection
-from sse_trio._streams.outlet import Outlet
 from sse_trio._streams.pending import Pending
 from sse_trio._streams.phases import Outcome
+from sse_trio._streams.server_send import Outlet
 from sse_trio._streams.writer import Writer
 from sse_trio.testing import wait_all_tasks_blocked
 

@@ -1,5 +1,6 @@
-# Outlet: one stream's way to its server. It times each write, counts what was written, and knows whether a body may go
-# to the connection directly (_servers/direct_write.py) instead of through `send`.
+# Outlet: what writes to the server: the only caller of its `send` for the messages of an open stream. It times each
+# write, counts what was written, and knows whether a body may go to the connection directly (_servers/direct_write.py)
+# instead of through `send`. (An answer without a stream, to HEAD for example, is sent by response.py.)
 #
 # Rule 1: one write at a time (C4); `write_began` is the time of the one in progress, `idle_since` of the end of the
 #         last one. The ticker, which watches the time for all streams, reads both.

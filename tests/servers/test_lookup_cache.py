@@ -7,7 +7,7 @@ from types import FunctionType
 import pytest
 
 from sse_trio._servers.connection import Connection
-from sse_trio._servers.known import KnownServers
+from sse_trio._servers.lookup_cache import KnownServers
 from sse_trio._servers.nobody_between import past_starlette
 
 from ._packages import by_package
