@@ -1,7 +1,7 @@
 # python -m sse_trio publish: one event, or one for each line, to a hub's store.
 #
 # Rule 1: an event's id is written when the store keeps it, and not before.
-# Rule 2: a mistyped path must not make a new database that nobody reads.
+# Rule 2: a mistyped path must not make a new database that no server reads.
 
 from __future__ import annotations
 

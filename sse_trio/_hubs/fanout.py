@@ -150,7 +150,7 @@ class Fanout:
         changed, self._changed = self._changed, {}
         woken = 0
         for ring in changed:
-            for reader in [*ring.readers]:  # a copy: whoever is woken may leave
+            for reader in [*ring.readers]:  # a copy: a woken reader may leave
                 # A reader that was still on its way in the last round may have taken what this round is for.
                 if reader.cursor < ring.end and reader.receiver is not None:
                     reader.receiver.unpark()

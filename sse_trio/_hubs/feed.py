@@ -1,10 +1,10 @@
 # A feed: the events of one choice of topics, and the subscribers that have made this choice.
 #
 # Rule 1: a feed holds no events. They are in the rings of its topics, which it shares with every other choice that has
-#         these topics. So a choice of its own costs a subscriber little, and costs a publisher nothing.
+#         these topics. So a choice that no other subscriber has costs that subscriber little, and a publisher nothing.
 # Rule 2: the rings of a feed have no event in common, and their order is the order of places, which is the store's.
-# Rule 3: subscribers share a batch with whoever takes the same events: with everybody who reads the same ring; or, if
-#         events of several rings are mixed, with those who have made the same choice.
+# Rule 3: subscribers that take the same events share a batch: all that read the same ring; or, if events of several
+#         rings are mixed, all that have made the same choice.
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .timeline import Timeline
 __all__ = ("Feed", "FeedStatistics")
 
 OTHERS = 8
-"""A choice of several topics takes the batches of one of its rings if that has so many times as many subscribers as the
-choice. Otherwise it joins its own, so that one compressor sees all that these subscribers are sent."""
+"""A choice of several topics takes the batches of one of its rings if that ring has eight times as many subscribers as
+the choice. Otherwise it joins its own, so that one compressor sees all that these subscribers are sent."""
 
 
 @final

@@ -130,7 +130,7 @@ async def read_latest(hub: HubState, topics: TopicFilter, wanted: int, event_fil
 
 
 def _after_gap(page: Page) -> Sequence[StoredEvent]:
-    # A deletion was told as a gap already, to who has missed what was deleted.
+    # Subscribers that have missed what was deleted have had a gap for it already.
     return page.events if page.gap is None else [event for event in page.events if not is_deletion(event.payload)]
 
 

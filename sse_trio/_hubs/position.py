@@ -92,7 +92,7 @@ class Position:
         return lost
 
     def advance(self, end: int, count: int) -> None:
-        """Take so many events, which are all up to this place."""
+        """Take this many events, which are all up to this place."""
         self.cursor = end
         self.counted += count
 

@@ -75,7 +75,7 @@ class Reading:
         self.dropped: int = 0
         """Events that it missed."""
         self.loop: Loop | None = None
-        """The loop of its stream, if it belongs to one: its client is told positions then."""
+        """The loop of its stream, if it belongs to one. The client then gets positions."""
         self.on_overflow: Callable[[], None] | None = None
         """Ends its stream, which may have a farewell to send."""
 

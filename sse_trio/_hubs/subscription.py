@@ -84,7 +84,7 @@ class Subscription:
             msg = "a subscription must be entered before it is received from: `async with hub.subscribe(...) as ...`"
             raise ClosedResourceError(msg)
         while not unread:
-            # Only a stream's client is told its position, so the others are events of the hub's own.
+            # Only a stream's client gets positions, so what is not stored here is an event of the hub.
             taken = cast("Sequence[StoredEvent | ServerSentEvent]", source.take_events())
             unread.extend(event.event if isinstance(event, StoredEvent) else event for event in taken)
             if unread:

@@ -1,7 +1,7 @@
 # What one subscriber does with events besides filtering: where it ends, and what its client is sent instead.
 #
 # Rule 1: the event that ends a subscription is delivered, and nothing after it.
-# Rule 2: it is asked about each event once, in order, and only about what the subscriber's filter lets through.
+# Rule 2: the predicate is called for each event once, in order, and only for what the subscriber's filter lets through.
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 # A coroutine that is stepped costs 0.4 us, an eager task (Python 3.12+) 0.7 us, a task with its pass of the loop 3 us.
 #
 # Rule 1: the code must not depend on the task that runs it. What belongs to a task and is held across a wait (a scope
-#         of anyio's, asyncio.timeout()) breaks. Futures and locks are fine: they wake whoever waits for them.
+#         of anyio's, asyncio.timeout()) breaks. Futures and locks are fine: they wake any task that waits for them.
 # Rule 2: what the coroutine waits for when it is left is what the task waits for first: nothing is lost, or done twice.
 # Rule 3: a task that is cancelled before it has run raises inside the coroutine all the same. (It would never enter an
 #         `async def` around it.)

@@ -95,7 +95,7 @@ class CancelRequests:
         return _is_scope_cancelled() or not self._can_tell or self._count() > 0
 
     def are_none(self) -> bool:
-        """Return whether nobody has asked, the stream included: then there is nothing to settle without an error."""
+        """Return whether there is no request, the stream's own included. Then nothing is to be settled."""
         return self._at_own is None and self._count() <= 0
 
     async def settle(self, error: BaseException | None) -> BaseException | None:

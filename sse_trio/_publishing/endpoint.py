@@ -1,6 +1,6 @@
 # publish_endpoint(): a route by which programs in other languages publish to a hub.
 #
-# Rule 1: without `authorize` every request is refused, and only True lets a request through. It is asked before the
+# Rule 1: without `authorize` every request is refused, and only True lets a request through. It is called before the
 #         body is read.
 # Rule 2: the route is for programs. A page of another site that makes a browser post here is refused, because the
 #         browser would send the user's cookies (Fetch standard, "CORS protocol and credentials").
@@ -37,7 +37,7 @@ REFUSES_EVERYONE = (
 )
 _LONGEST_KEY = 200  # characters
 _RETRY_AFTER = "5"  # seconds
-_KEYS_OF = "publish_endpoint:"  # the keys of this route are no others', whatever a client sends
+_KEYS_OF = "publish_endpoint:"  # so that no key that a client sends is one of another publisher's
 
 
 def publish_endpoint(
@@ -102,7 +102,7 @@ class _PublishEndpoint:
         if scope["type"] != "http":
             await WebSocketClose()(scope, receive, send)
             return
-        with suppress(ClientDisconnect):  # in the midst of its request, which nobody awaits an answer to
+        with suppress(ClientDisconnect):  # the client has left in the middle of its request, and waits for no answer
             answer = await self._answer(Request(scope, receive))
             await answer(scope, receive, send)
 

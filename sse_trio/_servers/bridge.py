@@ -4,7 +4,7 @@
 # therefore the outermost application, or the outermost middleware: it finds the connection behind the server's own
 # callables and places it in the scope, which middlewares leave alone.
 #
-# Rule 1: `send` stays the server's own, unless direct writes are asked for (_servers/direct_write.py).
+# Rule 1: `send` stays the server's own, unless you enable direct writes (_servers/direct_write.py).
 # Rule 2: an application on an unknown server is called exactly as if there were no bridge.
 # Rule 3: there are no direct writes past a `send` outside of the bridge that may change bodies. Inside of it, those
 #         that do are noticed (_servers/direct_write.py); outside of it they can't be.

@@ -61,7 +61,7 @@ class Connection:
     def bridge(self, receive: Receive, send: Send, *, direct_writes: bool) -> tuple[Receive, Send]:
         """Go between the server and the application: return the ``receive`` and ``send`` to call that with.
 
-        From here on the stream can wait for the disconnect beside the application, and, if they are asked for and
+        From here on the stream can wait for the disconnect beside the application, and, if they are enabled and
         possible, has direct writes. Returns the very same callables where the server doesn't know of lost clients.
         """
         if self.is_lost is None:

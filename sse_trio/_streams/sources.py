@@ -127,8 +127,8 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
         raise TypeError(msg)
     elif not callable(source) and isinstance(source, Iterable):
         msg = (
-            f"the source is a {type(cast('object', source)).__name__}, which is no stream; `yield` its items, or write "
-            "EventSourceResponse(iter(items)) to send them from a worker thread"
+            f"the source is a {type(cast('object', source)).__name__}, which is not a stream; `yield` its items, or "
+            "write EventSourceResponse(iter(items)) to send them from a worker thread"
         )
         raise TypeError(msg)
     elif inspect.iscoroutine(source):

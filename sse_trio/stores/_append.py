@@ -1,8 +1,8 @@
 # An append: what one call wants to be kept, what comes of it, and how many of them are committed together. No I/O, no
 # event loop.
 #
-# Rule 1: the writers of the stores take these, whoever brings them: the tasks of a store (_group_commit.py) or the
-#         threads of a Publisher (publisher/_commits.py).
+# Rule 1: the writers of the stores take these from the tasks of a store (_group_commit.py) and from the threads of a
+#         Publisher (publisher/_commits.py).
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # The key of a publish: a name, or a producer and a number.
 #
-# Rule 1: a store knows pairs. A name becomes a pair that no pair of a user's is, since it begins with NUL.
+# Rule 1: a store knows pairs. A name becomes a pair that can't be one of the user's, because it begins with NUL.
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def order(locations: Locations) -> None:
             last = ids[-1].sequence
             first = ids[0].sequence
             neighbours = [id_.sequence - first for id_ in ids] == list(range(len(items)))
-            assert neighbours, f"order: the events of one append are no neighbours: {ids}"
+            assert neighbours, f"order: the events of one append are not neighbours: {ids}"
             appended.extend((id_, topic, payload) for id_, (topic, payload) in zip(ids, items, strict=True))
 
     async with locations.open() as store:
@@ -134,7 +134,7 @@ async def _check_every_id(store: EventStore, model: StoreModel) -> None:
             assert (gap is not None) == expected.gap, f"gap: {'none' if expected.gap else 'one too many'}: {what}"
             assert plain(events) == expected.events, f"retention: other events than are to be kept: {what}"
             if gap is not None:
-                assert gap.after == after, f"gap: it names another id than was asked for: {what}"
+                assert gap.after == after, f"gap: it names another id than the one that was given: {what}"
                 oldest = events[0].id if events else None
                 assert gap.oldest == oldest, f"gap: oldest={gap.oldest} is not the first event after it: {what}"
 

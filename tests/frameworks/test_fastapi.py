@@ -165,7 +165,7 @@ async def test_a_path_operation_that_returns_its_items(app: fastapi.FastAPI, kin
     async def items() -> Any:
         return [Item(name="one")] if kind == "list" else {"name": "one"}
 
-    with pytest.raises(TypeError, match=f"the source is a {kind}, which is no stream; `yield` its items"):
+    with pytest.raises(TypeError, match=f"the source is a {kind}, which is not a stream; `yield` its items"):
         async with open_test_stream(app):
             pass
 
