@@ -1,8 +1,8 @@
 # The lifespan of an application under test, as a server runs it (ASGI specification, "Lifespan Protocol").
 #
 # Rule 1: it runs in a task of the caller. It has started when the block begins, and has shut down when it is left.
-# Rule 2: an exception of the lifespan is raised by open_lifespan(): at the start, or at the end. One in between, such as
-#         a background task's, also goes to `on_failure`, because the test may be waiting for what that task does.
+# Rule 2: an exception of the lifespan is raised by open_lifespan(): at the start, or at the end. One in between, as
+#         of a background task, also goes to `on_failure`, because the test may be waiting for what that task does.
 
 from __future__ import annotations
 
