@@ -35,6 +35,18 @@ def test_the_code_blocks_of_a_page_run(page):
             example.evaluate()
 
 
+SKIP = re.compile(r"(?:^<!-- .* -->\n)?<!-- skip: (?:start|next).*-->", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_block_that_does_not_run_here_runs_elsewhere(page):
+    """Beside each block that is skipped above stands the test that runs it, which names the page."""
+    for skip in SKIP.findall(page.read_text(encoding="utf-8")):
+        tests = re.findall(r"tests/[\w/]+\.py", skip)
+        assert tests, skip
+        assert all(page.stem in (ROOT / test).read_text(encoding="utf-8") for test in tests), skip
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_files_that_a_page_names_exist(page):
     """No link inside of the repository leads nowhere."""
