@@ -158,6 +158,27 @@ def test_code_can_be_copied(open_page):
     assert page.locator("button.copybtn").count() == page.locator("div.highlight pre").count() > 0
 
 
+def test_the_front_page_has_a_tab_for_each_framework(open_page):
+    """A reader sees one program at a time, chooses another by its tab, and finds the choice again on other pages."""
+    page = open_page("index.html", viewport=PHONE)
+    shown = page.locator(".sd-tab-content:visible")
+    assert "from fastapi import" in shown.inner_text()
+    for name, source in {"Starlette": "uvicorn main:app", "trio": "await trio.sleep(1)"}.items():
+        page.click(f"label.sd-tab-label:text-is('{name}')")
+        assert source in shown.inner_text()
+    page.click("label.sd-tab-label:text-is('Starlette')")
+    page.goto((SITE / "hub.html").as_uri())
+    assert "Starlette(routes=" in page.locator(".sd-tab-content:visible").first.inner_text()
+
+
+def test_examples_are_read_on_the_site():
+    """The source of each example stands on the page that lists them."""
+    page = article_of(SITE / "examples.html")
+    programs = [path.name for path in (Path(__file__).parents[1] / "examples").glob("[!_]*.py")]
+    assert [name for name in programs if f"<h2>{name}" not in page] == []
+    assert page.count('class="highlight') >= len(programs) > 10
+
+
 def test_a_page_can_be_edited(read):
     """Each page that was written leads to its source."""
     sources = {link for path in WRITTEN for link in read[path].links if "/docs/" in link and link.startswith("https:")}

@@ -75,6 +75,14 @@ def test_the_reference_has_every_public_name():
     assert missing == [], "give each an `autoclass` or `autofunction` in the page of its module"
 
 
+def test_the_reference_begins_with_ten_names():
+    """The first table of the reference has the ten names that most applications need, each of them public."""
+    table = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n\n| name |")[2].partition("\n\n")[0]
+    names = re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE)
+    assert len(names) == 10
+    assert {*names} <= {name.rpartition(".")[2] for name, _ in public_names()}
+
+
 def test_every_example_is_listed():
     """No program of examples/ is left out of the list of them."""
     page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
