@@ -58,6 +58,14 @@ def test_the_files_that_a_page_names_exist(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tables_are_tables(page):
+    """Rows that belong to a table have its header above them: a blank line between would show them as text."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert [block for block in blocks if not re.match(r".*\n\|[ :|-]+\n", block)] == []
+
+
 def public_names():
     """All that can be imported from a module without an underscore."""
     modules = [info.name for info in walk_packages(sse_trio.__path__, "sse_trio.") if "._" not in info.name]
