@@ -78,3 +78,10 @@ def test_what_is_computed_begins_with_the_figures():
     ]:
         assert f"{names[server].kb} KB" == FIGURES[memory]["value"]
         assert f"{names[server].us} µs" == FIGURES[delivery]["value"]
+
+
+def test_the_sizes_of_stores_are_computed_from_the_figures():
+    """The examples of how to size a store take the bytes for an event that the page shows."""
+    page = (ROOT / "docs" / "stores.md").read_text(encoding="utf-8")
+    taken = re.findall(r"bytes_kept\(50, [\d_* ]+, (\d+)\)", page)
+    assert taken == [FIGURES[f"bytes-{store}"]["value"] for store in ("memory", "sqlite", "redis")]
