@@ -119,21 +119,26 @@ LIST = re.compile(r"(<!-- all figures: made by docs/generate.py -->\n).*?(<!-- /
 
 
 def with_list_of_figures(page: str) -> str:
-    """Return docs/figures.md with all figures, ordered by the command that gave them."""
-    known = sorted(figures().items(), key=lambda item: item[1]["command"])
-    rows = "".join(_figure_row(figure, _pages_with(name)) for name, figure in known)
-    table = "| figure | value | measured on | with | shown on |\n|---|--:|---|---|---|\n" + rows
-    return LIST.sub(lambda marks: marks[1] + table + marks[2], page)
+    """Return docs/figures.md with all figures, below the command that gave them."""
+    sources = sorted({(figure["command"], figure["date"]) for figure in figures().values()})
+    groups = "\n".join(_figures_of(command, date) for command, date in sources)
+    return LIST.sub(lambda marks: marks[1] + "\n" + groups + "\n" + marks[2], page)
+
+
+def _figures_of(command: str, date: str) -> str:
+    source = {"command": command, "date": date}
+    lines = [_figure_line(name, figure) for name, figure in figures().items() if source.items() <= figure.items()]
+    return f"`{command}`, on {date}:\n\n{''.join(lines)}"
+
+
+def _figure_line(name: str, figure: Figure) -> str:
+    value = figure["value"] if isinstance(figure["value"], str) else "a table"
+    links = ", ".join(f"[{page.stem}]({page.name})" for page in _pages_with(name))
+    return f"- {figure['what']}: {value} ({links})\n"
 
 
 def _pages_with(name: str) -> list[Path]:
     return [page for page in pages() if f"<!-- figure: {name} -->" in _text(page)]
-
-
-def _figure_row(figure: Figure, shown_on: list[Path]) -> str:
-    value = figure["value"] if isinstance(figure["value"], str) else "a table"
-    links = ", ".join(f"[{page.stem}]({page.name})" for page in shown_on)
-    return f"| {figure['what']} | {value} | {figure['date']} | `{figure['command']}` | {links} |\n"
 
 
 def _text(path: Path) -> str:

@@ -140,6 +140,17 @@ def test_no_page_is_wider_than_the_screen(viewport, open_page):
     assert too_wide == []
 
 
+@pytest.mark.parametrize(("viewport", "width"), [(DESKTOP, 900), (PHONE, 700)], ids=["desktop", "phone"])
+def test_plots_can_be_read(viewport, width, open_page):
+    """A plot has room for its labels: it is as wide as code on a desktop, and on a phone it scrolls."""
+    page = open_page("benchmarks.html", viewport=viewport)
+    plots = page.locator("article img")
+    widths = [plot.bounding_box()["width"] for plot in plots.all()]
+    assert len(widths) >= 4
+    assert min(widths) >= width
+    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
 def test_code_is_not_cut(open_page):
     """On a screen of 1280 pixels each line of code is seen to its end."""
     page = open_page("index.html", viewport=DESKTOP)

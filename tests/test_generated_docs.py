@@ -60,6 +60,13 @@ def test_a_page_with_figures_leads_to_their_list(page):
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_no_sentence_is_cut_by_a_figure(page):
+    """A mark at the start of a line would begin a block of HTML in Markdown, which ends the paragraph before it."""
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^ *<!-- /?figure\b.*-->.*\S", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_microseconds_are_figures(page):
     """What can only be a measurement stands in docs/figures.json, on every page."""
     text = page.read_text(encoding="utf-8").partition("<!-- all figures")[0]
