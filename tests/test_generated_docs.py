@@ -92,3 +92,13 @@ def test_the_sizes_of_stores_are_computed_from_the_figures():
     page = (ROOT / "docs" / "stores.md").read_text(encoding="utf-8")
     taken = re.findall(r"bytes_kept\(50, [\d_* ]+, (\d+)\)", page)
     assert taken == [FIGURES[f"bytes-{store}"]["value"] for store in ("memory", "sqlite", "redis")]
+
+
+def test_the_budget_of_an_idle_stream_is_that_of_the_tests():
+    """The page about tuning says how many objects an idle stream may keep, as tests/test_budgets.py has it."""
+    source = (ROOT / "tests" / "test_budgets.py").read_text(encoding="utf-8")
+    budget = {(loop, kind): n for loop, kind, n in re.findall(r'\("(\w+)", "(\w+)"\): (\d+),', source)}
+    trio, asyncio = ([budget[loop, kind] for kind in ("subscription", "producer")] for loop in ("trio", "asyncio"))
+    page = " ".join((ROOT / "docs" / "tuning.md").read_text(encoding="utf-8").split())
+    assert f"on trio {trio[0]} tracked objects for a subscription to a hub and {trio[1]} for a producer" in page
+    assert f"on asyncio {asyncio[0]} and {asyncio[1]}, without" in page
