@@ -3,6 +3,7 @@
 #
 #   python benchmarks/compression.py                  # one table, of trio; a minute
 #   python benchmarks/compression.py --loop asyncio --subscribers 1000
+#   python benchmarks/compression.py --backlog        # a megabyte in one go, as for a client that comes back
 #
 # A hub and its streams in one process, each case in a process of its own, under a server that counts what it is sent
 # and does nothing else: the server's own cost is in benchmarks/fanout.py. One event after another, each taken by all
@@ -17,6 +18,7 @@ import gc
 import itertools
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -127,12 +129,32 @@ def measure(loop, coding, how, subscribers):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def print_backlog():
+    from sse_trio import ServerSentEvent
+    from sse_trio._compression.codings import new_compressor
+
+    ticker = Ticker()
+    quotes = (ServerSentEvent.json(ticker.quote(), event="quote").encode() for _ in range(10_000))
+    text = b"".join(quotes)[: 1 << 20]
+    for coding in ("gzip", "zstd", "br"):
+        took = []
+        for _ in range(9):
+            compressor, began = new_compressor(coding), time.process_time()
+            compressor.compress(text)
+            took.append(time.process_time() - began)
+        print(f"{coding}: {1000 * statistics.median(took):.0f} ms")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loop", choices=["trio", "asyncio"], default="trio")
     parser.add_argument("--subscribers", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--backlog", action="store_true")
     options = parser.parse_args()
+    if options.backlog:
+        print_backlog()
+        return
     if options.case:
         coding, how, subscribers = options.case.split(",")
         print(json.dumps(anyio.run(run_case, coding or None, how, int(subscribers), backend=options.loop)))

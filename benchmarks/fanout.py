@@ -1,6 +1,7 @@
 # What a subscriber of a hub costs its server: memory while nothing comes, CPU for each event that is delivered.
 #
 #   python benchmarks/fanout.py hypercorn --subscribers 1000 --rate 20 --seconds 8
+#   python benchmarks/fanout.py hypercorn --through-send     # without direct writes, as behind a middleware
 #
 # The server is a process of its own, on trio (hypercorn) or asyncio (uvicorn, uvloop); its CPU and memory are read from
 # the system. The clients are plain sockets of this process, which only counts. Linux only. Compare figures of one
@@ -25,7 +26,7 @@ PAYLOAD = "x" * 100
 END = b"\n\n"
 
 
-def make_app(rate):
+def make_app(rate, middlewares):
     import anyio
     from starlette.applications import Starlette
     from starlette.routing import Route
@@ -50,11 +51,17 @@ def make_app(rate):
         request.state.task_group.start_soon(publish, request.state.hub)
         return EventSourceResponse(request.state.hub.subscribe("topic"))
 
-    return ServerBridge(Starlette(routes=[Route("/topic", subscribe), Route("/begin", begin)], lifespan=lifespan))
+    routes = [Route("/topic", subscribe), Route("/begin", begin)]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    for middleware in (*middlewares, ServerBridge):
+        app.add_middleware(middleware)
+    return app
 
 
-def serve(server, rate, port):
-    serve_app(make_app(rate), server, port)
+def serve(args):
+    from side_by_side_apps import PassOn
+
+    serve_app(make_app(args.rate, [PassOn] if args.through_send else []), args.server, args.serve)
 
 
 def serve_app(app, server, port, *, backlog=4096):
@@ -137,10 +144,11 @@ def main():
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--through-send", action="store_true", help="behind a middleware, so without direct writes")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve is not None:
-        serve(args.server, args.rate, args.serve)
+        serve(args)
         return
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -1,7 +1,7 @@
 # A reconnect storm: so many clients lose their streams at one moment, as in a deploy, and come back.
 #
-#   python benchmarks/reconnect_storm.py --clients 1000000 --processes 69                  # simulated
-#   python benchmarks/reconnect_storm.py --clients 1000000 --processes 69 --within 300
+#   python benchmarks/reconnect_storm.py --clients 1000000 --processes 80                  # simulated
+#   python benchmarks/reconnect_storm.py --clients 1000000 --processes 80 --within 300
 #   python benchmarks/reconnect_storm.py --check --clients 2000                            # beside a real one
 #
 # Rule 1: costs are measured (--check does) and given here: the CPU of a process to open one stream, the store's to read
@@ -144,7 +144,7 @@ def report(storm):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=1_000_000)
-    parser.add_argument("--processes", type=int, default=69)
+    parser.add_argument("--processes", type=int, default=80)
     parser.add_argument("--open-us", type=float, default=1000, help="CPU of a process for a stream that is opened")
     parser.add_argument("--read-us", type=float, default=73, help="of the store for a client that comes with an id")
     parser.add_argument("--within", type=float, help="reconnect_within of the StreamGroup; default: none")

@@ -93,7 +93,7 @@ def main():
         write(folder / "scaling.svg", draws)
     write(
         folder / "storm.svg",
-        [lambda axes: storm(axes, 100_000, 7, (60,)), lambda axes: storm(axes, 1_000_000, 69, (60, 300))],
+        [lambda axes: storm(axes, 100_000, 8, (60,)), lambda axes: storm(axes, 1_000_000, 80, (60, 300))],
     )
 
 

@@ -6,8 +6,9 @@
 #         made of the imports, and of the ranks in tests/test_layering.py.
 # Rule 2: a page shows a file between `<!-- file: examples/name -->` and `<!-- /file -->`: all of it, or what stands
 #         between its marks `docs: begin` and `docs: end`.
-# Rule 3: a figure that several pages give stands in docs/figures.json. A page takes it between `<!-- figure: name -->`
-#         and `<!-- /figure -->`.
+# Rule 3: a figure that we have measured stands in docs/figures.json, with its date and its command. A page takes it
+#         between `<!-- figure: name -->` and `<!-- /figure -->`. A value that is a list is the lines of a table, below
+#         which the page says when and how it was measured. docs/figures.md lists all of them.
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ import logging
 import re
 from itertools import chain
 from pathlib import Path
+from typing import TypedDict
 
 from sse_trio import CloseReason
 from sse_trio._reasons import ENDINGS
@@ -24,6 +26,7 @@ from sse_trio._reasons import ENDINGS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sse_trio"
 PAGE = ROOT / "docs" / "contract.md"
+LIST_PAGE = ROOT / "docs" / "figures.md"
 PICTURE = ROOT / "docs" / "plots" / "packages.svg"
 BEGIN, END = "<!-- endings: made by docs/generate.py -->\n", "<!-- /endings -->\n"
 
@@ -80,15 +83,66 @@ def file_block(name: str) -> str:
 FIGURE = re.compile(r"(<!-- figure: ([\w-]+) -->).*?(<!-- /figure -->)", re.DOTALL)
 
 
-def figures() -> dict[str, dict[str, str]]:
-    """Return the figures that several pages give, by name."""
+class Figure(TypedDict):
+    """Something that was measured."""
+
+    what: str
+    value: str | list[str]
+    date: str
+    command: str
+
+
+def figures() -> dict[str, Figure]:
+    """Return the figures that were measured, by name."""
     return json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))
 
 
 def with_figures(page: str) -> str:
     """Return a page with its figures as docs/figures.json has them."""
     known = figures()
-    return FIGURE.sub(lambda shown: shown[1] + known[shown[2]]["value"] + shown[3], page)
+    return FIGURE.sub(lambda shown: shown[1] + figure_text(known[shown[2]]) + shown[3], page)
+
+
+def figure_text(figure: Figure) -> str:
+    """Return what a page shows of a figure: the value in its sentence, or a table and where it comes from."""
+    value = figure["value"]
+    if isinstance(value, str):
+        return value
+    return (
+        "\n"
+        + "\n".join(value)
+        + f"\n\nMeasured on {figure['date']} ([all figures](figures.md)): `{figure['command']}`.\n"
+    )
+
+
+LIST = re.compile(r"(<!-- all figures: made by docs/generate.py -->\n).*?(<!-- /all figures -->)", re.DOTALL)
+
+
+def with_list_of_figures(page: str) -> str:
+    """Return docs/figures.md with all figures, below the command that gave them."""
+    sources = sorted({(figure["command"], figure["date"]) for figure in figures().values()})
+    groups = "\n".join(_figures_of(command, date) for command, date in sources)
+    return LIST.sub(lambda marks: marks[1] + "\n" + groups + "\n" + marks[2], page)
+
+
+def _figures_of(command: str, date: str) -> str:
+    source = {"command": command, "date": date}
+    lines = [_figure_line(name, figure) for name, figure in figures().items() if source.items() <= figure.items()]
+    return f"`{command}`, on {date}:\n\n{''.join(lines)}"
+
+
+def _figure_line(name: str, figure: Figure) -> str:
+    value = figure["value"] if isinstance(figure["value"], str) else "a table"
+    links = ", ".join(f"[{page.stem}]({page.name})" for page in _pages_with(name))
+    return f"- {figure['what']}: {value} ({links})\n"
+
+
+def _pages_with(name: str) -> list[Path]:
+    return [page for page in pages() if f"<!-- figure: {name} -->" in _text(page)]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def import_graph() -> dict[str, set[str]]:
@@ -189,6 +243,7 @@ def main() -> None:
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     for page in pages():
         page.write_text(with_figures(with_files(page.read_text(encoding="utf-8"))), encoding="utf-8")
+    LIST_PAGE.write_text(with_list_of_figures(_text(LIST_PAGE)), encoding="utf-8")
     PICTURE.write_text(picture(), encoding="utf-8")
 
 

@@ -140,6 +140,17 @@ def test_no_page_is_wider_than_the_screen(viewport, open_page):
     assert too_wide == []
 
 
+@pytest.mark.parametrize(("viewport", "width"), [(DESKTOP, 900), (PHONE, 700)], ids=["desktop", "phone"])
+def test_plots_can_be_read(viewport, width, open_page):
+    """A plot has room for its labels: it is as wide as code on a desktop, and on a phone it scrolls."""
+    page = open_page("benchmarks.html", viewport=viewport)
+    plots = page.locator("article img")
+    widths = [plot.bounding_box()["width"] for plot in plots.all()]
+    assert len(widths) >= 4
+    assert min(widths) >= width
+    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
 def test_code_is_not_cut(open_page):
     """On a screen of 1280 pixels each line of code is seen to its end."""
     page = open_page("index.html", viewport=DESKTOP)
@@ -156,6 +167,27 @@ def test_code_can_be_copied(open_page):
     page = open_page("fastapi.html", viewport=DESKTOP)
     page.wait_for_selector("button.copybtn")
     assert page.locator("button.copybtn").count() == page.locator("div.highlight pre").count() > 0
+
+
+def test_the_front_page_has_a_tab_for_each_framework(open_page):
+    """A reader sees one program at a time, chooses another by its tab, and finds the choice again on other pages."""
+    page = open_page("index.html", viewport=PHONE)
+    shown = page.locator(".sd-tab-content:visible")
+    assert "from fastapi import" in shown.inner_text()
+    for name, source in {"Starlette": "uvicorn main:app", "trio": "await trio.sleep(1)"}.items():
+        page.click(f"label.sd-tab-label:text-is('{name}')")
+        assert source in shown.inner_text()
+    page.click("label.sd-tab-label:text-is('Starlette')")
+    page.goto((SITE / "hub.html").as_uri())
+    assert "Starlette(routes=" in page.locator(".sd-tab-content:visible").first.inner_text()
+
+
+def test_examples_are_read_on_the_site():
+    """The source of each example stands on the page that lists them."""
+    page = article_of(SITE / "examples.html")
+    programs = [path.name for path in (Path(__file__).parents[1] / "examples").glob("[!_]*.py")]
+    assert [name for name in programs if f"<h2>{name}" not in page] == []
+    assert page.count('class="highlight') >= len(programs) > 10
 
 
 def test_a_page_can_be_edited(read):

@@ -133,6 +133,28 @@ def test_the_first_tab_of_the_hub(loop: str) -> None:
     anyio.run(main, backend=loop)
 
 
+FRONT = [example.parsed for example in Document.parse(str(DOCS / "index.md"), PythonCodeBlockParser()).examples()]
+
+
+@pytest.mark.parametrize(
+    ("program", "loop"),
+    [(program, loop) for program in FRONT for loop in BOTH if loop == "trio" or "trio.sleep" not in program],
+)
+def test_the_programs_of_the_front_page(program: str, loop: str) -> None:
+    """Each tab of the front page is a program that streams, on the loops that its functions are for."""
+    if "fastapi" in program:
+        pytest.importorskip("fastapi")
+    names: dict[str, Any] = {}
+    exec(compile(program, "main.py", "exec"), names)
+
+    async def main() -> None:
+        async with open_test_stream(names["app"], "/clock") as stream:
+            assert [(await stream.receive()).data for _ in range(2)] == ["tick 0", "tick 1"]
+
+    backend, options = virtual_backend(loop)
+    anyio.run(main, backend=backend, backend_options=options)
+
+
 # --- pytest-asyncio
 
 FILE = re.compile(r"^```python\n# (\w+)\.py\n(.*?)^```", re.DOTALL | re.MULTILINE)

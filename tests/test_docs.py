@@ -35,6 +35,18 @@ def test_the_code_blocks_of_a_page_run(page):
             example.evaluate()
 
 
+SKIP = re.compile(r"(?:^<!-- .* -->\n)?<!-- skip: (?:start|next).*-->", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_block_that_does_not_run_here_runs_elsewhere(page):
+    """Beside each block that is skipped above stands the test that runs it, which names the page."""
+    for skip in SKIP.findall(page.read_text(encoding="utf-8")):
+        tests = re.findall(r"tests/[\w/]+\.py", skip)
+        assert tests, skip
+        assert all(page.stem in (ROOT / test).read_text(encoding="utf-8") for test in tests), skip
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_files_that_a_page_names_exist(page):
     """No link inside of the repository leads nowhere."""
@@ -44,6 +56,14 @@ def test_the_files_that_a_page_names_exist(page):
     links += [f"docs/{name or 'index'}.md" for name in re.findall(rf"\({SITE}(?:(\w[\w-]*)\.html)?[)#]", text)]
     missing = [link for link in links if not ((page.parent / link).exists() or (ROOT / link).exists())]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tables_are_tables(page):
+    """Rows that belong to a table have its header above them: a blank line between would show them as text."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert [block for block in blocks if not re.match(r".*\n\|[ :|-]+\n", block)] == []
 
 
 def public_names():
@@ -61,6 +81,14 @@ def test_the_reference_has_every_public_name():
     documented = [resolve_name(name) for name in names]
     missing = [name for name, thing in public_names() if not any(thing is other for other in documented)]
     assert missing == [], "give each an `autoclass` or `autofunction` in the page of its module"
+
+
+def test_the_reference_begins_with_ten_names():
+    """The first table of the reference has the ten names that most applications need, each of them public."""
+    table = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n\n| name |")[2].partition("\n\n")[0]
+    names = re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE)
+    assert len(names) == 10
+    assert {*names} <= {name.rpartition(".")[2] for name, _ in public_names()}
 
 
 def test_every_example_is_listed():

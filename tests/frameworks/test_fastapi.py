@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
@@ -51,6 +52,18 @@ async def test_async_generator(app: fastapi.FastAPI) -> None:
         yield ServerSentEvent("event", id=7)
 
     assert await data_of(app) == ['{"name":"one"}', "text", "1.5", '["list"]', "fields", "event"]
+
+
+async def test_without_the_response_class(app: fastapi.FastAPI) -> None:
+    """The annotation alone makes no stream of a `yield`: FastAPI sends JSON lines, as docs/fastapi.md says."""
+
+    @app.get("/")
+    async def items() -> EventSourceResponse:
+        yield Item(name="one")
+
+    async with open_test_stream(app, "/") as answer:
+        assert answer.headers["content-type"] == "application/jsonl"
+        assert json.loads(await answer.read()) == {"name": "one"}
 
 
 @pytest.mark.usefixtures("real_clock")
