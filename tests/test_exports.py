@@ -29,7 +29,9 @@ def test_all_is_a_tuple_without_doubles():
 
 def test_all_names_exist():
     """No name in `__all__` is without a thing behind it."""
-    missing = [f"{module.__name__}.{name}" for module in modules() for name in module.__all__ if not hasattr(module, name)]
+    missing = [
+        f"{module.__name__}.{name}" for module in modules() for name in module.__all__ if not hasattr(module, name)
+    ]
     assert not missing
 
 

@@ -13,7 +13,6 @@ from ._servers import EXPRESS, SETUPS, WITHOUT_EXPRESS, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
@@ -109,7 +108,9 @@ def app(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=WITHOUT_EXPRESS)
-def ordinary_server(app: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def ordinary_server(
+    app: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     with serve(request.param, tmp_path_factory.mktemp("ordinary"), app=f"direct_app:{app}") as running:
         yield running
 

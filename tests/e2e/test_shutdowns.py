@@ -1,7 +1,7 @@
 # C14 in real processes: however a shutdown begins, on every server, each stream hears of it and the process is gone.
 #
-# Rule 1: a test is one way in which a shutdown begins. It is tried on all servers that it concerns at the same time, each in
-#         its own process, with idle, ticking and stalled streams in each: what takes time here is waiting, not work.
+# Rule 1: a test is one way in which a shutdown begins. It is tried on all servers that it concerns at the same time,
+#         each in its own process, with idle, ticking and stalled streams in each: what takes time here is waiting.
 # Rule 2: nothing begins before all servers have their streams open, and not everywhere at the same moment, so that one
 #         server's work slows another one's end as little as can be. Where the machine has more to do than that, what is
 #         promised by the clock is stretched by as much (patience()).
