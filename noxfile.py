@@ -19,9 +19,10 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYTEST = ("-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
-# One file at a time in each process, so that its tests share their servers; two processes for each core, since half of
-# the suite is waiting. In the order of their names, or the browser's would come last and alone.
-PROCESSES = str(2 * (os.cpu_count() or 1))
+# One file at a time in each process, so that its tests share their servers; three processes for each core, since half
+# of the suite is waiting: with more, each of them collecting the suite costs what less waiting saves. Without xdist's
+# own order, by the number of tests: tests/conftest.py has one that has files that wait among files that compute.
+PROCESSES = str(3 * (os.cpu_count() or 1))
 PARALLEL = ("-n", PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder", "--rerun-show-tracebacks")
 
 nox.needs_version = ">=2025.10.16"  # download_python

@@ -304,9 +304,9 @@ async def test_a_ping(express, budget):
 
 
 @pytest.mark.parametrize("choices", CHOICES)
-async def test_ten_thousand_subscribers_do_not_stop_the_loop(choices):
+async def test_a_crowd_of_subscribers_does_not_stop_the_loop(choices):
     """A publisher's event reaches many subscribers in slices: another task has its turn after every 50 of them."""
-    count = 2000
+    count = 500
     async with open_hub() as hub, idle_streams(subscriptions(hub, choices), express=True, count=count) as servers:
         await hub.publish("a", "first")
         await anyio.sleep(1)
@@ -345,7 +345,7 @@ async def test_the_memory_of_a_choice(choices, more):
             tracemalloc.start()
             for subscription in subscriptions:
                 await stack.enter_async_context(subscription)
-            for _ in range(2000):
+            for _ in range(500):
                 await hub.publish("a", "x" * 100)
             gc.collect()
             sizes[each] = tracemalloc.get_traced_memory()[0] / len(subscriptions)

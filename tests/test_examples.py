@@ -31,6 +31,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PACKAGE_AT = str(Path(sse_trio.__file__).parent.parent)  # an example's process tests what this one tests
 PROGRAMS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
 SECONDS_TO_EXIT = 2.0
+CALL = {"timeout": 20, "trust_env": False, "verify": False}  # without loading certificates, which takes long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,9 +363,9 @@ def run_and_signal(case, name, tmp_path, number, **environment):
     with running(name, tmp_path, **environment) as (process, url):
         if case.first is not None:
             path, json = case.first
-            assert httpx.post(url + path, json=json, timeout=10, trust_env=False).is_success
+            assert httpx.post(url + path, json=json, **CALL).is_success
         options = {"headers": {"accept": "text/event-stream"}} | ({} if case.json is None else {"json": case.json})
-        with httpx.stream(case.method, url + case.path, timeout=10, trust_env=False, **options) as response:
+        with httpx.stream(case.method, url + case.path, **CALL, **options) as response:
             assert response.status_code == 200
             assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
             chunks = response.iter_bytes()
@@ -397,7 +398,7 @@ def test_its_process_ends_at_ctrl_c(name, server, tmp_path):
 def test_a_producer_that_fails_first_decides_the_status(job, status, tmp_path):
     """The status codes are as examples/errors_and_status_codes.py says, on a real server."""
     with running("errors_and_status_codes", tmp_path) as (_, url):
-        assert httpx.get(f"{url}/jobs/{job}", timeout=10, trust_env=False).status_code == status
+        assert httpx.get(f"{url}/jobs/{job}", **CALL).status_code == status
 
 
 def publishers_seen(response, count):
@@ -421,5 +422,5 @@ def test_a_client_hears_of_every_process(name, processes, tmp_path):
             folder = tmp_path / str(number)
             folder.mkdir()
             _, url = stack.enter_context(running(name, folder))
-        response = stack.enter_context(httpx.stream("GET", f"{url}/events", timeout=20, trust_env=False))
+        response = stack.enter_context(httpx.stream("GET", f"{url}/events", **CALL))
         assert len(publishers_seen(response, 2)) == 2

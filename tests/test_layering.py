@@ -16,8 +16,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -147,26 +145,35 @@ def test_every_folder_has_a_rank():
     assert not homeless, f"give these a rank: {sorted(homeless)}"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: "/".join(parts_of(path)))
-def test_imports_only_go_down(path):
+def test_imports_only_go_down():
     """A module imports from folders below its own only, for annotations too."""
+    wrong = [one for path in modules() for one in imports_up(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def imports_up(path: Path) -> Iterator[str]:
     me = parts_of(path)[0]
     for name, line in imports_of(path):
         target = folder_of(name)
-        if name.split(".")[0] == "sse_trio" and target != me:
-            assert RANK[target] < RANK[me], f"{path.name}:{line} reaches up, or sideways, to {name}"
+        if name.split(".")[0] == "sse_trio" and target != me and RANK[target] >= RANK[me]:
+            yield f"{path}:{line} reaches up, or sideways, to {name}"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: "/".join(parts_of(path)))
-def test_a_third_party_package_is_imported_where_it_belongs(path):
+def test_a_third_party_package_is_imported_where_it_belongs():
     """A module imports the standard library, the package itself, and what the table grants its folder."""
+    wrong = [one for path in modules() for one in imports_from_outside(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def imports_from_outside(path: Path) -> Iterator[str]:
     me = parts_of(path)
     for name, line in imports_of(path, with_types=False):
         root = name.split(".")[0]
         if root in OUTSIDE:
-            assert OUTSIDE[root] & {me[0], "/".join(me)}, f"{path.name}:{line}: {root} has no business in {me[0]}"
-        else:
-            assert root == "sse_trio" or root in sys.stdlib_module_names, f"{path.name}:{line} imports {root}"
+            if not OUTSIDE[root] & {me[0], "/".join(me)}:
+                yield f"{path}:{line}: {root} has no business in {me[0]}"
+        elif root != "sse_trio" and root not in sys.stdlib_module_names:
+            yield f"{path}:{line} imports {root}"
 
 
 def test_nothing_imports_the_test_kit():
@@ -249,21 +256,20 @@ def is_constant(target: ast.expr, annotation: ast.expr | None) -> bool:
 
 
 def module_level_state(path: Path) -> Iterator[str]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and is_mutable(node.value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
             if not all(is_constant(target, annotation) for target in targets):
-                yield f"{path.name}:{node.lineno}: {ast.unparse(targets[0])}"
+                yield f"{path}:{node.lineno}: {ast.unparse(targets[0])}"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: "/".join(parts_of(path)))
-def test_no_module_level_mutable_state(path):
+def test_no_module_level_mutable_state():
     """State belongs to an object, or to one run of an event loop (anyio's RunVar), never to a module."""
-    assert not list(module_level_state(path))
+    assert not [state for path in modules() for state in module_level_state(path)]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: "/".join(parts_of(path)))
-def test_no_global_statement(path):
+def test_no_global_statement():
     """No function rebinds a module's names: that would be the same state by another door."""
-    assert not [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Global)]
+    nodes = ((path, node) for path in modules() for node in ast.walk(tree_of(path)))
+    assert not [f"{path}:{node.lineno}" for path, node in nodes if isinstance(node, ast.Global)]

@@ -38,6 +38,8 @@ from sse_trio.stores import MemoryStore, Retention, TopicFilter, check_topic
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
 from sse_trio.testing import open_test_stream
 
+from ._volume import volume
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "security.md"
 PACKAGE = Path(sse_trio.__file__).parent
@@ -80,7 +82,7 @@ fields = st.fixed_dictionaries(
         "comment": hostile,
     },
 )
-some = settings(max_examples=300, deadline=None, derandomize=True)
+some = settings(max_examples=volume(300), deadline=None, derandomize=True)
 
 
 def received_between(wire, sep):

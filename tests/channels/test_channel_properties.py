@@ -20,10 +20,12 @@ from sse_trio._channels.ends import state_of
 from sse_trio._channels.state import ChannelState
 from sse_trio.testing import wait_all_tasks_blocked
 
+from .._volume import volume
+
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 relaxed = settings(
-    max_examples=60,
+    max_examples=volume(60),
     deadline=None,
     # The fixture is the event loop, which may well be the same for all examples. A busy machine is no flaw of theirs.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -16,6 +16,7 @@ from sse_trio._wire.batch import Batch
 from sse_trio.stores._protocol import EventId, StoredEvent, pack_event
 from sse_trio.stores._topics import TopicFilter
 
+from .._volume import volume
 from ..wire._decoders import DECODERS
 
 PING = b": ping\n"
@@ -125,7 +126,7 @@ class Crowd:
             reader.cursor = self.topic.ring.end
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(volume(20)))
 def test_each_subscriber_decodes_what_it_was_sent(topic, coding, seed):
     """Any order of joining, lagging, pings, history, leaving and resets: each write is decodable at once."""
     crowd = Crowd(topic, coding, seed)
@@ -323,7 +324,7 @@ class MarketReader(Reader):
             self.write(batch)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(volume(20)))
 @pytest.mark.parametrize("crowd", [1, 40])
 def test_each_subscriber_of_several_topics_decodes_what_it_was_sent(coding, seed, crowd):
     """Choices that share topics, and compressors with these topics: each write is decodable at once all the same."""

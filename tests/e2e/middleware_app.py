@@ -45,6 +45,7 @@ def init_sentry() -> None:
         dsn="http://key@127.0.0.1:9/1",
         traces_sample_rate=1.0,
         transport=Telling,
+        auto_enabling_integrations=False,  # it would import whatever is installed, and takes seconds for that
         integrations=[StarletteIntegration(middleware_spans=True), FastApiIntegration(middleware_spans=True)],
     )
 

@@ -18,7 +18,7 @@ from sse_trio.client import open_event_source
 from ._servers import serve
 from .test_client import Proxy, close
 
-STREAMS = 10  # that the server allows a connection; by default hypercorn allows 100, which takes ten times as long
+STREAMS = 5  # that the server allows a connection; by default hypercorn allows 100, which takes twenty times as long
 MORE_THAN_STREAMS = 2 * STREAMS + 5
 IDLE = 1.0  # seconds, in which a busy machine still sets up a connection: httpcore leaks one that is cancelled in it
 

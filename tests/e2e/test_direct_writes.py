@@ -13,7 +13,6 @@ from ._servers import EXPRESS, SETUPS, WITHOUT_EXPRESS, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
@@ -102,27 +101,35 @@ def test_old_clients_get_the_ordinary_stream(server: Server) -> None:
     assert server.wait_report("closed", "old").more["sent"] >= 7
 
 
-@pytest.mark.parametrize("app", ["nobody_between", "nobody_between_bridged"])
-@pytest.mark.parametrize("setup", WITHOUT_EXPRESS)
-def test_they_are_the_default_where_nobody_is_in_between(setup: str, app: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=["either", "bridged"])
+def app(request: pytest.FixtureRequest) -> str:
+    """Without the bridge, and with it."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=WITHOUT_EXPRESS)
+def ordinary_server(
+    app: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serve(request.param, tmp_path_factory.mktemp("ordinary"), app=f"direct_app:{app}") as running:
+        yield running
+
+
+def test_they_are_the_default_where_nobody_is_in_between(ordinary_server: Server) -> None:
     """Behind Starlette's own wrappers alone, with or without the bridge, an idle stream's event is written directly."""
-    with serve(setup, tmp_path, app=f"direct_app:{app}") as server:
-        with Client(server.port) as client:
-            client.get("/stream?name=direct&count=50")
-            assert client.read_to_end() == events(50)
-        more = server.wait_report("closed", "direct").more
-        assert more["reason"] == "completed"
-        assert more["direct"] >= 40  # not the first; nor those that met on a slow machine, or gave others a turn
+    with Client(ordinary_server.port) as client:
+        client.get("/stream?name=direct&count=50")
+        assert client.read_to_end() == events(50)
+    more = ordinary_server.wait_report("closed", "direct").more
+    assert more["reason"] == "completed"
+    assert more["direct"] >= 40  # not the first; nor those that met on a slow machine, or gave others a turn
 
 
-@pytest.mark.parametrize("app", ["somebody_between", "somebody_between_bridged"])
-@pytest.mark.parametrize("setup", WITHOUT_EXPRESS)
-def test_a_middleware_of_the_application_is_not_bypassed(setup: str, app: str, tmp_path: Path) -> None:
+def test_a_middleware_of_the_application_is_not_bypassed(ordinary_server: Server) -> None:
     """It sees every message, unless ServerBridge(express=True) says otherwise."""
-    with serve(setup, tmp_path, app=f"direct_app:{app}") as server:
-        with Client(server.port) as client:
-            client.get("/stream?name=sent&count=20")
-            assert client.read_to_end() == events(20)
-        more = server.wait_report("closed", "sent").more
-        assert more["direct"] == 0
-        assert more["sent"] >= 10  # head, events of which some met, the end
+    with Client(ordinary_server.port) as client:
+        client.get("/stream?name=somebody&count=20")
+        assert client.read_to_end() == events(20)
+    more = ordinary_server.wait_report("closed", "somebody").more
+    assert more["direct"] == 0
+    assert more["sent"] >= 10  # head, events of which some met, the end

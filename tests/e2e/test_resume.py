@@ -15,12 +15,13 @@ import pytest
 
 from sse_trio.client import open_event_source
 
+from .._volume import volume
 from ._browser import open_browser
 from ._proxy import CuttingProxy
 from ._servers import serve
 
-EVENTS = int(os.environ.get("SSE_RESUME_EVENTS", "10000"))
-CUTS = int(os.environ.get("SSE_RESUME_CUTS", "100"))
+EVENTS = int(os.environ.get("SSE_RESUME_EVENTS", volume(10_000)))
+CUTS = int(os.environ.get("SSE_RESUME_CUTS", volume(100)))
 BYTES_BETWEEN_CUTS = 2500  # on average: a response head takes some 200 of them, an event about 45
 WITHIN = 40.0  # seconds
 
@@ -51,7 +52,7 @@ def check(received, proxy):
 @pytest.mark.anyio
 @pytest.mark.usefixtures("real_clock")
 async def test_our_client_gets_each_event_once(tmp_path):
-    """Our client is cut off a hundred times while events are published, and gets each of them once, in order."""
+    """Our client is cut off again and again while events are published, and gets each of them once, in order."""
     received = []
     with proxied(tmp_path) as (server, proxy), anyio.fail_after(WITHIN):
         async with open_event_source(f"http://127.0.0.1:{proxy.port}/events") as source:
@@ -68,7 +69,7 @@ async def test_our_client_gets_each_event_once(tmp_path):
 
 @pytest.mark.browser
 def test_a_browser_gets_each_event_once(tmp_path):
-    """A browser's EventSource is cut off a hundred times meanwhile, and gives its page each event once, in order."""
+    """A browser's EventSource is cut off again and again meanwhile, and gives its page each event once, in order."""
     store = str(tmp_path / "hub.sqlite")
     with open_browser() as browser, proxied(tmp_path / "server", STORE=store) as (server, proxy):
         page = browser.new_page()

@@ -19,6 +19,8 @@ from sse_trio._hubs.subscription import source_of
 from sse_trio.stores import EventId, MemoryStore, TopicFilter
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
+from .._volume import volume
+
 pytestmark = pytest.mark.anyio
 
 TOPICS = ["news", "alerts", "a", "a/b", "a/b/c", *[f"user/{n}" for n in range(5)], *[f"user/{n}/in" for n in range(5)]]
@@ -125,7 +127,7 @@ class Play:
             client.stream.disconnect()
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(volume(25)))
 async def test_random_choices(seed):
     """Whatever others choose, a client gets the events of its own choice: in order, each once, and none is missing."""
     async with open_hub(MemoryStore(None), max_ring_events=8) as hub:

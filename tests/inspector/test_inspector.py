@@ -449,15 +449,15 @@ async def test_a_choice_that_makes_no_sense(group, query):
 
 
 @pytest.mark.untraced
-async def test_five_thousand_streams(group):
-    """With 5,000 streams a page is sent its rows and no more, and reading them leaves other tasks their turn."""
-    async with open_streams(group, 5000):
+async def test_thousands_of_streams(group):
+    """With 2,000 streams a page is sent its rows and no more, and reading them leaves other tasks their turn."""
+    async with open_streams(group, 2000):
         turns = await count_turns(Sampler(group).read)
-        assert turns > 10
+        assert turns > 5
         app = stream_inspector(group, authorize=allow)
         async with open_test_stream(app, "/stream?rows=50&sort=age") as page:
             table = await receive_until(page, "streams")
-            assert (table["matching"], len(table["rows"]), len(table["order"])) == (5000, 50, 50)
+            assert (table["matching"], len(table["rows"]), len(table["order"])) == (2000, 50, 50)
             first = len(page.body)
             assert first < 30_000
             for _ in range(5):

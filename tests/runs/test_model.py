@@ -18,6 +18,7 @@ import pytest
 from sse_trio import RunExistsError, open_hub, open_runs
 from sse_trio.stores import MemoryStore
 
+from .._volume import volume
 from .test_runs import make_holding
 
 pytestmark = pytest.mark.anyio
@@ -147,7 +148,7 @@ async def end_the_dead(trial):
     await anyio.sleep(0)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(volume(12)))
 async def test_memory_store(seed):
     """One process after another on a store of one process: everything but crashes of others."""
     chance = random.Random(seed)
@@ -160,7 +161,7 @@ async def test_memory_store(seed):
         await try_it(chance, open_process, 120, 4, 0.5)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(volume(12)))
 async def test_a_store_that_is_elsewhere(seed, make_remote_store):
     """Hubs that follow one store, which is down now and then, with virtual time."""
     chance = random.Random(seed)
@@ -174,7 +175,7 @@ async def test_a_store_that_is_elsewhere(seed, make_remote_store):
 
 
 @pytest.mark.usefixtures("real_clock")
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(volume(2)))
 async def test_shared_stores(seed, shared_store, request):
     """Hubs of their own on one file, on one Redis, and on one PostgreSQL, with the real clock."""
     is_slow = request.node.callspec.params["shared_store"] == "postgres"

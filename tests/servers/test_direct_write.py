@@ -15,11 +15,12 @@ from sse_trio._servers.transports import write_transport_nowait
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import virtual_backend
 
+from .._volume import volume
 from ._fake_connection import FakeConnection, FakeWriter
 
 pytestmark = pytest.mark.anyio
 
-SCRIPTS = 1667  # of each source and loop; six of these are 10,000
+SCRIPTS = volume(1667)  # of each source and loop; in CI, six of these are 10,000
 PING = b": ping\n"
 HEAD = {"type": "http.response.start", "status": 200, "headers": []}
 

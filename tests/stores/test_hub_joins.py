@@ -11,9 +11,11 @@ from anyio.lowlevel import checkpoint
 from sse_trio import open_hub
 from sse_trio.stores import EventId, MemoryStore, SQLiteStore
 
+from .._volume import volume
+
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
-SUBSCRIBERS = 200
+SUBSCRIBERS = volume(200)
 SEEN = 100  # events that a subscriber stays for; a slow machine publishes more of them until the last one has joined
 PATIENCE = 50  # seconds
 

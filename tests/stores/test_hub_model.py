@@ -21,6 +21,8 @@ from sse_trio._wire.decoder import EventDecoder
 from sse_trio.stores import EventId, MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.testing._store_model import StoreModel
 
+from .._volume import volume
+
 pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 
 TOPICS = ("a", "b/1", "b/2")
@@ -43,7 +45,7 @@ steps = st.lists(
 
 
 def relaxed(max_examples):
-    return settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=volume(max_examples), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Client:

@@ -15,13 +15,15 @@ import pytest
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, TopicFilter
 
+from .._volume import volume
+
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 if tuple(map(int, version_of("anyio").split(".")[:2])) < (4, 16):
     # Before 4.16, anyio leaves what a cancelled connect had opened to the garbage collector.
     pytestmark.append(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
 ALL = TopicFilter("*")
-FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", "25"))
+FAULTS = int(os.environ.get("SSE_TRIO_REDIS_FAULTS", volume(25)))
 
 
 def load_faults():

@@ -15,10 +15,12 @@ from sse_trio._errors import EventTooLargeError
 from sse_trio._wire.decoder import EventDecoder
 from sse_trio._wire.event import ServerSentEvent
 
+from .._volume import volume
+
 pytestmark = pytest.mark.untraced
 
 # Derandomised: the suite is deterministic. `--hypothesis-seed` and more examples are for a longer hunt.
-bounded = settings(max_examples=300, deadline=None, derandomize=True)
+bounded = settings(max_examples=volume(300), deadline=None, derandomize=True)
 
 
 def cut(stream, places):
