@@ -179,6 +179,8 @@ class HypercornTrio(Hypercorn):
 
     __slots__ = ()
 
+    send_yields = True
+
     def new_direct_writer(self, send: Send, /) -> DirectWriter | None:
         is_writable = trio_fileno(self._server.stream) is not None and hasattr(self._server, "send_lock")
         return HypercornTrioDirectWriter(self._stream, self._protocol, self._server, send) if is_writable else None

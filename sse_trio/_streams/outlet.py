@@ -121,18 +121,21 @@ class Outlet:
         """Take the shortest way for what comes after the head; where nobody would be bypassed, write directly.
 
         Args:
-            goes_on: whether more may follow than what there is. If not, looking for the way costs more than it saves.
+            goes_on: whether more may follow than what there is. If not, looking for the way costs more than it saves,
+                unless the server's `send` yields.
             direct_writes: whether the response may be made of chunks.
         """
-        if not goes_on and self._past is None:
+        pays = goes_on or self.connection.send_yields
+        if not pays and self._past is None:
             return
         is_own, connection = self.leads_to_server(), self.connection
         assert self._past is not None  # leads_to_server() has found it
         self._send = self._past
-        if is_own and goes_on and direct_writes and connection.direct_writer is None:
+        if is_own and pays and direct_writes and connection.direct_writer is None:
             connection.direct_writer = self.direct_writer = writer = connection.new_direct_writer(self._send)
             if writer is not None:
                 self._send = writer.send
+                writer.begin()
 
     # --- writing
 
