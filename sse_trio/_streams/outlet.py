@@ -106,8 +106,9 @@ class Outlet:
 
     def end(self) -> None:
         """Note that the writer has ended: what it was writing is no longer in progress."""
-        self.stalls += self.is_stalled()
-        self.write_began = None
+        if self.write_began is not None:
+            self.stalls += self.is_stalled()
+            self.write_began = None
         self.writer = None  # leave no reference cycle
 
     def leads_to_server(self) -> bool:
@@ -153,7 +154,7 @@ class Outlet:
             self.idle_since = now
             self.written_bytes += len(body)
             if self.first_event_at is None:
-                self._note_first_event(now)
+                self.first_event_at = now
         else:
             assert self.writer is not None  # its writer offered it to the channel
             self.writer.write_at_once(body)
@@ -165,8 +166,8 @@ class Outlet:
             raise OutletShutError
         self.idle_since = None
         self.write_began = began = self.current_time()
-        if self.first_event_at is None:
-            self._note_first_event(began)
+        if self.first_event_at is None and self._source.received:
+            self.first_event_at = began
         await self._send(message)
         if self.connection.send_is_unbounded:
             await self.connection.wait_flushed()
@@ -193,8 +194,8 @@ class Outlet:
         if self.direct_writer is None or not self.direct_writer.try_write(batch):
             return False
         self.idle_since = now
-        if self.first_event_at is None:
-            self._note_first_event(now)
+        if self.first_event_at is None and self._source.received:
+            self.first_event_at = now
         return True
 
     async def write_final(self) -> None:
@@ -206,12 +207,9 @@ class Outlet:
         await self.send({"type": self._prefix, "body": b"", "more_body": False})
 
     async def flush(self) -> None:
-        """Wait until the connection has taken everything; it counts as a write."""
+        """Wait until the connection has taken everything, if it hasn't by now; it counts as a write."""
         # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits for
         # them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
-        self.write_began = self.current_time()
-        await self.connection.wait_flushed()
-
-    def _note_first_event(self, at: float) -> None:
-        if self._source.received:
-            self.first_event_at = at
+        if not self.connection.is_flushed:
+            self.write_began = self.current_time()
+            await self.connection.wait_flushed()
