@@ -181,6 +181,10 @@ class HypercornTrio(Hypercorn):
 
     send_yields = True
 
+    @property
+    def is_flushed(self) -> bool:
+        return True  # `send` returns when the kernel has everything
+
     def new_direct_writer(self, send: Send, /) -> DirectWriter | None:
         is_writable = trio_fileno(self._server.stream) is not None and hasattr(self._server, "send_lock")
         return HypercornTrioDirectWriter(self._stream, self._protocol, self._server, send) if is_writable else None
