@@ -59,6 +59,17 @@ async def test_it_begins_with_the_first_body_where_nobody_is_in_between():
     assert connection.body() == (b"first", False)
 
 
+async def test_an_event_is_refused_until_it_opens():
+    """An event of one stream alone is no exception: it is refused before the head, and sent, which opens it."""
+    connection = FakeConnection()
+    assert connection.direct_writer.try_event(b"x") is False
+    await connection.send(HEAD)
+    assert connection.direct_writer.try_event(b"first") is False
+    await connection.send(body_of(b"first"))
+    assert connection.direct_writer.try_event(b"second") is True
+    assert connection.body() == (b"firstsecond", False)
+
+
 async def test_no_chunk_is_empty():
     """An empty body is never written, because a chunk of no bytes ends a response (RFC 9112 section 7.1)."""
     connection = FakeConnection()
