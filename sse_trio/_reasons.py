@@ -35,6 +35,8 @@ class CloseReason(Enum):
     FAILED = "failed"
     """A producer, the source or the server's ``send`` raised."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code, and each stream looks its reason up three times
+
 
 class RefusalReason(Enum):
     """Which limit of its :class:`StreamGroup` a stream exceeded, by the name of the option."""

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ("ChannelState",)
 
+TEXT_OVERHEAD = size_of("", "\n")
+"""The bytes on the wire of a plain text beyond its own, with the usual line end."""
+
 
 class ChannelState(StreamSource):
     """The state that the ends of one channel share."""
@@ -88,7 +91,7 @@ class ChannelState(StreamSource):
         self.overflow: Overflow = overflow
         self.errors: TextErrors = "strict"
         self.sep: str = "\n"
-        self.text_overhead = size_of("", "\n")
+        self.text_overhead = TEXT_OVERHEAD
         self.coalesce_after: float = SLICE_SECONDS
         self.loop: Loop | None = None
         self.pacer = Pacer()
@@ -137,7 +140,9 @@ class ChannelState(StreamSource):
 
     def accept(self, event: Queued, size: int, key: Hashable) -> bool:
         """Put the event in the buffer and return True, or return False if it must wait for room."""
-        if not (self._has_turn(key) and self.has_room(size, key)):
+        # Most events find nothing queued. Then there is room for any event, without a call.
+        is_empty = self.max_buffer_size and not (self.buffer.size or self.senders.queue)
+        if not (is_empty or (self._has_turn(key) and self.has_room(size, key))):
             return False
         self.put(event, size, key)
         if self.senders.queue:
@@ -312,7 +317,7 @@ class ChannelState(StreamSource):
         if self.open_receivers:
             return
         self.refuse_sends()
-        if len(self.buffer):
+        if self.buffer.size:
             self.buffer.drain(self.sep)
 
     def start(self) -> None:
@@ -350,7 +355,8 @@ class ChannelState(StreamSource):
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Attach to a stream."""
         self.loop = loop
-        self._use_sep(sep)
+        if sep != self.sep:
+            self._use_sep(sep)
         if self.overflowed:
             on_overflow()
         elif self.overflow == "close":
@@ -370,9 +376,8 @@ class ChannelState(StreamSource):
 
     def _use_sep(self, sep: str) -> None:
         # Encode with this line end from now on, also the buffered events.
-        if sep != self.sep:
-            self.sep = sep
-            self.text_overhead = size_of("", sep)
-            self.pacer.end()
-            self.buffer.measure(sep)
-            self.senders.measure(lambda event: size_of(event, sep))
+        self.sep = sep
+        self.text_overhead = size_of("", sep)
+        self.pacer.end()
+        self.buffer.measure(sep)
+        self.senders.measure(lambda event: size_of(event, sep))

@@ -21,11 +21,11 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from anyio import CancelScope
+    from types import TracebackType
 
     from .turns import Turn
 
-__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "check_here")
+__all__ = ("CountingTask", "DetachedTask", "Loop", "Parked", "Parking", "Scope", "check_here")
 
 
 class Parked(Protocol):
@@ -51,6 +51,19 @@ class DetachedTask(Protocol):
 
     def cancel(self) -> None:
         """Cancel the task, unless it is done. It still runs for as long as the server shields its code."""
+
+
+class Scope(Protocol):
+    """A cancel scope. Enter it in the task that it is for."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> bool: ...
+
+    def cancel(self) -> None:
+        """Cancel what runs in it."""
 
 
 class CountingTask(Protocol):
@@ -111,8 +124,8 @@ class Loop(Protocol):
         ...
 
     @property
-    def new_scope(self) -> type[CancelScope]:
-        """The class of the loop's cancel scopes. anyio.CancelScope() looks it up at each call, which takes as long."""
+    def new_scope(self) -> Callable[[], Scope]:
+        """Make a cancel scope of the loop's own. anyio.CancelScope() looks up its class at each call, and wraps it."""
         ...
 
     @property

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import trio
-from anyio import CancelScope
 from trio.lowlevel import (
     Abort,
     RaiseCancelT,
@@ -83,7 +82,7 @@ class TrioLoop:
     __slots__ = ("_token", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.new_scope = type(CancelScope())
+        self.new_scope = trio.CancelScope
         self.keeps_idle_tasks = True
         self.tells_cancellations = True  # every cancellation comes from a scope
         self._turns = Turns()

@@ -44,6 +44,10 @@ class Connection:
     """Whether the server's ``send`` returns however little the client takes, so that the writer has to await
     :meth:`wait_flushed` after each call."""
 
+    send_yields = False
+    """Whether each call of the server's ``send`` waits for a pass of the loop or more, so that a direct write pays even
+    for a single event."""
+
     tells_failure = True
     """Whether the server ends a response whose application raised after the head, so that the client can tell."""
 

@@ -10,6 +10,7 @@
 #         happens to a client that takes nothing (C11) are the same as for any other send.
 # Rule 3: what lies between the response and the server may change bodies, or hold them back. So before a body may be
 #         written directly, the one before it must have arrived here as the same object, and must have been written.
+#         Where nobody is in between (nobody_between.py), begin() allows the first one.
 # Rule 4: a chunk is one of HTTP/1.1 (RFC 9112 section 7.1). The subclass for a server knows whether the response is
 #         made of chunks.
 
@@ -66,6 +67,10 @@ class DirectWriter(ABC):
         raise NotImplementedError
 
     # --- what a stream and its application do
+
+    def begin(self) -> None:
+        """Allow a direct write from now on: the head was sent, and nobody is in between who may change a body."""
+        self._is_open = self.is_in_chunks
 
     def try_write(self, batch: Batch, /) -> bool:
         """Write the batch, or refuse it: then its body has to be sent. Never raises."""

@@ -1,5 +1,6 @@
-# hypercorn over HTTP/1.1 and for WebSockets, on either loop, reached by `send`. The rules are in
-# _servers/discovery.py; direct writes are in hypercorn_direct.py.
+# What is known of hypercorn: over HTTP/1.1 and for WebSockets here, on either loop; of its HTTP/2 in hypercorn_h2.py, of
+# writing past its `send` in hypercorn_direct.py. The rules for all servers are in discovery.py. A fact of one version
+# stands where it is used, as `[hypercorn 0.18]`.
 
 from __future__ import annotations
 
@@ -179,6 +180,12 @@ class HypercornTrio(Hypercorn):
     """The worker class ``trio``: the connection is a ``trio.SocketStream``, alone or in a ``trio.SSLStream``."""
 
     __slots__ = ()
+
+    send_yields = True
+
+    @property
+    def is_flushed(self) -> bool:
+        return True  # `send` returns when the kernel has everything
 
     def new_direct_writer(self, send: Send, /) -> DirectWriter | None:
         is_writable = trio_fileno(self._server.stream) is not None and hasattr(self._server, "send_lock")

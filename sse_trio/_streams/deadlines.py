@@ -78,7 +78,8 @@ class Deadlines:
     def close(self) -> None:
         """Do nothing more, and end the wait for the disconnect."""
         self._stream.timer = NO_TIMER
-        self._stream.run.ticker.discard(self)
+        if self.tick_entry is not None:
+            self._stream.run.ticker.discard(self)
         if self._watcher is not None:
             self._stream.run.loop.cancel_detached(self._watcher)
             self._watcher = None

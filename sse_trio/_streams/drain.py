@@ -30,8 +30,6 @@ __all__ = ("drain",)
 async def drain(stream: Teardown, receive: Receive, error: BaseException | None) -> None:
     """Write what is left, or nothing, and wait for the writer. `error` is what the producers raised."""
     writer = stream.writer
-    if writer.outcome is not None:
-        return
     try:
         if stream.lost is None:
             stream.source.refuse_sends()

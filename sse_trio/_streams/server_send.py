@@ -107,8 +107,9 @@ class Outlet:
 
     def end(self) -> None:
         """Note that the writer has ended: what it was writing is no longer in progress."""
-        self.stalls += self.is_stalled()
-        self.write_began = None
+        if self.write_began is not None:
+            self.stalls += self.is_stalled()
+            self.write_began = None
         self.writer = None  # leave no reference cycle
 
     def leads_to_server(self) -> bool:
@@ -122,18 +123,21 @@ class Outlet:
         """Take the shortest way for what comes after the head; where nobody would be bypassed, write directly.
 
         Args:
-            goes_on: whether more may follow than what there is. If not, looking for the way costs more than it saves.
+            goes_on: whether more may follow than what there is. If not, looking for the way costs more than it saves,
+                unless the server's `send` yields.
             direct_writes: whether the response may be made of chunks.
         """
-        if not goes_on and self._past is None:
+        pays = goes_on or self.connection.send_yields
+        if not pays and self._past is None:
             return
         is_own, connection = self.leads_to_server(), self.connection
         assert self._past is not None  # leads_to_server() has found it
         self._send = self._past
-        if is_own and goes_on and direct_writes and connection.direct_writer is None:
+        if is_own and pays and direct_writes and connection.direct_writer is None:
             connection.direct_writer = self.direct_writer = writer = connection.new_direct_writer(self._send)
             if writer is not None:
                 self._send = writer.send
+                writer.begin()
 
     # --- writing
 
@@ -151,7 +155,7 @@ class Outlet:
             self.idle_since = now
             self.written_bytes += len(body)
             if self.first_event_at is None:
-                self._note_first_event(now)
+                self.first_event_at = now
         else:
             assert self.writer is not None  # its writer offered it to the channel
             self.writer.write_at_once(body)
@@ -163,8 +167,8 @@ class Outlet:
             raise OutletShutError
         self.idle_since = None
         self.write_began = began = self.current_time()
-        if self.first_event_at is None:
-            self._note_first_event(began)
+        if self.first_event_at is None and self._source.received:
+            self.first_event_at = began
         await self._send(message)
         if self.connection.send_is_unbounded:
             await self.connection.wait_flushed()
@@ -191,8 +195,8 @@ class Outlet:
         if self.direct_writer is None or not self.direct_writer.try_write(batch):
             return False
         self.idle_since = now
-        if self.first_event_at is None:
-            self._note_first_event(now)
+        if self.first_event_at is None and self._source.received:
+            self.first_event_at = now
         return True
 
     async def write_final(self) -> None:
@@ -204,12 +208,9 @@ class Outlet:
         await self.send({"type": self._prefix, "body": b"", "more_body": False})
 
     async def flush(self) -> None:
-        """Wait until the connection has taken everything; it counts as a write."""
+        """Wait until the connection has taken everything, if it hasn't by now; it counts as a write."""
         # On asyncio the server's `send` returns with bytes left in the transport, and closing the transport waits for
         # them without a bound. A client that reads nothing would hold the connection and the server's shutdown.
-        self.write_began = self.current_time()
-        await self.connection.wait_flushed()
-
-    def _note_first_event(self, at: float) -> None:
-        if self._source.received:
-            self.first_event_at = at
+        if not self.connection.is_flushed:
+            self.write_began = self.current_time()
+            await self.connection.wait_flushed()

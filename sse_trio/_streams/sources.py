@@ -1,5 +1,5 @@
 # Sources: what a response can be made from: a producer (an async function that takes a send channel), a receive
-# channel, a hub's subscription, an async iterable, an iterable. Here each is brought to one form: a receive channel,
+# channel, a hub's subscription, an async iterable, an iterator. Here each is brought to one form: a receive channel,
 # and the producers that feed it.
 #
 # Rule 1: a stream knows one kind of source. Any other kind becomes a producer that sends on a channel of ours.

@@ -119,7 +119,8 @@ class Stream:
         try:
             self._open(has_producers=bool(producers))
             error = await self._produce(producers)
-            await drain(self._teardown, self._receive, error)
+            if self._writer.outcome is None:
+                await drain(self._teardown, self._receive, error)
             self._teardown.raise_own(error)
         finally:
             error = None  # its traceback holds this frame

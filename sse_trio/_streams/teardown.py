@@ -223,8 +223,9 @@ class Teardown:
 
     def raise_own(self, error: BaseException | None) -> None:
         """Raise what the response has to raise of this error of its producers and of its own."""
-        error = joined(error, self.failure, self.writer.error)
-        if error is not None:
+        if error is not None or self.failure is not None or self.writer.error is not None:
+            error = joined(error, self.failure, self.writer.error)
+            assert error is not None
             raise error if self.writer.has_begun else lone(error)
         stalled_for, is_dropped = self.lost or NOT_LOST
         if stalled_for is not None and not is_dropped and self.options.send_timeout is not None:

@@ -39,7 +39,7 @@ class FakeConnection(Connection):
 
     async def serve(self, response) -> None:
         """Call a response for a GET on this connection."""
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
         await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
 
     async def receive(self) -> dict[str, str]:

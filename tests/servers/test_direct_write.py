@@ -49,6 +49,28 @@ async def test_it_opens_when_a_refused_body_was_sent():
     assert connection.direct_writes == 1
 
 
+async def test_it_begins_with_the_first_body_where_nobody_is_in_between():
+    """Where no body can be changed on the way, the first one is written directly, once the head was sent."""
+    connection = FakeConnection()
+    connection.direct_writer.begin()
+    assert connection.direct_writer.try_write(Batch(b"x")) is False
+    await connection.send(HEAD)
+    connection.direct_writer.begin()
+    assert connection.direct_writer.try_write(Batch(b"first")) is True
+    assert connection.body() == (b"first", False)
+
+
+async def test_an_event_is_refused_until_it_opens():
+    """An event of one stream alone is no exception: it is refused before the head, and sent, which opens it."""
+    connection = FakeConnection()
+    assert connection.direct_writer.try_event(b"x") is False
+    await connection.send(HEAD)
+    assert connection.direct_writer.try_event(b"first") is False
+    await connection.send(body_of(b"first"))
+    assert connection.direct_writer.try_event(b"second") is True
+    assert connection.body() == (b"firstsecond", False)
+
+
 async def test_no_chunk_is_empty():
     """An empty body is never written, because a chunk of no bytes ends a response (RFC 9112 section 7.1)."""
     connection = FakeConnection()
@@ -205,6 +227,35 @@ async def test_an_event_of_an_idle_producer_is_written_at_once():
     await connection.serve(EventSourceResponse(produce))
     assert seen == [(b"data: first\n\ndata: second\n\n", 0)]
     assert connection.body() == (b"data: first\n\ndata: second\n\n", True)
+
+
+class YieldingConnection(FakeConnection):
+    """A server that yields in each `send`, with nobody in between."""
+
+    send_yields = True
+
+    def __init__(self, **options):
+        super().__init__(express=False, is_own=True, **options)
+
+    def new_direct_writer(self, send, /):
+        return FakeWriter(self, send)
+
+
+@pytest.mark.parametrize("room", [1 << 30, 25])
+async def test_the_only_event_of_a_server_that_yields(room):
+    """On a server that yields in each `send`, even the only event of a stream is written directly, if it has room."""
+    connection = YieldingConnection(room=room)
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(connection.serve, EventSourceResponse(produce))
+        await anyio.sleep(1)
+        connection.change(room=1000)
+    assert connection.body() == (b"data: event\n\n", True)
+    assert connection.sends == 2, "the head and the final frame"
+    assert connection.direct_writes == 1
 
 
 async def test_an_event_right_after_a_direct_write_is_written():

@@ -423,6 +423,12 @@ class TestHypercorn:
         assert socket.closed
         assert len(socket.options) == 1
 
+    async def test_trio_has_nothing_to_flush(self) -> None:
+        """The trio worker's `send` returns when the kernel has everything, and yields each time."""
+        connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(socket=FakeSocket())))
+        assert (connection.is_flushed, connection.send_yields) == (True, True)
+        await connection.wait_flushed()
+
     async def test_cut_off_on_asyncio(self) -> None:
         """The asyncio worker's transport is closed; unless it is the next request's."""
         for current, closed in ((None, True), (object(), False)):
