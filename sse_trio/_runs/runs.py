@@ -132,7 +132,8 @@ class Runs:
     async def stop(self, key: str) -> RunStatus | None:
         """Stop a run, in whichever process it runs, and return when it has ended and cleaned up.
 
-        Returns its status then; that of a run that had ended before; or ``None`` for a key that is not known.
+        Returns its status then; that of a run that had ended before, or that has replaced it meanwhile; or ``None`` for
+        a key that is not known.
         Checkpoint: always. Cancellation: the run may have been told. Raises what ``status()`` and ``publish()`` raise.
         """
         self._keys.topic_of(key)

@@ -1,6 +1,6 @@
-# What is known of hypercorn: over HTTP/1.1 and for WebSockets here, on either loop; of its HTTP/2 in hypercorn_h2.py, of
-# writing past its `send` in hypercorn_direct.py. The rules for all servers are in discovery.py. A fact of one version
-# stands where it is used, as `[hypercorn 0.18]`.
+# What is known of hypercorn: over HTTP/1.1 and for WebSockets here, on either loop; of its HTTP/2 in hypercorn_h2.py,
+# of writing past its `send` in hypercorn_direct.py. The rules for all servers are in discovery.py. A fact of one
+# version stands where it is used, as `[hypercorn 0.18]`.
 
 from __future__ import annotations
 
