@@ -53,6 +53,7 @@ class SubscriptionSource(LiveSource):
             with all that are kept (None).
         overflow, filter, id_blocks, rewrite: as in ``Hub.subscribe()``.
         until: the same, of a stored event.
+        until_is_ours: whether that is no user's function: it may run wherever a batch is taken.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -69,6 +70,7 @@ class SubscriptionSource(LiveSource):
         filter: Filter | None = None,  # noqa: A002 -- its name everywhere
         *,
         until: UntilEvent | None = None,
+        until_is_ours: bool = False,
         rewrite: Rewrite | None = None,
         id_blocks: bool = False,
     ) -> None:
@@ -84,7 +86,8 @@ class SubscriptionSource(LiveSource):
         self.unread: deque[ServerSentEvent] | None = None
         """Events that were taken for a receive() and wait for the next one; None unless it is received from."""
         # Otherwise the fan-out combines events: fanout.py, rule 2. No user's function is called inside of it.
-        self.coalesce_after: float = 0.0 if self._reading.is_plain and until is None else math.inf
+        calls_users = not self._reading.is_plain or (until is not None and not until_is_ours)
+        self.coalesce_after: float = math.inf if calls_users else 0.0
         self.started: bool = False
         self.refusing: bool = False
         self.received: int = 0
