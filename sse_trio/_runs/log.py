@@ -17,7 +17,7 @@ from anyio import sleep
 
 from .._errors import HoldLostError, StoreUnavailableError
 from .._hubs.publisher import Publisher, holding_store
-from ..stores._holds import Claim, HoldingStore
+from ..stores._holds import Claim, HoldingStore, OnHeldDone
 from ..stores._protocol import EventId, EventStore
 from ..stores._topics import TopicFilter
 from .record import RunRecord
@@ -50,6 +50,7 @@ class RunLog:
         "_holding",
         "_last",
         "_lease",
+        "_publish_soon",
         "_publisher",
         "_store",
         "_token",
@@ -61,6 +62,7 @@ class RunLog:
 
     def __init__(self, publisher: Publisher, store: EventStore, topic: str, lease: float) -> None:
         self._publisher = publisher
+        self._publish_soon = publisher.publish_held_soon
         self._store = store
         self._holding: HoldingStore = holding_store(store)
         self._topics = TopicFilter(topic)
@@ -94,12 +96,30 @@ class RunLog:
         try:
             ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
         except StoreUnavailableError as exc:
-            _logger.warning("the run of %r waits: %s", self.topic, exc)
-            await self._append_patiently(items)
+            await self.append_patiently(items, exc)
         else:
             self._last = ids[-1]
 
-    async def _append_patiently(self, items: list[tuple[str, bytes]]) -> None:
+    @property
+    def can_append_soon(self) -> bool:
+        """Whether an append can be begun without a task that waits for it."""
+        return self._publish_soon is not None
+
+    def append_soon(self, payload: bytes, on_done: OnHeldDone) -> list[tuple[str, bytes]]:
+        """Begin to append an event; return its items. Call kept(), or append_patiently(), when it is done."""
+        assert self._publish_soon is not None
+        items = [(self.topic, payload)]
+        self._publish_soon(items, Claim(self.topic, self._token, self._token), on_done)
+        return items
+
+    def kept(self, ids: list[EventId]) -> None:
+        """Note what append_soon() has appended."""
+        self._last = ids[-1]
+        self._publisher.note_published(len(ids))
+
+    async def append_patiently(self, items: list[tuple[str, bytes]], error: StoreUnavailableError) -> None:
+        """Append what an append failed with, unless it was kept. HoldLostError if the lease was lost."""
+        _logger.warning("the run of %r waits: %s", self.topic, error)
         self.is_renewable = False
         while True:
             await sleep(RETRY_SECONDS)
