@@ -74,13 +74,13 @@ class HoldsWriter:
 
     def change(self, claim: Claim, now: float, end: int) -> None:
         """Change the record as the claim says. ``end`` is the newest sequence of the hub after it."""
-        topic, token = claim.topic, claim.token
-        if token == ANYONE:
-            return
+        topic, expected, token, value, seconds, _ = claim
+        if token == ANYONE or (token is not None and token == expected and value is None and seconds is None):
+            return  # the latter is what a run does with each event
         if token is None:
             self._execute("DELETE FROM holds WHERE topic = ?", (topic,))
         elif self.token_of(topic) is None:
-            row = (topic, token, claim.value or b"", now + (claim.seconds or 0.0), end)
+            row = (topic, token, value or b"", now + (seconds or 0.0), end)
             self._execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?, 0)", row)
         else:
             self._update(claim, now, end)
