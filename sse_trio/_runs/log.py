@@ -47,6 +47,7 @@ class RunLog:
     """
 
     __slots__ = (
+        "_claim",
         "_holding",
         "_last",
         "_lease",
@@ -68,6 +69,7 @@ class RunLog:
         self._topics = TopicFilter(topic)
         self._lease = lease
         self._token = ""
+        self._claim = Claim(topic, None, None)
         self._tried: set[str] = set()
         self._last = EventId("", -1)
         self.topic: str = topic
@@ -79,7 +81,7 @@ class RunLog:
         token = new_token()
         claim = Claim(self.topic, expected, token, record.dump(), self._lease, clear=True)
         await self._publisher.publish_held([], claim)
-        self._token = token
+        self._hold(token)
 
     async def renew(self) -> None:
         """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""
@@ -94,7 +96,7 @@ class RunLog:
         """Append events, however long the store is down. HoldLostError if the lease was lost."""
         items = [(self.topic, payload) for payload in payloads]
         try:
-            ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+            ids = await self._publisher.publish_held(items, self._claim)
         except StoreUnavailableError as exc:
             await self.append_patiently(items, exc)
         else:
@@ -109,7 +111,7 @@ class RunLog:
         """Begin to append an event; return its items. Call kept(), or append_patiently(), when it is done."""
         assert self._publish_soon is not None
         items = [(self.topic, payload)]
-        self._publish_soon(items, Claim(self.topic, self._token, self._token), on_done)
+        self._publish_soon(items, self._claim, on_done)
         return items
 
     def kept(self, ids: list[EventId]) -> None:
@@ -126,7 +128,7 @@ class RunLog:
             try:
                 await self._take_new_token()
                 if not await self._was_kept():
-                    ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+                    ids = await self._publisher.publish_held(items, self._claim)
                     self._last = ids[-1]
             except StoreUnavailableError:
                 continue
@@ -143,7 +145,11 @@ class RunLog:
             if held is None or held.token not in self._tried:
                 raise
             token = held.token  # an earlier try was kept, and its answer was lost
+        self._hold(token)
+
+    def _hold(self, token: str) -> None:
         self._token = token
+        self._claim = Claim(self.topic, token, token)
 
     async def _was_kept(self) -> bool:
         events = (await self._store.read_last(self._topics, 1)).events

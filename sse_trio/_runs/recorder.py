@@ -85,7 +85,7 @@ class Recorder:
     async def keep(self, events: list[ServerSentEvent]) -> None:
         """Append these events, and wait for it."""
         payloads = [pack_event(event) for event in events]
-        self._size.add(payloads)
+        self._size.add(len(payloads), sum(map(len, payloads)))
         await self._log.append(payloads)
 
     async def _wait(self) -> None:
@@ -112,7 +112,7 @@ class Recorder:
         self._state.received += 1
         try:
             payload = f"data: {event}\n\n".encode() if type(event) is str else pack_event(event)
-            self._size.add((payload,))
+            self._size.add(1, len(payload))
             self._under_way = self._log.append_soon(payload, self._on_done)
         except Exception as exc:  # noqa: BLE001 -- the run fails, not this send()
             self._fail(exc)
