@@ -1,7 +1,7 @@
 # Writing many rows with few statements. Blocks.
 #
 # Rule 1: Python gives up its lock in each step of a statement, and a thread that commits may wait for the event loop
-#         each time. So a statement has as many rows as there are: 100 events take eight steps, not a hundred.
+#         each time. So a statement has as many rows as there are: 100 events take three steps, not a hundred.
 # Rule 2: the numbers of rows are few, so that SQLite prepares each statement once.
 # Rule 3: statements say OR ROLLBACK. Otherwise SQLite keeps a copy of every page that a statement of many rows changes,
 #         so that it could undo this one alone, and that is a third of what an event costs. Nothing here goes on with a
@@ -16,7 +16,7 @@ from typing import Final
 
 __all__ = ("write_rows",)
 
-_ROWS: Final = (64, 16, 4, 1)
+_ROWS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement. An old SQLite takes 999 values; ours have up to five in a row."""
 
 
