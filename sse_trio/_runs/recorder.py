@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, final
 from .._channels.ends import EventReceiveChannel, state_of
 from .._channels.waiters import WaitingReceive
 from .._errors import StoreUnavailableError
-from .._loops.current import current_loop
 from ..stores._protocol import EventId, pack_event
 from .limits import RunSize
 from .log import RunLog
@@ -44,7 +43,7 @@ class Recorder:
         self._state = state_of(receive_channel)
         self._size = size
         self._log = log
-        self._loop = current_loop()
+        self._loop = self._state.bound_loop()
         self._parking = self._loop.new_parking()
         self._under_way: list[tuple[str, bytes]] | None = None
         self._error: Exception | None = None
