@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from anyio import to_thread
-from anyio.lowlevel import checkpoint
 
 from sse_trio import HoldLostError, ServerSentEvent, StoreUnavailableError
 from sse_trio.stores._append import LOST
@@ -37,6 +36,15 @@ class Calling:
         self.begun.append([payload.decode() for _, payload in items])
         self.commits.claim_soon(items, claim, on_done)
 
+    def count_waits(self, task):
+        wait, self.waits = task._recorder._wait, 0
+
+        async def counted():
+            self.waits += 1
+            await wait()
+
+        task._recorder._wait = counted
+
     async def commit(self, group):
         await anyio.sleep(COMMIT)
         return [await self.append(append) for append in group]
@@ -65,17 +73,20 @@ async def open_calling(store, **options):
 
 async def test_an_event_is_given_to_the_store_in_its_send(make_remote_store):
     """The store has an event when send() returns, no task has run for it, and nobody sees it before it is kept."""
-    given = []
+    given, waits = [], []
 
     async def produce(send_channel):
         await anyio.sleep(1)
+        calling.waits = 0
         for text in ("a", ServerSentEvent("b\nc", event="d"), "\xe9"):
             await send_channel.send(text)
             given.append(len(calling.begun))
             await anyio.sleep(2)
+        waits.append(calling.waits)
 
     async with open_calling(make_remote_store()) as (runs, calling):
         await runs.start("a", produce)
+        calling.count_waits(*runs._tasks.values())
         async with runs.watch("a") as subscription:
             began = anyio.current_time()
             await subscription.receive()
@@ -83,6 +94,7 @@ async def test_an_event_is_given_to_the_store_in_its_send(make_remote_store):
         events = await watch(runs, "a")
         published = runs._hub.statistics().published
     assert given == [1, 2, 3]
+    assert waits == [0], "the run's task was not woken"
     assert calling.begun == [["data: a\n\n"], ["event: d\ndata: b\ndata: c\n\n"], ["data: \xe9\n\n"]]
     assert [event.data for event in events[:3]] == ["a", "b\nc", "\xe9"]
     assert published == 4
@@ -106,12 +118,23 @@ async def test_what_comes_meanwhile_is_appended_together(make_remote_store):
 
 
 async def test_a_flood_gives_others_their_turn(make_remote_store):
-    """A producer that awaits nothing but send() holds up no other task, and runs at most 256 events ahead."""
-    async with open_calling(make_remote_store()) as (runs, _):
-        await runs.start("a", count, 2000, 0)
-        for _ in range(100):
-            await checkpoint()
-        assert runs.running()[0].events <= 512
+    """A producer that awaits nothing but send() holds up no other task, and runs at most two batches ahead."""
+    sent = []
+
+    async def produce(send_channel):
+        for n in range(2000):
+            await send_channel.send(str(n))
+            sent.append(n)
+
+    async def slow(items, claim):
+        await anyio.sleep(COMMIT)
+        return await append_held(items, claim)
+
+    async with open_calling(make_remote_store()) as (runs, calling):
+        append_held, calling.store.append_held = calling.store.append_held, slow
+        await runs.start("a", produce)
+        await anyio.sleep(COMMIT / 2)
+        assert 256 <= len(sent) <= 512
         assert plain(await watch(runs, "a")) == [*map(str, range(2000)), "completed"]
 
 

@@ -10,6 +10,7 @@ from sse_trio.stores import EventId
 from sse_trio.stores._append import AGAIN, LOST
 from sse_trio.stores._group_commit import GroupCommit
 from sse_trio.stores._holds import Claim
+from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
 
@@ -173,8 +174,9 @@ async def test_what_was_answered_is_not_told_again():
         told.append(await commits.append([("a", b"")], None))
 
     async with anyio.create_task_group() as publishers, anyio.create_task_group() as tasks:
-        tasks.start_soon(commits.run, commit)
         publishers.start_soon(append)
+        await wait_all_tasks_blocked()
         commits.claim_soon([("a", b"")], Claim("a", "t", "t"), told.append)
         commits.claim_soon([("a", b"")], Claim("a", "t", "t"), lambda _: tasks.cancel_scope.cancel())
+        tasks.start_soon(commits.run, commit)
     assert told == [[EventId("e", 1)]] * 2
