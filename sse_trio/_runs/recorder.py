@@ -110,7 +110,7 @@ class Recorder:
         self._state.idle_writer = None
         self._state.received += 1
         try:
-            payload = f"data: {event}\n\n".encode() if type(event) is str else pack_event(event)
+            payload = f"data: {event}\n\n".encode() if isinstance(event, str) else pack_event(event)
             self._size.add(1, len(payload))
             self._under_way = self._log.append_soon(payload, self._on_done)
         except Exception as exc:  # noqa: BLE001 -- the run fails, not this send()

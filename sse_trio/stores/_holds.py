@@ -83,8 +83,7 @@ class HoldingStore(Protocol):
     *clear*: the events of a topic that was cleared are gone for every reader. A reader that had not seen all of them
     gets a gap. Other topics keep theirs.
 
-    A store with ``append_nowait`` has ``append_held_nowait`` too. Any other may have ``append_held_soon``
-    (:class:`SoonHoldingStore`).
+    A store with ``append_nowait`` has ``append_held_nowait`` too.
     """
 
     async def append_held(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
@@ -117,7 +116,7 @@ OnHeldDone: TypeAlias = "Callable[[list[EventId] | Exception], None]"
 
 
 class SoonHoldingStore(Protocol):
-    """What a store may have besides, so that no task has to wait for each event of a run."""
+    """What a store of ours has besides, unless it has ``append_nowait``: no task has to wait for an event of a run."""
 
     def append_held_soon(self, items: Sequence[tuple[str, bytes]], claim: Claim, on_done: OnHeldDone) -> None:
         """Begin to do what ``append_held`` does, and call ``on_done`` when it is done, later, in the event loop.

@@ -173,7 +173,7 @@ class PostgresStore(OpenedOnce):
         return await self._commits.claim(*check_claim(items, claim))
 
     def append_held_soon(self, items: Sequence[tuple[str, bytes]], claim: Claim, on_done: OnHeldDone) -> None:
-        """See :class:`SoonHoldingStore`."""
+        """Begin an ``append_held()`` that was checked, and call ``on_done`` when it is done. For runs."""
         self._check_open()
         self._commits.claim_soon(items, claim, on_done)
 
