@@ -87,16 +87,13 @@ class HoldsWriter:
         self._known[topic] = token
 
     def _update(self, claim: Claim, now: float, end: int) -> None:
-        changes: dict[str, object] = {}
-        if claim.token != self.token_of(claim.topic):
-            changes["token"] = claim.token
+        changes: dict[str, object] = {"token": claim.token}
         if claim.value is not None:
             changes |= {"value": claim.value, "upto": end}
         if claim.seconds is not None:
             changes["due"] = now + claim.seconds
-        if changes:
-            names = ", ".join(f"{name} = ?" for name in changes)
-            self._execute(f"UPDATE holds SET {names} WHERE topic = ?", (*changes.values(), claim.topic))  # noqa: S608
+        names = ", ".join(f"{name} = ?" for name in changes)
+        self._execute(f"UPDATE holds SET {names} WHERE topic = ?", (*changes.values(), claim.topic))  # noqa: S608
 
     def keep(self, upto: int) -> None:
         """Copy the events up to this id that are of held topics, before they are deleted."""
