@@ -20,7 +20,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from sse_trio import EventSourceResponse, StreamGroup, open_hub
+from sse_trio import EventSourceResponse, StreamGroup, open_hub, open_runs
 from sse_trio._servers.connection import Connection
 from sse_trio._servers.direct_write import DirectWriter
 
@@ -34,6 +34,7 @@ IDLE_OBJECTS = {
 }
 if sys.version_info < (3, 11):  # which counts frames, and dicts of instances, that later ones do without: 140 and 145
     IDLE_OBJECTS = {kind: budget * 1.75 for kind, budget in IDLE_OBJECTS.items()}
+LAST = {"type": "http.response.body", "more_body": False}
 SUBSCRIBERS = 100
 PUBLISHED = 20
 
@@ -228,6 +229,31 @@ async def test_a_delivery(express, budget, choices, more):
     assert sent == (0 if express else PUBLISHED * SUBSCRIBERS)
     per_delivery = count.calls / (PUBLISHED * SUBSCRIBERS)
     assert per_delivery < budget, f"{per_delivery:.1f} calls: the writer's way from its wake-up to the server"
+
+
+@pytest.mark.parametrize(("express", "budget"), [(False, 69), (True, 29)])
+async def test_a_delivery_to_a_watcher(express, budget):
+    """Watching a run costs what a subscription does: no task starts for an event, and one look at it serves all."""
+
+    async def produce(send_channel):
+        await anyio.sleep(2)
+        for _ in range(PUBLISHED + 1):
+            await send_channel.send("an event")
+            await anyio.sleep(0.01)
+        await anyio.sleep(2)
+
+    async with open_hub() as hub, open_runs(hub) as runs:
+        await runs.start("a", produce)
+        async with idle_streams(lambda: runs.response("a"), express=express) as servers:
+            await anyio.sleep(1.005)  # the first event goes the whole way; after it, direct writes begin
+            with counted_calls() as count:
+                await anyio.sleep(1)
+            sent = [len(server.sent) for server in servers]
+            await anyio.sleep(3)
+            assert all(server.sent[-1] == {**LAST, "body": b""} for server in servers), "the end of the run ends them"
+    assert sent == [2 if express else 2 + PUBLISHED] * SUBSCRIBERS
+    per_delivery = count.calls / (PUBLISHED * SUBSCRIBERS)
+    assert per_delivery < budget, f"{per_delivery:.1f} calls: what a watcher's stream does more than a subscriber's"
 
 
 async def test_a_burst_is_joined_once():

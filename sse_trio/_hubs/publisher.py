@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import cast, final
 
@@ -14,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_key
 from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
-from ..stores._holds import Claim, HoldingStore, NowaitHoldingStore
+from ..stores._holds import Claim, HoldingStore, NowaitHoldingStore, OnHeldDone, append_held_soon_of
 from ..stores._protocol import AppendNowait, EventId, EventStore, StoredEvent
 from .state import HubState
 
@@ -71,6 +72,15 @@ class Publisher:
             self._pass_on(ids, items)
         self._hub.counters.published += len(ids)
         return ids
+
+    @property
+    def publish_held_soon(self) -> Callable[[list[tuple[str, bytes]], Claim, OnHeldDone], None] | None:
+        """What begins a ``publish_held()`` in the hub's loop, if the store can do that. note_published() ends it."""
+        return append_held_soon_of(self._store)
+
+    def note_published(self, count: int) -> None:
+        """Count events in."""
+        self._hub.counters.published += count
 
     def _pass_on(self, ids: list[EventId], items: list[tuple[str, bytes]]) -> None:
         fanout = self._hub.fanout

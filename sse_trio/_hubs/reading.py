@@ -19,7 +19,7 @@ from .filtering import EventFilter
 from .history import History
 from .position import Position
 from .position_line import Entry, PositionLine
-from .ring import Ring, RingBatch
+from .ring import Ring
 from .state import HubState
 from .until import Rewrite, UntilEvent, cut_after, rewritten
 
@@ -51,6 +51,7 @@ class Reading:
         "position",
         "rewrite",
         "until",
+        "until_is_ours",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class Reading:
         self.overflow: HubOverflow = overflow
         self.filter: EventFilter | None = event_filter
         self.until: UntilEvent | None = until
+        self.until_is_ours: bool = False
+        """Whether that is no user's function, which has to be asked about each event, for each subscriber."""
         self.rewrite: Rewrite | None = rewrite
         self.position: Position = Position()
         self.history: History = History(hub, self.position)
@@ -105,32 +108,26 @@ class Reading:
 
     # --- events, for a stream that is written them as they are
 
-    def join(self) -> RingBatch | None:
-        """Remove everything that the rings have now, and return it joined. There is no history."""
-        fresh, position = self._find_fresh(), self.position
-        if not fresh or position.feed is None:
-            return None
-        batch = position.feed.join(fresh, position.cursor)
-        position.advance(batch.end, batch.count)
-        return batch
+    def join(self) -> tuple[Batch | None, int]:
+        """Remove what the rings have now, up to the last event, and return it joined, and the number of events.
 
-    def join_until(self, is_last: UntilEvent) -> tuple[Batch | None, int]:
-        """Do the same, up to the last event, and return the number of events too."""
+        There is no history.
+        """
         fresh, position = self._find_fresh(), self.position
         if not fresh or position.feed is None:
             return None, 0
-        events = position.feed.events(fresh, position.cursor)
-        count = cut_after(is_last, events)
-        if count is None:
-            batch = position.feed.join(fresh, position.cursor)
-            position.advance(batch.end, batch.count)
-            return batch, batch.count
-        if count == len(events):
-            ending: Batch = position.feed.join(fresh, position.cursor)
-        else:
-            ending = Batch(b"".join([event.encode() for event in events[:count]]))
-        self._finish()
-        return ending, count
+        batch = position.feed.join(fresh, position.cursor)
+        if self.until is not None and batch.is_open_for is not self.until:
+            events = position.feed.events(fresh, position.cursor)
+            count = cut_after(self.until, events)
+            if count is not None:
+                self._finish()
+                is_all = count == len(events)
+                return batch if is_all else Batch(b"".join([event.encode() for event in events[:count]])), count
+            if self.until_is_ours:
+                batch.is_open_for = self.until
+        position.advance(batch.end, batch.count)
+        return batch, batch.count
 
     # --- events one by one
 

@@ -45,7 +45,7 @@ class RingBatch(Batch):
     Any subscriber can take it whose cursor is at ``start`` or later and before ``first``.
     """
 
-    __slots__ = ("count", "first")
+    __slots__ = ("count", "first", "is_open_for")
 
     def __init__(
         self, body: bytes, compressors: dict[str, Any] | None, start: int, first: int, end: int, count: int
@@ -55,6 +55,8 @@ class RingBatch(Batch):
         """The place of its first event; ``start`` is that of the event before it."""
         self.count: int = count
         """How many events it has."""
+        self.is_open_for: object = None
+        """The function that says where subscribers end (until.py) and that found no end in it, if there is one."""
 
 
 @final

@@ -53,6 +53,7 @@ class SubscriptionSource(LiveSource):
             with all that are kept (None).
         overflow, filter, id_blocks, rewrite: as in ``Hub.subscribe()``.
         until: the same, of a stored event.
+        until_is_ours: whether that is no user's function: it may run wherever a batch is taken, and once for all.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -69,6 +70,7 @@ class SubscriptionSource(LiveSource):
         filter: Filter | None = None,  # noqa: A002 -- its name everywhere
         *,
         until: UntilEvent | None = None,
+        until_is_ours: bool = False,
         rewrite: Rewrite | None = None,
         id_blocks: bool = False,
     ) -> None:
@@ -77,6 +79,7 @@ class SubscriptionSource(LiveSource):
         self._start = start
         event_filter = None if filter is None else EventFilter(filter)
         self._reading = Reading(hub, overflow, event_filter, until, rewrite, id_blocks=id_blocks)
+        self._reading.until_is_ours = until_is_ours
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
@@ -84,7 +87,7 @@ class SubscriptionSource(LiveSource):
         self.unread: deque[ServerSentEvent] | None = None
         """Events that were taken for a receive() and wait for the next one; None unless it is received from."""
         # Otherwise the fan-out combines events: fanout.py, rule 2. No user's function is called inside of it.
-        self.coalesce_after: float = 0.0 if self._reading.is_plain and until is None else math.inf
+        self.coalesce_after: float = 0.0 if self._takes_batches() else math.inf
         self.started: bool = False
         self.refusing: bool = False
         self.received: int = 0
@@ -178,6 +181,10 @@ class SubscriptionSource(LiveSource):
         """Whether it takes the rings' own bytes."""
         return sep == "\n" and self._reading.is_plain
 
+    def _takes_batches(self) -> bool:
+        # Whether it is sent what others are, up to some event, and no user's function decides that.
+        return self._reading.is_plain and (self._reading.until is None or self._reading.until_is_ours)
+
     def backlog(self) -> Backlog:
         """Return what there is to take: the page of history that it holds, and its lag."""
         pending = self._reading.history.pending
@@ -187,7 +194,7 @@ class SubscriptionSource(LiveSource):
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Belong to a stream."""
         self._sep = sep
-        self._is_plain = self.is_shared(sep) and self._reading.until is None
+        self._is_plain = sep == "\n" and self._takes_batches()
         self._reading.loop = loop
         self._reading.on_overflow = on_overflow if self.overflow == "close" else None
 
@@ -245,24 +252,23 @@ class SubscriptionSource(LiveSource):
             batch = ring.batch
         if batch is None or not batch.start <= cursor < batch.first:
             return self._join()
+        if self._reading.until is not None and batch.is_open_for is not self._reading.until:
+            return self._join()
         position.cursor = batch.end
         position.counted += batch.count
         self.received += batch.count
         return batch
 
     def _join(self) -> Batch | None:
-        batch = self._reading.join()
-        self._note_what_happened(0 if batch is None else batch.count)
+        batch, count = self._reading.join()
+        self._note_what_happened(count)
         return batch
 
     def _take_own(self) -> Batch | None:
-        until = self._reading.until
-        if until is None or self._reading.history.pending or not self.is_shared(self._sep):
+        if self._reading.until is None or self._reading.history.pending or not self.is_shared(self._sep):
             body = b"".join([event.encode(self._sep) for event in self.take_events()])
             return Batch(body) if body else None
-        batch, count = self._reading.join_until(until)
-        self._note_what_happened(count)
-        return batch
+        return self._join()
 
     def take_events(self) -> Sequence[Entry]:
         """Remove all that there is now, and return what the filter lets through."""

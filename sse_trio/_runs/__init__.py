@@ -6,7 +6,8 @@
 #   watching.py   who watches a run here, and what a client that wants to is answered
 #   statistics.py what start() returns, figures, observers
 #   keys.py       from the key of a run to its topic, and back
-#   task.py       one run: its producer, and the task that keeps what it sends
+#   task.py       one run: its producer, and its one end
+#   recorder.py   has what the producer sends kept, without a task for each event where the store can do that
 #   limits.py     its size, and that nobody watches it
 #   log.py        what is appended to the store for one run, also while the store is down
 #   ending.py     how a run ends, and what of it clients are sent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import final
 
 from anyio import Event, current_time, move_on_after
@@ -31,10 +30,10 @@ class RunSize:
         self.events: int = 0
         self._bytes = 0
 
-    def add(self, payloads: Sequence[bytes]) -> None:
-        """Count events in. RunTooLargeError if that is too much."""
-        self.events += len(payloads)
-        self._bytes += sum(map(len, payloads))
+    def add(self, events: int, size: int) -> None:
+        """Count events in, and the bytes of all of them. RunTooLargeError if that is too much."""
+        self.events += events
+        self._bytes += size
         if self.events > self._max_events:
             raise RunTooLargeError("max_events", f"it has sent more events than max_events={self._max_events}")
         if self._bytes > self._max_bytes:

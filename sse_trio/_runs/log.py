@@ -17,7 +17,7 @@ from anyio import sleep
 
 from .._errors import HoldLostError, StoreUnavailableError
 from .._hubs.publisher import Publisher, holding_store
-from ..stores._holds import Claim, HoldingStore
+from ..stores._holds import Claim, HoldingStore, OnHeldDone
 from ..stores._protocol import EventId, EventStore
 from ..stores._topics import TopicFilter
 from .record import RunRecord
@@ -47,9 +47,11 @@ class RunLog:
     """
 
     __slots__ = (
+        "_claim",
         "_holding",
         "_last",
         "_lease",
+        "_publish_soon",
         "_publisher",
         "_store",
         "_token",
@@ -61,11 +63,13 @@ class RunLog:
 
     def __init__(self, publisher: Publisher, store: EventStore, topic: str, lease: float) -> None:
         self._publisher = publisher
+        self._publish_soon = publisher.publish_held_soon
         self._store = store
         self._holding: HoldingStore = holding_store(store)
         self._topics = TopicFilter(topic)
         self._lease = lease
         self._token = ""
+        self._claim = Claim(topic, None, None)
         self._tried: set[str] = set()
         self._last = EventId("", -1)
         self.topic: str = topic
@@ -77,7 +81,7 @@ class RunLog:
         token = new_token()
         claim = Claim(self.topic, expected, token, record.dump(), self._lease, clear=True)
         await self._publisher.publish_held([], claim)
-        self._token = token
+        self._hold(token)
 
     async def renew(self) -> None:
         """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""
@@ -92,21 +96,39 @@ class RunLog:
         """Append events, however long the store is down. HoldLostError if the lease was lost."""
         items = [(self.topic, payload) for payload in payloads]
         try:
-            ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+            ids = await self._publisher.publish_held(items, self._claim)
         except StoreUnavailableError as exc:
-            _logger.warning("the run of %r waits: %s", self.topic, exc)
-            await self._append_patiently(items)
+            await self.append_patiently(items, exc)
         else:
             self._last = ids[-1]
 
-    async def _append_patiently(self, items: list[tuple[str, bytes]]) -> None:
+    @property
+    def can_append_soon(self) -> bool:
+        """Whether an append can be begun without a task that waits for it."""
+        return self._publish_soon is not None
+
+    def append_soon(self, payload: bytes, on_done: OnHeldDone) -> list[tuple[str, bytes]]:
+        """Begin to append an event; return its items. Call kept(), or append_patiently(), when it is done."""
+        assert self._publish_soon is not None
+        items = [(self.topic, payload)]
+        self._publish_soon(items, self._claim, on_done)
+        return items
+
+    def kept(self, ids: list[EventId]) -> None:
+        """Note what append_soon() has appended."""
+        self._last = ids[-1]
+        self._publisher.note_published(len(ids))
+
+    async def append_patiently(self, items: list[tuple[str, bytes]], error: StoreUnavailableError) -> None:
+        """Append what an append failed with, unless it was kept. HoldLostError if the lease was lost."""
+        _logger.warning("the run of %r waits: %s", self.topic, error)
         self.is_renewable = False
         while True:
             await sleep(RETRY_SECONDS)
             try:
                 await self._take_new_token()
                 if not await self._was_kept():
-                    ids = await self._publisher.publish_held(items, Claim(self.topic, self._token, self._token))
+                    ids = await self._publisher.publish_held(items, self._claim)
                     self._last = ids[-1]
             except StoreUnavailableError:
                 continue
@@ -123,7 +145,11 @@ class RunLog:
             if held is None or held.token not in self._tried:
                 raise
             token = held.token  # an earlier try was kept, and its answer was lost
+        self._hold(token)
+
+    def _hold(self, token: str) -> None:
         self._token = token
+        self._claim = Claim(self.topic, token, token)
 
     async def _was_kept(self) -> bool:
         events = (await self._store.read_last(self._topics, 1)).events

@@ -195,7 +195,7 @@ class Runs:
         if after is not None and not isinstance(cast("object", after), str):
             raise wrong(TypeError, "after", "the text of an id: last_event_id(request)", after)
         topics = TopicFilter(self._keys.topic_of(key))
-        return Subscription(SubscriptionSource(self._state, topics, after or None, "resume", None, until=is_end))
+        return Subscription(self._source(topics, after or None))
 
     def statistics(self) -> RunsStatistics:
         """Return a snapshot of this process. Not a checkpoint. From any thread."""
@@ -235,10 +235,12 @@ class Runs:
             labels=dict(options.labels),
         )
 
+    def _source(self, topics: TopicFilter, start: str | int | None) -> SubscriptionSource:
+        return SubscriptionSource(self._state, topics, start, "resume", until=is_end, until_is_ours=True)
+
     async def _stop_elsewhere(self, key: str) -> None:
         topics = TopicFilter(self._keys.topic_of(key))
-        source = SubscriptionSource(self._state, topics, 0, "resume", None, until=is_end)
-        async with Subscription(source) as subscription:
+        async with Subscription(self._source(topics, 0)) as subscription:
             found = await self._lookup.find(key)  # now that its end can't be missed
             if found is None or not found[0].is_running:
                 return

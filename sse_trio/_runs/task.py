@@ -27,26 +27,23 @@ from anyio import (
 )
 from anyio.abc import TaskGroup
 
-from .._channels.ends import EventReceiveChannel, EventSendChannel, open_event_channel, state_of
+from .._channels.ends import EventSendChannel, open_event_channel, state_of
 from .._errors import HoldLostError
 from .._failures import is_failure, lone, without_own
 from .._loops.cancellation import guarded, is_cancellation
 from .._reasons import CloseReason
-from .._wire.event import ServerSentEvent
-from ..stores._protocol import pack_event
 from .ending import OnEnd, RunEnd, RunReason, RunState, end_mark
 from .limits import Attendance, RunSize, RunTooLargeError
 from .log import RunLog
 from .options import RunOptions
 from .record import RunRecord, RunStatus
+from .recorder import BATCH, Recorder
 
 __all__ = ("RunTask",)
 
 FINAL_SECONDS = 1.0
 """How long a cancelled producer may go on sending in a shielded scope, and how long the last writes may take when the
 task is cancelled from outside."""
-BATCH = 256
-"""Events that are appended to the store at once."""
 
 _logger = logging.getLogger("sse_trio")
 
@@ -96,6 +93,7 @@ class RunTask:
         self._is_bounded = False
         self._send_channel, self._receive_channel = open_event_channel(BATCH)
         self._channel = state_of(self._receive_channel)
+        self._recorder = Recorder(self._receive_channel, self._size, log)
 
     @property
     def events(self) -> int:
@@ -149,7 +147,7 @@ class RunTask:
     async def _serve(self, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:
             async with create_task_group() as nursery:
-                nursery.start_soon(self._keep_events, self._receive_channel)
+                nursery.start_soon(self._keep_events)
                 await self._produce(produce, args, self._send_channel)
         finally:
             with CancelScope(shield=True) as self._writes:
@@ -218,11 +216,10 @@ class RunTask:
 
     # --- its events
 
-    async def _keep_events(self, receive_channel: EventReceiveChannel) -> None:
+    async def _keep_events(self) -> None:
         with CancelScope(shield=True) as self._writes:
             try:
-                async for event in receive_channel:
-                    await self._keep([event, *self._more(receive_channel)])
+                await self._recorder.run()
             except HoldLostError:
                 self.lose()
             except RunTooLargeError as exc:
@@ -232,18 +229,7 @@ class RunTask:
                 self._note_failure(exc)
                 self._scope.cancel()
             finally:
-                receive_channel.close()
-
-    def _more(self, receive_channel: EventReceiveChannel) -> list[ServerSentEvent]:
-        events: list[ServerSentEvent] = []
-        while len(events) < BATCH - 1 and len(self._channel.buffer):
-            events.append(receive_channel.receive_nowait())
-        return events
-
-    async def _keep(self, events: list[ServerSentEvent]) -> None:
-        payloads = [pack_event(event) for event in events]
-        self._size.add(payloads)
-        await self.log.append(payloads)
+                self._receive_channel.close()
 
     # --- its end
 

@@ -1,7 +1,8 @@
 # The farewell, and whatever else the library itself writes after the last event: the closing notices.
 #
 # Rule 1: an exception of the user's functions is raised here, and the stream handles it (drain.py).
-# Rule 2: `ENDINGS` (_reasons.py) says for which reasons there is a farewell. The response's own comes before its group's.
+# Rule 2: `ENDINGS` (_reasons.py) says for which reasons there is a farewell. The response's own comes before the
+#         group's.
 
 from __future__ import annotations
 

@@ -196,7 +196,8 @@ class Writer:
             return
         # A direct write runs no user code, and leaves the writer idle.
         if self.outlet.direct_writer is None or not self.pending.write_nowait(self.outlet):
-            self._wake()
+            if self._phase is IDLE:  # otherwise the source has ended when it was asked, and has woken this itself
+                self._wake()
         elif self.woken:
             self._source.keep_waiting(self)
 

@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from .._arguments.checks import check_count, wrong
 from ._arguments import check_items, check_wait
@@ -26,6 +26,9 @@ __all__ = (
     "Held",
     "HoldingStore",
     "NowaitHoldingStore",
+    "OnHeldDone",
+    "SoonHoldingStore",
+    "append_held_soon_of",
     "check_claim",
     "check_held_due",
     "is_deletion",
@@ -106,6 +109,27 @@ class NowaitHoldingStore(Protocol):
     def append_held_nowait(self, items: Sequence[tuple[str, bytes]], claim: Claim) -> list[EventId]:
         """Do what ``append_held`` does, at once."""
         ...
+
+
+OnHeldDone: TypeAlias = "Callable[[list[EventId] | Exception], None]"
+"""Is called with the ids of an append, or with what ``append_held`` raises. It must not raise."""
+
+
+class SoonHoldingStore(Protocol):
+    """What a store of ours has besides, unless it has ``append_nowait``: no task has to wait for an event of a run."""
+
+    def append_held_soon(self, items: Sequence[tuple[str, bytes]], claim: Claim, on_done: OnHeldDone) -> None:
+        """Begin to do what ``append_held`` does, and call ``on_done`` when it is done, later, in the event loop.
+
+        The caller vouches for the claim, which clears nothing, and for the items. ClosedResourceError if the store is
+        not open.
+        """
+        ...
+
+
+def append_held_soon_of(store: object) -> Callable[[Sequence[tuple[str, bytes]], Claim, OnHeldDone], None] | None:
+    """Return the store's ``append_held_soon``, if it has one."""
+    return getattr(store, "append_held_soon", None)
 
 
 def is_deletion(payload: bytes) -> bool:

@@ -53,6 +53,11 @@ class Retention:
         check_wait("max_age", self.max_age, least=_SHORTEST_AGE, none=", or None for no limit")
         check_limit("max_bytes", self.max_bytes)
 
+    @property
+    def limits_size(self) -> bool:
+        """Whether there is a limit of number or of bytes."""
+        return self.max_events is not None or self.max_bytes is not None
+
     def exceeded_by(self, events: int, size: int) -> bool:
         """Whether the oldest event has to go, of ``events`` events with ``size`` bytes together."""
         too_many = self.max_events is not None and events > self.max_events

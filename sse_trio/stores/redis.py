@@ -28,7 +28,7 @@ from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import GroupCommit
-from ._holds import Claim, Held, check_claim, check_held_due
+from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
@@ -152,6 +152,11 @@ class RedisStore(OpenedOnce):
         """See :class:`HoldingStore`."""
         self._check_open()
         return await self._commits.claim(*check_claim(items, claim))
+
+    def append_held_soon(self, items: Sequence[tuple[str, bytes]], claim: Claim, on_done: OnHeldDone) -> None:
+        """Begin an ``append_held()`` that was checked, and call ``on_done`` when it is done. For runs."""
+        self._check_open()
+        self._commits.claim_soon(items, claim, on_done)
 
     async def held(self, topic: str) -> Held | None:
         """See :class:`HoldingStore`."""

@@ -27,7 +27,7 @@ from ._arguments import check_clock, check_follow, check_items, check_key, check
 from ._connections import AsyncConnection, SyncConnection
 from ._follower import Follower
 from ._group_commit import GroupCommit
-from ._holds import Claim, Held, check_claim, check_held_due
+from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
 from ._items import pack_item
 from ._keys import key_of
 from ._lifetime import OpenedOnce, open_service_group
@@ -173,6 +173,11 @@ class SQLiteStore(OpenedOnce):
         """See :class:`HoldingStore`. If it is cancelled while its group is committed, the claim is kept."""
         self._check_open()
         return await self._commits.claim(*check_claim(items, claim))
+
+    def append_held_soon(self, items: Sequence[tuple[str, bytes]], claim: Claim, on_done: OnHeldDone) -> None:
+        """Begin an ``append_held()`` that was checked, and call ``on_done`` when it is done. For runs."""
+        self._check_open()
+        self._commits.claim_soon(items, claim, on_done)
 
     async def held(self, topic: str) -> Held | None:
         """See :class:`HoldingStore`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 
 from sse_trio import open_hub, open_runs
@@ -46,3 +47,15 @@ async def open_process(store=None, **options):
     """Open a hub and its runs, as a process does."""
     async with open_hub(MemoryStore() if store is None else store) as hub, open_runs(hub, **options) as runs:
         yield runs
+
+
+def stop_keeping(task):
+    """Make the owner of a run look dead: it renews no lease, and appends nothing of what the producer sends."""
+
+    async def never(events):
+        await anyio.sleep_forever()
+
+    task.log.is_renewable = False
+    task._recorder.keep = never
+    task._recorder._offer = lambda: None
+    task._channel.idle_writer = None

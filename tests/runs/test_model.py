@@ -20,6 +20,7 @@ from sse_trio import RunExistsError, open_hub, open_runs
 from sse_trio.stores import MemoryStore
 
 from .._volume import volume
+from .conftest import stop_keeping
 from .test_runs import make_holding
 
 pytestmark = pytest.mark.anyio
@@ -79,8 +80,7 @@ class Trial:
             runs = self.alive()
             self.dead.add(runs)
             for task in runs._tasks.values():
-                task.log.is_renewable = False
-                task._keep = never
+                stop_keeping(task)
             runs._tasks = {}  # a process that is gone knows nothing
 
     async def watch(self):
@@ -118,10 +118,6 @@ class Trial:
                 if not stay and not ends:
                     break
         return last
-
-
-async def never(payloads):
-    await anyio.sleep_forever()
 
 
 async def try_it(chance, open_process, steps, lease, scale, down=None):

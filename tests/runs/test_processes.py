@@ -13,7 +13,7 @@ from sse_trio.stores._holds import Claim
 from sse_trio.testing import open_test_stream
 
 from ..e2e._servers import patience
-from .conftest import open_process
+from .conftest import open_process, stop_keeping
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
@@ -101,13 +101,7 @@ async def test_an_owner_that_is_gone(shared_store):
 def die(runs):
     """Make a process look dead: from now on it renews no lease, and its run appends nothing."""
     (task,) = runs._tasks.values()
-    task.log.is_renewable = False
-
-    async def never(payloads):
-        await anyio.sleep_forever()
-
-    type(task.log).append.__get__(task.log)
-    task._keep = never
+    stop_keeping(task)
 
 
 async def test_an_owner_that_was_only_late(shared_store, caplog):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sse_trio._errors import StoreUnavailableError
+from sse_trio._errors import HoldLostError, StoreUnavailableError
 from sse_trio.stores import EventId
-from sse_trio.stores._append import AGAIN
+from sse_trio.stores._append import AGAIN, LOST
 from sse_trio.stores._group_commit import GroupCommit
 from sse_trio.stores._holds import Claim
+from sse_trio.testing import wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +126,57 @@ async def test_a_claim_that_has_more_to_clear_is_made_again():
         assert await commits.claim([("a", b"")], claim) == [EventId("e", 1)]
         tasks.cancel_scope.cancel()
     assert asked == [([("a", b"")], claim)] * 3
+
+
+async def test_a_function_waits_as_a_task_does():
+    """Who gives a function instead of waiting is told the same: ids, a lost hold, a failure, the end."""
+    claim = Claim("a", "t", "t")
+    failed = StoreUnavailableError("the disk", "it is full")
+    failed.__cause__ = OSError("full")
+    answers = [[[EventId("e", 1)], LOST], failed]
+    told = []
+
+    async def commit(group):
+        await anyio.sleep(1)
+        answer = answers.pop(0)
+        if isinstance(answer, StoreUnavailableError):
+            raise answer
+        return answer
+
+    commits = GroupCommit()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.run, commit)
+        for _ in range(2):
+            commits.claim_soon([("a", b"")], claim, told.append)
+            commits.claim_soon([("a", b"")], claim, told.append)
+            assert len(told) in (0, 2), "never inside the call"
+            await anyio.sleep(1.5)
+        commits.claim_soon([("a", b"")], claim, told.append)
+        await anyio.sleep(0.5)
+        tasks.cancel_scope.cancel()
+    ids, lost, first, second, closed = told
+    assert ids == [EventId("e", 1)]
+    assert isinstance(lost, HoldLostError)
+    assert first is not second
+    assert str(first) == str(second) == "the disk is not available: it is full"
+    assert first.__cause__ is second.__cause__ is failed.__cause__
+    assert isinstance(closed, anyio.ClosedResourceError)
+
+
+async def test_what_was_answered_is_not_told_again():
+    """A store that is closed right after a commit leaves the answers of that as they are."""
+    told, commits = [], GroupCommit()
+
+    async def commit(group):
+        return [[EventId("e", 1)] for _ in group]
+
+    async def append():
+        told.append(await commits.append([("a", b"")], None))
+
+    async with anyio.create_task_group() as publishers, anyio.create_task_group() as tasks:
+        publishers.start_soon(append)
+        await wait_all_tasks_blocked()
+        commits.claim_soon([("a", b"")], Claim("a", "t", "t"), told.append)
+        commits.claim_soon([("a", b"")], Claim("a", "t", "t"), lambda _: tasks.cancel_scope.cancel())
+        tasks.start_soon(commits.run, commit)
+    assert told == [[EventId("e", 1)]] * 2

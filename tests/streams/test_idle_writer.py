@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from sse_trio import CloseReason, EventSourceResponse, StreamGroup, open_event_channel, open_hub
+from sse_trio import CloseReason, EventSourceResponse, StreamGroup, open_event_channel, open_hub, open_runs
 from sse_trio._servers.connection import Connection
 from sse_trio._servers.direct_write import DirectWriter
 from sse_trio.stores import MemoryStore
@@ -600,3 +600,21 @@ async def test_cleanup_is_cancelled_once(server):
 
     await server.serve(response_of(produce))
     assert log == ["cleaned up"]
+
+
+async def test_a_watcher_of_a_run(server):
+    """A stream that ends with an event that is published is written that, and the final frame, once."""
+
+    async def produce(send_channel):
+        for name in ("first", "second", "third"):
+            await anyio.sleep(1)
+            await send_channel.send(name)
+        await anyio.sleep(1)
+
+    async with open_hub() as hub, open_runs(hub) as runs:
+        await runs.start("a", produce)
+        await server.serve(runs.response("a", group=StreamGroup(signals=False)))
+    names = [body.rpartition(b"data: ")[2].strip() for body in server.written if b"data: " in body]
+    assert names == [b"first", b"second", b"third", b'{"state":"completed"}']
+    assert server.written[-1] == b""
+    assert server.written.count(b"") == 1

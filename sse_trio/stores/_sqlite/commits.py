@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, from_thread, to_thread
 
 from ..._errors import StoreUnavailableError
 from .._append import Append, Result
-from .._group_commit import GroupCommit, Waiting, answer
+from .._group_commit import GroupCommit, Waiting
 
 __all__ = ("CommitThread",)
 
@@ -73,5 +73,5 @@ class CommitThread:
         following = [] if is_wanted else self._commits.take_group()
         if isinstance(results, list):
             self._on_committed(group, results)
-        answer(group, results)
+        self._commits.answer(group, results)
         return following

@@ -21,6 +21,8 @@ from .rows import write_rows
 __all__ = ("Figures", "Totals")
 
 _CUTS = "CREATE TABLE IF NOT EXISTS cuts (upto INTEGER PRIMARY KEY, time REAL NOT NULL)"  # not in older files
+_REPLACE_FIGURES = """ON CONFLICT (name) DO UPDATE
+SET events = excluded.events, bytes = excluded.bytes, trimmed_to = excluded.trimmed_to"""
 _KNOWN_TOPICS = 10_000  # about 3 MB
 
 
@@ -34,11 +36,6 @@ class Totals:
         self.events = events
         self.size = size
         self.trimmed_to = trimmed_to
-
-    def add(self, size: int) -> None:
-        """Count an event in."""
-        self.events += 1
-        self.size += size
 
     def trim(self, sequence: int, size: int) -> None:
         """Count an event out."""
@@ -109,6 +106,14 @@ class Figures:
             totals = self._topics[name] = Totals(*(found or (0, 0, self._floor)))
         return totals
 
+    def count(self, topic: str, size: int) -> None:
+        """Count an event in."""
+        totals, hub = self.topic(topic), self.hub
+        totals.events += 1
+        totals.size += size
+        hub.events += 1
+        hub.size += size
+
     def changed_topics(self) -> list[str]:
         """Return the topics whose figures this transaction has changed."""
         return [*self._changed]
@@ -149,10 +154,10 @@ class Figures:
     def write(self) -> None:
         """Write what has changed."""
         rows = [(name, t.events, t.size, t.trimmed_to) for name in self._changed for t in (self._topics[name],)]
-        write_rows(self._connection, "REPLACE INTO topics (name, events, bytes, trimmed_to)", rows)
+        write_rows(self._connection, "topics (name, events, bytes, trimmed_to)", rows, on_conflict=_REPLACE_FIGURES)
         totals = (self.hub.events, self.hub.size, self.hub.trimmed_to)
         self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
         if self.cuts.pairs != self._written_cuts:
             self._execute("DELETE FROM cuts")
-            write_rows(self._connection, "INSERT INTO cuts (upto, time)", self.cuts.pairs)
+            write_rows(self._connection, "cuts (upto, time)", self.cuts.pairs)
             self._written_cuts = [*self.cuts.pairs]

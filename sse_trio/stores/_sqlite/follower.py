@@ -73,7 +73,8 @@ class SQLiteFollower:
 
     async def wait_page(self, after: EventId | Page) -> Page:
         """Return the next page that is not empty, however long the file is locked, broken or gone."""
-        await checkpoint()
+        if self.handover.has_news:
+            await checkpoint()
         while True:
             self._check_open()
             page = self.handover.take(after) if self._opened.is_set() else None
@@ -81,7 +82,8 @@ class SQLiteFollower:
                 page = await self._read_file(after)
             if page is not None:
                 return page
-            await self.handover.wait()
+            if not self.handover.has_news:
+                await self.handover.wait()
 
     async def _read_file(self, after: EventId | Page) -> Page | None:
         is_read_to_the_end = False

@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import final
 
-from anyio import Event
-
+from ..._loops.current import current_loop
 from .._append import Append, Result
 from .._follower import FOLLOWED_AT_ONCE
 from .._protocol import EventId, Page, StoredEvent
@@ -27,12 +26,12 @@ _MOST = 16 * FOLLOWED_AT_ONCE
 class Handover:
     """Takes groups in, for one follower, and gives pages out."""
 
-    __slots__ = ("_changed", "_events", "_groups", "is_stale")
+    __slots__ = ("_events", "_groups", "_parking", "is_stale")
 
     def __init__(self) -> None:
         self._groups: deque[Sequence[StoredEvent]] = deque()
         self._events = 0
-        self._changed = Event()
+        self._parking = current_loop().new_parking()
         self.is_stale = True
         """Whether the file may have events that are not handed over."""
 
@@ -42,12 +41,12 @@ class Handover:
         self._events += len(events)
         if self._events > _MOST:
             self._drop()
-        self._changed.set()
+        self._parking.unpark()
 
     def note_stale(self) -> None:
         """Note that another process may have written."""
         self.is_stale = True
-        self._changed.set()
+        self._parking.unpark()
 
     def _drop(self) -> None:
         self._groups.clear()
@@ -69,10 +68,14 @@ class Handover:
                 return Page(events, events[-1].id, None, events[-1].id, trimmed_to)
         return None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be something to take or to read."""
+        return self.is_stale or bool(self._groups)
+
     async def wait(self) -> None:
-        """Return when there may be something to take or to read."""
-        await self._changed.wait()
-        self._changed = Event()
+        """Return when there may be something to take or to read. There is nothing now. A checkpoint."""
+        await self._parking.park()
 
 
 def new_events(group: Sequence[Append], results: Sequence[Result], before: int) -> list[StoredEvent]:

@@ -74,29 +74,26 @@ class HoldsWriter:
 
     def change(self, claim: Claim, now: float, end: int) -> None:
         """Change the record as the claim says. ``end`` is the newest sequence of the hub after it."""
-        topic, token = claim.topic, claim.token
-        if token == ANYONE:
-            return
+        topic, expected, token, value, seconds, _ = claim
+        if token == ANYONE or (token is not None and token == expected and value is None and seconds is None):
+            return  # the latter is what a run does with each event
         if token is None:
             self._execute("DELETE FROM holds WHERE topic = ?", (topic,))
         elif self.token_of(topic) is None:
-            row = (topic, token, claim.value or b"", now + (claim.seconds or 0.0), end)
+            row = (topic, token, value or b"", now + (seconds or 0.0), end)
             self._execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?, 0)", row)
         else:
             self._update(claim, now, end)
         self._known[topic] = token
 
     def _update(self, claim: Claim, now: float, end: int) -> None:
-        changes: dict[str, object] = {}
-        if claim.token != self.token_of(claim.topic):
-            changes["token"] = claim.token
+        changes: dict[str, object] = {"token": claim.token}
         if claim.value is not None:
             changes |= {"value": claim.value, "upto": end}
         if claim.seconds is not None:
             changes["due"] = now + claim.seconds
-        if changes:
-            names = ", ".join(f"{name} = ?" for name in changes)
-            self._execute(f"UPDATE holds SET {names} WHERE topic = ?", (*changes.values(), claim.topic))  # noqa: S608
+        names = ", ".join(f"{name} = ?" for name in changes)
+        self._execute(f"UPDATE holds SET {names} WHERE topic = ?", (*changes.values(), claim.topic))  # noqa: S608
 
     def keep(self, upto: int) -> None:
         """Copy the events up to this id that are of held topics, before they are deleted."""

@@ -119,13 +119,14 @@ class _Transaction:
         rows: list[_Row] = []
         results = [self._append_one(append, rows) for append in group]
         self._insert(rows)
-        for name in self._figures.changed_topics():
-            self._trim_topic(name, topic_limits)
+        if topic_limits.limits_size:
+            for name in self._figures.changed_topics():
+                self._trim_topic(name, topic_limits)
         return results
 
     def _insert(self, rows: list[_Row]) -> None:
         if rows:
-            write_rows(self._connection, "INSERT INTO events (id, topic, time, payload)", rows)
+            write_rows(self._connection, "events (id, topic, time, payload)", rows)
             self._figures.was_stamped(self._stamp)
             rows.clear()
 
@@ -155,12 +156,12 @@ class _Transaction:
                 self._insert(rows)
                 self._clear(claim.topic)
             self._holds.change(claim, self._now, self._figures.sequence + len(append.items))
-        first = self._figures.sequence + 1
+        figures, stamp = self._figures, self._stamp
+        first = figures.sequence + 1
         for sequence, (topic, payload) in enumerate(append.items, first):
-            rows.append((sequence, topic, self._stamp, payload))
-            self._figures.topic(topic).add(len(payload))
-            self._hub.add(len(payload))
-        self._figures.sequence += len(append.items)
+            rows.append((sequence, topic, stamp, payload))
+            figures.count(topic, len(payload))
+        figures.sequence += len(append.items)
         if append.key is not None:
             row = (*append.key, first, len(append.items), self._stamp)
             self._execute("INSERT INTO keys (producer, sequence, first, count, time) VALUES (?, ?, ?, ?, ?)", row)
