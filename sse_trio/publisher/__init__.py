@@ -32,7 +32,7 @@ from ..stores._items import pack_item, pack_items
 from ..stores._keys import key_of
 from ..stores._kicks import pack_kick
 from ..stores._protocol import EventId
-from ..stores._retention import Retention
+from ..stores._topic_limits import PerTopic
 from ._by_process import ByProcess, close_before_forks
 from ._places import find_place
 
@@ -49,7 +49,7 @@ class PublisherOptions(TypedDict, total=False):
     max_events: int | None
     max_age: float | None
     max_bytes: int | None
-    per_topic: Retention
+    per_topic: PerTopic
     clock: Callable[[], float]
     remember_keys: float
     mode: int

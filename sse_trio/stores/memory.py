@@ -20,6 +20,7 @@ from typing import final
 from anyio import Event, current_time
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
+from ._aged import AgedLogs
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
@@ -29,8 +30,9 @@ from ._lifetime import OpenedOnce
 from ._log import Entry, Log
 from ._memory_holds import Holds
 from ._protocol import EventId, Page, StoredEvent, new_epoch
-from ._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, check_remember_keys
 from ._scan import events_of_a_step
+from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("MemoryStore",)
@@ -51,7 +53,7 @@ class MemoryStore(OpenedOnce):
         max_bytes: of payload in the hub. An event of 100 bytes takes about 450 in Python. The names of topics may take
             the same amount again, and so may the names of topics that have ended, of which 100,000 are remembered;
             64 KiB at least.
-        per_topic: the limits of each topic.
+        per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         remember_keys: seconds for which the key of an append is remembered at least.
 
     ``append`` is atomic under cancellation: if it raised, nothing was appended.
@@ -63,14 +65,15 @@ class MemoryStore(OpenedOnce):
         max_age: float | None = None,
         max_bytes: int | None = 64 * 1024 * 1024,
         *,
-        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
         remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = check_retention(per_topic)
+        self._topic_limits = TopicLimits(per_topic, self._limits)
         self._remember_keys = check_remember_keys(remember_keys)
-        self._max_age = narrowest_age(self._limits, per_topic)
+        self._max_age = self._topic_limits.hub_age
+        self._aged = AgedLogs(self._topic_limits) if self._topic_limits.ages else None
         self._epoch = new_epoch()
         self._tip = 0
         self._hub = Log()  # with dead entries in it
@@ -182,6 +185,8 @@ class MemoryStore(OpenedOnce):
             self._name_bytes += self._size_of_free(name)
         topic.append(entry)
         self._hub.append(entry)
+        if self._aged is not None:
+            self._aged.add(entry)
         self._live += 1
         self._live_size += len(entry.event.payload)
 
@@ -302,9 +307,11 @@ class MemoryStore(OpenedOnce):
 
     def _trim(self, grown: Iterable[str], now: float) -> None:
         for name in grown:
-            log = self._topics[name]
-            while name not in self._holds and self._topic_limits.exceeded_by(len(log), log.size):
+            log, limits = self._topics[name], self._topic_limits.of(name)
+            while name not in self._holds and limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
+        if self._aged is not None:
+            self._trim_aged(self._aged, now)
         while self._limits.exceeded_by(self._live, self._live_size) or self._names_take_too_much():
             self._drop_oldest()
         if self._max_age is not None:
@@ -312,6 +319,13 @@ class MemoryStore(OpenedOnce):
                 self._drop_oldest()
         if len(self._hub) > 2 * self._live + _COMPACT_FROM:
             self._hub.keep(self._is_live)
+
+    def _trim_aged(self, aged: AgedLogs, now: float) -> None:
+        for entry in aged.take_old(now):
+            topic = entry.event.topic
+            while topic not in self._holds and self._is_live(entry):
+                self._drop_oldest_of(topic)
+        aged.compact(self._is_live)
 
     def _names_take_too_much(self) -> bool:
         return self._name_bytes > self._max_name_bytes and self._live > 1

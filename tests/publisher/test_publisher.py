@@ -122,6 +122,16 @@ def test_limits_are_those_that_it_was_given(place):
     ]  # fmt: skip
 
 
+def test_limits_may_be_by_pattern(place):
+    """The limits of topics may differ by pattern, as those of the store."""
+    with place.publisher(per_topic={"a/*": Retention(max_events=1), "a/2": Retention()}) as publisher:
+        for n in range(3):
+            publisher.publish_many([("a/1", n), ("a/2", n)])
+    assert [(topic, data) for _, topic, data in events_of(place)] == [
+        ("a/2", "0"), ("a/2", "1"), ("a/1", "2"), ("a/2", "2"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("topic", "event", "error"),
     [

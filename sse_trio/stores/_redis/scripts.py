@@ -75,23 +75,53 @@ local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('byte
 local prefixes, tokens, values = key('prefixes'), key('tokens'), key('values')
 local due, kept = key('due'), key('kept')
 local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
+local LOOKED_AT = 2000  -- entries that one call looks at for their age
 """.replace("{levels}", str(LEVELS))
 
-# ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
-# hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
-# remember; then for each append: the name of its key or '', '' or '1' for a claim, the number of its events; of a
-# claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds ('' for as it was),
-# and '1' to clear; a topic and a payload for each event.
-# Without a writer there are no appends: the script only trims what is too old.
+# ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys; limits (-1 for none): 8-10 of the
+# hub (events, bytes, age in seconds), 11 the shortest and 12 the longest age of any event;
+# 13 how many ended topics, and prefixes, to remember; 14 the number of patterns with limits of their own, then each of
+# them and its events, bytes and age. Then for each append: the name of its key or '', '' or '1' for a claim, the number
+# of its events; of a claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds
+# ('' for as it was), and '1' to clear; a topic and a payload for each event.
+# Without a writer there are no appends: the script only trims what is too old. Then follows each of the ages that
+# only some topics have, and the sequence up to which it was looked at for that age.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events; -1 as the
-# number if the token is another, -2 if there is more to clear.
+# number if the token is another, -2 if there is more to clear. Without a writer 1 if nothing is left to look at, or 0,
+# and for each age the sequence up to which it was looked at.
 APPEND = (
     _STATE
     + """
 local now, remember = tonumber(ARGV[4]), ARGV[7]
 local writer_key, group = root .. 'writer:' .. ARGV[5], tonumber(ARGV[6])
 local hub_events, hub_bytes, hub_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local topic_events, topic_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
+local shortest_age, longest_age = tonumber(ARGV[11]), tonumber(ARGV[12])
+local cuts_stay, at = longest_age, 15
+
+local no_limits = {events = -1, bytes = -1, age = -1}
+local by_name, by_prefix, lengths = {}, {}, {}
+for _ = 1, tonumber(ARGV[14]) do
+  local pattern = ARGV[at]
+  local limits = {events = tonumber(ARGV[at + 1]), bytes = tonumber(ARGV[at + 2]), age = tonumber(ARGV[at + 3])}
+  if string.sub(pattern, -1) == '*' then
+    by_prefix[string.sub(pattern, 1, -2)] = limits
+    lengths[#lengths + 1] = #pattern - 1
+  else
+    by_name[pattern] = limits
+  end
+  if limits.age >= 0 then cuts_stay = 2 * longest_age end  -- their events may go a little later
+  at = at + 4
+end
+table.sort(lengths, function(one, other) return one > other end)
+
+local function limits_of(topic)
+  if by_name[topic] then return by_name[topic] end
+  for _, length in ipairs(lengths) do
+    local found = by_prefix[string.sub(topic, 1, length)]
+    if found then return found end
+  end
+  return no_limits
+end
 
 local last = ARGV[5] ~= '' and redis.call('GET', writer_key)
 if last then
@@ -209,16 +239,6 @@ local function exceeded(events, size, max_events, max_bytes)
   return (max_events >= 0 and events > max_events) or (max_bytes >= 0 and size > max_bytes and events > 1)
 end
 
-local function trim_topic(topic)
-  if is_held(topic) then return end
-  local index = key('topic:' .. topic)
-  local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
-  while exceeded(redis.call('XLEN', index), size(), topic_events, topic_bytes) do
-    local id = redis.call('XRANGE', index, '-', '+', 'COUNT', 1)[1][1]
-    drop(id, topic, #redis.call('XRANGE', log, id, id)[1][2][4])
-  end
-end
-
 local function oldest()
   return unpack(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
 end
@@ -235,16 +255,34 @@ local function time_of(sequence, stamp)
   return stamp
 end
 
+local function is_older(id, stamp, age)
+  return age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(stamp)) < now - age
+end
+
+local function trim_topic(topic)
+  if is_held(topic) then return end
+  local index, limits = key('topic:' .. topic), limits_of(topic)
+  local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
+  while true do
+    local is_over = exceeded(redis.call('XLEN', index), size(), limits.events, limits.bytes)
+    if not is_over and limits.age < 0 then return end
+    local id = redis.call('XRANGE', index, '-', '+', 'COUNT', 1)[1][1]
+    local entry = redis.call('XRANGE', log, id, id)[1]
+    if not (is_over or is_older(id, entry[2][6], limits.age)) then return end
+    drop(id, topic, #entry[2][4])
+  end
+end
+
 local function see_clock()
-  if hub_age < 0 or count == 0 then return end
+  if shortest_age < 0 or count == 0 then return end
   local _, fields = oldest()
   local latest = math.max(time, tonumber(fields[6]))
   if latest <= now then
     cuts = {}
-  elseif latest > now + math.min(1, hub_age / 10) then
+  elseif latest > now + math.min(1, shortest_age / 10) then
     while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
     if #cuts > 0 and cuts[#cuts][1] >= seq then return end
-    if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
+    if #cuts > 1 and now - cuts[#cuts - 1][2] < longest_age / 100 then table.remove(cuts) end
     cuts[#cuts + 1] = {seq, now}
   end
 end
@@ -252,10 +290,27 @@ end
 local function trim_hub()
   while count > 0 do
     local id, fields = oldest()
-    local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
-    if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
+    if not (is_older(id, fields[6], hub_age) or exceeded(count, bytes, hub_events, hub_bytes)) then return end
     if is_held(fields[2]) then move(id, fields[2], fields[4]) else drop(id, fields[2], #fields[4]) end
   end
+end
+
+local left_to_look_at = LOOKED_AT
+
+local function sweep(age, upto)
+  -- Drop what is too old of the topics that have this age, and return the sequence up to which that was done.
+  while left_to_look_at > 0 do
+    local entries = redis.call('XRANGE', log, whole(upto + 1) .. '-0', '+', 'COUNT', 100)
+    if #entries == 0 then return upto end
+    for _, entry in ipairs(entries) do
+      local id, topic = entry[1], entry[2][2]
+      if not is_older(id, entry[2][6], age) then return upto end
+      if limits_of(topic).age == age and not is_held(topic) then drop(id, topic, #entry[2][4]) end
+      upto = tonumber(string.match(id, '^%d+'))
+      left_to_look_at = left_to_look_at - 1
+    end
+  end
+  return upto
 end
 
 local function written_cuts()
@@ -264,7 +319,12 @@ local function written_cuts()
   return table.concat(words, ' ')
 end
 
-local results, at = {}, 14
+local results = {}
+if ARGV[5] == '' then
+  for n = at, #ARGV, 2 do results[#results + 1] = whole(sweep(tonumber(ARGV[n]), tonumber(ARGV[n + 1]))) end
+  table.insert(results, 1, left_to_look_at > 0 and '1' or '0')
+  at = #ARGV + 1
+end
 while at <= #ARGV do
   local name, claim, events = ARGV[at], nil, tonumber(ARGV[at + 2])
   local refused
@@ -300,7 +360,7 @@ end
 for topic in pairs(grown) do trim_topic(topic) end
 see_clock()
 trim_hub()
-while cuts[1] and cuts[1][2] < now - hub_age do table.remove(cuts, 1) end  -- their events have just gone
+while cuts[1] and cuts[1][2] < now - cuts_stay do table.remove(cuts, 1) end  -- their events have gone
 for prefix, sequence in pairs(gone) do redis.call('ZADD', prefixes, 'GT', whole(sequence), prefix) end
 while redis.call('ZCARD', prefixes) > tonumber(ARGV[13]) do
   prefix_floor = math.max(prefix_floor, tonumber(redis.call('ZPOPMIN', prefixes)[2]))

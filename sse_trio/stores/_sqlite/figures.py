@@ -53,14 +53,16 @@ class Figures:
 
     Args:
         connection: the writer's.
-        max_age: of events, in seconds, or None.
+        ages: the shortest and the longest age of events, in seconds, or None.
         remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, connection: sqlite3.Connection, max_age: float | None, remember_keys: float) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, ages: tuple[float | None, float | None], remember_keys: float
+    ) -> None:
         self._connection = connection
         self._execute = connection.execute
-        self._ages = (max_age, remember_keys)
+        self._ages = (ages, remember_keys)
         self._version: int | None = None  # of the file, when it was last as is known here
         self.holds = HoldsWriter(connection)
 
