@@ -546,7 +546,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "sse_trio.testing.check_event_store",
         check_store,
-        {"make_store": frozenset(), "durable": FLAGS, "shared": FLAGS},
+        {"make_store": frozenset(), "durable": FLAGS, "shared": FLAGS, "make_by_prefix": NONE},
     ),
     Row("sse_trio.testing.virtual_backend", virtual_backend, {"backend": frozenset()}),
     Row(
@@ -723,7 +723,7 @@ def test_every_exemption_is_one() -> None:
 UNKNOWN = {
     **dict.fromkeys(("source", "produce", "app", "background", "on_close"), ("lambda",)),
     **dict.fromkeys(("data_sender_callable", "client_close_handler_callable"), ("lambda",)),
-    **dict.fromkeys(("filter", "predicate", "conflate", "dumps", "make_store"), ("int",)),
+    **dict.fromkeys(("filter", "predicate", "conflate", "dumps", "make_store", "make_by_prefix"), ("int",)),
     **dict.fromkeys(("until", "rewrite"), ("int", "lambda", "def", "print")),
 }
 SHOWN = ("sse_trio.compat.ServerSentEvent", "sse_trio.compat.ensure_bytes")

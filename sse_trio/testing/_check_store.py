@@ -37,7 +37,7 @@ async def check_event_store(
         make_store: makes a store at a location.
         durable: whether a location keeps its events when no store is open at it.
         shared: whether several stores can be open at one location, as in several processes.
-        make_by_prefix: makes a store whose topics have limits by pattern, if it can have those.
+        make_by_prefix: makes a store whose topics have limits by pattern, if your stores can have those.
 
     Raises:
         AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.

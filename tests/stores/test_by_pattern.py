@@ -99,13 +99,17 @@ async def test_each_topic_has_its_age(place):
 
 async def test_an_append_trims_its_topic_by_age(place):
     """Where nobody maintains the store, as with a Publisher alone, an append takes what is too old in its topic."""
-    async with place.open({**LIMITS, "fast/few": Retention(max_age=60, max_events=3)}) as store:
+    few = {"fast/few": Retention(max_age=60, max_events=3), "last": Retention(max_events=1)}
+    async with place.open({**LIMITS, **few}) as store:
         await store.append([("fast/1", b"1"), ("fast/few", b"2"), ("fast/1", b"3")])
         await place.maintain()
         place.clock.now += 61
         await store.append([("fast/1", b"4"), ("fast/few", b"5")])
         await store.append([("fast/few", b"%d" % n) for n in range(6, 10)])
         assert await place.kept() == ["4", "7", "8", "9"]
+        await store.append([("last", b"10")])
+        await store.append([("last", b"11")])
+        assert await place.kept() == ["4", "7", "8", "9", "11"]
 
 
 async def test_all_of_many_old_events_go(place):

@@ -327,3 +327,29 @@ async def test_other_errors_come_out_as_they_are():
 
     with pytest.raises(LookupError):
         await check(IsOutOfOrder)
+
+
+def first_match(topics, topic):
+    return next((limits for pattern, limits in topics.items() if TopicFilter(pattern).matches(topic)), Retention())
+
+
+class TakesTheFirstPattern(Honest):
+    """Keeps what the first pattern says, not the longest."""
+
+    def __init__(self, hub, topics):
+        names = ("a", "ab", "b", "p", "p/1", "p/2", "p/2/3", "p/2/x", "p/2/x/y", "p/23")
+        super().__init__(hub, {name: first_match(topics, name) for name in names})
+
+
+async def test_limits_by_pattern_are_checked_where_a_store_has_them():
+    """A store whose limits are by pattern passes if the longest pattern counts, and fails if another does."""
+
+    def make_honest(_location, hub, topics):
+        return Honest(hub, topics)
+
+    def make_broken(_location, hub, topics):
+        return TakesTheFirstPattern(hub, topics)
+
+    await check(Honest, make_by_prefix=make_honest)
+    with pytest.raises(AssertionError, match=r"\A(retention|gap)"):
+        await check(Honest, make_by_prefix=make_broken)

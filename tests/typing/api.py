@@ -47,11 +47,10 @@ with Publisher("events.sqlite", max_age=3600, per_topic=Retention(max_events=5))
     assert_type(publisher.publish("news", "hello", key=("a", 1)), EventId)
     assert_type(publisher.publish_many([("news", ServerSentEvent("hello")), ("news", 1)]), list[EventId])
     publisher.kick({"user": "ann"}, group="streams")
-with Publisher("events.sqlite", per_topic={"prices/*": Retention(max_events=1)}):
-    pass
+    publisher.publish("news", None)  # type: ignore[arg-type]
+Publisher("events.sqlite", per_topic={"prices/*": Retention(max_events=1)})
 MemoryStore(per_topic={"prices/*": Retention(max_events=1)})
 MemoryStore(per_topic={"prices/*": 5})  # type: ignore[dict-item]
-    publisher.publish("news", None)  # type: ignore[arg-type]
 Publisher("redis://localhost", name="shop", retry_for=1.0)
 Publisher("events.sqlite", max_event=5)  # type: ignore[call-arg]
 Publisher(7)  # type: ignore[arg-type]

@@ -242,13 +242,13 @@ class Group:
         step = look_at(
             (row[:4] for row in rows), after, lambda sequence, stamp: self._is_older(sequence, stamp, oldest), goes
         )
-        self._load_topics({topic for _, topic, _ in step.gone} if step.gone else ())
+        if step.gone:
+            self._load_topics({topic for _, topic, _ in step.gone})
+            gone = [sequence for sequence, _, _ in step.gone]
+            self._connection.run("DELETE FROM events WHERE hub = %s AND id = ANY(%s)", (self._id, gone))
         for sequence, topic, size in step.gone:
             self._topics[topic].trim(sequence, size)
             self._figures.trim(sequence, size)
-        if step.gone:
-            gone = [sequence for sequence, _, _ in step.gone]
-            self._connection.run("DELETE FROM events WHERE hub = %s AND id = ANY(%s)", (self._id, gone))
         return step
 
     def trim(self, limits: Retention, max_age: float | None) -> None:
@@ -258,7 +258,7 @@ class Group:
         last, moves = 0, False
         while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
             rows = self._oldest_after(last, _TRIMMED_AT_ONCE)
-            self._load_topics({row[1] for row in rows} if rows else ())
+            self._load_topics({row[1] for row in rows})
             gone = self._count_trimmed(rows, limits, oldest)
             moves = moves or any(row[4] is not None for row in rows[:gone])
             last = rows[gone - 1][0] if gone else last
