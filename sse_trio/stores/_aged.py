@@ -33,6 +33,12 @@ class AgedLogs:
         if age is not None:
             self._logs[age].append(entry)
 
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry, if its topic has an age of its own."""
+        age = self._limits.of(entry.event.topic).max_age
+        if age is not None:
+            self._logs[age].remove(entry.sequence)
+
     def take_old(self, now: float) -> Iterator[Entry]:
         """Take out and yield the entries that are too old."""
         for age, log in self._logs.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from heapq import merge
+from heapq import heappop, heappush, merge
 from itertools import islice
 from typing import final
 
@@ -23,6 +23,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if
 from ._aged import AgedLogs
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
+from ._expiry import EXPIRES, due_of
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -86,6 +87,7 @@ class MemoryStore(OpenedOnce):
         self._ends = Ends(self._max_name_bytes)  # of those without
         self._prefix_ends = Ends(self._max_name_bytes)
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
+        self._expiries: list[tuple[float, int, str]] = []  # a heap: when, sequence, topic
         self._holds = Holds()
         self._appended: Event | None = None
 
@@ -189,6 +191,8 @@ class MemoryStore(OpenedOnce):
             self._aged.add(entry)
         self._live += 1
         self._live_size += len(entry.event.payload)
+        if entry.event.payload.startswith(EXPIRES):
+            heappush(self._expiries, (due_of(entry.event.payload) or 0.0, entry.sequence, name))
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -305,7 +309,35 @@ class MemoryStore(OpenedOnce):
     def _end_of_prefix(self, prefix: str) -> int:
         return self._prefix_ends.of(noted_prefix(prefix))
 
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the event loop's clock."""
+        return current_time()
+
+    def _expire(self, now: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            _, sequence, name = heappop(self._expiries)
+            log = self._topics.get(name)
+            entry = None if log is None else log.remove(sequence)
+            if log is not None and entry is not None:  # otherwise it was trimmed
+                self._forget(entry, log)
+
+    def _forget(self, entry: Entry, log: Log) -> None:
+        if self._hub.remove(entry.sequence) is not None:  # otherwise it stayed in its topic alone, which is held
+            self._live -= 1
+            self._live_size -= len(entry.event.payload)
+        if self._aged is not None:
+            self._aged.remove(entry)
+        if not log:
+            self._end_topic(entry.event.topic, log)
+
+    def _end_topic(self, name: str, log: Log) -> None:
+        del self._topics[name]
+        self._name_bytes -= self._size_of_free(name)
+        self._ends.raise_to(name, log.trimmed_to)
+
     def _trim(self, grown: Iterable[str], now: float) -> None:
+        if self._expiries:
+            self._expire(now)
         for name in grown:
             log, limits = self._topics[name], self._topic_limits.of(name)
             while name not in self._holds and limits.exceeded_by(len(log), log.size):
@@ -359,6 +391,4 @@ class MemoryStore(OpenedOnce):
         if self._hub and entry.sequence >= self._hub.oldest.sequence:
             self._count_gone(entry)
         if not log:
-            del self._topics[name]
-            self._name_bytes -= self._size_of_free(name)
-            self._ends.raise_to(name, log.trimmed_to)
+            self._end_topic(name, log)

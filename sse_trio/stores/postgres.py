@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import attrgetter
@@ -23,6 +24,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
+from ._expiry import read_last, unexpired
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -189,13 +191,22 @@ class PostgresStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
+        page = await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
+        return unexpired(page, self.expiry_clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, count))
+
+        async def read(asked: int) -> Page:
+            return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, asked))
+
+        return await read_last(read, count, self.expiry_clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``, or that of this machine."""
+        return time.time() if self._clock is None else self._clock()
 
     async def _read(self, work: Callable[[], _T]) -> _T:
         return await self._try(work, self._read_limiter)

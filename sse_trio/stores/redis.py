@@ -26,6 +26,7 @@ from .._arguments.checks import check_instance
 from .._errors import StoreUnavailableError
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
+from ._expiry import read_last, unexpired
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -95,6 +96,7 @@ class RedisStore(OpenedOnce):
         check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
         check_clock(clock)
+        self._clock = clock
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._name = check_hub_name(name)
         self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys))
@@ -169,13 +171,22 @@ class RedisStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
+        page = await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
+        return unexpired(page, self._clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._reader.call(lambda client: self._log.read_last(client, topics, count))
+
+        async def read(asked: int) -> Page:
+            return await self._reader.call(lambda client: self._log.read_last(client, topics, asked))
+
+        return await read_last(read, count, self._clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``."""
+        return self._clock()
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:

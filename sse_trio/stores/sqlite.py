@@ -25,6 +25,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
+from ._expiry import read_last, unexpired
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -202,13 +203,22 @@ class SQLiteStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
+        page = await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
+        return unexpired(page, self._clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._in_thread(lambda: self._reader.read_last(topics, count), self._read_limiter)
+
+        async def read(asked: int) -> Page:
+            return await self._in_thread(lambda: self._reader.read_last(topics, asked), self._read_limiter)
+
+        return await read_last(read, count, self._clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``."""
+        return self._clock()
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:

@@ -43,11 +43,14 @@ async def check_event_store(
         AssertionError: a guarantee doesn't hold; the message begins with its name in EventStore's docstring.
     """
     check_function("make_store", make_store, "a function that makes a store at a location")
+    if make_by_prefix is not None:
+        check_function(
+            "make_by_prefix", make_by_prefix, "a function that makes a store with limits by pattern, or None"
+        )
     check_flag("durable", durable)
     check_flag("shared", shared)
     holding = isinstance(Locations(make_store, "hold").open(), HoldingStore)
     if make_by_prefix is not None:
-        check_function("make_by_prefix", make_by_prefix, "a function that makes a store with limits by pattern")
         await _run("by_prefix", lambda: by_prefix(make_by_prefix))
     for check in _checks(durable=durable, shared=shared, holding=holding):
         await _run(check.__name__, partial(check, Locations(make_store, check.__name__)))

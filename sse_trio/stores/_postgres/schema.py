@@ -49,6 +49,9 @@ CREATE TABLE {schema}.events (
     PRIMARY KEY (hub, id)
 );
 CREATE INDEX events_of_topic ON {schema}.events (hub, left(topic, 600), id);
+CREATE INDEX events_that_expire ON {schema}.events (      -- by when they do; it is in the first line of the payload
+    hub, (split_part(encode(substring(payload FROM 10 FOR 40), 'escape'), E'\n', 1)::double precision)
+) WHERE substring(payload FROM 1 FOR 9) = '\x3a6578706972657320'::bytea;
 
 CREATE TABLE {schema}.topics (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -109,6 +109,7 @@ class PostgresWriter:
         """Trim what is too old: events, keys, ends of topics beyond the number remembered, writers that are gone."""
         with transaction(connection, self._begin):
             work = self._start(connection)
+            work.expire()
             work.trim(self._limits, self._max_age)
             work.forget(self._remember_keys, MAX_FORGOTTEN)
             self._finish(connection, work)

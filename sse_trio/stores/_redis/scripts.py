@@ -7,6 +7,7 @@
 # Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
 #                                    cuts ("sequence:time ...", see _cuts.py), holds (the number of held topics),
+#                                    expiring (the number of events that expire),
 #                                    format (1, or missing; the format's page is docs/store-format.md)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
@@ -17,6 +18,7 @@
 #           {name}:G:tokens          hash: the token of each held topic (see _holds.py)
 #           {name}:G:values          hash: "sequence value" of each held topic
 #           {name}:G:due             sorted set: held topics, by the time of Redis when they are due
+#           {name}:G:expires         sorted set: "sequence topic" of events that expire, by when (see _expiry.py)
 #           {name}:G:kept            hash: payloads of held topics, by sequence, that the limits took from the log
 #           {name}:key:P:N           string: the answer to the append with the key (P, N)
 #           {name}:writer:W          string: the answer to the last group of writer W
@@ -48,7 +50,7 @@ local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts', 'holds', 'format')
+  'noted', 'time', 'cuts', 'holds', 'format', 'expiring')
 if meta[13] and meta[13] ~= '1' then
   return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[13])
 end
@@ -56,11 +58,12 @@ local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
 local noted, time, holds = tonumber(meta[9] or 0), tonumber(meta[10] or 0), tonumber(meta[12] or 0)
+local expiring = tonumber(meta[14] or 0)
 local function key(name) return root .. generation .. ':' .. name end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
-  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds = 0, 0, 0, 0, 0, 0, 0, 0, 0
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds, expiring = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
   meta = {}
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'format', 1, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
@@ -152,6 +155,10 @@ local function add(topic, payload)
   redis.call('XADD', log, id, 't', topic, 'p', payload, 'm', string.format('%.6f', time), 'e', epoch)
   redis.call('XADD', key('topic:' .. topic), id, 'i', '')
   redis.call('HINCRBY', sizes, topic, #payload)
+  if string.byte(payload) == 58 then  -- a colon
+    local at = string.match(payload, '^:expires (%S+)')
+    if at then expiring = expiring + redis.call('ZADD', key('expires'), at, whole(seq) .. ' ' .. topic) end
+  end
 end
 
 local function end_topic(topic)
@@ -319,6 +326,26 @@ local function written_cuts()
   return table.concat(words, ' ')
 end
 
+-- First, because what has expired counts no more against any limit.
+if expiring > 0 then
+  local found = redis.call('ZRANGE', key('expires'), 0, 999, 'WITHSCORES')
+  for n = 1, #found, 2 do
+    if tonumber(found[n + 1]) > now then break end
+    local sequence, topic = string.match(found[n], '^(%d+) (.*)$')
+    local id, index = sequence .. '-0', key('topic:' .. topic)
+    local entry = redis.call('XRANGE', log, id, id)[1]
+    if entry then  -- otherwise it was trimmed
+      local size = #entry[2][4]
+      redis.call('XDEL', log, id)
+      redis.call('XDEL', index, id)
+      redis.call('HINCRBY', sizes, topic, 0 - size)
+      count, bytes = count - 1, bytes - size
+      if redis.call('XLEN', index) == 0 then end_topic(topic) end
+    end
+    expiring = expiring - redis.call('ZREM', key('expires'), found[n])
+  end
+end
+
 local results = {}
 if ARGV[5] == '' then
   for n = at, #ARGV, 2 do results[#results + 1] = whole(sweep(tonumber(ARGV[n]), tonumber(ARGV[n + 1]))) end
@@ -370,7 +397,7 @@ while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
 end
 redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
   'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
-  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds))
+  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds), 'expiring', whole(expiring))
 if ARGV[5] ~= '' then
   local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
   redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', again)

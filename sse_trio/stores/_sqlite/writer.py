@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from .._append import LOST, Append
+from .._expiry import EXPIRES, due_of
 from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention
 from .._sweeps import SWEPT_AT_ONCE, Step, Sweeps, look_at
 from .._topic_limits import TopicLimits
@@ -27,6 +28,8 @@ from .rows import write_rows
 __all__ = ("SQLiteWriter",)
 
 _Row = tuple[int, str, float, bytes]
+
+_EXPIRED_AT_ONCE = 1000  # events that one transaction deletes because they have expired
 
 
 @final
@@ -127,8 +130,19 @@ class _Transaction:
         self._holds = figures.holds
         self._hub = figures.hub
         self._cuts = figures.cuts
-        self._stamp = max(now, figures.newest_time())
         self._has_moved = False
+        if figures.next_due <= now:
+            self._expire()  # first, because they count no more against any limit
+        self._stamp = max(now, figures.newest_time())
+
+    def _expire(self) -> None:
+        for id_ in self._figures.take_expired(self._now, _EXPIRED_AT_ONCE):
+            found = self._execute("SELECT topic, length(payload) FROM events WHERE id = ?", (id_,)).fetchone()
+            if found is not None:
+                for totals in (self._figures.topic(found[0]), self._hub):
+                    totals.events, totals.size = totals.events - 1, totals.size - found[1]
+                self._execute("DELETE FROM events WHERE id = ?", (id_,))
+                self._figures.was_trimmed()
 
     def append(self, group: Sequence[Append], topic_limits: TopicLimits) -> list[tuple[int, int]]:
         """Add the events of a group, and trim the topics that have grown."""
@@ -176,6 +190,8 @@ class _Transaction:
             rows.append((sequence, topic, self._stamp, payload))
             self._figures.topic(topic).add(len(payload))
             self._hub.add(len(payload))
+            if payload.startswith(EXPIRES):
+                self._figures.expires(sequence, due_of(payload) or 0.0)
         self._figures.sequence += len(append.items)
         if append.key is not None:
             row = (*append.key, first, len(append.items), self._stamp)
