@@ -10,11 +10,13 @@ from functools import partial
 from anyio import fail_after
 
 from .._arguments.checks import check_flag, check_function
+from ..stores._expiry import ExpiringStore
 from ..stores._holds import HoldingStore
 from . import _store_checks as checks
 from . import _store_holds as holds
 from . import _store_races as races
 from ._store_by_prefix import by_prefix
+from ._store_expiry import expiry
 from ._store_locations import Locations, MakeStore, MakeStoreByPrefix
 
 __all__ = ("MakeStore", "MakeStoreByPrefix", "check_event_store")
@@ -49,7 +51,10 @@ async def check_event_store(
         )
     check_flag("durable", durable)
     check_flag("shared", shared)
-    holding = isinstance(Locations(make_store, "hold").open(), HoldingStore)
+    example = Locations(make_store, "hold").open()
+    holding = isinstance(example, HoldingStore)
+    if isinstance(example, ExpiringStore):
+        await _run("expiry", partial(expiry, Locations(make_store, "expiry")))
     if make_by_prefix is not None:
         await _run("by_prefix", lambda: by_prefix(make_by_prefix))
     for check in _checks(durable=durable, shared=shared, holding=holding):

@@ -329,6 +329,31 @@ async def test_other_errors_come_out_as_they_are():
         await check(IsOutOfOrder)
 
 
+class Expires(Honest):
+    """Takes events that expire."""
+
+    def expiry_clock(self):
+        return self.store.expiry_clock()
+
+
+class KeepsWhatHasExpired(Expires):
+    """Knows no mark."""
+
+    async def append(self, items, *, key=None):
+        return await super().append([(topic, b"\n" + payload) for topic, payload in items], key=key)
+
+    async def read(self, topics, after, *, limit=256):
+        page = await super().read(topics, after, limit=limit)
+        return page._replace(events=tuple([one._replace(payload=one.payload[1:]) for one in page.events]))
+
+
+async def test_expiry_is_checked_where_a_store_has_it():
+    """A store that takes events that expire passes if no read gives them after their moment, and fails if one does."""
+    await check(Expires)
+    with pytest.raises(AssertionError, match=r"\Aexpiry"):
+        await check(KeepsWhatHasExpired)
+
+
 def first_match(topics, topic):
     return next((limits for pattern, limits in topics.items() if TopicFilter(pattern).matches(topic)), Retention())
 
