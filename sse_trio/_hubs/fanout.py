@@ -93,7 +93,7 @@ class Fanout:
                 continue  # no subscriber may see it
             rings = self._index.rings_of(event.topic)
             if rings:
-                live = self._obey_mark(event, rings) if event.payload.startswith(b":") else event
+                live = self._obey_mark(event, rings) if event.payload[:1] == b":" else event
                 if live is not None:
                     chunk, place = live.encode(), self.timeline.place_of(event.id)
                     for ring in rings:

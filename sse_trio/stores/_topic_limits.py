@@ -37,11 +37,12 @@ class TopicLimits:
         ValueError: a pattern is not one, or there are too many.
     """
 
-    __slots__ = ("_exact", "_lengths", "_prefixes", "ages", "hub_age", "patterns", "span")
+    __slots__ = ("_exact", "_lengths", "_prefixes", "ages", "everywhere", "hub_age", "patterns", "span")
 
     def __init__(self, per_topic: PerTopic, hub: Retention) -> None:
         patterns = _checked(per_topic)
-        everywhere = patterns.get("*", _NONE) if patterns.keys() <= {"*"} else _NONE
+        is_one = patterns.keys() <= {"*"}
+        everywhere = patterns.get("*", _NONE) if is_one else _NONE
         self.hub_age: float | None = min(
             (age for age in (hub.max_age, everywhere.max_age) if age is not None), default=None
         )
@@ -50,6 +51,8 @@ class TopicLimits:
             pattern: replace(limits, max_age=self._own_age(limits)) for pattern, limits in patterns.items()
         }
         """The limits by pattern. An age that is not below that of the hub is left out."""
+        self.everywhere: Retention | None = self.patterns.get("*", _NONE) if is_one else None
+        """The limits of all topics, if they are the same."""
         ages = {limits.max_age for limits in self.patterns.values() if limits.max_age is not None}
         self.ages: tuple[float, ...] = tuple(sorted(ages))
         """The ages, in seconds, that some topics have and others have not, the lowest first."""

@@ -191,7 +191,7 @@ class MemoryStore(OpenedOnce):
             self._aged.add(entry)
         self._live += 1
         self._live_size += len(entry.event.payload)
-        if entry.event.payload.startswith(EXPIRES):
+        if entry.event.payload[:9] == EXPIRES:  # not startswith(): this is done for every event
             heappush(self._expiries, (due_of(entry.event.payload) or 0.0, entry.sequence, name))
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
@@ -338,8 +338,9 @@ class MemoryStore(OpenedOnce):
     def _trim(self, grown: Iterable[str], now: float) -> None:
         if self._expiries:
             self._expire(now)
+        everywhere = self._topic_limits.everywhere
         for name in grown:
-            log, limits = self._topics[name], self._topic_limits.of(name)
+            log, limits = self._topics[name], everywhere or self._topic_limits.of(name)
             while name not in self._holds and limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
         if self._aged is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import MappingProxyType
 from typing import Final
 
 from ..stores import Retention
@@ -12,13 +13,15 @@ from ._store_model import StoreModel
 
 __all__ = ("by_prefix",)
 
-_LIMITS: Final = {
-    "a": Retention(max_events=2),
-    "p/*": Retention(max_bytes=60),
-    "p/2/*": Retention(max_events=3),
-    "p/2/x": Retention(),
-    "no/*": Retention(max_events=1),
-}
+_LIMITS: Final = MappingProxyType(
+    {
+        "a": Retention(max_events=2),
+        "p/*": Retention(max_bytes=60),
+        "p/2/*": Retention(max_events=3),
+        "p/2/x": Retention(),
+        "no/*": Retention(max_events=1),
+    }
+)
 _TOPICS: Final = ("a", "ab", "b", "p", "p/1", "p/2", "p/2/3", "p/2/x", "p/2/x/y", "p/23")
 _HUB: Final = Retention(max_events=150)
 
