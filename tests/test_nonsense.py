@@ -397,11 +397,16 @@ TABLE: tuple[Row, ...] = (
     Row("sse_trio.EventTypes.decode", ticks.decode, {"event": frozenset()}),
     Row("sse_trio.EventTypes.responses", ticks.responses, {"version": frozenset(), "name": NONE | {"'x'"}}),
     Row("sse_trio.EventTypes.components", ticks.components, {"version": frozenset(), "name": NONE | {"'x'"}}),
-    Row("sse_trio.Hub.publish", publish, {"topic": TOPIC, "event": SENDABLE, "key": NONE | TEXT - {"''"}}, says=SENT),
+    Row(
+        "sse_trio.Hub.publish",
+        publish,
+        {"topic": TOPIC, "event": SENDABLE, "key": NONE | TEXT - {"''"}, "ttl": NONE | {"5", "0.5"}},
+        says=SENT,
+    ),
     Row(
         "sse_trio.Hub.publish_many",
         lambda events=(("t", "x"),), **options: with_hub(lambda hub: hub.publish_many(events, **options)),
-        {"events": frozenset({"[]"}), "key": NONE | TEXT - {"''"}},
+        {"events": frozenset({"[]"}), "key": NONE | TEXT - {"''"}, "ttl": NONE | {"5", "0.5"}},
     ),
     Row("sse_trio.Hub.delete", lambda topic: with_hub(lambda hub: hub.delete(topic)), {"topic": TOPIC}),
     Row(

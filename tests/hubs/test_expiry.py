@@ -101,6 +101,22 @@ async def test_a_page_of_history_does_not_outlive_it():
             assert await received(subscription) == ["longer"]
 
 
+async def test_a_page_of_history_may_expire_as_a_whole():
+    """A subscriber whose history has expired before it took any of it gets what comes next."""
+    async with open_hub() as hub:
+        first = await hub.publish("a", "first")
+        await hub.publish_many([("a", "short"), ("a", "short, too")], ttl=5)
+        async with (
+            hub.subscribe("a", after=str(first)) as subscription,
+            open_test_stream(EventSourceResponse(hub.subscribe("a", after=str(first)))) as stream,
+        ):
+            assert [(await stream.receive()).data for _ in range(2)] == ["short", "short, too"]
+            await anyio.sleep(5)
+            await hub.publish("a", "next")
+            assert (await subscription.receive()).data == "next"
+            assert (await stream.receive()).data == "next"
+
+
 async def test_a_filter_and_an_end_see_no_mark():
     """Functions of the user's get the event as it was published."""
     seen = []

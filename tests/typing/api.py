@@ -46,6 +46,7 @@ from sse_trio.stores import EventId, MemoryStore, Retention
 with Publisher("events.sqlite", max_age=3600, per_topic=Retention(max_events=5)) as publisher:
     assert_type(publisher.publish("news", "hello", key=("a", 1)), EventId)
     assert_type(publisher.publish_many([("news", ServerSentEvent("hello")), ("news", 1)]), list[EventId])
+    assert_type(publisher.publish("news", "hello", ttl=60), EventId)
     publisher.kick({"user": "ann"}, group="streams")
     publisher.publish("news", None)  # type: ignore[arg-type]
 Publisher("events.sqlite", per_topic={"prices/*": Retention(max_events=1)})
