@@ -13,7 +13,7 @@ from anyio import move_on_after
 
 from .._loops.current import current_loop
 from .._loops.loop import Parking
-from ..stores._expiry import EXPIRES, due_of
+from ..stores._expiry import due_of
 from ..stores._protocol import StoredEvent
 from .position_line import Entry
 
@@ -99,6 +99,6 @@ def _without_mark(entry: Entry) -> Entry:
 
 def without_mark(event: StoredEvent) -> StoredEvent:
     """Return an event as it is sent."""
-    if event.payload.startswith(EXPIRES):
-        return event._replace(payload=event.payload[event.payload.index(b"\n") + 1 :])
-    return event
+    if due_of(event.payload) is None:
+        return event
+    return event._replace(payload=event.payload[event.payload.index(b"\n") + 1 :])

@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from ._arguments import check_wait
 from ._protocol import EventStore, Page, StoredEvent
@@ -18,6 +19,7 @@ __all__ = ("EXPIRES", "ExpiringStore", "check_ttl", "due_of", "expiring", "expir
 
 EXPIRES = b":expires "
 """How the payload of an event that expires begins. No other does: comments of users begin with ``: ``."""
+_MARK: Final = re.compile(rb":expires (-?[0-9]+\.[0-9]{6})\n")
 _SHORTEST = 0.001  # seconds
 
 
@@ -62,9 +64,8 @@ def expiring(items: list[tuple[str, bytes]], due: float) -> list[tuple[str, byte
 
 def due_of(payload: bytes) -> float | None:
     """Return the moment when an event expires, or None."""
-    if not payload.startswith(EXPIRES):
-        return None
-    return float(payload[len(EXPIRES) : payload.index(b"\n")])
+    found = _MARK.match(payload)
+    return None if found is None else float(found[1])
 
 
 def unexpired(page: Page, now: float) -> Page:

@@ -192,7 +192,9 @@ class MemoryStore(OpenedOnce):
         self._live += 1
         self._live_size += len(entry.event.payload)
         if entry.event.payload[:9] == EXPIRES:  # not startswith(): this is done for every event
-            heappush(self._expiries, (due_of(entry.event.payload) or 0.0, entry.sequence, name))
+            due = due_of(entry.event.payload)
+            if due is not None:
+                heappush(self._expiries, (due, entry.sequence, name))
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""

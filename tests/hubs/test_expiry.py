@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from contextlib import AsyncExitStack
+
 import anyio
 import pytest
 
@@ -11,7 +15,7 @@ from sse_trio._hubs.subscription import source_of
 from sse_trio.stores import EventId, MemoryStore, Retention, StoredEvent
 from sse_trio.stores._expiry import due_of, expiring
 from sse_trio.stores._holds import DELETED
-from sse_trio.testing import open_test_stream
+from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +121,33 @@ async def test_a_page_of_history_may_expire_as_a_whole():
             assert (await stream.receive()).data == "next"
 
 
+@pytest.mark.parametrize("topics", [("a",), ("*",), ("a", "b")])
+async def test_what_has_expired_is_not_in_what_is_compressed(topics):
+    """A stream that is behind does not get it from what was compressed for the others, and decodes everything."""
+    async with open_hub() as hub, AsyncExitStack() as stack:
+        responses = [EventSourceResponse(hub.subscribe(*topics), compress=("gzip",)) for _ in range(3)]
+        encoding = {"accept-encoding": "gzip"}
+        quick, slow, _ = [await stack.enter_async_context(open_test_stream(r, headers=encoding)) for r in responses]
+
+        async def publish(data, **options):
+            await hub.publish("a", data, **options)
+            await wait_all_tasks_blocked()
+
+        await publish("1")
+        slow.stall()
+        await publish("2")
+        await publish("short", ttl=1)
+        await publish("3")
+        await publish("last", ttl=1)
+        await anyio.sleep(1.01)
+        await publish("4")
+        slow.resume()
+        await publish("5")
+        texts = [zlib.decompressobj(31).decompress(stream.body).decode() for stream in (quick, slow)]
+        data = [re.findall(r"^data: (\w+)$", text, re.MULTILINE) for text in texts]
+        assert data == [["1", "2", "short", "3", "last", "4", "5"], ["1", "2", "3", "4", "5"]]
+
+
 async def test_a_filter_and_an_end_see_no_mark():
     """Functions of the user's get the event as it was published."""
     seen = []
@@ -214,7 +245,8 @@ def test_marks():
     """A mark is the first line of a payload, and no event of a user's begins with it."""
     [(topic, payload)] = expiring([("a", b"data: x\n\n")], 12.5)
     assert (topic, due_of(payload)) == ("a", 12.5)
-    assert [due_of(other) for other in (b"data: x\n\n", b": expires 5\n\n", DELETED, b"\n")] == [None] * 4
+    others = (b"data: x\n\n", b": expires 5\n\n", DELETED, b"\n", b":expires soon\n\n", b":expires 1.0")
+    assert [due_of(other) for other in others] == [None] * 6
     assert StoredEvent(EventId("e", 1), "a", payload).event.data == "x"
 
 

@@ -201,6 +201,18 @@ async def test_held_topics_have_it_hidden(place):
         assert await last_of(store, 1, "r") == ["1"]
 
 
+async def test_what_only_looks_like_a_mark_does_no_harm(place):
+    """A payload that some other program wrote, and that begins almost as one that expires, is kept as any other."""
+    odd = [b":expires soon\n\n", b":expires 1\n\n", b":expires 1.000000", b":expires ", b":expires \xff\x00\n"]
+    async with place.open({}) as store:
+        await store.append([("a", payload) for payload in odd])
+        await place.maintain()
+        assert [event.payload for event in (await store.read(ALL, None)).events] == odd
+    async with MemoryStore() as store:
+        await store.append([("a", payload) for payload in odd])
+        assert [event.payload for event in (await store.read(ALL, None)).events] == odd
+
+
 async def test_memory_forgets_them():
     """MemoryStore: what has expired takes no memory, of a topic that is held or not, with an age of its own or not."""
     async with MemoryStore(2) as store:

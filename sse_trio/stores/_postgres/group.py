@@ -16,6 +16,7 @@ from .._retention import Retention
 from .._sweeps import SWEPT_AT_ONCE, Step, look_at
 from .._topic_limits import TopicLimits
 from .connection import PostgresConnection
+from .expiry import DUE, IS_MARKED
 from .figures import Figures
 from .holds import HoldsWriter
 from .names import digest_of, from_text, to_text
@@ -193,10 +194,8 @@ class Group:
 
     def expire(self) -> None:
         """Delete what has expired; first, because it counts no more against any limit."""
-        due = "split_part(encode(substring(payload FROM 10 FOR 40), 'escape'), E'\\n', 1)::double precision"
-        is_marked = "substring(payload FROM 1 FOR 9) = '\\x3a6578706972657320'::bytea"  # an index has both
         gone = self._connection.run(
-            f"DELETE FROM events WHERE hub = %s AND {due} <= %s AND {is_marked} RETURNING topic, length(payload)",
+            f"DELETE FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s RETURNING topic, length(payload)",
             (self._id, self._now),
         ).fetchall()
         if gone:

@@ -156,7 +156,7 @@ local function add(topic, payload)
   redis.call('XADD', key('topic:' .. topic), id, 'i', '')
   redis.call('HINCRBY', sizes, topic, #payload)
   if string.byte(payload) == 58 then  -- a colon
-    local at = string.match(payload, '^:expires (%S+)')
+    local at = string.match(payload, '^:expires (%-?%d+%.%d+)\\n')
     if at then expiring = expiring + redis.call('ZADD', key('expires'), at, whole(seq) .. ' ' .. topic) end
   end
 end

@@ -154,10 +154,11 @@ class Figures:
 
     # --- events that expire
 
-    def expires(self, sequence: int, due: float) -> None:
-        """Note when an event expires."""
-        self._new_expiries.append((due, sequence))
-        self.next_due = min(self.next_due, due)
+    def expires(self, sequence: int, due: float | None) -> None:
+        """Note when an event expires, if it does."""
+        if due is not None:
+            self._new_expiries.append((due, sequence))
+            self.next_due = min(self.next_due, due)
 
     def take_expired(self, now: float, most: int) -> list[int]:
         """Take out the ids of events that have expired, some of which may be gone already."""

@@ -191,7 +191,7 @@ class _Transaction:
             self._figures.topic(topic).add(len(payload))
             self._hub.add(len(payload))
             if payload.startswith(EXPIRES):
-                self._figures.expires(sequence, due_of(payload) or 0.0)
+                self._figures.expires(sequence, due_of(payload))
         self._figures.sequence += len(append.items)
         if append.key is not None:
             row = (*append.key, first, len(append.items), self._stamp)
