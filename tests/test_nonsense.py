@@ -397,11 +397,16 @@ TABLE: tuple[Row, ...] = (
     Row("sse_trio.EventTypes.decode", ticks.decode, {"event": frozenset()}),
     Row("sse_trio.EventTypes.responses", ticks.responses, {"version": frozenset(), "name": NONE | {"'x'"}}),
     Row("sse_trio.EventTypes.components", ticks.components, {"version": frozenset(), "name": NONE | {"'x'"}}),
-    Row("sse_trio.Hub.publish", publish, {"topic": TOPIC, "event": SENDABLE, "key": NONE | TEXT - {"''"}}, says=SENT),
+    Row(
+        "sse_trio.Hub.publish",
+        publish,
+        {"topic": TOPIC, "event": SENDABLE, "key": NONE | TEXT - {"''"}, "ttl": NONE | {"5", "0.5"}},
+        says=SENT,
+    ),
     Row(
         "sse_trio.Hub.publish_many",
         lambda events=(("t", "x"),), **options: with_hub(lambda hub: hub.publish_many(events, **options)),
-        {"events": frozenset({"[]"}), "key": NONE | TEXT - {"''"}},
+        {"events": frozenset({"[]"}), "key": NONE | TEXT - {"''"}, "ttl": NONE | {"5", "0.5"}},
     ),
     Row("sse_trio.Hub.delete", lambda topic: with_hub(lambda hub: hub.delete(topic)), {"topic": TOPIC}),
     Row(
@@ -546,7 +551,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "sse_trio.testing.check_event_store",
         check_store,
-        {"make_store": frozenset(), "durable": FLAGS, "shared": FLAGS},
+        {"make_store": frozenset(), "durable": FLAGS, "shared": FLAGS, "make_by_prefix": NONE},
     ),
     Row("sse_trio.testing.virtual_backend", virtual_backend, {"backend": frozenset()}),
     Row(
@@ -723,7 +728,7 @@ def test_every_exemption_is_one() -> None:
 UNKNOWN = {
     **dict.fromkeys(("source", "produce", "app", "background", "on_close"), ("lambda",)),
     **dict.fromkeys(("data_sender_callable", "client_close_handler_callable"), ("lambda",)),
-    **dict.fromkeys(("filter", "predicate", "conflate", "dumps", "make_store"), ("int",)),
+    **dict.fromkeys(("filter", "predicate", "conflate", "dumps", "make_store", "make_by_prefix"), ("int",)),
     **dict.fromkeys(("until", "rewrite"), ("int", "lambda", "def", "print")),
 }
 SHOWN = ("sse_trio.compat.ServerSentEvent", "sse_trio.compat.ensure_bytes")

@@ -37,6 +37,7 @@ def publish(
     event: Annotated[str | None, typer.Option(help="The type of the event.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With -: each line of stdin is an event.")] = False,
     name: Annotated[str | None, typer.Option(help="The name of the hub in Redis or PostgreSQL.")] = None,
+    ttl: Annotated[float | None, typer.Option(help="Seconds after which the event expires.", metavar="SECONDS")] = None,
 ) -> None:
     """Publish to a hub, and show the ids that the events got."""
     if lines and data != "-":
@@ -46,7 +47,7 @@ def publish(
     try:
         with _publisher(url, name) as publisher:
             for text in _texts(data, lines=lines):
-                typer.echo(publisher.publish(topic, ServerSentEvent(text, event=event)))
+                typer.echo(publisher.publish(topic, ServerSentEvent(text, event=event), ttl=ttl))
     except (ValueError, TypeError) as exc:
         raise typer.BadParameter(str(exc)) from None
     except StoreUnavailableError as exc:

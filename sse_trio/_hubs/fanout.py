@@ -19,10 +19,12 @@ from anyio.lowlevel import checkpoint
 
 from .._groups.kickable import kick_here
 from .._loops.current import current_loop
+from ..stores._expiry import due_of
 from ..stores._holds import is_deletion
 from ..stores._kicks import KICKS
 from ..stores._protocol import EventId, EventStore, StoredEvent
 from ..stores._topics import TopicFilter
+from .expiries import Expiries, Expiry, without_mark
 from .feed import Feed
 from .ring import Ring, RingLimits
 from .ring_index import RingIndex
@@ -44,7 +46,7 @@ class Fanout:
         limits: how much each ring holds.
     """
 
-    __slots__ = ("_changed", "_feeds", "_index", "_parking", "rounds", "timeline")
+    __slots__ = ("_changed", "_feeds", "_index", "_parking", "expiries", "rounds", "timeline")
 
     def __init__(self, position: EventId, limits: RingLimits) -> None:
         self._feeds: dict[TopicFilter, Feed] = {}
@@ -54,6 +56,8 @@ class Fanout:
         self.timeline: Timeline = Timeline(position)
         self.rounds: int = 0
         """How many rounds of wake-ups have begun."""
+        self.expiries: Expiries | None = None
+        """Those of its events, in a store that has them."""
 
     # --- feeds
 
@@ -89,23 +93,45 @@ class Fanout:
                 continue  # no subscriber may see it
             rings = self._index.rings_of(event.topic)
             if rings:
-                if is_deletion(event.payload):
-                    self._forget(event.topic, rings)
-                chunk, place = event.encode(), self.timeline.place_of(event.id)
-                for ring in rings:
-                    ring.append(event, chunk, place)
-                    self._changed[ring] = None
+                live = self._obey_mark(event, rings) if event.payload[:1] == b":" else event
+                if live is not None:
+                    chunk, place = live.encode(), self.timeline.place_of(event.id)
+                    for ring in rings:
+                        ring.append(live, chunk, place)
+                        self._changed[ring] = None
         self.timeline.position = events[-1].id
         if self._changed:
             self._parking.unpark()
+
+    def _obey_mark(self, event: StoredEvent, rings: Sequence[Ring]) -> StoredEvent | None:
+        # An event whose payload may begin with a mark: do what it says, and return what subscribers are sent.
+        if is_deletion(event.payload):
+            self._forget(event.topic, rings)
+        due = due_of(event.payload)
+        if due is None or self.expiries is None:
+            return event
+        if self.expiries.is_over(due):
+            return None
+        self.expiries.add(Expiry(due, self.timeline.place_of(event.id), event.topic))
+        return without_mark(event)
+
+    def drop(self, expired: Sequence[Expiry]) -> None:
+        """Take events out of the rings."""
+        for _, place, topic in expired:
+            for ring in self._index.rings_of(topic):
+                ring.drop(place)
+            self._forget_batches(topic)
+
+    def _forget_batches(self, topic: str) -> None:
+        for feed in self._feeds.values():
+            if feed.topics.matches(topic):
+                feed.forget_batches()
 
     def _forget(self, topic: str, rings: Sequence[Ring]) -> None:
         # What was deleted must not be delivered from a ring. Its mark follows, which tells of it.
         for ring in rings:
             ring.purge(topic)
-        for feed in self._feeds.values():
-            if feed.topics.matches(topic):
-                feed.forget_batches()
+        self._forget_batches(topic)
 
     def reset(self, floor: EventId) -> None:
         """Empty every ring: events up to ``floor`` are gone. The store knows what each subscriber has missed."""

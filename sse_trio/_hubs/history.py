@@ -62,7 +62,8 @@ class History:
         taken, self.pending = self.pending, ()
         if self._parking is not None:
             self._parking.unpark()
-        return taken
+        expiries = self._hub.expiries
+        return taken if expiries is None else expiries.live(taken)
 
     def add_page(self, page: Page) -> bool:
         """Add what a page says; return whether the rings go on from it, and go live there if so."""

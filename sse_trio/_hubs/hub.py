@@ -85,8 +85,17 @@ class Hub:
         statistics = self.statistics()
         return f"<Hub {self.name!r}: {statistics.subscribers} subscribers, {statistics.published} events published>"
 
-    async def publish(self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None) -> EventId:
+    async def publish(
+        self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None, ttl: float | None = None
+    ) -> EventId:
         """Publish one event, as ``send()`` takes them, and return the id that it got.
+
+        Args:
+            topic: its topic.
+            event: the event.
+            key: see below.
+            ttl: seconds after which the event expires: who comes later, or comes back later, is not sent it, and
+                that is no gap. The store deletes it.
 
         Returns when the store keeps the event, as safely as that store promises. Subscribers get it soon after.
 
@@ -96,18 +105,29 @@ class Hub:
         remembers a key: ``remember_keys``.
 
         Raises:
-            ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
+            ValueError, TypeError: the event is not legal, or has an id; the topic is not legal; the ttl is none, or the
+                store can't delete events that expire. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the hub was left. The caller's fault.
             RuntimeError: it was called outside the hub's event loop. The caller's fault.
         """
-        return (await self._publisher.publish([pack_item(topic, event)], key_of(key)))[0]
+        items = [pack_item(topic, event)]
+        if ttl is not None:
+            items = self._publisher.expiring(items, ttl)
+        return (await self._publisher.publish(items, key_of(key)))[0]
 
     async def publish_many(
-        self, events: Iterable[tuple[str, Sendable]], *, key: str | tuple[str, int] | None = None
+        self,
+        events: Iterable[tuple[str, Sendable]],
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
-        return await self._publisher.publish(pack_items(events), key_of(key))
+        items = pack_items(events)
+        if ttl is not None:
+            items = self._publisher.expiring(items, ttl)
+        return await self._publisher.publish(items, key_of(key))
 
     async def kick(self, labels: Mapping[str, str], *, group: str | None = None) -> None:
         """End the streams with these labels in every process that has this hub open.

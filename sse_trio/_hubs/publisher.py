@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from .._arguments.checks import check_key
 from .._channels.pacer import SLICE_EVENTS, SLICE_SECONDS
+from ..stores._expiry import ExpiringStore, check_ttl, expiring, expiring_store
 from ..stores._holds import Claim, HoldingStore, NowaitHoldingStore, OnHeldDone, append_held_soon_of
 from ..stores._protocol import AppendNowait, EventId, EventStore, StoredEvent
 from .state import HubState
@@ -32,12 +33,13 @@ class Publisher:
         append_nowait: the store's fast path, if it has one.
     """
 
-    __slots__ = ("_append_nowait", "_holding", "_hub", "_round", "_slice_end", "_slice_events", "_store")
+    __slots__ = ("_append_nowait", "_expiring", "_holding", "_hub", "_round", "_slice_end", "_slice_events", "_store")
 
     def __init__(self, hub: HubState, store: EventStore, append_nowait: AppendNowait | None) -> None:
         self._hub = hub
         self._store = store
         self._append_nowait = append_nowait
+        self._expiring: ExpiringStore | None = None
         self._holding: HoldingStore | None = None
         self._round = -1
         self._slice_events = 0
@@ -58,6 +60,13 @@ class Publisher:
         self._hub.counters.published += len(ids)
         self._pass_on(ids, items)
         return ids
+
+    def expiring(self, items: list[tuple[str, bytes]], ttl: float) -> list[tuple[str, bytes]]:
+        """Return the items of events that expire after these seconds. TypeError if the store has no such events."""
+        check_ttl(ttl)
+        if self._expiring is None:  # looked for once, as below
+            self._expiring = expiring_store(self._store)
+        return expiring(items, self._expiring.expiry_clock() + ttl)
 
     async def publish_held(self, items: list[tuple[str, bytes]], claim: Claim) -> list[EventId]:
         """Make a claim on a topic and append the items to it in the same step. HoldLostError if it is refused."""

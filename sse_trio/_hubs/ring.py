@@ -4,12 +4,13 @@
 #         up to which it has seen everything.
 # Rule 2: a ring holds every event of its topic that is newer than the place `floor`, in order, and nothing older. A
 #         subscriber that has to go on from before `floor` reads the store, so none loses what the ring lets go of.
-#         Only the events of a topic that was deleted are missing from it: the store has none of them either.
+#         Only the events of a topic that was deleted, and those that have expired, are missing from it: the store has
+#         none of them either.
 # Rule 3: a batch is joined once for all subscribers that take the same events, whatever other topics they have chosen.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Any, NamedTuple, Protocol, final
 
 from .._loops.loop import Parked
@@ -131,6 +132,17 @@ class Ring:
         self._chunks = [self._chunks[index] for index in kept]
         self._size = sum(map(len, self._chunks))
         self.compressors = {}  # the shared ones keep what they have compressed
+
+    def drop(self, place: int) -> None:
+        """Hold the event at this place no more, if it is still here."""
+        index = bisect_left(self._places, place)
+        if index == len(self._places) or self._places[index] != place:
+            return
+        self._size -= len(self._chunks[index])
+        del self._places[index], self._events[index], self._chunks[index]
+        self.end = self._places[-1] if self._places else self.floor
+        self.batch = None
+        self.compressors = {}  # as in purge()
 
     def _let_go(self, count: int) -> None:
         self.floor = self._places[count - 1]

@@ -14,8 +14,10 @@ from anyio.abc import TaskGroup
 from .._errors import StoreUnavailableError
 from .._loops.current import current_loop
 from .._loops.loop import check_here
+from ..stores._expiry import ExpiringStore
 from ..stores._protocol import EventId, EventStore, Page
 from ..stores._topics import TopicFilter
+from .expiries import Expiries
 from .fanout import Fanout
 from .feed import Feed, FeedStatistics
 from .orders import without_orders
@@ -71,7 +73,7 @@ class Subscriber(Protocol):
 class HubState:
     """The state that the hub, its publisher and its subscriptions share."""
 
-    __slots__ = ("_is_closed", "_loop", "_nursery", "_store", "counters", "fanout", "name", "subscribers")
+    __slots__ = ("_is_closed", "_loop", "_nursery", "_store", "counters", "expiries", "fanout", "name", "subscribers")
     counters: Counters
     fanout: Fanout
     name: str
@@ -85,6 +87,10 @@ class HubState:
         self.fanout = fanout
         self.counters = Counters()
         self.subscribers: set[Subscriber] = set()
+        self.expiries: Expiries | None = None
+        """Those of its events, in a store that has them."""
+        if isinstance(store, ExpiringStore):
+            self.expiries = fanout.expiries = Expiries(store.expiry_clock, nursery.start_soon, fanout.drop)
 
     def check_here(self) -> None:
         """Raise RuntimeError when called from outside the hub's event loop."""

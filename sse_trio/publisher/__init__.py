@@ -19,6 +19,7 @@ other publisher, within milliseconds.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict, final
@@ -28,11 +29,12 @@ from anyio import ClosedResourceError
 
 from .._arguments.checks import check_key
 from .._wire.event import Sendable
+from ..stores._expiry import check_ttl, expiring
 from ..stores._items import pack_item, pack_items
 from ..stores._keys import key_of
 from ..stores._kicks import pack_kick
 from ..stores._protocol import EventId
-from ..stores._retention import Retention
+from ..stores._topic_limits import PerTopic
 from ._by_process import ByProcess, close_before_forks
 from ._places import find_place
 
@@ -49,7 +51,7 @@ class PublisherOptions(TypedDict, total=False):
     max_events: int | None
     max_age: float | None
     max_bytes: int | None
-    per_topic: Retention
+    per_topic: PerTopic
     clock: Callable[[], float]
     remember_keys: float
     mode: int
@@ -93,34 +95,42 @@ class Publisher:
         ImportError: redis-py or psycopg is not installed; ``sse-trio[publisher]`` and ``sse-trio[postgres]`` have them.
     """
 
-    __slots__ = ("__weakref__", "_close", "_processes")
+    __slots__ = ("__weakref__", "_clock", "_close", "_processes")
 
     def __init__(self, store: str | os.PathLike[str] | Redis, /, **options: Unpack[PublisherOptions]) -> None:
         self._processes = ByProcess(find_place(store, options))
+        self._clock: Callable[[], float] = options.get("clock") or time.time
         self._close = finalize(self, self._processes.close)  # at the exit of the interpreter at the latest
         close_before_forks(self._processes)
 
     def __repr__(self) -> str:
         return f"<Publisher to {self._processes.name}: {'open' if self._close.alive else 'closed'}>"
 
-    def publish(self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None) -> EventId:
+    def publish(
+        self, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None, ttl: float | None = None
+    ) -> EventId:
         """Publish one event, as ``hub.publish()`` does, and return the id that it got.
 
         Blocks until the store keeps the event, as safely as that store promises. With ``key``, a name or a number that
-        each producer counts up, you can publish the same again safely.
+        each producer counts up, you can publish the same again safely. With ``ttl``, the event expires after so
+        many seconds: who comes later is not sent it.
 
         Raises:
             ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the publisher was closed. The caller's fault.
         """
-        return self._append([pack_item(topic, event)], key)[0]
+        return self._append([pack_item(topic, event)], key, ttl)[0]
 
     def publish_many(
-        self, events: Iterable[tuple[str, Sendable]], *, key: str | tuple[str, int] | None = None
+        self,
+        events: Iterable[tuple[str, Sendable]],
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> list[EventId]:
         """Publish events as neighbours, all or none of them, and return their ids. Otherwise as :meth:`publish`."""
-        return self._append(pack_items(events), key)
+        return self._append(pack_items(events), key, ttl)
 
     def kick(self, labels: Mapping[str, str], *, group: str | None = None) -> None:
         """End the streams with these labels in every process that has this hub open, as ``Hub.kick()`` does.
@@ -129,8 +139,12 @@ class Publisher:
         """
         self._append([pack_kick(labels, group)], None)
 
-    def _append(self, items: list[tuple[str, bytes]], given_key: str | tuple[str, int] | None) -> list[EventId]:
+    def _append(
+        self, items: list[tuple[str, bytes]], given_key: str | tuple[str, int] | None, ttl: float | None = None
+    ) -> list[EventId]:
         key = key_of(given_key)
+        if ttl is not None:
+            items = expiring(items, self._clock() + check_ttl(ttl))
         if key is not None:
             check_key(key)
         if not self._close.alive:

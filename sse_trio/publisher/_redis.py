@@ -27,7 +27,8 @@ from ..stores._redis.calls import RedisCalls, Value, sha_of
 from ..stores._redis.name import check_hub_name
 from ..stores._redis.scripts import APPEND
 from ..stores._redis.url import RedisAddress, parse_redis_url
-from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention
+from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys
+from ..stores._topic_limits import PerTopic, TopicLimits
 
 __all__ = ("check_redis", "new_redis")
 
@@ -50,7 +51,7 @@ def new_redis(
     max_events: int | None = 100_000,
     max_age: float | None = None,
     max_bytes: int | None = 256 * 1024 * 1024,
-    per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+    per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
     reply_within: float = 5.0,
     retry_for: float = 10.0,
     ssl_context: None = None,
@@ -59,7 +60,7 @@ def new_redis(
 ) -> Callable[[], RedisConnection]:
     """Return what makes a connection. The options are those of ``RedisStore``, with its defaults."""
     limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-    check_retention(per_topic)
+    topic_limits = TopicLimits(per_topic, limits)
     check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
     check_wait("retry_for", retry_for, least=0)
     check_clock(clock)
@@ -70,7 +71,7 @@ def new_redis(
         raise ValueError(msg)
     new_client, where = _client(store, reply_within)
     check_remember_keys(remember_keys)
-    new_calls = partial(RedisCalls, check_hub_name(name), limits, per_topic, clock, remember_keys)
+    new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys)
     return lambda: RedisConnection(new_client(), where, new_calls(), retry_for)
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ._expiry import ExpiringStore as ExpiringStore
 from ._holds import Claim as Claim
 from ._holds import Held as Held
 from ._holds import HoldingStore as HoldingStore
@@ -37,6 +38,7 @@ __all__ = (
     "Claim",
     "EventId",
     "EventStore",
+    "ExpiringStore",
     "Gap",
     "Held",
     "HoldingStore",

@@ -7,7 +7,7 @@
 #         and adds a cut, a pair (sequence, time): "no event up to this one is younger than this time". While the stamp
 #         is ahead, the cut's time counts as the event's; once the clock has passed the stamp, the stamp counts again.
 # Rule 3: of cuts that are close together in time only the first and the last are kept. There are never more than a few
-#         hundred, and an event goes at most a hundredth of its age too late, and never too early.
+#         hundred, and an event goes at most a hundredth of the longest age too late, and never too early.
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ class Cuts:
 
     Args:
         pairs: the cuts, each a sequence and a time; both grow.
-        max_age: of events, in seconds, or None.
+        ages: the shortest and the longest age of any event, in seconds, or None.
         remember_keys: seconds for which keys are remembered.
     """
 
     def __init__(
-        self, pairs: Iterable[tuple[int, float]], max_age: float | None, remember_keys: float = KEY_SECONDS
+        self,
+        pairs: Iterable[tuple[int, float]],
+        ages: tuple[float | None, float | None],
+        remember_keys: float = KEY_SECONDS,
     ) -> None:
+        shortest, longest = ages
         self.pairs = [*pairs]
-        self._age = max(remember_keys, max_age or 0.0)
-        self._tolerance = min(_TOLERANCE, math.inf if max_age is None else max_age / 10)
+        self._age = max(remember_keys, longest or 0.0)
+        self._tolerance = min(_TOLERANCE, math.inf if shortest is None else shortest / 10)
 
     def see(self, now: float, latest: float, sequence: int) -> None:
         """Compare the clock with ``latest``, the latest stamp of the events up to ``sequence``; add or drop cuts."""

@@ -65,6 +65,15 @@ class Log:
             self._head = 0
         return entry
 
+    def remove(self, sequence: int) -> Entry | None:
+        """Remove and return this entry, if it is here. ``trimmed_to`` stays. O(n), but fast."""
+        index = bisect_left(self._entries, sequence, lo=self._head, key=_SEQUENCE)
+        if index == len(self._entries) or self._entries[index].sequence != sequence:
+            return None
+        entry = self._entries.pop(index)
+        self.size -= len(entry.event.payload)
+        return entry
+
     def after(self, sequence: int) -> Iterator[Entry]:
         """Return the entries newer than ``sequence``, the oldest first. Valid until the log is changed."""
         start = bisect_right(self._entries, sequence, lo=self._head, key=_SEQUENCE)

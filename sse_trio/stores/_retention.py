@@ -3,13 +3,11 @@
 # Rule 1: a limit is the most that is kept: with max_events=3 three events stay.
 # Rule 2: the newest event survives the limits of size, however large it is. Otherwise an event could be gone before any
 #         subscriber got it.
-# Rule 3: a limit of age for each topic is a limit for the whole hub: an event is as old in its topic as in the hub.
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._arguments.checks import check_instance
 from ._arguments import check_limit, check_wait
 
 __all__ = (
@@ -17,9 +15,7 @@ __all__ = (
     "MAX_FORGOTTEN",
     "Retention",
     "check_remember_keys",
-    "check_retention",
     "maintenance_interval",
-    "narrowest_age",
 )
 
 _SHORTEST_AGE = 0.01  # seconds
@@ -62,17 +58,6 @@ class Retention:
         """Whether the oldest event has to go, of ``events`` events with ``size`` bytes together."""
         too_many = self.max_events is not None and events > self.max_events
         return too_many or (self.max_bytes is not None and size > self.max_bytes and events > 1)
-
-
-def narrowest_age(hub: Retention, topic: Retention) -> float | None:
-    """Return the lower of the two limits of age, in seconds, or None."""
-    return min((age for age in (hub.max_age, topic.max_age) if age is not None), default=None)
-
-
-def check_retention(per_topic: Retention) -> Retention:
-    """Return the limits of each topic. TypeError for anything but a :class:`Retention`."""
-    check_instance("per_topic", per_topic, Retention, "a Retention, such as Retention(max_events=1000)")
-    return per_topic
 
 
 def check_remember_keys(seconds: float) -> float:

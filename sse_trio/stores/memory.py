@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from heapq import merge
+from heapq import heappop, heappush, merge
 from itertools import islice
 from typing import final
 
 from anyio import Event, current_time
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
+from ._aged import AgedLogs
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
+from ._expiry import EXPIRES, due_of
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._holds import Claim, Held, check_claim, check_held_due
@@ -29,8 +31,9 @@ from ._lifetime import OpenedOnce
 from ._log import Entry, Log
 from ._memory_holds import Holds
 from ._protocol import EventId, Page, StoredEvent, new_epoch
-from ._retention import KEY_SECONDS, Retention, check_remember_keys, check_retention, narrowest_age
+from ._retention import KEY_SECONDS, Retention, check_remember_keys
 from ._scan import events_of_a_step
+from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("MemoryStore",)
@@ -51,7 +54,7 @@ class MemoryStore(OpenedOnce):
         max_bytes: of payload in the hub. An event of 100 bytes takes about 450 in Python. The names of topics may take
             the same amount again, and so may the names of topics that have ended, of which 100,000 are remembered;
             64 KiB at least.
-        per_topic: the limits of each topic.
+        per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         remember_keys: seconds for which the key of an append is remembered at least.
 
     ``append`` is atomic under cancellation: if it raised, nothing was appended.
@@ -63,14 +66,15 @@ class MemoryStore(OpenedOnce):
         max_age: float | None = None,
         max_bytes: int | None = 64 * 1024 * 1024,
         *,
-        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
         remember_keys: float = KEY_SECONDS,
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = check_retention(per_topic)
+        self._topic_limits = TopicLimits(per_topic, self._limits)
         self._remember_keys = check_remember_keys(remember_keys)
-        self._max_age = narrowest_age(self._limits, per_topic)
+        self._max_age = self._topic_limits.hub_age
+        self._aged = AgedLogs(self._topic_limits) if self._topic_limits.ages else None
         self._epoch = new_epoch()
         self._tip = 0
         self._hub = Log()  # with dead entries in it
@@ -83,6 +87,7 @@ class MemoryStore(OpenedOnce):
         self._ends = Ends(self._max_name_bytes)  # of those without
         self._prefix_ends = Ends(self._max_name_bytes)
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
+        self._expiries: list[tuple[float, int, str]] = []  # a heap: when, sequence, topic
         self._holds = Holds()
         self._appended: Event | None = None
 
@@ -182,8 +187,14 @@ class MemoryStore(OpenedOnce):
             self._name_bytes += self._size_of_free(name)
         topic.append(entry)
         self._hub.append(entry)
+        if self._aged is not None:
+            self._aged.add(entry)
         self._live += 1
         self._live_size += len(entry.event.payload)
+        if entry.event.payload[:9] == EXPIRES:  # not startswith(): this is done for every event
+            due = due_of(entry.event.payload)
+            if due is not None:
+                heappush(self._expiries, (due, entry.sequence, name))
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -300,11 +311,42 @@ class MemoryStore(OpenedOnce):
     def _end_of_prefix(self, prefix: str) -> int:
         return self._prefix_ends.of(noted_prefix(prefix))
 
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the event loop's clock."""
+        return current_time()
+
+    def _expire(self, now: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            _, sequence, name = heappop(self._expiries)
+            log = self._topics.get(name)
+            entry = None if log is None else log.remove(sequence)
+            if log is not None and entry is not None:  # otherwise it was trimmed
+                self._forget(entry, log)
+
+    def _forget(self, entry: Entry, log: Log) -> None:
+        if self._hub.remove(entry.sequence) is not None:  # otherwise it stayed in its topic alone, which is held
+            self._live -= 1
+            self._live_size -= len(entry.event.payload)
+        if self._aged is not None:
+            self._aged.remove(entry)
+        if not log:
+            self._end_topic(entry.event.topic, log)
+
+    def _end_topic(self, name: str, log: Log) -> None:
+        del self._topics[name]
+        self._name_bytes -= self._size_of_free(name)
+        self._ends.raise_to(name, log.trimmed_to)
+
     def _trim(self, grown: Iterable[str], now: float) -> None:
+        if self._expiries:
+            self._expire(now)
+        everywhere = self._topic_limits.everywhere
         for name in grown:
-            log = self._topics[name]
-            while name not in self._holds and self._topic_limits.exceeded_by(len(log), log.size):
+            log, limits = self._topics[name], everywhere or self._topic_limits.of(name)
+            while name not in self._holds and limits.exceeded_by(len(log), log.size):
                 self._drop_oldest_of(name)
+        if self._aged is not None:
+            self._trim_aged(self._aged, now)
         while self._limits.exceeded_by(self._live, self._live_size) or self._names_take_too_much():
             self._drop_oldest()
         if self._max_age is not None:
@@ -312,6 +354,13 @@ class MemoryStore(OpenedOnce):
                 self._drop_oldest()
         if len(self._hub) > 2 * self._live + _COMPACT_FROM:
             self._hub.keep(self._is_live)
+
+    def _trim_aged(self, aged: AgedLogs, now: float) -> None:
+        for entry in aged.take_old(now):
+            topic = entry.event.topic
+            while topic not in self._holds and self._is_live(entry):
+                self._drop_oldest_of(topic)
+        aged.compact(self._is_live)
 
     def _names_take_too_much(self) -> bool:
         return self._name_bytes > self._max_name_bytes and self._live > 1
@@ -345,6 +394,4 @@ class MemoryStore(OpenedOnce):
         if self._hub and entry.sequence >= self._hub.oldest.sequence:
             self._count_gone(entry)
         if not log:
-            del self._topics[name]
-            self._name_bytes -= self._size_of_free(name)
-            self._ends.raise_to(name, log.trimmed_to)
+            self._end_topic(name, log)

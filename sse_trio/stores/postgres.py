@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import attrgetter
@@ -23,6 +24,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
+from ._expiry import read_last, unexpired
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
@@ -41,14 +43,8 @@ from ._postgres.schema import migration
 from ._postgres.writer import PostgresWriter
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
-from ._retention import (
-    KEY_SECONDS,
-    Retention,
-    check_remember_keys,
-    check_retention,
-    maintenance_interval,
-    narrowest_age,
-)
+from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
+from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("PostgresStore", "migration")
@@ -76,7 +72,7 @@ class PostgresStore(OpenedOnce):
         max_events: of the hub.
         max_age: of an event, in seconds.
         max_bytes: of payload in the hub. An event of 100 bytes takes about 250 in PostgreSQL.
-        per_topic: the limits of each topic.
+        per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         poll_interval: seconds after which a follower looks for events without a wake-up. Wake-ups get lost with
             connections, and don't come through a pooler in transaction mode.
         reply_within: seconds to wait for a connection, for an answer and for a lock. Anything slower counts as failed.
@@ -95,7 +91,7 @@ class PostgresStore(OpenedOnce):
         max_events: int | None = 1_000_000,
         max_age: float | None = None,
         max_bytes: int | None = 1024 * 1024 * 1024,
-        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
         poll_interval: float = 0.5,
         reply_within: float = 10.0,
         retry_for: float = 10.0,
@@ -104,7 +100,7 @@ class PostgresStore(OpenedOnce):
     ) -> None:
         super().__init__()
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = check_retention(per_topic)
+        self._topic_limits = TopicLimits(per_topic, self._limits)
         check_wait("poll_interval", poll_interval, least=_SHORTEST_POLL)
         check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
         check_wait("retry_for", retry_for, least=0)
@@ -200,13 +196,22 @@ class PostgresStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
+        page = await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
+        return unexpired(page, self.expiry_clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, count))
+
+        async def read(asked: int) -> Page:
+            return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, asked))
+
+        return await read_last(read, count, self.expiry_clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``, or that of this machine."""
+        return time.time() if self._clock is None else self._clock()
 
     async def _read(self, work: Callable[[], _T]) -> _T:
         return await self._try(work, self._read_limiter)
@@ -270,10 +275,12 @@ class PostgresStore(OpenedOnce):
         return execute(connection, self._statement, self._hub, item, check_key(key_of(key)))
 
     async def _maintain(self) -> None:
-        seconds = maintenance_interval(narrowest_age(self._limits, self._topic_limits))
+        seconds = maintenance_interval(self._topic_limits.span[0])
         while True:
             try:
                 await self._try(self._appender.maintain, self._write_limiter)
+                while await self._try(self._appender.sweep, self._write_limiter):
+                    pass
             except StoreUnavailableError as exc:
                 _logger.warning("%s; nothing was trimmed by age", exc)
             await sleep(seconds)

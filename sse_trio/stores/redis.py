@@ -26,6 +26,7 @@ from .._arguments.checks import check_instance
 from .._errors import StoreUnavailableError
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
+from ._expiry import read_last, unexpired
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
@@ -35,14 +36,8 @@ from ._redis.backoff import Backoff
 from ._redis.client import RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
 from ._redis.name import check_hub_name
-from ._retention import (
-    KEY_SECONDS,
-    Retention,
-    check_remember_keys,
-    check_retention,
-    maintenance_interval,
-    narrowest_age,
-)
+from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
+from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("RedisStore",)
@@ -69,7 +64,7 @@ class RedisStore(OpenedOnce):
         max_events: of the hub.
         max_age: of an event, in seconds.
         max_bytes: of payload in the hub. An event of 100 bytes takes about 200 in Redis.
-        per_topic: the limits of each topic.
+        per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         reply_within: seconds to wait for a connection and for each answer. Anything slower counts as failed.
         retry_for: seconds for which a failed call is tried again before its caller gets the error.
         ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
@@ -86,7 +81,7 @@ class RedisStore(OpenedOnce):
         max_events: int | None = 100_000,
         max_age: float | None = None,
         max_bytes: int | None = 256 * 1024 * 1024,
-        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
         reply_within: float = 5.0,
         retry_for: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
@@ -95,14 +90,16 @@ class RedisStore(OpenedOnce):
     ) -> None:
         super().__init__()
         limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._max_age = narrowest_age(limits, check_retention(per_topic))
+        topic_limits = TopicLimits(per_topic, limits)
+        self._shortest_age = topic_limits.span[0]
         check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
         check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
         check_clock(clock)
+        self._clock = clock
         self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._name = check_hub_name(name)
-        self._log = RedisLog(name, limits, per_topic, clock, check_remember_keys(remember_keys))
+        self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys))
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit()
@@ -179,13 +176,22 @@ class RedisStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
+        page = await self._reader.call(lambda client: self._log.read(client, topics, after, limit))
+        return unexpired(page, self._clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._reader.call(lambda client: self._log.read_last(client, topics, count))
+
+        async def read(asked: int) -> Page:
+            return await self._reader.call(lambda client: self._log.read_last(client, topics, asked))
+
+        return await read_last(read, count, self._clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``."""
+        return self._clock()
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
@@ -224,12 +230,13 @@ class RedisStore(OpenedOnce):
     async def _maintain(self) -> None:
         while True:  # also without max_age: other programs may write events and trim none (docs/store-format.md)
             try:
-                await self._writer.call(self._log.maintain)
+                while await self._writer.call(self._log.maintain):
+                    pass
             except StoreUnavailableError as exc:
                 _logger.warning("%s; nothing was trimmed by age", exc)
             except ClosedResourceError:
                 return  # the store is being closed, and the writer has heard of it first
-            await sleep(maintenance_interval(self._max_age))
+            await sleep(maintenance_interval(self._shortest_age))
 
 
 def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:

@@ -25,6 +25,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
+from ._expiry import read_last, unexpired
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
@@ -33,14 +34,7 @@ from ._keys import key_of
 from ._lifetime import OpenedOnce, open_service_group
 from ._outage import Outage
 from ._protocol import EventId, Page
-from ._retention import (
-    KEY_SECONDS,
-    Retention,
-    check_remember_keys,
-    check_retention,
-    maintenance_interval,
-    narrowest_age,
-)
+from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
 from ._sqlite.appender import SQLiteAppender
 from ._sqlite.commits import CommitThread
 from ._sqlite.file import open_file
@@ -50,6 +44,7 @@ from ._sqlite.holds import Record
 from ._sqlite.outbox import publish_on
 from ._sqlite.place import check_mode, check_path
 from ._sqlite.reader import SQLiteReader
+from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
 __all__ = ("SQLiteStore",)
@@ -72,7 +67,7 @@ class SQLiteStore(OpenedOnce):
         max_events: of the hub.
         max_age: of an event, in seconds.
         max_bytes: of payload in the hub. An event of 100 bytes takes about 150 in SQLite.
-        per_topic: the limits of each topic.
+        per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         poll_interval: seconds after which a follower looks for events without a wake-up. On systems without unix
             sockets there are no wake-ups, so events of other processes can be this late.
         clock: the time in seconds since 1970, for ``max_age``; it must be the same clock after a restart.
@@ -97,7 +92,7 @@ class SQLiteStore(OpenedOnce):
         max_events: int | None = 1_000_000,
         max_age: float | None = None,
         max_bytes: int | None = 1024 * 1024 * 1024,
-        per_topic: Retention = Retention(),  # noqa: B008 -- frozen
+        per_topic: PerTopic = Retention(),  # noqa: B008 -- frozen
         poll_interval: float = 0.5,
         clock: Callable[[], float] = time.time,
         remember_keys: float = KEY_SECONDS,
@@ -107,7 +102,7 @@ class SQLiteStore(OpenedOnce):
         self._path = check_path(path)
         self._name = f"the SQLite file {self._path}"
         self._limits = Retention(max_events=max_events, max_age=max_age, max_bytes=max_bytes)
-        self._topic_limits = check_retention(per_topic)
+        self._topic_limits = TopicLimits(per_topic, self._limits)
         check_wait("poll_interval", poll_interval, least=_SHORTEST_POLL)
         self._poll_interval = poll_interval
         check_clock(clock)
@@ -213,13 +208,22 @@ class SQLiteStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        return await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
+        page = await self._in_thread(lambda: self._reader.read(topics, after, limit), self._read_limiter)
+        return unexpired(page, self._clock())
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
         self._check_open()
         check_read_last(topics, count)
-        return await self._in_thread(lambda: self._reader.read_last(topics, count), self._read_limiter)
+
+        async def read(asked: int) -> Page:
+            return await self._in_thread(lambda: self._reader.read_last(topics, asked), self._read_limiter)
+
+        return await read_last(read, count, self._clock)
+
+    def expiry_clock(self) -> float:
+        """See :class:`ExpiringStore`: the store's ``clock``."""
+        return self._clock()
 
     @asynccontextmanager
     async def follow(self, after: EventId) -> AsyncGenerator[AsyncIterator[Page]]:
@@ -280,10 +284,12 @@ class SQLiteStore(OpenedOnce):
         return publish_on(connection, pack_item(topic, event), check_key(key_of(key)))
 
     async def _maintain(self) -> None:
-        seconds = maintenance_interval(narrowest_age(self._limits, self._topic_limits))
+        seconds = maintenance_interval(self._topic_limits.span[0])
         while True:
             try:
                 await self._in_thread(self._writer.maintain, self._write_limiter)
+                while await self._in_thread(self._writer.sweep, self._write_limiter):
+                    pass
             except StoreUnavailableError as exc:
                 self._outage.note(exc, "nothing was trimmed by age")
             await sleep(seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from .._arguments.checks import shown
@@ -10,7 +10,7 @@ from ..stores import Retention
 from ..stores._protocol import EventId, EventStore, Gap, StoredEvent
 from ..stores._topics import TopicFilter
 
-__all__ = ("ALL", "KEEP_ALL", "Locations", "MakeStore", "plain", "read_all")
+__all__ = ("ALL", "KEEP_ALL", "Locations", "MakeStore", "MakeStoreByPrefix", "plain", "read_all")
 
 ALL: Final = TopicFilter("*")
 KEEP_ALL: Final = Retention()
@@ -24,6 +24,18 @@ class MakeStore(Protocol):
     """
 
     def __call__(self, location: str, hub: Retention, topic: Retention, /) -> EventStore:
+        """Return the store."""
+        ...
+
+
+class MakeStoreByPrefix(Protocol):
+    """Makes a store that is not open yet, with limits by pattern.
+
+    As :class:`MakeStore`; ``topics`` has patterns, as of a subscription, and the limits of each topic that they match.
+    The longest that matches counts, and a topic that none matches has no limits of its own.
+    """
+
+    def __call__(self, location: str, hub: Retention, topics: Mapping[str, Retention], /) -> EventStore:
         """Return the store."""
         ...
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..stores import Retention
 from ..stores._protocol import EventId
+from ..stores._topic_limits import PerTopic
 from ..stores._topics import TopicFilter
 
 __all__ = ("Expected", "StoreModel")
@@ -24,7 +25,7 @@ class Expected(NamedTuple):
 class StoreModel:
     """A list of events, and the ids of those that retention has trimmed."""
 
-    def __init__(self, epoch: str, hub: Retention, topic: Retention) -> None:
+    def __init__(self, epoch: str, hub: Retention, topic: PerTopic) -> None:
         self.epoch = epoch
         self.events: list[tuple[int, str, bytes]] = []
         self.trimmed: set[int] = set()
@@ -44,8 +45,15 @@ class StoreModel:
         """Add the events of an append, and trim as the store must."""
         self.events += [(id_.sequence, topic, payload) for id_, (topic, payload) in zip(ids, items, strict=True)]
         for topic in {topic for topic, _ in items}:
-            self._trim(TopicFilter(topic), self._topic)
+            self._trim(TopicFilter(topic), self._limits_of(topic))
         self._trim(TopicFilter("*"), self._hub)
+
+    def _limits_of(self, topic: str) -> Retention:
+        if isinstance(self._topic, Retention):
+            return self._topic
+        matching = [pattern for pattern in self._topic if TopicFilter(pattern).matches(topic)]
+        longest = max(matching, key=lambda pattern: ("*" not in pattern, len(pattern)), default=None)
+        return Retention() if longest is None else self._topic[longest]
 
     def _trim(self, topics: TopicFilter, limits: Retention) -> None:
         kept = self.kept(topics)

@@ -51,6 +51,15 @@ def events_of(path):
     return anyio.run(read)
 
 
+def test_an_event_that_expires(path, capsys):
+    """--ttl says after how many seconds the event expires."""
+    assert main(["publish", str(path), "news", "hello", "--ttl", "3600"]) == 0
+    assert main(["publish", str(path), "news", "too short", "--ttl", "0.001"]) == 0
+    assert [event[3] for event in events_of(path)] == ["hello"]
+    assert main(["publish", str(path), "news", "hello", "--ttl", "0"]) == 2
+    assert "ttl must be" in capsys.readouterr().err
+
+
 def test_one_event(path, capsys):
     """The data of the command line is published, and the id that the event got is shown."""
     assert main(["publish", str(path), "news", "hello", "--event", "headline"]) == 0

@@ -122,6 +122,38 @@ def test_limits_are_those_that_it_was_given(place):
     ]  # fmt: skip
 
 
+def test_an_event_may_expire(place):
+    """With a ttl, who comes after that many seconds is not sent the event, and nothing says that it was there."""
+    now = [1.7e9]
+    with place.publisher(clock=lambda: now[0]) as publisher:
+        publisher.publish("a", "short", ttl=5)
+        publisher.publish_many([("a", "longer"), ("b", "too")], ttl=50)
+        publisher.publish("a", "kept")
+        for ttl in (0, "5"):
+            with pytest.raises((ValueError, TypeError), match="ttl must be"):
+                publisher.publish("a", "x", ttl=ttl)
+
+        async def read(seconds):
+            now[0] += seconds
+            async with open_hub(place.store(clock=lambda: now[0])) as hub:
+                history = await hub.history("*")
+                assert not history.has_gap
+                return [event.data for event in history.events]
+
+        kept = [anyio.run(read, seconds, backend="trio") for seconds in (4, 1, 45)]
+    assert kept == [["short", "longer", "too", "kept"], ["longer", "too", "kept"], ["kept"]]
+
+
+def test_limits_may_be_by_pattern(place):
+    """The limits of topics may differ by pattern, as those of the store."""
+    with place.publisher(per_topic={"a/*": Retention(max_events=1), "a/2": Retention()}) as publisher:
+        for n in range(3):
+            publisher.publish_many([("a/1", n), ("a/2", n)])
+    assert [(topic, data) for _, topic, data in events_of(place)] == [
+        ("a/2", "0"), ("a/2", "1"), ("a/1", "2"), ("a/2", "2"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("topic", "event", "error"),
     [

@@ -250,7 +250,7 @@ async def test_a_memory_store_asks_no_clock_that_can_be_set(monkeypatch):
 
 def test_clocks_that_differ_a_little():
     """A stamp that is ahead by less than a second is not noted, because machines' clocks differ that much."""
-    cuts = Cuts([], None)
+    cuts = Cuts([], (None, None))
     cuts.see(100.0, 100.5, 7)
     assert cuts.pairs == []
     cuts.see(100.0, 101.5, 7)

@@ -28,7 +28,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.untraced]
 TOPICS = ("a", "b/1", "b/2")
 CHOICES = (("a",), ("b/1",), ("a", "b/*"), ("*",), ("b/*",), ("a", "b/2"))
 LIMITS = (Retention(max_events=4), Retention(), Retention(max_events=300))
-TOPIC_LIMITS = (Retention(), Retention(max_events=2), Retention(max_events=200))
+TOPIC_LIMITS = (
+    Retention(),
+    Retention(max_events=2),
+    Retention(max_events=200),
+    {"b/*": Retention(max_events=2), "b/2": Retention(max_events=3)},
+)
 
 steps = st.lists(
     st.tuples(
@@ -234,7 +239,7 @@ class Play:
             await checkpoint()
 
 
-numbers = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from([1, 3, 100]))
+numbers = st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from([1, 3, 100]))
 
 
 @given(numbers, steps)

@@ -22,7 +22,7 @@ async def test_conformance():
     def make(_location, hub, topic):
         return MemoryStore(hub.max_events, hub.max_age, hub.max_bytes, per_topic=topic)
 
-    await check_event_store(make, durable=False, shared=False)
+    await check_event_store(make, durable=False, shared=False, make_by_prefix=make)
 
 
 async def test_append_is_atomic_under_cancellation():

@@ -36,7 +36,7 @@ async def test_conformance(shared_postgres, name):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
         return PostgresStore(shared_postgres.url, name=f"{name}-{place}", **limits, per_topic=topic)
 
-    await check_event_store(make)
+    await check_event_store(make, make_by_prefix=make)
 
 
 async def test_claims(shared_postgres, name):

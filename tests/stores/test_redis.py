@@ -38,7 +38,7 @@ async def test_conformance(each_server, name):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
         return RedisStore(each_server.url, name=f"{name}-{place}", **limits, per_topic=topic)
 
-    await check_event_store(make)
+    await check_event_store(make, make_by_prefix=make)
 
 
 async def test_all_keys_of_a_hub_have_its_tag(make_redis):

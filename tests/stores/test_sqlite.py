@@ -34,7 +34,7 @@ async def test_conformance(tmp_path):
         limits = {"max_events": hub.max_events, "max_age": hub.max_age, "max_bytes": hub.max_bytes}
         return SQLiteStore(tmp_path / f"{location}.db", **limits, per_topic=topic)
 
-    await check_event_store(make)
+    await check_event_store(make, make_by_prefix=make)
 
 
 async def test_appends_are_committed_in_groups(path):

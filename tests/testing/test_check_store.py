@@ -327,3 +327,54 @@ async def test_other_errors_come_out_as_they_are():
 
     with pytest.raises(LookupError):
         await check(IsOutOfOrder)
+
+
+class Expires(Honest):
+    """Takes events that expire."""
+
+    def expiry_clock(self):
+        return self.store.expiry_clock()
+
+
+class KeepsWhatHasExpired(Expires):
+    """Knows no mark."""
+
+    async def append(self, items, *, key=None):
+        return await super().append([(topic, b"\n" + payload) for topic, payload in items], key=key)
+
+    async def read(self, topics, after, *, limit=256):
+        page = await super().read(topics, after, limit=limit)
+        return page._replace(events=tuple([one._replace(payload=one.payload[1:]) for one in page.events]))
+
+
+async def test_expiry_is_checked_where_a_store_has_it():
+    """A store that takes events that expire passes if no read gives them after their moment, and fails if one does."""
+    await check(Expires)
+    with pytest.raises(AssertionError, match=r"\Aexpiry"):
+        await check(KeepsWhatHasExpired)
+
+
+def first_match(topics, topic):
+    return next((limits for pattern, limits in topics.items() if TopicFilter(pattern).matches(topic)), Retention())
+
+
+class TakesTheFirstPattern(Honest):
+    """Keeps what the first pattern says, not the longest."""
+
+    def __init__(self, hub, topics):
+        names = ("a", "ab", "b", "p", "p/1", "p/2", "p/2/3", "p/2/x", "p/2/x/y", "p/23")
+        super().__init__(hub, {name: first_match(topics, name) for name in names})
+
+
+async def test_limits_by_pattern_are_checked_where_a_store_has_them():
+    """A store whose limits are by pattern passes if the longest pattern counts, and fails if another does."""
+
+    def make_honest(_location, hub, topics):
+        return Honest(hub, topics)
+
+    def make_broken(_location, hub, topics):
+        return TakesTheFirstPattern(hub, topics)
+
+    await check(Honest, make_by_prefix=make_honest)
+    with pytest.raises(AssertionError, match=r"\A(retention|gap)"):
+        await check(Honest, make_by_prefix=make_broken)

@@ -39,15 +39,19 @@ from sse_trio import (
     publish_endpoint,
 )
 from sse_trio.publisher import Publisher
-from sse_trio.stores import EventId, Retention
+from sse_trio.stores import EventId, MemoryStore, Retention
 
 # --- publishing without an event loop
 
 with Publisher("events.sqlite", max_age=3600, per_topic=Retention(max_events=5)) as publisher:
     assert_type(publisher.publish("news", "hello", key=("a", 1)), EventId)
     assert_type(publisher.publish_many([("news", ServerSentEvent("hello")), ("news", 1)]), list[EventId])
+    assert_type(publisher.publish("news", "hello", ttl=60), EventId)
     publisher.kick({"user": "ann"}, group="streams")
     publisher.publish("news", None)  # type: ignore[arg-type]
+Publisher("events.sqlite", per_topic={"prices/*": Retention(max_events=1)})
+MemoryStore(per_topic={"prices/*": Retention(max_events=1)})
+MemoryStore(per_topic={"prices/*": 5})  # type: ignore[dict-item]
 Publisher("redis://localhost", name="shop", retry_for=1.0)
 Publisher("events.sqlite", max_event=5)  # type: ignore[call-arg]
 Publisher(7)  # type: ignore[arg-type]

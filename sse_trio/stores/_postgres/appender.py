@@ -84,6 +84,10 @@ class PostgresAppender:
         """Trim what is too old."""
         self._writer.maintain(self._prepared())
 
+    def sweep(self) -> bool:
+        """Trim by the ages that some topics have and others have not. Return whether there is more to look at."""
+        return self._writer.sweep(self._prepared())
+
     def prepare(self) -> None:
         """Look whether the database is fit, and add the hub unless it is there. Otherwise the first append does."""
         self._prepared()

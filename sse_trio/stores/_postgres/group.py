@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 from typing import NamedTuple, cast, final
 
 from .._append import LOST, Append
 from .._cuts import Cuts
 from .._holds import Claim
 from .._retention import Retention
+from .._sweeps import SWEPT_AT_ONCE, Step, look_at
+from .._topic_limits import TopicLimits
 from .connection import PostgresConnection
+from .expiry import DUE, IS_MARKED
 from .figures import Figures
 from .holds import HoldsWriter
-from .names import digest_of, to_text
+from .names import digest_of, from_text, to_text
 from .outbox import OutboxAppend
 
 __all__ = ("Group", "HubRow")
@@ -51,12 +53,17 @@ class Group:
         connection: in a transaction that has locked the hub.
         row: of the hub.
         now: the time, in seconds since 1970.
-        max_age: of events, in seconds, or None.
+        ages: the shortest and the longest age of events, in seconds, or None.
         remember_keys: seconds for which keys are remembered.
     """
 
     def __init__(
-        self, connection: PostgresConnection, row: HubRow, now: float, max_age: float | None, remember_keys: float
+        self,
+        connection: PostgresConnection,
+        row: HubRow,
+        now: float,
+        ages: tuple[float | None, float | None],
+        remember_keys: float,
     ) -> None:
         self._connection = connection
         self._id = row.id
@@ -67,7 +74,7 @@ class Group:
         self._latest = row.latest
         self._figures = Figures(row.events, row.size, row.trimmed_to)
         self._floor = row.floor
-        self._cuts = Cuts(zip(row.cut_upto, row.cut_time, strict=True), max_age, remember_keys)
+        self._cuts = Cuts(zip(row.cut_upto, row.cut_time, strict=True), ages, remember_keys)
         self._holds = HoldsWriter(connection, row.id)
         self._topics: dict[str, Figures] = {}
         self._keys: dict[_Key, tuple[int, int]] = {}
@@ -93,7 +100,7 @@ class Group:
 
     # --- appending
 
-    def append(self, group: Sequence[Append], topic_limits: Retention) -> list[tuple[int, int]]:
+    def append(self, group: Sequence[Append], topic_limits: TopicLimits) -> list[tuple[int, int]]:
         """Add the events of a group, and trim the topics that have grown."""
         if not group:
             return []
@@ -102,7 +109,7 @@ class Group:
         results = [self._append_one(append) for append in group]
         self._insert()
         for name in [*self._topics]:
-            self._trim_topic(name, topic_limits)
+            self._trim_topic(name, topic_limits.of(from_text(name)))
         return results
 
     def _append_one(self, append: Append) -> tuple[int, int]:
@@ -185,32 +192,86 @@ class Group:
 
     # --- trimming
 
+    def expire(self) -> None:
+        """Delete what has expired; first, because it counts no more against any limit."""
+        gone = self._connection.run(
+            f"DELETE FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s RETURNING topic, length(payload)",
+            (self._id, self._now),
+        ).fetchall()
+        if gone:
+            self._load_topics({topic for topic, _ in gone})
+        for topic, size in gone:
+            for figures in (self._topics[topic], self._figures):
+                figures.events, figures.size = figures.events - 1, figures.size - size
+
     def _trim_topic(self, name: str, limits: Retention) -> None:
         topic = self._topics[name]
-        if not limits.exceeded_by(topic.events, topic.size) or self._holds.token_of(name) is not None:
+        if limits.max_age is None and not limits.exceeded_by(topic.events, topic.size):
             return
+        if self._holds.token_of(name) is not None:
+            return
+        last, most, oldest = 0, 1, self._oldest_time(limits.max_age)
+        while limits.max_age is not None or limits.exceeded_by(topic.events, topic.size):
+            rows = self._oldest_of_topic(name, last, most)
+            for n, (sequence, size, stamp) in enumerate(rows):
+                if not (limits.exceeded_by(topic.events, topic.size) or self._is_older(sequence, stamp, oldest)):
+                    rows = rows[:n]
+                    break
+                topic.trim(sequence, size)
+                self._figures.trim(sequence, size)
+                last = sequence
+            if len(rows) < most:
+                break
+            most = _TRIMMED_AT_ONCE  # mostly a topic loses an event for each that it gets
+        if last:
+            self._connection.run(
+                "DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s AND id <= %s",
+                (self._id, name, name, last),
+            )
+
+    def _oldest_of_topic(self, name: str, after: int, most: int) -> list[tuple[int, int, float]]:
         query = (
-            "SELECT id, length(payload) FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s "
-            "ORDER BY id"
+            "SELECT id, length(payload), time FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) "
+            "AND topic = %s AND id > %s ORDER BY id LIMIT %s"
         )
-        last = 0
-        rows = self._connection.run(query, (self._id, name, name))
-        for sequence, size in takewhile(lambda _: limits.exceeded_by(topic.events, topic.size), rows):
-            topic.trim(sequence, size)
+        rows = self._connection.run(query, (self._id, name, name, after, most)).fetchall()
+        return cast("list[tuple[int, int, float]]", rows)
+
+    def _oldest_time(self, max_age: float | None) -> float:
+        return -math.inf if max_age is None else self._now - max_age
+
+    def _is_older(self, sequence: int, stamp: float, time: float) -> bool:
+        return self._cuts.time_of(sequence, stamp, self._now) < time
+
+    def sweep(self, limits: TopicLimits, age: float, after: int) -> Step:
+        """Look at events after this id, and delete what is too old of the topics that have this age."""
+        rows = self._oldest_after(after, SWEPT_AT_ONCE)
+        tokens = {row[1]: row[4] for row in rows}
+        oldest = self._oldest_time(age)
+
+        def goes(topic: str) -> bool:
+            return limits.of(from_text(topic)).max_age == age and tokens[topic] is None
+
+        step = look_at(
+            (row[:4] for row in rows), after, lambda sequence, stamp: self._is_older(sequence, stamp, oldest), goes
+        )
+        if step.gone:
+            self._load_topics({topic for _, topic, _ in step.gone})
+            gone = [sequence for sequence, _, _ in step.gone]
+            self._connection.run("DELETE FROM events WHERE hub = %s AND id = ANY(%s)", (self._id, gone))
+        for sequence, topic, size in step.gone:
+            self._topics[topic].trim(sequence, size)
             self._figures.trim(sequence, size)
-            last = sequence
-        self._connection.run(
-            "DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s AND id <= %s",
-            (self._id, name, name, last),
-        )
+        return step
 
     def trim(self, limits: Retention, max_age: float | None) -> None:
         """Trim the hub by size and age."""
         self._cuts.see(self._now, self._latest, self.sequence)
-        oldest = -math.inf if max_age is None else self._now - max_age
+        oldest = self._oldest_time(max_age)
         last, moves = 0, False
         while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
-            rows = self._oldest_after(last)
+            rows = self._oldest_after(last, _TRIMMED_AT_ONCE)
+            self._load_topics({row[1] for row in rows})
             gone = self._count_trimmed(rows, limits, oldest)
             moves = moves or any(row[4] is not None for row in rows[:gone])
             last = rows[gone - 1][0] if gone else last
@@ -221,14 +282,13 @@ class Group:
         if last:
             self._connection.run("DELETE FROM events WHERE hub = %s AND id <= %s", (self._id, last))
 
-    def _oldest_after(self, last: int) -> list[tuple[int, str, int, float, str | None]]:
+    def _oldest_after(self, last: int, most: int) -> list[tuple[int, str, int, float, str | None]]:
         rows = self._connection.run(
             "SELECT e.id, e.topic, length(e.payload), e.time, h.token FROM events e LEFT JOIN holds h ON h.hub = e.hub "
             "AND left(h.topic, 600) = left(e.topic, 600) AND h.topic = e.topic "
-            f"WHERE e.hub = %s AND e.id > %s ORDER BY e.id LIMIT {_TRIMMED_AT_ONCE}",
-            (self._id, last),
+            "WHERE e.hub = %s AND e.id > %s ORDER BY e.id LIMIT %s",
+            (self._id, last, most),
         ).fetchall()
-        self._load_topics({row[1] for row in rows} if rows else ())
         return cast("list[tuple[int, str, int, float, str | None]]", rows)
 
     def _count_trimmed(
@@ -236,7 +296,7 @@ class Group:
     ) -> int:
         """Take out of the figures what has to go, and return how many of these rows that is."""
         for n, (sequence, topic, size, stamp, token) in enumerate(rows):
-            too_old = self._cuts.time_of(sequence, stamp, self._now) < oldest
+            too_old = self._is_older(sequence, stamp, oldest)
             if not too_old and not limits.exceeded_by(self._figures.events, self._figures.size):
                 return n
             if token is None:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from .expiry import DUE, IS_MARKED
 from .names import check_schema
 
 __all__ = ("VERSION", "migration")
@@ -49,6 +50,7 @@ CREATE TABLE {schema}.events (
     PRIMARY KEY (hub, id)
 );
 CREATE INDEX events_of_topic ON {schema}.events (hub, left(topic, 600), id);
+CREATE INDEX events_that_expire ON {schema}.events (hub, ({due})) WHERE {is_marked};
 
 CREATE TABLE {schema}.topics (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -185,4 +187,5 @@ def migration(schema: str = "sse_trio") -> str:
     For your own tool: ``op.execute(migration())`` in Alembic, ``migrations.RunSQL(migration())`` in Django. Whoever
     runs it owns the schema. It makes everything or nothing if it is run in one transaction.
     """
-    return _SQL.strip().replace("{schema}", check_schema(schema)) + "\n"
+    sql = _SQL.strip().replace("{due}", DUE).replace("{is_marked}", IS_MARKED)
+    return sql.replace("{schema}", check_schema(schema)) + "\n"

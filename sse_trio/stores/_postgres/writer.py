@@ -16,7 +16,9 @@ from typing import NamedTuple, final
 
 from .._append import Append
 from .._protocol import EventId, new_epoch
-from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention
+from .._sweeps import Sweeps
+from .._topic_limits import TopicLimits
 from .connection import PostgresConnection, PostgresServer, pipeline, transaction
 from .group import Group, HubRow
 from .names import channel_of
@@ -55,7 +57,7 @@ class PostgresWriter:
         server: PostgresServer,
         hub: str,
         limits: Retention,
-        topic: Retention,
+        topic: TopicLimits,
         clock: Callable[[], float] | None,
         remember_keys: float = KEY_SECONDS,
     ) -> None:
@@ -64,7 +66,8 @@ class PostgresWriter:
         self._channel = channel_of(server.schema, hub)
         self._limits = limits
         self._topic_limits = topic
-        self._max_age = narrowest_age(limits, topic)
+        self._max_age = topic.hub_age
+        self._sweeps = Sweeps(topic)
         self._clock = clock
         self._remember_keys = remember_keys
         self._writer = secrets.token_bytes(16)
@@ -106,9 +109,21 @@ class PostgresWriter:
         """Trim what is too old: events, keys, ends of topics beyond the number remembered, writers that are gone."""
         with transaction(connection, self._begin):
             work = self._start(connection)
+            work.expire()
             work.trim(self._limits, self._max_age)
             work.forget(self._remember_keys, MAX_FORGOTTEN)
             self._finish(connection, work)
+
+    def sweep(self, connection: PostgresConnection) -> bool:
+        """Trim by the ages that some topics have and others have not. Return whether there is more to look at."""
+        if not self._sweeps.limits.ages:
+            return False
+        with transaction(connection, self._begin):
+            work = self._start(connection)
+            marks = self._sweeps.marks(work.epoch)
+            steps = {age: work.sweep(self._sweeps.limits, age, after) for age, after in marks.items()}
+            self._finish(connection, work)
+        return self._sweeps.note(steps)
 
     def make_hub(self, connection: PostgresConnection) -> None:
         """Add the row of the hub, unless there is one."""
@@ -129,7 +144,7 @@ class PostgresWriter:
         if hub.epoch == self._seen.epoch and hub.sequence < self._seen.sequence:
             hub = hub._replace(epoch=new_epoch())
         now = hub.now if self._clock is None else self._clock()
-        return Group(connection, hub, now, self._max_age, self._remember_keys)
+        return Group(connection, hub, now, self._topic_limits.span, self._remember_keys)
 
     def _finish(self, connection: PostgresConnection, work: Group) -> None:
         with pipeline(connection):

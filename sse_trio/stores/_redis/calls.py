@@ -15,7 +15,8 @@ from typing import TypeAlias, final
 from .._append import AGAIN, LOST, Append, Result
 from .._holds import Claim
 from .._protocol import EventId, new_epoch
-from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention
+from .._topic_limits import TopicLimits
 
 __all__ = ("RedisCalls", "Value", "sha_of")
 
@@ -38,7 +39,7 @@ class RedisCalls:
         self,
         name: str,
         hub: Retention,
-        topic: Retention,
+        topic: TopicLimits,
         clock: Callable[[], float],
         remember_keys: float = KEY_SECONDS,
     ) -> None:
@@ -49,8 +50,15 @@ class RedisCalls:
         self._clock = clock
         self._remember_keys = math.ceil(remember_keys)
         self._writer = secrets.token_hex(8)
-        limits = (hub.max_events, hub.max_bytes, narrowest_age(hub, topic), topic.max_events, topic.max_bytes)
-        self._limits = [-1 if limit is None else limit for limit in limits]
+        self._limits: list[Value] = [
+            *_limits_of(hub, topic.hub_age),
+            *map(_number, topic.span),
+            MAX_FORGOTTEN,
+            len(topic.patterns),
+        ]
+        for pattern, limits in topic.patterns.items():
+            self._limits += [pattern, *_limits_of(limits, limits.max_age)]
+        self._marks: dict[float, int] = dict.fromkeys(topic.ages, 0)  # up to where old events were looked at
 
     def values(self, args: Iterable[Value]) -> list[Value]:
         """Return the arguments of any of the scripts, with what all begin with."""
@@ -73,10 +81,20 @@ class RedisCalls:
 
     def maintain(self) -> list[Value]:
         """Return the arguments for a call that only trims what is too old."""
-        return self._head("", 0)
+        args = self._head("", 0)
+        for age, mark in self._marks.items():
+            args += [age, mark]
+        return args
+
+    def maintained(self, answer: Sequence[bytes]) -> bool:
+        """Note how far a call came that only trims; return whether there is more to look at."""
+        epoch, sequence, is_done, *marks = answer
+        self.saw(EventId(epoch.decode(), int(sequence)))
+        self._marks = {age: int(mark) for age, mark in zip(self._marks, marks, strict=True)}
+        return not int(is_done)
 
     def _head(self, writer: str, number: int) -> list[Value]:
-        return [self._clock(), writer, number, self._remember_keys, *self._limits, MAX_FORGOTTEN]
+        return [self._clock(), writer, number, self._remember_keys, *self._limits]
 
     def appended(self, answer: Sequence[bytes]) -> list[Result]:
         """Return the result of each append of a group, from the answer."""
@@ -87,6 +105,8 @@ class RedisCalls:
 
     def saw(self, id_: EventId) -> None:
         """Note the newest id of an answer."""
+        if id_.epoch != self.seen.epoch:
+            self._marks = dict.fromkeys(self._marks, 0)
         if id_.epoch != self.seen.epoch or id_.sequence > self.seen.sequence:
             self.seen = id_
 
@@ -94,6 +114,14 @@ class RedisCalls:
 def sha_of(script: str) -> str:
     """Return the name under which the server knows a script."""
     return sha1(script.encode()).hexdigest()  # noqa: S324 -- Redis' name for it
+
+
+def _limits_of(limits: Retention, max_age: float | None) -> list[Value]:
+    return [_number(limits.max_events), _number(limits.max_bytes), _number(max_age)]
+
+
+def _number(limit: float | None) -> Value:
+    return -1 if limit is None else limit
 
 
 def _claim_args(claim: Claim) -> list[Value]:

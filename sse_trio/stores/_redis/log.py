@@ -19,6 +19,7 @@ from .._holds import Held
 from .._protocol import EventId, Page, StoredEvent
 from .._retention import KEY_SECONDS, Retention
 from .._scan import events_of_a_step
+from .._topic_limits import TopicLimits
 from .._topics import TopicFilter
 from .calls import RedisCalls, sha_of
 from .scripts import APPEND, HOLDS, READ
@@ -45,7 +46,7 @@ class RedisLog:
         self,
         name: str,
         hub: Retention,
-        topic: Retention,
+        topic: TopicLimits,
         clock: Callable[[], float],
         remember_keys: float = KEY_SECONDS,
     ) -> None:
@@ -62,9 +63,9 @@ class RedisLog:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
         return self._calls.appended(await self._run(client, APPEND, self._calls.append(group, number)))
 
-    async def maintain(self, client: Redis[bytes]) -> None:
-        """Trim events that are too old."""
-        self._calls.appended(await self._run(client, APPEND, self._calls.maintain()))
+    async def maintain(self, client: Redis[bytes]) -> bool:
+        """Trim events that are too old. Return whether there is more to look at."""
+        return self._calls.maintained(await self._run(client, APPEND, self._calls.maintain()))
 
     async def read(self, client: Redis[bytes], topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
         """See :meth:`EventStore.read`."""

@@ -7,6 +7,7 @@
 # Rule 1: these are the keys of a hub. All have the hash tag {name}, so that a cluster keeps them on one node:
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
 #                                    cuts ("sequence:time ...", see _cuts.py), holds (the number of held topics),
+#                                    expiring (the number of events that expire),
 #                                    format (1, or missing; the format's page is docs/store-format.md)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
@@ -17,6 +18,7 @@
 #           {name}:G:tokens          hash: the token of each held topic (see _holds.py)
 #           {name}:G:values          hash: "sequence value" of each held topic
 #           {name}:G:due             sorted set: held topics, by the time of Redis when they are due
+#           {name}:G:expires         sorted set: "sequence topic" of events that expire, by when (see _expiry.py)
 #           {name}:G:kept            hash: payloads of held topics, by sequence, that the limits took from the log
 #           {name}:key:P:N           string: the answer to the append with the key (P, N)
 #           {name}:writer:W          string: the answer to the last group of writer W
@@ -48,7 +50,7 @@ local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts', 'holds', 'format')
+  'noted', 'time', 'cuts', 'holds', 'format', 'expiring')
 if meta[13] and meta[13] ~= '1' then
   return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[13])
 end
@@ -56,11 +58,12 @@ local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
 local noted, time, holds = tonumber(meta[9] or 0), tonumber(meta[10] or 0), tonumber(meta[12] or 0)
+local expiring = tonumber(meta[14] or 0)
 local function key(name) return root .. generation .. ':' .. name end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
-  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds = 0, 0, 0, 0, 0, 0, 0, 0, 0
+  seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds, expiring = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
   meta = {}
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'format', 1, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
@@ -75,23 +78,53 @@ local log, live, ended, sizes = key('log'), key('live'), key('ended'), key('byte
 local prefixes, tokens, values = key('prefixes'), key('tokens'), key('values')
 local due, kept = key('due'), key('kept')
 local LEVELS = {levels}  -- of a topic that are prefixes of which the end is noted
+local LOOKED_AT = 2000  -- entries that one call looks at for their age
 """.replace("{levels}", str(LEVELS))
 
-# ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys, limits (-1 for none): 8-10 of the
-# hub (events, bytes, age in seconds), 11-12 of a topic (events, bytes), 13 how many ended topics, and prefixes, to
-# remember; then for each append: the name of its key or '', '' or '1' for a claim, the number of its events; of a
-# claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds ('' for as it was),
-# and '1' to clear; a topic and a payload for each event.
-# Without a writer there are no appends: the script only trims what is too old.
+# ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys; limits (-1 for none): 8-10 of the
+# hub (events, bytes, age in seconds), 11 the shortest and 12 the longest age of any event;
+# 13 how many ended topics, and prefixes, to remember; 14 the number of patterns with limits of their own, then each of
+# them and its events, bytes and age. Then for each append: the name of its key or '', '' or '1' for a claim, the number
+# of its events; of a claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds
+# ('' for as it was), and '1' to clear; a topic and a payload for each event.
+# Without a writer there are no appends: the script only trims what is too old. Then follows each of the ages that
+# only some topics have, and the sequence up to which it was looked at for that age.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events; -1 as the
-# number if the token is another, -2 if there is more to clear.
+# number if the token is another, -2 if there is more to clear. Without a writer 1 if nothing is left to look at, or 0,
+# and for each age the sequence up to which it was looked at.
 APPEND = (
     _STATE
     + """
 local now, remember = tonumber(ARGV[4]), ARGV[7]
 local writer_key, group = root .. 'writer:' .. ARGV[5], tonumber(ARGV[6])
 local hub_events, hub_bytes, hub_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local topic_events, topic_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
+local shortest_age, longest_age = tonumber(ARGV[11]), tonumber(ARGV[12])
+local cuts_stay, at = longest_age, 15
+
+local no_limits = {events = -1, bytes = -1, age = -1}
+local by_name, by_prefix, lengths = {}, {}, {}
+for _ = 1, tonumber(ARGV[14]) do
+  local pattern = ARGV[at]
+  local limits = {events = tonumber(ARGV[at + 1]), bytes = tonumber(ARGV[at + 2]), age = tonumber(ARGV[at + 3])}
+  if string.sub(pattern, -1) == '*' then
+    by_prefix[string.sub(pattern, 1, -2)] = limits
+    lengths[#lengths + 1] = #pattern - 1
+  else
+    by_name[pattern] = limits
+  end
+  if limits.age >= 0 then cuts_stay = 2 * longest_age end  -- their events may go a little later
+  at = at + 4
+end
+table.sort(lengths, function(one, other) return one > other end)
+
+local function limits_of(topic)
+  if by_name[topic] then return by_name[topic] end
+  for _, length in ipairs(lengths) do
+    local found = by_prefix[string.sub(topic, 1, length)]
+    if found then return found end
+  end
+  return no_limits
+end
 
 local last = ARGV[5] ~= '' and redis.call('GET', writer_key)
 if last then
@@ -122,6 +155,10 @@ local function add(topic, payload)
   redis.call('XADD', log, id, 't', topic, 'p', payload, 'm', string.format('%.6f', time), 'e', epoch)
   redis.call('XADD', key('topic:' .. topic), id, 'i', '')
   redis.call('HINCRBY', sizes, topic, #payload)
+  if string.byte(payload) == 58 then  -- a colon
+    local at = string.match(payload, '^:expires (%-?%d+%.%d+)\\n')
+    if at then expiring = expiring + redis.call('ZADD', key('expires'), at, whole(seq) .. ' ' .. topic) end
+  end
 end
 
 local function end_topic(topic)
@@ -209,16 +246,6 @@ local function exceeded(events, size, max_events, max_bytes)
   return (max_events >= 0 and events > max_events) or (max_bytes >= 0 and size > max_bytes and events > 1)
 end
 
-local function trim_topic(topic)
-  if is_held(topic) then return end
-  local index = key('topic:' .. topic)
-  local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
-  while exceeded(redis.call('XLEN', index), size(), topic_events, topic_bytes) do
-    local id = redis.call('XRANGE', index, '-', '+', 'COUNT', 1)[1][1]
-    drop(id, topic, #redis.call('XRANGE', log, id, id)[1][2][4])
-  end
-end
-
 local function oldest()
   return unpack(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1])
 end
@@ -235,16 +262,34 @@ local function time_of(sequence, stamp)
   return stamp
 end
 
+local function is_older(id, stamp, age)
+  return age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(stamp)) < now - age
+end
+
+local function trim_topic(topic)
+  if is_held(topic) then return end
+  local index, limits = key('topic:' .. topic), limits_of(topic)
+  local function size() return tonumber(redis.call('HGET', sizes, topic) or 0) end
+  while true do
+    local is_over = exceeded(redis.call('XLEN', index), size(), limits.events, limits.bytes)
+    if not is_over and limits.age < 0 then return end
+    local id = redis.call('XRANGE', index, '-', '+', 'COUNT', 1)[1][1]
+    local entry = redis.call('XRANGE', log, id, id)[1]
+    if not (is_over or is_older(id, entry[2][6], limits.age)) then return end
+    drop(id, topic, #entry[2][4])
+  end
+end
+
 local function see_clock()
-  if hub_age < 0 or count == 0 then return end
+  if shortest_age < 0 or count == 0 then return end
   local _, fields = oldest()
   local latest = math.max(time, tonumber(fields[6]))
   if latest <= now then
     cuts = {}
-  elseif latest > now + math.min(1, hub_age / 10) then
+  elseif latest > now + math.min(1, shortest_age / 10) then
     while #cuts > 0 and cuts[#cuts][2] > now do table.remove(cuts) end
     if #cuts > 0 and cuts[#cuts][1] >= seq then return end
-    if #cuts > 1 and now - cuts[#cuts - 1][2] < hub_age / 100 then table.remove(cuts) end
+    if #cuts > 1 and now - cuts[#cuts - 1][2] < longest_age / 100 then table.remove(cuts) end
     cuts[#cuts + 1] = {seq, now}
   end
 end
@@ -252,10 +297,27 @@ end
 local function trim_hub()
   while count > 0 do
     local id, fields = oldest()
-    local too_old = hub_age >= 0 and time_of(tonumber(string.match(id, '^%d+')), tonumber(fields[6])) < now - hub_age
-    if not (too_old or exceeded(count, bytes, hub_events, hub_bytes)) then return end
+    if not (is_older(id, fields[6], hub_age) or exceeded(count, bytes, hub_events, hub_bytes)) then return end
     if is_held(fields[2]) then move(id, fields[2], fields[4]) else drop(id, fields[2], #fields[4]) end
   end
+end
+
+local left_to_look_at = LOOKED_AT
+
+local function sweep(age, upto)
+  -- Drop what is too old of the topics that have this age, and return the sequence up to which that was done.
+  while left_to_look_at > 0 do
+    local entries = redis.call('XRANGE', log, whole(upto + 1) .. '-0', '+', 'COUNT', 100)
+    if #entries == 0 then return upto end
+    for _, entry in ipairs(entries) do
+      local id, topic = entry[1], entry[2][2]
+      if not is_older(id, entry[2][6], age) then return upto end
+      if limits_of(topic).age == age and not is_held(topic) then drop(id, topic, #entry[2][4]) end
+      upto = tonumber(string.match(id, '^%d+'))
+      left_to_look_at = left_to_look_at - 1
+    end
+  end
+  return upto
 end
 
 local function written_cuts()
@@ -264,7 +326,32 @@ local function written_cuts()
   return table.concat(words, ' ')
 end
 
-local results, at = {}, 14
+-- First, because what has expired counts no more against any limit.
+if expiring > 0 then
+  local found = redis.call('ZRANGE', key('expires'), 0, 999, 'WITHSCORES')
+  for n = 1, #found, 2 do
+    if tonumber(found[n + 1]) > now then break end
+    local sequence, topic = string.match(found[n], '^(%d+) (.*)$')
+    local id, index = sequence .. '-0', key('topic:' .. topic)
+    local entry = redis.call('XRANGE', log, id, id)[1]
+    if entry then  -- otherwise it was trimmed
+      local size = #entry[2][4]
+      redis.call('XDEL', log, id)
+      redis.call('XDEL', index, id)
+      redis.call('HINCRBY', sizes, topic, 0 - size)
+      count, bytes = count - 1, bytes - size
+      if redis.call('XLEN', index) == 0 then end_topic(topic) end
+    end
+    expiring = expiring - redis.call('ZREM', key('expires'), found[n])
+  end
+end
+
+local results = {}
+if ARGV[5] == '' then
+  for n = at, #ARGV, 2 do results[#results + 1] = whole(sweep(tonumber(ARGV[n]), tonumber(ARGV[n + 1]))) end
+  table.insert(results, 1, left_to_look_at > 0 and '1' or '0')
+  at = #ARGV + 1
+end
 while at <= #ARGV do
   local name, claim, events = ARGV[at], nil, tonumber(ARGV[at + 2])
   local refused
@@ -300,7 +387,7 @@ end
 for topic in pairs(grown) do trim_topic(topic) end
 see_clock()
 trim_hub()
-while cuts[1] and cuts[1][2] < now - hub_age do table.remove(cuts, 1) end  -- their events have just gone
+while cuts[1] and cuts[1][2] < now - cuts_stay do table.remove(cuts, 1) end  -- their events have gone
 for prefix, sequence in pairs(gone) do redis.call('ZADD', prefixes, 'GT', whole(sequence), prefix) end
 while redis.call('ZCARD', prefixes) > tonumber(ARGV[13]) do
   prefix_floor = math.max(prefix_floor, tonumber(redis.call('ZPOPMIN', prefixes)[2]))
@@ -310,7 +397,7 @@ while redis.call('ZCARD', ended) > tonumber(ARGV[13]) do
 end
 redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', whole(bytes),
   'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
-  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds))
+  'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds), 'expiring', whole(expiring))
 if ARGV[5] ~= '' then
   local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
   redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', again)

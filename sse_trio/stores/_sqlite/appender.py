@@ -12,6 +12,7 @@ from typing import final
 from .._append import LOST, Append, Result
 from .._protocol import EventId
 from .._retention import KEY_SECONDS, Retention
+from .._topic_limits import TopicLimits
 from .file import open_file
 from .wake import Waker
 from .writer import SQLiteWriter
@@ -39,7 +40,7 @@ class SQLiteAppender:
         path: str,
         mode: int,
         hub: Retention,
-        topic: Retention,
+        topic: TopicLimits,
         clock: Callable[[], float],
         *,
         remember_keys: float = KEY_SECONDS,

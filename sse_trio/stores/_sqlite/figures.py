@@ -23,6 +23,7 @@ __all__ = ("Figures", "Totals")
 _CUTS = "CREATE TABLE IF NOT EXISTS cuts (upto INTEGER PRIMARY KEY, time REAL NOT NULL)"  # not in older files
 _REPLACE_FIGURES = """ON CONFLICT (name) DO UPDATE
 SET events = excluded.events, bytes = excluded.bytes, trimmed_to = excluded.trimmed_to"""
+_EXPIRIES = "CREATE TABLE IF NOT EXISTS expiries (due REAL, id INTEGER, PRIMARY KEY (due, id)) WITHOUT ROWID"
 _KNOWN_TOPICS = 10_000  # about 3 MB
 
 
@@ -50,14 +51,18 @@ class Figures:
 
     Args:
         connection: the writer's.
-        max_age: of events, in seconds, or None.
+        ages: the shortest and the longest age of events, in seconds, or None.
         remember_keys: seconds for which keys are remembered.
     """
 
-    def __init__(self, connection: sqlite3.Connection, max_age: float | None, remember_keys: float) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, ages: tuple[float | None, float | None], remember_keys: float
+    ) -> None:
         self._connection = connection
         self._execute = connection.execute
-        self._ages = (max_age, remember_keys)
+        self._ages = (ages, remember_keys)
+        self.next_due: float = math.inf
+        """When the next event expires."""
         self._version: int | None = None  # of the file, when it was last as is known here
         self.holds = HoldsWriter(connection)
 
@@ -83,6 +88,9 @@ class Figures:
 
     def _read(self) -> None:
         self._execute(_CUTS)
+        self._execute(_EXPIRIES)
+        self._read_next_due()
+        self._new_expiries: list[tuple[float, int]] = []
         HoldsWriter.make_tables(self._connection)
         make_outbox(self._connection)
         self.cuts: Cuts = Cuts(self._execute("SELECT upto, time FROM cuts ORDER BY upto"), *self._ages)
@@ -149,6 +157,27 @@ class Figures:
         """Note that events are gone."""
         self._ends = None
 
+    # --- events that expire
+
+    def expires(self, sequence: int, due: float | None) -> None:
+        """Note when an event expires, if it does."""
+        if due is not None:
+            self._new_expiries.append((due, sequence))
+            self.next_due = min(self.next_due, due)
+
+    def take_expired(self, now: float, most: int) -> list[int]:
+        """Take out the ids of events that have expired, some of which may be gone already."""
+        query = "SELECT due, id FROM expiries WHERE due <= ? ORDER BY due, id LIMIT ?"
+        found = self._execute(query, (now, most)).fetchall()
+        for pair in found:
+            self._execute("DELETE FROM expiries WHERE due = ? AND id = ?", pair)
+        self._read_next_due()
+        return [id_ for _, id_ in found]
+
+    def _read_next_due(self) -> None:
+        (due,) = self._execute("SELECT min(due) FROM expiries").fetchone()
+        self.next_due = math.inf if due is None else due
+
     # --- writing
 
     def write(self) -> None:
@@ -157,6 +186,8 @@ class Figures:
         write_rows(self._connection, "topics (name, events, bytes, trimmed_to)", rows, on_conflict=_REPLACE_FIGURES)
         totals = (self.hub.events, self.hub.size, self.hub.trimmed_to)
         self._execute("UPDATE hub SET events = ?, bytes = ?, trimmed_to = ?", totals)
+        write_rows(self._connection, "expiries (due, id)", self._new_expiries)
+        self._new_expiries = []
         if self.cuts.pairs != self._written_cuts:
             self._execute("DELETE FROM cuts")
             write_rows(self._connection, "cuts (upto, time)", self.cuts.pairs)

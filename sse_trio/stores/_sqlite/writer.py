@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from .._append import LOST, Append
-from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention, narrowest_age
+from .._expiry import EXPIRES, due_of
+from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention
+from .._sweeps import SWEPT_AT_ONCE, Step, Sweeps, look_at
+from .._topic_limits import TopicLimits
 from .figures import Figures
 from .file import transaction
 from .outbox import take_waiting
@@ -25,6 +28,8 @@ from .rows import write_rows
 __all__ = ("SQLiteWriter",)
 
 _Row = tuple[int, str, float, bytes]
+
+_EXPIRED_AT_ONCE = 1000  # events that one transaction deletes because they have expired
 
 
 @final
@@ -45,7 +50,7 @@ class SQLiteWriter:
         connection: sqlite3.Connection,
         files: OpenFiles,
         hub: Retention,
-        topic: Retention,
+        topic: TopicLimits,
         clock: Callable[[], float],
         *,
         remember_keys: float = KEY_SECONDS,
@@ -54,10 +59,11 @@ class SQLiteWriter:
         self._files = files
         self._limits = hub
         self._topic_limits = topic
-        self._max_age = narrowest_age(hub, topic)
+        self._max_age = topic.hub_age
+        self._sweeps = Sweeps(topic)
         self._clock = clock
         self._remember_keys = remember_keys
-        self._figures = Figures(connection, self._max_age, remember_keys)
+        self._figures = Figures(connection, topic.span, remember_keys)
         self.before: int = 0
         """The newest id before the last group."""
         self.has_moved: bool = False
@@ -91,6 +97,19 @@ class SQLiteWriter:
             work.forget_keys(self._remember_keys)
             self._forget_topics()
 
+    def sweep(self) -> bool:
+        """Trim by the ages that some topics have and others have not. Return whether there is more to look at."""
+        marks = self._sweeps.marks("")
+        if not marks:
+            return False
+        self._files.check()
+        with transaction(self.connection, "IMMEDIATE"):
+            self._figures.begin()
+            work = _Transaction(self.connection, self._clock(), self._figures)
+            steps = {age: work.sweep(self._sweeps.limits, age, after) for age, after in marks.items()}
+            work.finish(self._limits, self._max_age)
+        return self._sweeps.note(steps)
+
     def _forget_topics(self) -> None:
         ends = "SELECT {} FROM topics WHERE events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET ?"
         found = self.connection.execute(ends.format("trimmed_to"), (MAX_FORGOTTEN,)).fetchone()
@@ -111,17 +130,29 @@ class _Transaction:
         self._holds = figures.holds
         self._hub = figures.hub
         self._cuts = figures.cuts
-        self._stamp = max(now, figures.newest_time())
         self._has_moved = False
+        if figures.next_due <= now:
+            self._expire()  # first, because they count no more against any limit
+        self._stamp = max(now, figures.newest_time())
 
-    def append(self, group: Sequence[Append], topic_limits: Retention) -> list[tuple[int, int]]:
+    def _expire(self) -> None:
+        for id_ in self._figures.take_expired(self._now, _EXPIRED_AT_ONCE):
+            found = self._execute("SELECT topic, length(payload) FROM events WHERE id = ?", (id_,)).fetchone()
+            if found is not None:
+                for totals in (self._figures.topic(found[0]), self._hub):
+                    totals.events, totals.size = totals.events - 1, totals.size - found[1]
+                self._execute("DELETE FROM events WHERE id = ?", (id_,))
+                self._figures.was_trimmed()
+
+    def append(self, group: Sequence[Append], topic_limits: TopicLimits) -> list[tuple[int, int]]:
         """Add the events of a group, and trim the topics that have grown."""
         rows: list[_Row] = []
         results = [self._append_one(append, rows) for append in group]
         self._insert(rows)
-        if topic_limits.limits_size:
+        everywhere = topic_limits.everywhere
+        if everywhere is None or everywhere.limits_size:  # most hubs limit no topic
             for name in self._figures.changed_topics():
-                self._trim_topic(name, topic_limits)
+                self._trim_topic(name, topic_limits.of(name))
         return results
 
     def _insert(self, rows: list[_Row]) -> None:
@@ -133,7 +164,7 @@ class _Transaction:
     def finish(self, limits: Retention, max_age: float | None) -> None:
         """Trim the hub by size and age, and write the figures."""
         self._cuts.see(self._now, self._figures.latest_time(), self._figures.sequence)
-        self._trim_hub(limits, -math.inf if max_age is None else self._now - max_age)
+        self._trim_hub(limits, self._oldest_time(max_age))
         self._cuts.forget(self._now)
         self._figures.write()
 
@@ -161,6 +192,8 @@ class _Transaction:
         for sequence, (topic, payload) in enumerate(append.items, first):
             rows.append((sequence, topic, stamp, payload))
             figures.count(topic, len(payload))
+            if payload.startswith(EXPIRES):
+                figures.expires(sequence, due_of(payload))
         figures.sequence += len(append.items)
         if append.key is not None:
             row = (*append.key, first, len(append.items), self._stamp)
@@ -180,15 +213,40 @@ class _Transaction:
         self._figures.was_trimmed()
 
     def _trim_topic(self, name: str, limits: Retention) -> None:
-        totals = self._figures.topic(name)
+        totals, oldest = self._figures.topic(name), self._oldest_time(limits.max_age)
 
-        def has_to_go(_sequence: int, _stamp: float) -> bool:
-            return limits.exceeded_by(totals.events, totals.size)
+        def has_to_go(sequence: int, stamp: float) -> bool:
+            return limits.exceeded_by(totals.events, totals.size) or self._is_older(sequence, stamp, oldest)
 
-        if has_to_go(0, 0.0) and self._holds.token_of(name) is None:
+        is_aged = limits.max_age is not None
+        if (is_aged or limits.exceeded_by(totals.events, totals.size)) and self._holds.token_of(name) is None:
             query = "SELECT id, topic, length(payload), time FROM events WHERE topic = ? ORDER BY id"
             last = self._trim(self._execute(query, (name,)), has_to_go)
-            self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
+            if last:
+                self._execute("DELETE FROM events WHERE topic = ? AND id <= ?", (name, last))
+
+    def _oldest_time(self, max_age: float | None) -> float:
+        return -math.inf if max_age is None else self._now - max_age
+
+    def _is_older(self, sequence: int, stamp: float, time: float) -> bool:
+        return self._cuts.time_of(sequence, stamp, self._now) < time
+
+    def sweep(self, limits: TopicLimits, age: float, after: int) -> Step:
+        """Look at events after this id, and delete what is too old of the topics that have this age."""
+        query = "SELECT id, topic, length(payload), time FROM events WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._execute(query, (after, SWEPT_AT_ONCE)).fetchall()
+        oldest = self._oldest_time(age)
+
+        def goes(topic: str) -> bool:
+            return limits.of(topic).max_age == age and self._holds.token_of(topic) is None
+
+        step = look_at(rows, after, lambda sequence, stamp: self._is_older(sequence, stamp, oldest), goes)
+        for sequence, topic, size in step.gone:
+            self._figures.topic(topic).trim(sequence, size)
+            self._hub.trim(sequence, size)
+            self._figures.was_trimmed()
+            self._execute("DELETE FROM events WHERE id = ?", (sequence,))
+        return step
 
     def _trim_hub(self, limits: Retention, oldest_time: float) -> None:
         hub = self._hub
@@ -196,7 +254,7 @@ class _Transaction:
             return
 
         def has_to_go(sequence: int, stamp: float) -> bool:
-            too_old = self._cuts.time_of(sequence, stamp, self._now) < oldest_time
+            too_old = self._is_older(sequence, stamp, oldest_time)
             return too_old or limits.exceeded_by(hub.events, hub.size)
 
         last = self._trim(self._execute("SELECT id, topic, length(payload), time FROM events ORDER BY id"), has_to_go)

@@ -1,0 +1,104 @@
+# The events in a hub's rings that expire, and the task that takes them out when they do.
+#
+# Rule 1: a ring holds no event beyond its moment. What a subscriber has taken by then is delivered.
+# Rule 2: the task runs only in a hub that has had such an event.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from heapq import heappop, heappush
+from typing import Any, NamedTuple, final
+
+from anyio import move_on_after
+
+from .._loops.current import current_loop
+from .._loops.loop import Parking
+from ..stores._expiry import due_of
+from ..stores._protocol import StoredEvent
+from .position_line import Entry
+
+__all__ = ("Expiries", "Expiry", "without_mark")
+
+
+class Expiry(NamedTuple):
+    """An event in the rings, by its place."""
+
+    due: float
+    place: int
+    topic: str
+
+
+@final
+class Expiries:
+    """The expiries of one hub.
+
+    Args:
+        clock: that of the store.
+        start: runs a task in the hub's nursery.
+        drop: takes events out of the rings.
+    """
+
+    __slots__ = ("_clock", "_drop", "_heap", "_parking", "_start")
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
+        drop: Callable[[Sequence[Expiry]], None],
+    ) -> None:
+        self._clock = clock
+        self._start = start
+        self._drop = drop
+        self._heap: list[Expiry] = []
+        self._parking: Parking | None = None
+
+    def is_over(self, due: float) -> bool:
+        """Whether this moment has come."""
+        return due <= self._clock()
+
+    def add(self, expiry: Expiry) -> None:
+        """Have an event dropped when its moment comes."""
+        heappush(self._heap, expiry)
+        if self._parking is None:
+            self._parking = current_loop().new_parking()
+            self._start(self._run)
+        elif self._heap[0] is expiry:
+            self._parking.unpark()
+
+    async def _run(self) -> None:
+        assert self._parking is not None
+        while True:
+            if self._heap:
+                with move_on_after(self._heap[0].due - self._clock()):
+                    await self._parking.park()
+            else:
+                await self._parking.park()
+            if over := self._take_over(self._clock()):
+                self._drop(over)
+
+    def _take_over(self, now: float) -> list[Expiry]:
+        over: list[Expiry] = []
+        while self._heap and self._heap[0].due <= now:
+            over.append(heappop(self._heap))
+        return over
+
+    def live(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return entries that are about to be sent, without events whose moment has come, and without marks."""
+        now = self._clock()
+        return [_without_mark(entry) for entry in entries if not _is_over(entry, now)]
+
+
+def _is_over(entry: Entry, now: float) -> bool:
+    due = due_of(entry.payload) if isinstance(entry, StoredEvent) else None
+    return due is not None and due <= now
+
+
+def _without_mark(entry: Entry) -> Entry:
+    return without_mark(entry) if isinstance(entry, StoredEvent) else entry
+
+
+def without_mark(event: StoredEvent) -> StoredEvent:
+    """Return an event as it is sent."""
+    if due_of(event.payload) is None:
+        return event
+    return event._replace(payload=event.payload[event.payload.index(b"\n") + 1 :])
