@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast, final
 
 from coredis import Redis
-from coredis.exceptions import NoScriptError
+from coredis.exceptions import NoScriptError, RedisError
 
 from .._append import Append, Result
 from .._follower import FOLLOWED_AT_ONCE
@@ -22,12 +22,16 @@ from .._scan import events_of_a_step
 from .._topic_limits import TopicLimits
 from .._topics import TopicFilter
 from .calls import RedisCalls, sha_of
-from .scripts import APPEND, HOLDS, READ
+from .scripts import ADOPT, APPEND, HOLDS, READ
 
 __all__ = ("RedisLog",)
 
 _SCAN = 2048  # entries that one script looks at: 2 or 3 ms in which the server does nothing else
 _INDEXED = 8192  # index entries that one script merges, for topics that are named: 2 or 3 ms, too
+
+
+class ReplicasBehindError(RedisError):
+    """An append is kept by the primary, and by too few replicas."""
 
 
 @final
@@ -55,9 +59,25 @@ class RedisLog:
         self._generation = ""
 
     @property
+    def key(self) -> str:
+        """One of the hub's keys. All are in the same slot of a cluster."""
+        return self._calls.keys[0]
+
+    @property
     def epoch(self) -> str:
         """The epoch of the newest answer."""
         return self._calls.seen.epoch
+
+    async def adopt(self, client: Redis[bytes]) -> None:
+        """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
+        replication = await client.info("replication")
+        self._calls.adopted(await self._run(client, ADOPT, [str(replication["master_replid"])]))
+
+    async def wait_replicas(self, client: Redis[bytes], replicas: int, seconds: float) -> None:
+        """Wait until this many replicas have what this client has appended. ReplicasBehindError after that time."""
+        acknowledged = await client.wait(replicas, round(seconds * 1000))
+        if acknowledged < replicas:
+            raise ReplicasBehindError(f"{acknowledged} of {replicas} replicas have acknowledged it")
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
