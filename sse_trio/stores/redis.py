@@ -191,10 +191,11 @@ class RedisStore(OpenedOnce):
         number = next(self._group_numbers)
 
         async def append(client: Redis[bytes]) -> list[Result]:
-            results = await self._log.append(client, group, number)
-            if self._wait_replicas:  # half of the time for an answer, or the connection would be given up first
-                await self._log.wait_replicas(client, self._wait_replicas, self._server.reply_within / 2)
-            return results
+            if not self._wait_replicas:
+                return await self._log.append(client, group, number)
+            # Half of the time for an answer, or the connection would be given up first.
+            with client.ensure_replication(self._wait_replicas, round(self._server.reply_within * 500)):
+                return await self._log.append(client, group, number)
 
         return await self._writer.call(append)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast, final
 
 from coredis import Redis
-from coredis.exceptions import NoScriptError, RedisError
+from coredis.exceptions import NoScriptError
 
 from .._append import Append, Result
 from .._follower import FOLLOWED_AT_ONCE
@@ -28,10 +28,6 @@ __all__ = ("RedisLog",)
 
 _SCAN = 2048  # entries that one script looks at: 2 or 3 ms in which the server does nothing else
 _INDEXED = 8192  # index entries that one script merges, for topics that are named: 2 or 3 ms, too
-
-
-class ReplicasBehindError(RedisError):
-    """An append is kept by the primary, and by too few replicas."""
 
 
 @final
@@ -72,12 +68,6 @@ class RedisLog:
         """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
         replication = await client.info("replication")
         self._calls.adopted(await self._run(client, ADOPT, [str(replication["master_replid"])]))
-
-    async def wait_replicas(self, client: Redis[bytes], replicas: int, seconds: float) -> None:
-        """Wait until this many replicas have what this client has appended. ReplicasBehindError after that time."""
-        acknowledged = await client.wait(replicas, round(seconds * 1000))
-        if acknowledged < replicas:
-            raise ReplicasBehindError(f"{acknowledged} of {replicas} replicas have acknowledged it")
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
