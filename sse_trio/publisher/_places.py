@@ -19,11 +19,11 @@ from ._sqlite import SQLiteConnection
 __all__ = ("find_place", "sqlite_path")
 
 _SQLITE = "sqlite:///"
-_REDIS = ("redis://", "rediss://", "unix://")
+_REDIS = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://", "cluster://", "clusters://")
 _POSTGRES = ("postgresql://", "postgres://")
 _WANTED = (
     "the path of a SQLite file, sqlite:///path, redis://host, rediss://host, unix://path, "
-    "postgresql://host/database, or a redis.Redis"
+    "sentinel://host/service, cluster://host, postgresql://host/database, or a redis.Redis"
 )
 
 

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from .._arguments.checks import wrong
+from .._arguments.checks import check_count, check_function, wrong
 from .._errors import StoreUnavailableError
 from ..stores._append import Append, Result
 from ..stores._arguments import check_clock, check_wait
@@ -29,6 +29,7 @@ from ..stores._redis.scripts import APPEND
 from ..stores._redis.url import RedisAddress, parse_redis_url
 from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys
 from ..stores._topic_limits import PerTopic, TopicLimits
+from ._redis_clients import Clients, FixedClient, PrimaryClient, Provider
 
 __all__ = ("check_redis", "new_redis")
 
@@ -55,6 +56,8 @@ def new_redis(
     reply_within: float = 5.0,
     retry_for: float = 10.0,
     ssl_context: None = None,
+    credentials: Callable[[], tuple[str | None, str]] | None = None,
+    wait_replicas: int = 0,
     clock: Callable[[], float] = time.time,
     remember_keys: float = KEY_SECONDS,
 ) -> Callable[[], RedisConnection]:
@@ -69,37 +72,56 @@ def new_redis(
             "redis-py takes no SSLContext; give Publisher a redis.Redis(host, ssl=True, ssl_ca_certs=...) as its store"
         )
         raise ValueError(msg)
-    new_client, where = _client(store, reply_within)
+    check_count("wait_replicas", wait_replicas, least=0)
+    if credentials is not None:
+        check_function("credentials", credentials, "an ordinary function that returns a user and a password, or None")
+    new_clients, where = _clients(store, reply_within, credentials)
     check_remember_keys(remember_keys)
     new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys)
-    return lambda: RedisConnection(new_client(), where, new_calls(), retry_for)
+
+    def connect() -> RedisConnection:
+        calls = new_calls()
+        return RedisConnection(new_clients(calls), where, calls, retry_for, wait_replicas, reply_within)
+
+    return connect
 
 
-def _client(store: object, reply_within: float) -> tuple[Callable[[], Redis], str]:
+def _clients(
+    store: object, reply_within: float, credentials: Callable[[], tuple[str | None, str]] | None
+) -> tuple[Callable[[RedisCalls], Clients], str]:
     if not isinstance(store, str):
-        return lambda: cast("Redis", store), "Redis"
-    address = parse_redis_url(store)
-    new_client = partial(
-        Redis,
-        db=address.db,
-        username=address.username,
-        password=address.password,
-        socket_timeout=reply_within,
-        socket_connect_timeout=reply_within,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        **_location(address),
-    )
-    return new_client, f"Redis at {address.name}"
+        return lambda _: FixedClient(cast("Redis", store)), "Redis"
+    address, name = parse_redis_url(store), ""
+    options = _options(address, reply_within, credentials)
+    name = f"Redis at {address.name}"
+    if address.kind != "server":
+        return lambda calls: PrimaryClient(address, options, calls, reply_within), name
+    return lambda _: FixedClient(Redis(**_location(address), **options)), name
+
+
+def _options(
+    address: RedisAddress, reply_within: float, credentials: Callable[[], tuple[str | None, str]] | None
+) -> dict[str, Any]:
+    log_in: dict[str, Any] = {"username": address.username, "password": address.password}
+    if credentials is not None:
+        log_in = {"credential_provider": Provider(credentials)}
+    if address.tls:
+        log_in |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return {
+        **log_in,
+        "db": address.db,
+        "socket_timeout": reply_within,
+        "socket_connect_timeout": reply_within,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
 
 
 def _location(address: RedisAddress) -> dict[str, Any]:
     if address.path:
         return {"unix_socket_path": address.path}
-    location: dict[str, Any] = {"host": address.host, "port": address.port}
-    if address.tls:
-        location |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
-    return location
+    ((host, port),) = address.nodes
+    return {"host": host, "port": port}
 
 
 @final
@@ -108,11 +130,15 @@ class RedisConnection:
 
     closes_for_forks = forbids_forks = False  # a child has a client of its own, and does nothing to the inherited one
 
-    def __init__(self, client: Redis, where: str, calls: RedisCalls, retry_for: float) -> None:
+    def __init__(
+        self, clients: Clients, where: str, calls: RedisCalls, retry_for: float, wait_replicas: int, reply_within: float
+    ) -> None:
         self.name = where
-        self._client = client
+        self._clients = clients
         self._calls = calls
         self._retry_for = retry_for
+        self._wait_replicas = wait_replicas
+        self._wait_ms = round(reply_within * 500)  # half of it, or the connection would be given up first
         self._group_numbers = count(1)
 
     def append(self, group: Sequence[Append], /) -> list[Result]:
@@ -121,21 +147,31 @@ class RedisConnection:
         backoff, until = Backoff(), time.monotonic() + self._retry_for
         while True:
             try:
-                return self._calls.appended(self._run(self._calls.values(args)))
+                return self._append(args)
             except (RedisError, OSError) as exc:
+                self._clients.drop()
                 pause = backoff.next_pause()
                 if time.monotonic() + pause > until:
                     raise StoreUnavailableError(self.name, exc) from exc
             time.sleep(pause)
 
-    def _run(self, values: Sequence[Value]) -> list[bytes]:
-        keys_and_values = [*self._calls.keys, *values]
+    def _append(self, args: Sequence[Value]) -> list[Result]:
+        client = self._clients.get()
+        keys_and_values = [*self._calls.keys, *self._calls.values(args)]
         try:
-            answer: object = self._client.evalsha(sha_of(APPEND), 1, *keys_and_values)
+            answer: object = client.evalsha(sha_of(APPEND), 1, *keys_and_values)
         except NoScriptError:  # the server is new, or has dropped its scripts
-            answer = self._client.eval(APPEND, 1, *keys_and_values)
-        return cast("list[bytes]", answer)
+            answer = client.eval(APPEND, 1, *keys_and_values)
+        results = self._calls.appended(cast("list[bytes]", answer))
+        if self._wait_replicas:
+            self._wait(client)
+        return results
+
+    def _wait(self, client: Redis) -> None:
+        acknowledged = client.wait(self._wait_replicas, self._wait_ms)
+        if acknowledged < self._wait_replicas:
+            raise RedisError(f"{acknowledged} of {self._wait_replicas} replicas have acknowledged it")
 
     def close(self) -> None:
         """Close the connection; it is opened again when it is used."""
-        self._client.close()
+        self._clients.drop()

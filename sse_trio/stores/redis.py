@@ -4,7 +4,10 @@
 #         follows. If one of them blocks or fails, the others don't wait.
 # Rule 2: a group of appends is sent until it is answered, and appended once: see _redis/scripts.py. So a lost
 #         connection only costs publishers time; after `retry_for` seconds they get the error.
-# Rule 3: a follower reads the hub's log, where only a hole in the numbers can mean a loss, and runs a script to learn
+# Rule 3: where the primary can change (Sentinel, Cluster), each connection finds it anew, and tells the hub (ADOPT in
+#         _redis/scripts.py) before it does anything else. A follower that hears nothing, and a client that was idle,
+#         look whether it is still the same.
+# Rule 4: a follower reads the hub's log, where only a hole in the numbers can mean a loss, and runs a script to learn
 #         what the hole means. It also runs the script after a time without events, since a deleted history is silent.
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from coredis import Redis
 from coredis.exceptions import AuthorizationError, ResponseError
 
-from .._arguments.checks import check_instance
+from .._arguments.checks import check_any_function, check_count, check_instance
 from .._errors import StoreUnavailableError
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
@@ -33,7 +36,7 @@ from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
-from ._redis.client import RedisServer, RedisWorker, is_unavailable
+from ._redis.client import Credentials, RedisServer, RedisWorker, is_unavailable
 from ._redis.log import RedisLog
 from ._redis.name import check_hub_name
 from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
@@ -53,13 +56,18 @@ class RedisStore(OpenedOnce):
 
     Durable to: what the server is configured for. With ``appendonly yes`` and ``appendfsync always`` an acknowledged
     event survives a loss of power, with ``everysec`` about the last second may not; without ``appendonly`` a restart
-    loses everything. Replication is asynchronous: a failover can lose acknowledged events. The store
-    notices each such loss, and subscribers get a gap. Set ``maxmemory-policy noeviction``. The client talks to one
-    server: it follows neither Redis Cluster nor Sentinel.
+    loses everything. Replication is asynchronous: a failover can lose acknowledged events, unless ``wait_replicas``
+    has waited for them. The store notices each such loss, and exactly the subscribers that have missed something get a
+    gap. Set ``maxmemory-policy noeviction``.
+
+    Behind Sentinel, and in a Cluster, the store goes on with the new primary by itself. One that is gone, or that was
+    replaced, is noticed within ``reply_within`` seconds.
 
     Args:
-        url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``. User and
-            password are percent-encoded.
+        url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``;
+            ``sentinel://[user[:password]@]host[:port][,host[:port]...]/service[/db]``, with the sentinels' hosts and
+            the server's user; or ``cluster://[user[:password]@]host[:port][,host[:port]...]``, with some of its nodes.
+            ``sentinels://`` and ``clusters://`` for TLS. User and password are percent-encoded.
         name: of the hub; all its keys begin with it, in braces.
         max_events: of the hub.
         max_age: of an event, in seconds.
@@ -67,7 +75,12 @@ class RedisStore(OpenedOnce):
         per_topic: the limits of each topic; or several, by pattern: the longest that matches a topic counts.
         reply_within: seconds to wait for a connection and for each answer. Anything slower counts as failed.
         retry_for: seconds for which a failed call is tried again before its caller gets the error.
-        ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
+        ssl_context: for TLS; the default one verifies the server's certificate and name.
+        credentials: an async or ordinary function that returns a user (or ``None``) and a password. It is called for
+            each connection, so a password may be a token that expires. If it raises, the call is tried again.
+        wait_replicas: how many replicas must have an event before it is acknowledged (Redis' ``WAIT``). If they don't
+            within ``reply_within`` seconds, the publisher's call is tried again, and fails after ``retry_for``; the
+            event may exist all the same.
         clock: the time in seconds since 1970, for ``max_age``. It should agree between the machines: if
             one is ahead, events go early.
         remember_keys: seconds for which the key of an append is remembered at least.
@@ -85,6 +98,8 @@ class RedisStore(OpenedOnce):
         reply_within: float = 5.0,
         retry_for: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
+        credentials: Credentials | None = None,
+        wait_replicas: int = 0,
         clock: Callable[[], float] = time.time,
         remember_keys: float = KEY_SECONDS,
     ) -> None:
@@ -95,11 +110,22 @@ class RedisStore(OpenedOnce):
         check_wait("reply_within", reply_within, least=_SHORTEST_WAIT)
         check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
+        check_count("wait_replicas", wait_replicas, least=0)
+        if credentials is not None:
+            check_any_function("credentials", credentials, "a function that returns a user and a password, or None")
         check_clock(clock)
         self._clock = clock
-        self._server = RedisServer(url, reply_within=reply_within, ssl_context=ssl_context)
         self._name = check_hub_name(name)
+        self._wait_replicas = wait_replicas
         self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys))
+        self._server = RedisServer(
+            url,
+            key=self._log.key,
+            adopt=self._log.adopt,
+            reply_within=reply_within,
+            ssl_context=ssl_context,
+            credentials=credentials,
+        )
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit()
@@ -170,7 +196,15 @@ class RedisStore(OpenedOnce):
 
     async def _commit(self, group: Sequence[Append]) -> list[Result]:
         number = next(self._group_numbers)
-        return await self._writer.call(lambda client: self._log.append(client, group, number))
+
+        async def append(client: Redis[bytes]) -> list[Result]:
+            if not self._wait_replicas:
+                return await self._log.append(client, group, number)
+            # Half of the time for an answer, or the connection would be given up first.
+            with client.ensure_replication(self._wait_replicas, round(self._server.reply_within * 500)):
+                return await self._log.append(client, group, number)
+
+        return await self._writer.call(append)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -225,7 +259,10 @@ class RedisStore(OpenedOnce):
 
     async def _next_page(self, client: Redis[bytes], after: EventId | Page) -> Page:
         page = await self._log.wait_page(client, after, self._server.reply_within)
-        return page or await self._log.read(client, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
+        if page is not None:
+            return page
+        await self._server.check(client)
+        return await self._log.read(client, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
 
     async def _maintain(self) -> None:
         while True:  # also without max_age: other programs may write events and trim none (docs/store-format.md)

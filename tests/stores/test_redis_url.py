@@ -80,7 +80,7 @@ def test_no_option_turns_off_the_check_of_the_servers_name(option):
     """TLS is as `ssl_context=` says, or as safe as Python makes it: a URL can't weaken it."""
     with pytest.raises(ValueError, match="ssl_context= for TLS"):
         RedisStore(f"rediss://localhost?{option}")
-    context = RedisStore("rediss://localhost?db=1")._server._endpoint["ssl_context"]
+    context = RedisStore("rediss://localhost?db=1")._server._ssl_context
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
 

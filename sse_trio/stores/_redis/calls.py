@@ -103,6 +103,11 @@ class RedisCalls:
         pairs = zip(results[::2], results[1::2], strict=True)
         return [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
 
+    def adopted(self, answer: Sequence[bytes]) -> None:
+        """Note the answer of ADOPT."""
+        epoch, sequence = answer
+        self.saw(EventId(epoch.decode(), int(sequence)))
+
     def saw(self, id_: EventId) -> None:
         """Note the newest id of an answer."""
         if id_.epoch != self.seen.epoch:

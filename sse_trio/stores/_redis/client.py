@@ -8,6 +8,7 @@
 # Rule 3: coredis must not retry, because it can't know what may be sent twice. The requests here may be: a read changes
 #         nothing, and the script that appends recognizes a group that it has had.
 # Rule 4: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
+# Rule 5: where the primary can change (primary.py), each connection begins with `adopt`, before anything is sent on it.
 
 from __future__ import annotations
 
@@ -17,22 +18,25 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict, TypeVar, cast, final
+from inspect import isawaitable
+from typing import TypeAlias, TypedDict, TypeVar, cast, final
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep
 from coredis import Redis
+from coredis.connection import TCPLocation
 from coredis.exceptions import RedisError
 from coredis.retry import NoRetryPolicy
 
 from ..._errors import StoreUnavailableError
 from .._lifetime import bare_errors
 from .backoff import Backoff
+from .primary import Node, NotPrimaryError, check_role, find_primary
 from .url import parse_redis_url
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("RedisServer", "RedisWorker", "is_unavailable")
+__all__ = ("Adopt", "Credentials", "RedisServer", "RedisWorker", "is_unavailable")
 
 _logger = logging.getLogger("sse_trio")
 _T = TypeVar("_T")
@@ -46,6 +50,13 @@ def is_unavailable(exc: BaseException) -> bool:
     return isinstance(exc, _FAILURES)
 
 
+Credentials: TypeAlias = "Callable[[], tuple[str | None, str] | Awaitable[tuple[str | None, str]]]"
+"""Returns a user, or None for the default one, and a password. Asked at each connection."""
+
+Adopt: TypeAlias = "Callable[[Redis[bytes]], Awaitable[None]]"
+"""Tells the hub on which server it is."""
+
+
 class _Endpoint(TypedDict, total=False):
     host: str
     port: int
@@ -53,40 +64,108 @@ class _Endpoint(TypedDict, total=False):
     ssl_context: ssl.SSLContext
 
 
+class _LogIn(TypedDict):
+    username: str | None
+    password: str | None
+
+
+class CredentialsError(RedisError):
+    """The user's `credentials` failed."""
+
+
 @final
 class RedisServer:
     """Where the server is, and how to talk to it.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``.
+        url: see :func:`parse_redis_url`.
+        key: one of the hub's, by which a cluster finds its node.
+        adopt: called with each new client where the primary can change, before anything else is.
         reply_within: seconds to wait for a connection, and for an answer.
-        ssl_context: for ``rediss://``; the default one verifies the server's certificate and name.
+        ssl_context: for TLS; the default one verifies the server's certificate and name.
+        credentials: returns who logs in; None for who is in the URL.
     """
 
-    def __init__(self, url: str, *, reply_within: float, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str,
+        adopt: Adopt,
+        reply_within: float,
+        ssl_context: ssl.SSLContext | None,
+        credentials: Credentials | None,
+    ) -> None:
         self._address = parse_redis_url(url)
         self.name = f"Redis at {self._address.name}"
         self.reply_within = reply_within
-        self._endpoint = self._find_endpoint(ssl_context)
+        self._key = key
+        self._adopt = adopt
+        self._credentials = credentials
+        self._ssl_context = self._find_ssl_context(ssl_context)
 
-    def _find_endpoint(self, ssl_context: ssl.SSLContext | None) -> _Endpoint:
-        if ssl_context is not None and not self._address.tls:
-            raise ValueError("ssl_context must be None without TLS; got an SSLContext; write rediss:// in url for TLS")
-        if self._address.path:
-            return {"unix_socket_path": self._address.path}
-        endpoint: _Endpoint = {"host": self._address.host, "port": self._address.port}
-        if self._address.tls:  # our context, because the one of coredis doesn't check the server's name
-            endpoint["ssl_context"] = ssl_context or ssl.create_default_context()
-        return endpoint
+    @property
+    def can_change(self) -> bool:
+        """Whether another server may become the primary."""
+        return self._address.kind != "server"
+
+    def _find_ssl_context(self, ssl_context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+        if not self._address.tls:
+            if ssl_context is not None:
+                msg = "ssl_context must be None without TLS; got an SSLContext; write rediss:// in url for TLS"
+                raise ValueError(msg)
+            return None
+        # Ours, because the one of coredis doesn't check the server's name.
+        return ssl_context or ssl.create_default_context()
 
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
+        log_in = await self._log_in()
+        async with self._open(await self._find_node(log_in), log_in, self._address.db, block) as client:
+            if self.can_change:
+                await check_role(client)
+                await self._adopt(client)
+            yield client
+
+    async def check(self, client: Redis[bytes]) -> None:
+        """Raise NotPrimaryError if another server has become the primary. It asks nobody where that can't be."""
+        if self.can_change:
+            await check_role(client)
+            found = await self._find_node(await self._log_in())
+            if client.connection_pool.location != TCPLocation(*(found or ("", 0))):
+                raise NotPrimaryError(f"another server is the primary now: {found}")
+
+    async def _log_in(self) -> _LogIn:
+        if self._credentials is None:
+            return {"username": self._address.username, "password": self._address.password}
+        try:
+            answer = self._credentials()
+            username, password = await answer if isawaitable(answer) else answer
+        except Exception as exc:  # whatever it asks may be down; a call is tried again, as if the server were
+            raise CredentialsError(f"credentials() raised {exc!r}") from exc
+        return {"username": username, "password": password}
+
+    async def _find_node(self, log_in: _LogIn) -> Node | None:
+        if not self.can_change:
+            return None if self._address.path else self._address.nodes[0]
+        if self._address.kind == "sentinel":  # it has no databases, and other users than the server
+            log_in = {"username": None, "password": None}
+        return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
+
+    @asynccontextmanager
+    async def _open(
+        self, node: Node | None, log_in: _LogIn, db: int = 0, block: float = 0.0
+    ) -> AsyncGenerator[Redis[bytes]]:
+        endpoint: _Endpoint = {"unix_socket_path": self._address.path}
+        if node is not None:
+            endpoint = {"host": node[0], "port": node[1]}
+            if self._ssl_context is not None:
+                endpoint["ssl_context"] = self._ssl_context
         client: Redis[bytes] = Redis(
-            **self._endpoint,
-            db=self._address.db,
-            username=self._address.username,
-            password=self._address.password,
+            **endpoint,
+            **log_in,
+            db=db,
             verify_version=False,  # a version of Valkey or of a managed service says nothing
             retry_policy=NoRetryPolicy(),
             max_connections=1,
@@ -169,8 +248,12 @@ class RedisWorker:
                 request.fail(ClosedResourceError("the store was closed"))
 
     async def _serve(self, client: Redis[bytes]) -> None:
+        checked_at = current_time()
         while True:
             await self._arrived.wait()
+            if current_time() - checked_at > self._server.reply_within:
+                await self._server.check(client)
+                checked_at = current_time()
             while self._requests:
                 request = self._requests[0]  # it stays first in the queue until it is answered
                 if request.is_wanted:

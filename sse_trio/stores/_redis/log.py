@@ -22,7 +22,7 @@ from .._scan import events_of_a_step
 from .._topic_limits import TopicLimits
 from .._topics import TopicFilter
 from .calls import RedisCalls, sha_of
-from .scripts import APPEND, HOLDS, READ
+from .scripts import ADOPT, APPEND, HOLDS, READ
 
 __all__ = ("RedisLog",)
 
@@ -55,9 +55,19 @@ class RedisLog:
         self._generation = ""
 
     @property
+    def key(self) -> str:
+        """One of the hub's keys. All are in the same slot of a cluster."""
+        return self._calls.keys[0]
+
+    @property
     def epoch(self) -> str:
         """The epoch of the newest answer."""
         return self._calls.seen.epoch
+
+    async def adopt(self, client: Redis[bytes]) -> None:
+        """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
+        replication = await client.info("replication")
+        self._calls.adopted(await self._run(client, ADOPT, [str(replication["master_replid"])]))
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""

@@ -8,7 +8,9 @@
 #           {name}:meta              hash: generation, epoch, seq, count, bytes, trimmed, floor, pfloor, noted, time,
 #                                    cuts ("sequence:time ...", see _cuts.py), holds (the number of held topics),
 #                                    expiring (the number of events that expire),
-#                                    format (1, or missing; the format's page is docs/store-format.md)
+#                                    format (1, or missing; the format's page is docs/store-format.md),
+#                                    past ("epoch sequence ...": earlier epochs, and up to where their ids are good),
+#                                    primary (the replication id of the server, where a replica may take its place)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
@@ -27,7 +29,9 @@
 #         trimmed. A reader that sees no hole has missed nothing, and needs no script.
 # Rule 3: the next script notices a lost history. If meta is missing, or the log has another number of events than meta
 #         says (evicted, deleted by hand), there is a new generation and a new epoch. If the sequence is below one that
-#         a process has seen (a restart from an old snapshot, a failover to a replica that lagged), a new epoch.
+#         a process has seen (a restart from an old snapshot, a failover to a replica that lagged), a new epoch; also
+#         at each failover, before anything is appended, or a number could be given twice. Then ids of earlier epochs
+#         are good up to where their history goes on.
 # Rule 4: a group that arrives again is not appended again. A group that arrives late, after its writer gave up and sent
 #         another, is refused.
 # Rule 5: the cost of a script depends on what it looks at, never on the number of topics that there are or were.
@@ -41,7 +45,7 @@ from __future__ import annotations
 
 from .._ends import LEVELS
 
-__all__ = ("APPEND", "HOLDS", "READ")
+__all__ = ("ADOPT", "APPEND", "HOLDS", "READ")
 
 # ARGV of all: 1 a name for a new epoch, 2 and 3 the newest id that this process has seen.
 _STATE = """
@@ -50,7 +54,7 @@ local root = string.sub(meta_key, 1, -5)  -- without "meta"
 local function whole(number) return string.format('%.0f', number) end
 
 local meta = redis.call('HMGET', meta_key, 'generation', 'epoch', 'seq', 'count', 'bytes', 'trimmed', 'floor', 'pfloor',
-  'noted', 'time', 'cuts', 'holds', 'format', 'expiring')
+  'noted', 'time', 'cuts', 'holds', 'format', 'expiring', 'past')
 if meta[13] and meta[13] ~= '1' then
   return redis.error_reply('FORMAT this hub was written by a newer release, in format ' .. meta[13])
 end
@@ -58,18 +62,38 @@ local generation, epoch = meta[1], meta[2]
 local seq, count, bytes = tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
 local trimmed, floor, prefix_floor = tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0)
 local noted, time, holds = tonumber(meta[9] or 0), tonumber(meta[10] or 0), tonumber(meta[12] or 0)
-local expiring = tonumber(meta[14] or 0)
+local expiring, past = tonumber(meta[14] or 0), meta[15] or ''
 local function key(name) return root .. generation .. ':' .. name end
+
+local function begin_epoch()
+  -- What came after `seq` is gone. Ids of the epoch that ends are good up to there.
+  local kept = {epoch .. ' ' .. whole(seq)}
+  for name, upto in string.gmatch(past, '(%S+) (%d+)') do
+    if #kept < 20 then kept[#kept + 1] = name .. ' ' .. upto end
+  end
+  past, epoch = table.concat(kept, ' '), ARGV[1]
+  redis.call('HSET', meta_key, 'epoch', epoch, 'past', past)
+end
+
+local function is_ours(of_epoch, sequence)
+  -- Return whether an id is one of this history. A later epoch may have begun before the end of an earlier one.
+  local good_to = seq
+  if of_epoch == epoch then return sequence <= good_to end
+  for name, upto in string.gmatch(past, '(%S+) (%d+)') do
+    good_to = math.min(good_to, tonumber(upto))
+    if name == of_epoch then return sequence <= good_to end
+  end
+  return false
+end
 
 if not generation or redis.call('XLEN', key('log')) ~= count then
   generation, epoch = ARGV[1], ARGV[1]
   seq, count, bytes, trimmed, floor, prefix_floor, noted, time, holds, expiring = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-  meta = {}
+  meta, past = {}, ''
   redis.call('DEL', meta_key)
   redis.call('HSET', meta_key, 'format', 1, 'generation', generation, 'epoch', epoch, 'seq', 0, 'count', 0)
 elseif epoch == ARGV[2] and seq < tonumber(ARGV[3]) then
-  epoch = ARGV[1]
-  redis.call('HSET', meta_key, 'epoch', epoch)
+  begin_epoch()
 end
 
 if noted ~= seq - count then prefix_floor = trimmed end
@@ -126,11 +150,20 @@ local function limits_of(topic)
   return no_limits
 end
 
+local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
+
+local function last_of(results)
+  local newest = 0
+  for n = 1, #results, 2 do newest = math.max(newest, tonumber(results[n]) + tonumber(results[n + 1]) - 1) end
+  return newest
+end
+
 local last = ARGV[5] ~= '' and redis.call('GET', writer_key)
 if last then
   local answer = cjson.decode(last)
   if answer.group > group then return redis.error_reply('STALE this group was given up by its writer') end
-  if answer.group == group and answer.epoch == epoch then
+  if answer.group == group and is_ours(answer.epoch, last_of(answer.results)) then
+    redis.call('EXPIRE', writer_key, again)  -- a write, for which WAIT waits
     return {epoch, whole(seq), unpack(answer.results)}
   end
 end
@@ -371,7 +404,7 @@ while at <= #ARGV do
   local key_epoch, key_first, key_events = string.match(known or '', '^(%S+) (%d+) (%d+)$')
   if refused then
     results[#results + 1], results[#results + 2] = '0', refused
-  elseif key_epoch == epoch then
+  elseif key_epoch and is_ours(key_epoch, tonumber(key_first) + tonumber(key_events) - 1) then
     results[#results + 1], results[#results + 2] = key_first, key_events
   else
     results[#results + 1], results[#results + 2] = whole(seq + 1), whole(events)
@@ -399,7 +432,6 @@ redis.call('HSET', meta_key, 'seq', whole(seq), 'count', whole(count), 'bytes', 
   'trimmed', whole(trimmed), 'floor', whole(floor), 'pfloor', whole(prefix_floor), 'noted', whole(seq - count),
   'time', string.format('%.6f', time), 'cuts', written_cuts(), 'holds', whole(holds), 'expiring', whole(expiring))
 if ARGV[5] ~= '' then
-  local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
   redis.call('SET', writer_key, cjson.encode({group = group, epoch = epoch, results = results}), 'EX', again)
 end
 return {epoch, whole(seq), unpack(results)}
@@ -452,7 +484,7 @@ local function end_of_topics()
   return newest
 end
 
-local is_known = after_epoch == epoch and after >= 0 and after <= seq
+local is_known = after >= 0 and is_ours(after_epoch, after)
 local known_to = math.max(told, is_known and after or 0)
 local trimmed_to = end_of_topics()
 local missed = after_epoch ~= '' and (not is_known or trimmed_to > known_to)
@@ -566,5 +598,19 @@ while wanted > 0 do
   from = from + 100
 end
 return answer
+"""
+)
+
+# ARGV: 4 the replication id of the server, which is another one after a failover.
+# Answer: epoch and sequence.
+ADOPT = (
+    _STATE
+    + """
+local primary = redis.call('HGET', meta_key, 'primary')
+if primary ~= ARGV[4] then
+  if primary and epoch ~= ARGV[1] then begin_epoch() end
+  redis.call('HSET', meta_key, 'primary', ARGV[4])
+end
+return {epoch, whole(seq)}
 """
 )

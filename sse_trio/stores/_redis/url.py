@@ -1,4 +1,4 @@
-# The URL of a Redis server, parsed here and not by the driver. No I/O.
+# The URL of a Redis server, or of who knows where it is, parsed here and not by the driver. No I/O.
 #
 # Rule 1: an unknown part is refused, never passed on: a parameter of the driver could turn off the check of the
 #         server's name, and a piece of an unescaped password could end up as a host name.
@@ -6,28 +6,36 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import cast, final
+from typing import Literal, cast, final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 __all__ = ("RedisAddress", "parse_redis_url")
 
 _FORM = (
-    "write redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path[?db=0], "
+    "write redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path[?db=0], "
+    "sentinel://[user:password@]host[:port][,host[:port]...]/service[/db], sentinels:// for TLS, "
+    "cluster://[user:password@]host[:port][,host[:port]...], or clusters:// for TLS, "
     "with user and password percent-encoded: urllib.parse.quote(password, safe='')"
 )
+_SCHEMES = ("redis", "rediss", "unix", "sentinel", "sentinels", "cluster", "clusters")
 _PORT = 6379
+_SENTINEL_PORT = 26379
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """The address of a server, and the user to log in as."""
+    """Where a server is, or who knows that, and the user to log in as."""
 
-    host: str
-    port: int
+    nodes: tuple[tuple[str, int], ...]
+    """Hosts and ports: of the server; or of sentinels, or of some nodes of a cluster, in the order to ask them in."""
+    kind: Literal["server", "sentinel", "cluster"]
+    service: str
+    """The name by which sentinels know the server."""
     path: str
-    """Of a unix socket; empty where there is a host."""
+    """Of a unix socket; empty where there are nodes."""
     tls: bool
     db: int
     username: str | None = field(repr=False)
@@ -36,8 +44,10 @@ class RedisAddress:
     @property
     def name(self) -> str:
         """The address without user and password, for messages."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.path or f"{host}:{self.port}"
+        nodes = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes)
+        if self.kind == "sentinel":
+            return f"{self.service} of sentinel {nodes}"
+        return self.path or (f"cluster {nodes}" if self.kind == "cluster" else nodes)
 
 
 def parse_redis_url(url: str) -> RedisAddress:
@@ -52,46 +62,77 @@ def parse_redis_url(url: str) -> RedisAddress:
     if not url.isprintable() or " " in url:  # urlsplit would drop them silently
         raise ValueError(f"url must have no blanks and no characters that can't be printed; {_FORM}")
     parts = _split(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(f"url must begin with redis://, rediss:// or unix://; {_FORM}")
+    if parts.scheme not in _SCHEMES:
+        raise ValueError(f"url must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}; {_FORM}")
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "#" in url:
         raise ValueError(f"url must have no fragment, and each / ? and # before its @ percent-encoded; {_FORM}")
     return _address(parts)
 
 
 def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if it is not a number
-    except ValueError:
-        pass
-    else:
-        return parts
-    raise ValueError(f"url must have a valid host and port; {_FORM}")  # without its cause, whose text quotes the URL
+    with suppress(ValueError):
+        return urlsplit(url)
+    raise _bad_host()  # without its cause, whose text quotes the URL
+
+
+def _bad_host() -> ValueError:
+    return ValueError(f"url must have a valid host and port; {_FORM}")
 
 
 def _address(parts: SplitResult) -> RedisAddress:
-    is_unix = parts.scheme == "unix"
-    if is_unix and (parts.hostname or len(parts.path) < 2):
+    kind, is_unix = _kind(parts.scheme), parts.scheme == "unix"
+    hosts = parts.netloc.rpartition("@")[2]
+    if is_unix and (hosts or len(parts.path) < 2):
         raise ValueError(f"url must name the path of a unix socket, and no host; {_FORM}")
-    return RedisAddress(
-        host="" if is_unix else unquote(parts.hostname or "localhost"),
-        port=_PORT if parts.port is None else parts.port,
+    service, path = ("", parts.path) if kind != "sentinel" else _service(parts.path)
+    address = RedisAddress(
+        nodes=() if is_unix else _nodes(hosts, kind),
+        kind=kind,
+        service=service,
         path=unquote(parts.path) if is_unix else "",
-        tls=parts.scheme == "rediss",
-        db=_database(parts, is_unix=is_unix),
+        tls=parts.scheme in {"rediss", "sentinels", "clusters"},
+        db=_database("" if is_unix else path, parts.query),
         username=_decoded(parts.username),
         password=_decoded(parts.password),
     )
+    if kind == "cluster" and address.db:
+        raise ValueError(f"url must name no database of a cluster, which has only one; {_FORM}")
+    return address
+
+
+def _kind(scheme: str) -> Literal["server", "sentinel", "cluster"]:
+    if scheme.startswith("sentinel"):
+        return "sentinel"
+    return "cluster" if scheme.startswith("cluster") else "server"
+
+
+def _service(path: str) -> tuple[str, str]:
+    # Of "/service/db": the name, and what is left of the path.
+    name, _, db = path.lstrip("/").partition("/")
+    if not name:
+        raise ValueError(f"url must name the service that the sentinels watch, as the path; {_FORM}")
+    return unquote(name), db
+
+
+def _nodes(hosts: str, kind: str) -> tuple[tuple[str, int], ...]:
+    port = _SENTINEL_PORT if kind == "sentinel" else _PORT
+    return tuple(_node(host, port) for host in ([hosts] if kind == "server" else hosts.split(",")))
+
+
+def _node(text: str, port: int) -> tuple[str, int]:
+    with suppress(ValueError):  # of a port that is not a number
+        parts = urlsplit(f"//{text}")
+        return unquote(parts.hostname or "localhost"), port if parts.port is None else parts.port
+    raise _bad_host()
 
 
 def _decoded(text: str | None) -> str | None:
     return unquote(text) if text else None
 
 
-def _database(parts: SplitResult, *, is_unix: bool) -> int:
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    number = "" if is_unix else parts.path.strip("/")
+def _database(path: str, query: str) -> int:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    number = path.strip("/")
     number = options.pop("db", number) or "0"
     if options:
         raise ValueError(

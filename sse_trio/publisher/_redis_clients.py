@@ -1,0 +1,162 @@
+# The client of a Publisher: of one server, or of the primary that sentinels or the nodes of a cluster name.
+#
+# Rule 1: the primary is looked for again after an error, and after each pause of `reply_within` seconds, as a store
+#         does (stores/_redis/primary.py).
+# Rule 2: redis-py connects anew by itself, also without an error: when the server has closed an idle connection. So it
+#         is the connection that tells the hub which server it is on, before anything else is sent on it.
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast, final
+
+from redis import ConnectionError as RedisConnectionError
+from redis import CredentialProvider, Redis
+from redis.exceptions import RedisError
+
+from ..stores._redis.calls import RedisCalls
+from ..stores._redis.scripts import ADOPT
+from ..stores._redis.url import RedisAddress
+
+__all__ = ("Clients", "FixedClient", "PrimaryClient", "Provider")
+
+
+class Clients(Protocol):
+    """Where a connection gets its client from."""
+
+    def get(self) -> Redis:
+        """Return the client to use now. Raises ``RedisError`` or ``OSError`` if none can be found."""
+        ...
+
+    def drop(self) -> None:
+        """Close it; get() returns a new one, or opens it again."""
+
+
+@final
+class FixedClient:
+    """One client for good."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    def get(self) -> Redis:
+        """Return it."""
+        return self._client
+
+    def drop(self) -> None:
+        """Close its connection, which is opened again when it is used."""
+        self._client.close()
+
+
+@final
+class Provider(CredentialProvider):
+    """Asks the user's function for each connection."""
+
+    def __init__(self, credentials: Callable[[], tuple[str | None, str]]) -> None:
+        self._credentials = credentials
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return a password, or a user and a password."""
+        try:
+            username, password = self._credentials()
+        except Exception as exc:  # what it asks may be down: the call is tried again, as if the server were
+            raise RedisConnectionError(f"credentials() raised {exc!r}") from exc
+        return (password,) if username is None else (username, password)
+
+
+@final
+class PrimaryClient:
+    """A client of the primary, wherever it is.
+
+    Args:
+        address: who knows it.
+        options: of redis-py's ``Redis``, for the servers.
+        calls: of the hub.
+        reply_within: seconds after which an idle client looks whether it is still the primary's.
+    """
+
+    def __init__(
+        self, address: RedisAddress, options: Mapping[str, Any], calls: RedisCalls, reply_within: float
+    ) -> None:
+        self._address = address
+        self._options = options
+        self._calls = calls
+        self._reply_within = reply_within
+        self._client: Redis | None = None
+        self._node: tuple[str, int] | None = None
+        self._found_at = 0.0
+
+    def get(self) -> Redis:
+        """Return the client of the primary."""
+        if self._client is None or time.monotonic() - self._found_at > self._reply_within:
+            node = self._find()
+            if node != self._node or self._client is None:
+                self.drop()
+                self._client = self._new_client(node)
+            self._node, self._found_at = node, time.monotonic()
+        return self._client
+
+    def drop(self) -> None:
+        """Close the client."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _new_client(self, node: tuple[str, int]) -> Redis:
+        host, port = node
+        adopt = cast("Callable[[], None]", self._adopt)  # redis-py's annotation leaves out the connection
+        return Redis(host=host, port=port, redis_connect_func=adopt, **self._options)
+
+    def _adopt(self, connection: Any) -> None:
+        connection.on_connect()
+        replication = _ask(connection, "INFO", "replication")
+        fields = dict(line.split(":", 1) for line in replication.decode().splitlines() if ":" in line)
+        if fields.get("role") != "master":
+            raise RedisConnectionError(f"the server is a {fields.get('role')}, and not a primary")
+        values = self._calls.values([fields["master_replid"]])
+        self._calls.adopted(_ask(connection, "EVAL", ADOPT, 1, *self._calls.keys, *values))
+
+    def _find(self) -> tuple[str, int]:
+        error: Exception = RedisConnectionError("there is no node to ask")
+        for host, port in self._address.nodes:
+            try:
+                with Redis(host=host, port=port, **self._options_to_ask()) as client:
+                    return self._ask_for_primary(client)
+            except (RedisError, OSError) as exc:
+                error = exc
+        raise error
+
+    def _options_to_ask(self) -> dict[str, Any]:
+        # A sentinel has no databases, and other users than the server.
+        left_out = {"db", "username", "password", "credential_provider"} if self._address.kind == "sentinel" else set()
+        return {name: value for name, value in self._options.items() if name not in left_out}
+
+    def _ask_for_primary(self, client: Redis) -> tuple[str, int]:
+        return self._ask_sentinel(client) if self._address.kind == "sentinel" else self._ask_cluster(client)
+
+    def _ask_sentinel(self, client: Redis) -> tuple[str, int]:
+        found = _execute(client, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)
+        if found is None:
+            raise RedisConnectionError(f"the sentinel doesn't know the service {self._address.service!r}")
+        host, port = found
+        return host.decode(), int(port)
+
+    def _ask_cluster(self, client: Redis) -> tuple[str, int]:
+        slot = int(_execute(client, "CLUSTER", "KEYSLOT", self._calls.keys[0]))
+        for first, last, primary, *_ in _execute(client, "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return primary[0].decode(), int(primary[1])
+        raise RedisConnectionError(f"no node of the cluster has the slot {slot}")
+
+
+def _execute(client: Redis, *words: str) -> Any:
+    # In separate words redis-py doesn't know the command, and returns the answer as it is. Its own readings of answers
+    # differ between its versions.
+    execute: Any = client.execute_command
+    return execute(*words)
+
+
+def _ask(connection: Any, *words: object) -> Any:
+    connection.send_command(*words)
+    return connection.read_response()
