@@ -70,6 +70,8 @@ class PostgresStore(OpenedOnce):
 
     Args:
         conninfo: ``postgresql://user:password@host/database``, or what else libpq takes.
+        listen_conninfo: where followers connect to. The default, ``None``, is ``conninfo``. If that leads to a pooler in
+            transaction mode, through which no wake-up comes, name the server itself here.
         name: of the hub. Hubs of several names share a schema.
         schema: where the tables are. :func:`migration` returns the SQL that makes them.
         migrate: whether to make the tables where there are none. ``False``: only your own tool does.
@@ -89,6 +91,7 @@ class PostgresStore(OpenedOnce):
         self,
         conninfo: str,
         *,
+        listen_conninfo: str | None = None,
         name: str = "sse_trio",
         schema: str = "sse_trio",
         migrate: bool = True,
@@ -114,6 +117,11 @@ class PostgresStore(OpenedOnce):
         self._clock = clock
         self._remember_keys = check_remember_keys(remember_keys)
         self._server = PostgresServer(conninfo, schema=schema, reply_within=reply_within)
+        self._listen_at = self._server
+        if listen_conninfo is not None:
+            self._listen_at = PostgresServer(
+                listen_conninfo, schema=schema, reply_within=reply_within, argument="listen_conninfo"
+            )
         self._hub = check_hub_name(name)
         self._migrate = migrate
         self._poll_interval = poll_interval
@@ -219,7 +227,7 @@ class PostgresStore(OpenedOnce):
 
     def _new_follower(self) -> PostgresFollower:
         return PostgresFollower(
-            self._server,
+            self._listen_at,
             self._hub,
             self._writer,
             self._in_thread,

@@ -1,4 +1,4 @@
-# A PostgreSQL server of the tests' own.
+# PostgreSQL servers and poolers of the tests' own.
 #
 # Rule 1: nothing is shared with the machine: a free port, a folder in the system's folder for them, and only processes
 #         that were started here.
@@ -27,18 +27,32 @@ def find_postgres():
     return None
 
 
+def find_pgbouncer():
+    """Return the pooler's program, or None. Debian keeps it where a user's PATH may not look."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+def other_user():
+    """Return what starts a process as somebody else where we are root."""
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.getuid() == 0 else {}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 class PostgresServer:
     """A server that can be stopped, crash and be started again on the same port and files."""
 
     def __init__(self, programs, *settings):
         self._programs = programs
         self._settings = settings
-        self._user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.getuid() == 0 else {}
+        self._user = other_user()
         self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pg-"))
         if self._user:
             shutil.chown(self._folder, **self._user)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._process = None
         command = ["initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run(*command)
@@ -107,4 +121,42 @@ class PostgresServer:
 
     def remove(self):
         self.crash()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class PgBouncer:
+    """A pooler in transaction mode, in front of a server: each transaction may get another server process."""
+
+    def __init__(self, program, server):
+        self._user = other_user()
+        self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pgbouncer-"))
+        self.port = free_port()
+        settings = self._folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=postgres\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            "pool_mode = transaction\nserver_round_robin = 1\n"  # or a client would often get the same one again
+        )
+        if self._user:
+            for path in (self._folder, settings):
+                shutil.chown(path, **self._user)
+        self._process = subprocess.Popen(
+            [program, settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._user
+        )
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self._wait_until_it_listens()
+
+    def _wait_until_it_listens(self):
+        until = time.monotonic() + 30
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), 5).close()
+            except OSError:
+                assert self._process.poll() is None, "pgbouncer ended at once"
+                assert time.monotonic() < until, "pgbouncer doesn't listen"
+                time.sleep(0.02)
+
+    def remove(self):
+        self._process.kill()
+        self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)

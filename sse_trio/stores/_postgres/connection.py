@@ -7,7 +7,10 @@
 #         and no connection has to be brought back into order.
 # Rule 4: settings are those of a transaction, never of a session. So a pooler that gives each transaction to another
 #         server process (pgbouncer's transaction mode) does no harm, except to LISTEN.
-# Rule 5: no message quotes the conninfo, which may have a password in it.
+# Rule 5: behind a pooler no statement is prepared. The next transaction may go to a server process that does not know
+#         it, or that knows another client's by the same name. A pooler is recognized by the number of the server
+#         process, for which it gives its own.
+# Rule 6: no message quotes the conninfo, which may have a password in it.
 
 from __future__ import annotations
 
@@ -47,6 +50,10 @@ class PostgresConnection(Connection[TupleRow]):
         """Execute SQL of ours. Without values it may be several statements."""
         return self.execute(sql.encode(), values)
 
+    def is_pooled(self) -> bool:
+        """Whether a pooler is between this connection and the server."""
+        return self.run("SELECT pg_backend_pid()").fetchone() != (self.info.backend_pid,)
+
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """See psycopg. Whatever waits for the server comes through here."""
         return super().wait(_bounded(gen, self.reply_within), *args, **options)
@@ -74,10 +81,11 @@ class PostgresServer:
         conninfo: a URL or a string of libpq's.
         schema: of our tables.
         reply_within: seconds to wait for a connection, for an answer, and for a lock.
+        argument: the name of the argument that ``conninfo`` was given as.
     """
 
-    def __init__(self, conninfo: str, *, schema: str, reply_within: float) -> None:
-        self._conninfo = _parse(conninfo)
+    def __init__(self, conninfo: str, *, schema: str, reply_within: float, argument: str = "conninfo") -> None:
+        self._conninfo = _parse(conninfo, argument)
         self.schema = check_schema(schema)
         self.reply_within = reply_within
         self.name = _name_of(self._conninfo)
@@ -103,17 +111,19 @@ class PostgresServer:
         connection = PostgresConnection.connect(**options, autocommit=True)
         # A little more than the server waits for a lock, so that the server's answer comes first.
         connection.reply_within = self.reply_within + min(1.0, self.reply_within)
+        if connection.is_pooled():
+            connection.prepare_threshold = None
         return connection
 
 
-def _parse(conninfo: str) -> dict[str, Any]:
+def _parse(conninfo: str, argument: str) -> dict[str, Any]:
     wanted = 'a str such as "postgresql://user:password@host/database" or "host=... dbname=..."'
     if not isinstance(cast("object", conninfo), str):
-        raise TypeError(f"conninfo must be {wanted}; got an object of type {type(conninfo).__name__}")
+        raise TypeError(f"{argument} must be {wanted}; got an object of type {type(conninfo).__name__}")
     try:
         return conninfo_to_dict(conninfo)
     except psycopg.Error:
-        raise ValueError(f"conninfo must be {wanted}; this one can't be read") from None
+        raise ValueError(f"{argument} must be {wanted}; this one can't be read") from None
 
 
 def _name_of(conninfo: dict[str, Any]) -> str:

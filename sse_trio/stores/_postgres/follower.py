@@ -30,8 +30,8 @@ __all__ = ("PostgresFollower",)
 
 _UNTOLD_IN_A_ROW = 3  # pages; one or two are chance: a look that was due just before the wake-up
 _NO_WAKE_UPS = (
-    "no wake-ups come from %s, so events are up to %g s late; a pooler in between has to keep the session, as "
-    "pgbouncer does with pool_mode=session"
+    "no wake-ups come from %s, so events are up to %g s late; if a pooler in transaction mode is in between, "
+    "pass listen_conninfo= with the address of the server itself"
 )
 
 _logger = logging.getLogger("sse_trio")
