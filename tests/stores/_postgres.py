@@ -46,7 +46,7 @@ class PostgresServer:
     """A server that can be stopped, crash and be started again on the same port and files."""
 
     def __init__(self, programs, *settings):
-        self._programs = programs
+        self.programs = programs
         self._settings = settings
         self._user = other_user()
         self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pg-"))
@@ -54,12 +54,15 @@ class PostgresServer:
             shutil.chown(self._folder, **self._user)
         self.port = free_port()
         self._process = None
+        self._make_files()
+
+    def _make_files(self):
         command = ["initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run(*command)
 
     def _run(self, program, *arguments):
         done = subprocess.run(  # noqa: PLW1510 -- the check below says what went wrong
-            [self._programs / program, *arguments], cwd=self._folder, capture_output=True, text=True, **self._user
+            [self.programs / program, *arguments], cwd=self._folder, capture_output=True, text=True, **self._user
         )
         assert done.returncode == 0, done.stderr
 
@@ -67,13 +70,18 @@ class PostgresServer:
     def url(self):
         return self.url_of("postgres")
 
+    def url_with(self, other):
+        """Return where the primary is, whichever of the two it is."""
+        hosts = f"127.0.0.1:{self.port},127.0.0.1:{other.port}"
+        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+
     def url_of(self, user, database="postgres"):
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self):
         """Start it, and return once it answers."""
         command = [
-            self._programs / "postgres", "-D", "data", "-h", "127.0.0.1", "-k", str(self._folder), "-p", str(self.port),
+            self.programs / "postgres", "-D", "data", "-h", "127.0.0.1", "-k", str(self._folder), "-p", str(self.port),
             # A process that crashes loses nothing for want of fsync; only a machine does.
             "-c", "fsync=off", "-c", "max_connections=60", "-c", "shared_buffers=16MB", "-c", "log_min_messages=fatal",
         ]  # fmt: skip
@@ -122,6 +130,31 @@ class PostgresServer:
     def remove(self):
         self.crash()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class PostgresReplica(PostgresServer):
+    """A standby of another server, which must run: it streams from it, until it is promoted."""
+
+    def __init__(self, primary, *settings):
+        self._primary = primary
+        super().__init__(primary.programs, *settings)
+
+    def _make_files(self):
+        primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name=replica"
+        self._run("pg_basebackup", "-D", "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", primary)
+
+    def fall_behind(self):
+        """Let it receive no more, as if the network were slow."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql("SELECT pg_reload_conf()")
+        until = time.monotonic() + 30
+        while self.sql("SELECT 1 FROM pg_stat_wal_receiver WHERE pid IS NOT NULL"):
+            assert time.monotonic() < until, "the standby receives still"
+            time.sleep(0.01)
+
+    def promote(self):
+        """Make it the primary, and return once it is."""
+        self._run("pg_ctl", "promote", "-D", "data", "-w")
 
 
 class PgBouncer:

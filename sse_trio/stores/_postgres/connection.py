@@ -33,6 +33,9 @@ __all__ = ("FAILURES", "PostgresConnection", "PostgresServer", "is_transient", "
 FAILURES = (psycopg.Error, OSError)
 """What the server, the network and the driver raise."""
 
+_END = "SELECT pg_backend_pid(), pg_is_in_recovery()"
+_TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+
 _T = TypeVar("_T")
 
 
@@ -45,14 +48,33 @@ class PostgresConnection(Connection[TupleRow]):
     """A connection on which no answer is waited for longer than ``reply_within`` seconds."""
 
     reply_within: float = 10.0
+    has_timelines: bool = True
+    _timeline: int | None = None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> Cursor[TupleRow]:
         """Execute SQL of ours. Without values it may be several statements."""
         return self.execute(sql.encode(), values)
 
-    def is_pooled(self) -> bool:
-        """Whether a pooler is between this connection and the server."""
-        return self.run("SELECT pg_backend_pid()").fetchone() != (self.info.backend_pid,)
+    def look(self) -> None:
+        """Look what is at the other end: a pooler or the server itself, its timeline, and whether it can be written to."""
+        pid, is_standby = cast("tuple[int, bool]", self.run(_END).fetchone())
+        if is_standby:
+            raise OperationalError("it is a standby; name it with the others, and target_session_attrs=read-write")
+        if pid != self.info.backend_pid:
+            self.prepare_threshold = None
+        try:
+            self._timeline = self._read_timeline()
+        except psycopg.Error:
+            self.has_timelines = False
+
+    def timeline(self) -> int | None:
+        """Return the timeline of the server, or None, as some who sell PostgreSQL as a service have taken it out."""
+        if self.prepare_threshold is None and self.has_timelines:
+            return self._read_timeline()  # behind a pooler each transaction may get another server
+        return self._timeline
+
+    def _read_timeline(self) -> int:
+        return cast("tuple[int]", self.run(_TIMELINE).fetchone())[0]
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """See psycopg. Whatever waits for the server comes through here."""
@@ -111,8 +133,11 @@ class PostgresServer:
         connection = PostgresConnection.connect(**options, autocommit=True)
         # A little more than the server waits for a lock, so that the server's answer comes first.
         connection.reply_within = self.reply_within + min(1.0, self.reply_within)
-        if connection.is_pooled():
-            connection.prepare_threshold = None
+        try:
+            connection.look()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 

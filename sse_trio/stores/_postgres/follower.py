@@ -87,6 +87,7 @@ class PostgresFollower:
             self._outage.end()
             self._backoff.reset()
             if page.events or page.gap:
+                self._writer.failovers.note(page.next)
                 if told is not None:
                     self._count(told=told or self._is_told)
                 return page
@@ -95,6 +96,7 @@ class PostgresFollower:
     def _read(self, after: EventId | Page) -> Page:
         connection = self._listen()
         self._is_told = False
+        self._writer.failovers.look(connection)
         page = self._reader.read(connection, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
         if page.events or page.gap or not self._reader.has_waiting:
             return page
