@@ -45,14 +45,14 @@ def free_port():
 class PostgresServer:
     """A server that can be stopped, crash and be started again on the same port and files."""
 
-    def __init__(self, programs, *settings):
+    def __init__(self, programs, *settings, port=None, place=None):
         self.programs = programs
         self._settings = settings
         self._user = other_user()
-        self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pg-", dir=place))
         if self._user:
             shutil.chown(self._folder, **self._user)
-        self.port = free_port()
+        self.port = port or free_port()
         self._process = None
         self._make_files()
 
@@ -96,6 +96,9 @@ class PostgresServer:
             assert time.monotonic() < until, "postgres doesn't answer"
             time.sleep(0.02)
 
+    def has_ended(self):
+        return self._process.poll() is not None
+
     def answers(self):
         import psycopg
 
@@ -135,9 +138,9 @@ class PostgresServer:
 class PostgresReplica(PostgresServer):
     """A standby of another server, which must run: it streams from it, until it is promoted."""
 
-    def __init__(self, primary, *settings):
+    def __init__(self, primary, *settings, port=None):
         self._primary = primary
-        super().__init__(primary.programs, *settings)
+        super().__init__(primary.programs, "wal_retrieve_retry_interval=200ms", *settings, port=port)
 
     def _make_files(self):
         primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name=replica"
@@ -155,6 +158,70 @@ class PostgresReplica(PostgresServer):
     def promote(self):
         """Make it the primary, and return once it is."""
         self._run("pg_ctl", "promote", "-D", "data", "-w")
+
+
+class PostgresPair:
+    """A primary and a synchronous standby, which takes over when the primary crashes; another one is made then."""
+
+    def __init__(self, programs):
+        self._primary = PostgresServer(programs)
+        self._standby = None
+        self.ports = (self._primary.port, free_port())
+
+    @property
+    def url(self):
+        """Where the primary is, whichever it is."""
+        return self.url_through(self.ports)
+
+    def url_through(self, ports):
+        """The same, through proxies."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+
+    def start(self):
+        self._primary.start()
+        if self._standby is None:
+            self._begin_to_replicate()
+
+    def _begin_to_replicate(self):
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'replica'")  # each standby is made with it
+        self._make_standby()
+        self.sql("SELECT pg_reload_conf()")
+        self._wait_in_sync()
+
+    def _make_standby(self):
+        (port,) = {*self.ports} - {self._primary.port}
+        self._standby = PostgresReplica(self._primary, port=port)
+        self._standby.start()
+
+    def _wait_in_sync(self):
+        until = time.monotonic() + 60
+        while not self.sql("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'"):
+            assert time.monotonic() < until, "the standby doesn't catch up"
+            time.sleep(0.02)
+
+    def fail_over(self):
+        """Promote only what is in sync, as those who watch over servers do."""
+        self._wait_in_sync()
+        self._primary.remove()
+        self._primary, self._standby = self._standby, None
+        self._primary.promote()
+        self._make_standby()
+        self._wait_in_sync()
+
+    def sql(self, statement, *values):
+        return self._primary.sql(statement, *values)
+
+    def crash(self):
+        self._primary.crash()
+
+    def restart(self):
+        self._primary.restart()
+
+    def remove(self):
+        self._primary.remove()
+        if self._standby is not None:
+            self._standby.remove()
 
 
 class PgBouncer:

@@ -48,7 +48,7 @@ def load(program):
 async def test_nothing_is_lost_doubled_or_reordered_by_faults(shared_postgres, make_proxy):
     """Whatever the network and the server do, what is committed arrives once and in order, and nothing else does."""
     faults = load("postgres_faults")
-    result = await faults.Run(shared_postgres, make_proxy(shared_postgres), FAULTS, random.randrange(1000)).main()
+    result = await faults.Run(shared_postgres, [make_proxy(shared_postgres)], FAULTS, random.randrange(1000)).main()
     assert not any(result[what] for what in faults.BAD), result
     assert result["acknowledged"] > FAULTS
 

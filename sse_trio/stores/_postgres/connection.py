@@ -56,7 +56,7 @@ class PostgresConnection(Connection[TupleRow]):
         return self.execute(sql.encode(), values)
 
     def look(self) -> None:
-        """Look what is at the other end: a pooler or the server itself, its timeline, and whether it can be written to."""
+        """Look what is at the other end: a pooler or the server itself, its timeline, whether one can write."""
         pid, is_standby = cast("tuple[int, bool]", self.run(_END).fetchone())
         if is_standby:
             raise OperationalError("it is a standby; name it with the others, and target_session_attrs=read-write")
