@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import logging
@@ -21,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -69,7 +69,7 @@ class Run:
         self.name = secrets.token_hex(4)
         self.acknowledged = {}
         self.committed, self.rolled_back = set(), set()
-        self.failed = self.made = self.full = 0
+        self.failed = self.made = 0
         self.weights = kinds
         self.kinds = dict.fromkeys(kinds, 0)
         self.finished = False
@@ -145,13 +145,15 @@ class Run:
         return events
 
     async def make_faults(self):
-        while self.made < self.faults:
-            (kind,) = self.chance.choices(list(self.weights), list(self.weights.values()))
-            self.kinds[kind] += 1
-            self.made += 1
-            await self.make_fault(kind)
-            await self.recover()
-        self.finished = True
+        try:
+            while self.made < self.faults:
+                (kind,) = self.chance.choices(list(self.weights), list(self.weights.values()))
+                self.kinds[kind] += 1
+                self.made += 1
+                await self.make_fault(kind)
+                await self.recover()
+        finally:
+            self.finished = True
 
     async def make_fault(self, kind):
         if kind == "cut":
@@ -187,18 +189,15 @@ class Run:
     def fill_disk(self):
         """Leave no block free for a while. A server that can't write its log ends, and is started again."""
         ballast = self.server.place / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(65536))
-                    file.flush()
-            except OSError:
-                self.full += 1
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
         time.sleep(self.chance.uniform(0.05, 1))
-        ballast.unlink()
-        time.sleep(0.3)  # it may be about to end
-        if self.server.has_ended():
-            self.server.start()
+        ballast.unlink(missing_ok=True)
+        while not self.server.answers():  # it recovers, or has given up
+            if self.server.has_ended():
+                self.server.start()
+            time.sleep(0.05)
 
     def lock(self, seconds):
         with psycopg.connect(self.server.url) as connection:
@@ -254,7 +253,7 @@ class Run:
 BAD = ("lost", "doubled", "rolled back and yet there", "out of order", "other ids than acknowledged")
 
 
-@contextmanager
+@contextlib.contextmanager
 def server_of(args, servers):
     """Start a server, or a pair of them, or one on a small disk."""
     programs = servers.find_postgres()
@@ -277,18 +276,18 @@ def server_of(args, servers):
         server.remove()
 
 
-@contextmanager
+@contextlib.contextmanager
 def small_disk():
-    """Mount a disk of 160 MB in memory, of which the server gets all but what the faults take."""
+    """Mount a disk of 400 MB in memory, of which the server gets all but what the faults take."""
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", place], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=1777", "tmpfs", place], check=True)
         try:
             yield Path(place)
         finally:
             subprocess.run(["umount", "--lazy", place], check=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def proxies_of(args, server, servers):
     """Put a proxy in front of each server, or of the pooler in front of it."""
     make = load("conftest").FaultProxy

@@ -235,6 +235,7 @@ class PgBouncer:
         settings.write_text(
             f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=postgres\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            "server_login_retry = 1\n"  # seconds; by default it tells nobody for 15 that a server is back
             "pool_mode = transaction\nserver_round_robin = 1\n"  # or a client would often get the same one again
         )
         if self._user:

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar, cast, final
 
@@ -78,10 +78,10 @@ class PostgresConnection(Connection[TupleRow]):
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """See psycopg. Whatever waits for the server comes through here."""
-        return super().wait(_bounded(gen, self.reply_within), *args, **options)
+        return super().wait(_bounded(gen, self.reply_within, self.close), *args, **options)
 
 
-def _bounded(gen: PQGen[_T], seconds: float) -> PQGen[_T]:
+def _bounded(gen: PQGen[_T], seconds: float, close: Callable[[], None]) -> PQGen[_T]:
     """Let a generator of psycopg's wait no longer. It is resumed several times a second while nothing is ready."""
     until = time.monotonic() + seconds
     try:
@@ -89,6 +89,7 @@ def _bounded(gen: PQGen[_T], seconds: float) -> PQGen[_T]:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > until:
+                close()  # whatever is sent after it would wait for this answer
                 raise OperationalError(f"the server has not answered within {seconds:g} s")
             wanted = gen.send(ready)
     except StopIteration as end:
