@@ -2,18 +2,25 @@
 # silent, lose answers, are slow, backends are terminated, the hub is locked, and the server is restarted and crashes.
 #
 #   python benchmarks/postgres_faults.py --loop trio --faults 1000
+#   python benchmarks/postgres_faults.py --loop trio --faults 200 --replica      # a synchronous standby takes over, too
+#   python benchmarks/postgres_faults.py --loop trio --faults 200 --disk-full    # the disk is full at times; needs root
+#   python benchmarks/postgres_faults.py --loop trio --faults 200 --pooler       # through pgbouncer
 #
 # Prints what was appended, and what of it was lost, doubled or out of order. Anything but 0 is a bug.
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import logging
+import os
 import random
 import secrets
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -39,18 +46,31 @@ def load(name):
     return module
 
 
+KINDS = {
+    "cut": 10,
+    "terminate": 6,
+    "lock": 4,
+    "black hole": 2,
+    "lose replies": 3,
+    "delay": 2,
+    "refuse": 2,
+    "restart": 1,
+    "crash": 1,
+}
+
+
 class Run:
     """One run: what was acknowledged, what each follower saw, and the faults that were made."""
 
-    def __init__(self, server, proxy, faults, seed):
-        self.server, self.proxy, self.faults = server, proxy, faults
-        self.url = f"postgresql://postgres@{proxy.url.removeprefix('redis://')}/postgres"
+    def __init__(self, server, proxies, faults, seed, *, kinds=KINDS, url=None):
+        self.server, self.proxies, self.faults = server, proxies, faults
+        self.url = url or f"postgresql://postgres@{proxies[0].url.removeprefix('redis://')}/postgres"
         self.chance = random.Random(seed)
         self.name = secrets.token_hex(4)
         self.acknowledged = {}
         self.committed, self.rolled_back = set(), set()
         self.failed = self.made = 0
-        kinds = ("cut", "terminate", "lock", "black hole", "lose replies", "delay", "refuse", "restart", "crash")
+        self.weights = kinds
         self.kinds = dict.fromkeys(kinds, 0)
         self.finished = False
 
@@ -125,18 +145,19 @@ class Run:
         return events
 
     async def make_faults(self):
-        kinds, weights = list(self.kinds), (10, 6, 4, 2, 3, 2, 2, 1, 1)
-        while self.made < self.faults:
-            (kind,) = self.chance.choices(kinds, weights)
-            self.kinds[kind] += 1
-            self.made += 1
-            await self.make_fault(kind)
-            await self.recover()
-        self.finished = True
+        try:
+            while self.made < self.faults:
+                (kind,) = self.chance.choices(list(self.weights), list(self.weights.values()))
+                self.kinds[kind] += 1
+                self.made += 1
+                await self.make_fault(kind)
+                await self.recover()
+        finally:
+            self.finished = True
 
     async def make_fault(self, kind):
         if kind == "cut":
-            self.proxy.cut()
+            self.cut()
         elif kind == "terminate":
             self.server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -144,14 +165,39 @@ class Run:
             )
         elif kind == "lock":
             await to_thread.run_sync(self.lock, self.chance.uniform(0.01, 0.5))
-        elif kind in {"restart", "crash"}:
-            await to_thread.run_sync(self.server.restart if kind == "restart" else self.crash)
+        elif kind in {"restart", "crash", "failover", "disk full"}:
+            works = self.server.restart, self.crash, self.fail_over, self.fill_disk
+            await to_thread.run_sync(works[("restart", "crash", "failover", "disk full").index(kind)])
         else:
-            self.proxy.mode = kind
+            self.set_mode(kind)
             if kind == "refuse":
-                self.proxy.cut()
+                self.cut()
             await anyio.sleep(self.chance.uniform(0.01, 0.12))
-            self.proxy.mode = "pass"
+            self.set_mode("pass")
+
+    def cut(self):
+        for proxy in self.proxies:
+            proxy.cut()
+
+    def set_mode(self, mode):
+        for proxy in self.proxies:
+            proxy.mode = mode
+
+    def fail_over(self):
+        self.server.fail_over()
+
+    def fill_disk(self):
+        """Leave no block free for a while. A server that can't write its log ends, and is started again."""
+        ballast = self.server.place / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+        time.sleep(self.chance.uniform(0.05, 1))
+        ballast.unlink(missing_ok=True)
+        while not self.server.answers():  # it recovers, or has given up
+            if self.server.has_ended():
+                self.server.start()
+            time.sleep(0.05)
 
     def lock(self, seconds):
         with psycopg.connect(self.server.url) as connection:
@@ -207,25 +253,82 @@ class Run:
 BAD = ("lost", "doubled", "rolled back and yet there", "out of order", "other ids than acknowledged")
 
 
+@contextlib.contextmanager
+def server_of(args, servers):
+    """Start a server, or a pair of them, or one on a small disk."""
+    programs = servers.find_postgres()
+    if args.replica:
+        server = servers.PostgresPair(programs)
+    elif args.disk_full:
+        with small_disk() as place:
+            server = servers.PostgresServer(programs, "max_wal_size=32MB", "min_wal_size=32MB", place=place)
+            server.place = place
+            try:
+                yield server
+            finally:
+                server.remove()
+        return
+    else:
+        server = servers.PostgresServer(programs)
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+@contextlib.contextmanager
+def small_disk():
+    """Mount a disk of 400 MB in memory, of which the server gets all but what the faults take."""
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=1777", "tmpfs", place], check=True)
+        try:
+            yield Path(place)
+        finally:
+            subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextlib.contextmanager
+def proxies_of(args, server, servers):
+    """Put a proxy in front of each server, or of the pooler in front of it."""
+    make = load("conftest").FaultProxy
+    pooler = servers.PgBouncer(servers.find_pgbouncer(), server) if args.pooler else None
+    ports = server.ports if args.replica else [(pooler or server).port]
+    proxies = [make(argparse.Namespace(port=port)) for port in ports]
+    try:
+        yield proxies
+    finally:
+        for proxy in proxies:
+            proxy.close()
+        if pooler is not None:
+            pooler.remove()
+
+
+def run(args, servers):
+    """Make the faults that the arguments allow."""
+    kinds = KINDS | ({"failover": 2} if args.replica else {}) | ({"disk full": 3} if args.disk_full else {})
+    with server_of(args, servers) as server:
+        server.start()
+        with proxies_of(args, server, servers) as proxies:
+            ports = [proxy.url.rpartition(":")[2] for proxy in proxies]
+            url = server.url_through(ports) if args.replica else None
+            return anyio.run(Run(server, proxies, args.faults, args.seed, kinds=kinds, url=url).main, backend=args.loop)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loop", choices=("trio", "asyncio"), default="trio")
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--replica", action="store_true", help="fail over to a synchronous standby, too")
+    which.add_argument("--disk-full", action="store_true", help="let the disk be full at times; needs root")
+    which.add_argument("--pooler", action="store_true", help="go through pgbouncer in transaction mode")
     args = parser.parse_args()
+    if args.disk_full and os.getuid():
+        parser.error("--disk-full mounts a small disk, and needs root for that")
     logging.basicConfig(level=logging.CRITICAL)
-    servers = load("_postgres")
-    server = servers.PostgresServer(servers.find_postgres())
     started = time.monotonic()
-    try:
-        server.start()
-        proxy = load("conftest").FaultProxy(server)
-        try:
-            result = anyio.run(Run(server, proxy, args.faults, args.seed).main, backend=args.loop)
-        finally:
-            proxy.close()
-    finally:
-        server.remove()
+    result = run(args, load("_postgres"))
     result |= {"loop": args.loop, "seconds": round(time.monotonic() - started)}
     print(json.dumps(result))
     sys.exit(any(result[what] for what in BAD))

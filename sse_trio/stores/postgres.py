@@ -41,7 +41,7 @@ from ._postgres.publish_in import Statement, execute
 from ._postgres.reader import PostgresReader
 from ._postgres.schema import migration
 from ._postgres.writer import PostgresWriter
-from ._protocol import EventId, Page
+from ._protocol import EventId, Gap, Page
 from ._redis.backoff import Backoff
 from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
 from ._topic_limits import PerTopic, TopicLimits
@@ -61,11 +61,14 @@ class PostgresStore(OpenedOnce):
     """Keeps events in PostgreSQL 13 or newer; any number of machines share a hub.
 
     Durable to: what the server's ``synchronous_commit`` says. With ``on``, its default, an acknowledged event survives
-    a loss of power. After a failover to an asynchronous replica acknowledged events may be missing; publishers notice
-    it, and subscribers get a gap.
+    a loss of power. After a failover to an asynchronous replica acknowledged events may be missing; processes that
+    know of them notice it, and subscribers get a gap.
 
     Args:
-        conninfo: ``postgresql://user:password@host/database``, or what else libpq takes.
+        conninfo: ``postgresql://user:password@host/database``, or what else libpq takes: several hosts, for example,
+            ``postgresql://user:password@one,two/database?target_session_attrs=read-write``.
+        listen_conninfo: where followers connect to. The default, ``None``, is ``conninfo``. If that leads to a pooler
+            in transaction mode, through which no wake-up comes, name the server itself here.
         name: of the hub. Hubs of several names share a schema.
         schema: where the tables are. :func:`migration` returns the SQL that makes them.
         migrate: whether to make the tables where there are none. ``False``: only your own tool does.
@@ -85,6 +88,7 @@ class PostgresStore(OpenedOnce):
         self,
         conninfo: str,
         *,
+        listen_conninfo: str | None = None,
         name: str = "sse_trio",
         schema: str = "sse_trio",
         migrate: bool = True,
@@ -110,6 +114,11 @@ class PostgresStore(OpenedOnce):
         self._clock = clock
         self._remember_keys = check_remember_keys(remember_keys)
         self._server = PostgresServer(conninfo, schema=schema, reply_within=reply_within)
+        self._listen_at = self._server
+        if listen_conninfo is not None:
+            self._listen_at = PostgresServer(
+                listen_conninfo, schema=schema, reply_within=reply_within, argument="listen_conninfo"
+            )
         self._hub = check_hub_name(name)
         self._migrate = migrate
         self._poll_interval = poll_interval
@@ -196,8 +205,16 @@ class PostgresStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        page = await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
+        page = await self._read(lambda: self._read_page(topics, after, limit))
         return unexpired(page, self.expiry_clock())
+
+    def _read_page(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
+        connection, failovers = self._reading.get(), self._writer.failovers
+        failovers.look(connection)
+        if isinstance(after, EventId) and failovers.has_lost(after):
+            page = self._reader.read(connection, topics, after._replace(sequence=-1), limit)  # no history has it
+            return page._replace(gap=Gap(after, page.events[0].id if page.events else None))
+        return self._reader.read(connection, topics, after, limit)
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""
@@ -229,7 +246,7 @@ class PostgresStore(OpenedOnce):
 
     def _new_follower(self) -> PostgresFollower:
         return PostgresFollower(
-            self._server,
+            self._listen_at,
             self._hub,
             self._writer,
             self._in_thread,

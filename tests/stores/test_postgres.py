@@ -210,6 +210,7 @@ async def test_the_least_privileges(shared_postgres, name):
     ("options", "error", "message"),
     [
         ({"conninfo": 5}, TypeError, "conninfo must be a str such as"),
+        ({"listen_conninfo": 5}, TypeError, "listen_conninfo must be a str such as"),
         ({"conninfo": "postgresql://u:secret@[h"}, ValueError, "conninfo must be .* this one can't be read"),
         ({"name": ""}, ValueError, "name must be a str of 1 to 200"),
         ({"name": "a\0"}, ValueError, "name must be"),

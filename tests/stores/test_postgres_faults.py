@@ -21,6 +21,7 @@ from sse_trio.testing._store_locations import ALL, plain
 from ..e2e._servers import patience
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+from sse_trio.stores._postgres.connection import PostgresServer  # noqa: E402 -- likewise
 from sse_trio.stores.postgres import PostgresStore, opener_of  # noqa: E402 -- it needs psycopg
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
@@ -48,7 +49,7 @@ def load(program):
 async def test_nothing_is_lost_doubled_or_reordered_by_faults(shared_postgres, make_proxy):
     """Whatever the network and the server do, what is committed arrives once and in order, and nothing else does."""
     faults = load("postgres_faults")
-    result = await faults.Run(shared_postgres, make_proxy(shared_postgres), FAULTS, random.randrange(1000)).main()
+    result = await faults.Run(shared_postgres, [make_proxy(shared_postgres)], FAULTS, random.randrange(1000)).main()
     assert not any(result[what] for what in faults.BAD), result
     assert result["acknowledged"] > FAULTS
 
@@ -206,6 +207,18 @@ async def test_a_silent_server_is_noticed(make_proxy, shared_postgres, name):
             await anyio.sleep(0.1)
             proxy.mode = "pass"  # what was swallowed does not come again
         assert len((await store.read(ALL, None)).events) == 2
+
+
+async def test_a_connection_without_an_answer_is_closed(make_proxy, shared_postgres):
+    """A statement that gets no answer in time leaves no connection behind on which the next one would wait for it."""
+    proxy = make_proxy(shared_postgres)
+    url = f"postgresql://postgres@{proxy.url.removeprefix('redis://')}/postgres"
+    connection = PostgresServer(url, schema="sse_trio", reply_within=30).connect()
+    connection.reply_within = 0.05
+    proxy.mode = "black hole"
+    with pytest.raises(psycopg.OperationalError, match="has not answered within 0.05 s"):
+        await anyio.to_thread.run_sync(connection.run, "SELECT 1")
+    assert connection.closed
 
 
 async def test_a_lock_that_is_held_too_long_is_an_outage(shared_postgres, name):

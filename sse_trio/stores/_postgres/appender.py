@@ -98,6 +98,7 @@ class PostgresAppender:
             prepare(connection, self._server, migrate=self._migrate)
             self._writer.make_hub(connection)
             self._is_prepared = True
+        self._writer.failovers.look(connection)
         return connection
 
     def close(self) -> None:

@@ -7,12 +7,15 @@
 #         and no connection has to be brought back into order.
 # Rule 4: settings are those of a transaction, never of a session. So a pooler that gives each transaction to another
 #         server process (pgbouncer's transaction mode) does no harm, except to LISTEN.
-# Rule 5: no message quotes the conninfo, which may have a password in it.
+# Rule 5: behind a pooler no statement is prepared. The next transaction may go to a server process that does not know
+#         it, or that knows another client's by the same name. A pooler is recognized by the number of the server
+#         process, for which it gives its own.
+# Rule 6: no message quotes the conninfo, which may have a password in it.
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar, cast, final
 
@@ -30,6 +33,9 @@ __all__ = ("FAILURES", "PostgresConnection", "PostgresServer", "is_transient", "
 FAILURES = (psycopg.Error, OSError)
 """What the server, the network and the driver raise."""
 
+_END = "SELECT pg_backend_pid(), pg_is_in_recovery()"
+_TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+
 _T = TypeVar("_T")
 
 
@@ -42,17 +48,40 @@ class PostgresConnection(Connection[TupleRow]):
     """A connection on which no answer is waited for longer than ``reply_within`` seconds."""
 
     reply_within: float = 10.0
+    has_timelines: bool = True
+    _timeline: int | None = None
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> Cursor[TupleRow]:
         """Execute SQL of ours. Without values it may be several statements."""
         return self.execute(sql.encode(), values)
 
+    def look(self) -> None:
+        """Look what is at the other end: a pooler or the server itself, its timeline, whether one can write."""
+        pid, is_standby = cast("tuple[int, bool]", self.run(_END).fetchone())
+        if is_standby:
+            raise OperationalError("it is a standby; name it with the others, and target_session_attrs=read-write")
+        if pid != self.info.backend_pid:
+            self.prepare_threshold = None
+        try:
+            self._timeline = self._read_timeline()
+        except psycopg.Error:
+            self.has_timelines = False
+
+    def timeline(self) -> int | None:
+        """Return the timeline of the server, or None, as some who sell PostgreSQL as a service have taken it out."""
+        if self.prepare_threshold is None and self.has_timelines:
+            return self._read_timeline()  # behind a pooler each transaction may get another server
+        return self._timeline
+
+    def _read_timeline(self) -> int:
+        return cast("tuple[int]", self.run(_TIMELINE).fetchone())[0]
+
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """See psycopg. Whatever waits for the server comes through here."""
-        return super().wait(_bounded(gen, self.reply_within), *args, **options)
+        return super().wait(_bounded(gen, self.reply_within, self.close), *args, **options)
 
 
-def _bounded(gen: PQGen[_T], seconds: float) -> PQGen[_T]:
+def _bounded(gen: PQGen[_T], seconds: float, close: Callable[[], None]) -> PQGen[_T]:
     """Let a generator of psycopg's wait no longer. It is resumed several times a second while nothing is ready."""
     until = time.monotonic() + seconds
     try:
@@ -60,6 +89,7 @@ def _bounded(gen: PQGen[_T], seconds: float) -> PQGen[_T]:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > until:
+                close()  # whatever is sent after it would wait for this answer
                 raise OperationalError(f"the server has not answered within {seconds:g} s")
             wanted = gen.send(ready)
     except StopIteration as end:
@@ -74,10 +104,11 @@ class PostgresServer:
         conninfo: a URL or a string of libpq's.
         schema: of our tables.
         reply_within: seconds to wait for a connection, for an answer, and for a lock.
+        argument: the name of the argument that ``conninfo`` was given as.
     """
 
-    def __init__(self, conninfo: str, *, schema: str, reply_within: float) -> None:
-        self._conninfo = _parse(conninfo)
+    def __init__(self, conninfo: str, *, schema: str, reply_within: float, argument: str = "conninfo") -> None:
+        self._conninfo = _parse(conninfo, argument)
         self.schema = check_schema(schema)
         self.reply_within = reply_within
         self.name = _name_of(self._conninfo)
@@ -103,17 +134,22 @@ class PostgresServer:
         connection = PostgresConnection.connect(**options, autocommit=True)
         # A little more than the server waits for a lock, so that the server's answer comes first.
         connection.reply_within = self.reply_within + min(1.0, self.reply_within)
+        try:
+            connection.look()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
-def _parse(conninfo: str) -> dict[str, Any]:
+def _parse(conninfo: str, argument: str) -> dict[str, Any]:
     wanted = 'a str such as "postgresql://user:password@host/database" or "host=... dbname=..."'
     if not isinstance(cast("object", conninfo), str):
-        raise TypeError(f"conninfo must be {wanted}; got an object of type {type(conninfo).__name__}")
+        raise TypeError(f"{argument} must be {wanted}; got an object of type {type(conninfo).__name__}")
     try:
         return conninfo_to_dict(conninfo)
     except psycopg.Error:
-        raise ValueError(f"conninfo must be {wanted}; this one can't be read") from None
+        raise ValueError(f"{argument} must be {wanted}; this one can't be read") from None
 
 
 def _name_of(conninfo: dict[str, Any]) -> str:

@@ -30,8 +30,8 @@ __all__ = ("PostgresFollower",)
 
 _UNTOLD_IN_A_ROW = 3  # pages; one or two are chance: a look that was due just before the wake-up
 _NO_WAKE_UPS = (
-    "no wake-ups come from %s, so events are up to %g s late; a pooler in between has to keep the session, as "
-    "pgbouncer does with pool_mode=session"
+    "no wake-ups come from %s, so events are up to %g s late; if a pooler in transaction mode is in between, "
+    "pass listen_conninfo= with the address of the server itself"
 )
 
 _logger = logging.getLogger("sse_trio")
@@ -87,6 +87,7 @@ class PostgresFollower:
             self._outage.end()
             self._backoff.reset()
             if page.events or page.gap:
+                self._writer.failovers.note(page.next)
                 if told is not None:
                     self._count(told=told or self._is_told)
                 return page
@@ -95,6 +96,7 @@ class PostgresFollower:
     def _read(self, after: EventId | Page) -> Page:
         connection = self._listen()
         self._is_told = False
+        self._writer.failovers.look(connection)
         page = self._reader.read(connection, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
         if page.events or page.gap or not self._reader.has_waiting:
             return page

@@ -6,7 +6,8 @@
 # Rule 2: a group that is sent again, because its answer was lost, is recognized: each writer leaves the number of its
 #         latest group and what came of it. The lock tells when an earlier try has ended.
 # Rule 3: the clock is read once in a transaction, and ages are computed as in _cuts.py.
-# Rule 4: if the server has less than this process knows of, it has lost events, and the history gets a new epoch.
+# Rule 4: if the server has less than this process knows of, it has lost events, and the history gets a new epoch. After
+#         a failover _postgres/failover.py knows more.
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from .._retention import KEY_SECONDS, MAX_FORGOTTEN, Retention
 from .._sweeps import Sweeps
 from .._topic_limits import TopicLimits
 from .connection import PostgresConnection, PostgresServer, pipeline, transaction
+from .failover import Failovers
 from .group import Group, HubRow
 from .names import channel_of
 from .outbox import take_waiting
@@ -71,7 +73,7 @@ class PostgresWriter:
         self._clock = clock
         self._remember_keys = remember_keys
         self._writer = secrets.token_bytes(16)
-        self._seen = EventId("", 0)
+        self.failovers = Failovers(hub, (server.begin_read, server.begin_write), self._notify)
 
     def commit(self, connection: PostgresConnection, group: Sequence[Append], number: int, *, again: bool) -> Committed:
         """Append a group, and before it what waits in the outbox.
@@ -91,7 +93,7 @@ class PostgresWriter:
                 work.trim(self._limits, self._max_age)
                 self._finish(connection, work)
                 work.note_results(self._writer, number, known)
-        self._seen = EventId(work.epoch, work.sequence)
+        self.failovers.note(EventId(work.epoch, work.sequence))
         return Committed(work.epoch, known)
 
     def move(self, connection: PostgresConnection) -> None:
@@ -141,7 +143,7 @@ class PostgresWriter:
         return self._group(connection, HubRow(*row))
 
     def _group(self, connection: PostgresConnection, hub: HubRow) -> Group:
-        if hub.epoch == self._seen.epoch and hub.sequence < self._seen.sequence:
+        if self.failovers.lack(hub.epoch, hub.sequence):
             hub = hub._replace(epoch=new_epoch())
         now = hub.now if self._clock is None else self._clock()
         return Group(connection, hub, now, self._topic_limits.span, self._remember_keys)
@@ -149,4 +151,7 @@ class PostgresWriter:
     def _finish(self, connection: PostgresConnection, work: Group) -> None:
         with pipeline(connection):
             work.write()
-            connection.run("SELECT pg_notify(%s, '')", (self._channel,))
+            self._notify(connection)
+
+    def _notify(self, connection: PostgresConnection) -> None:
+        connection.run("SELECT pg_notify(%s, '')", (self._channel,))
