@@ -95,6 +95,39 @@ def test_the_react_hook(tmp_path: Path) -> None:
     assert data == {"percent": 5}
 
 
+TICKETS = """
+let token = "t", answers = [() => Promise.reject(new TypeError("no server")), () => ({ ok: false }), ok, ok];
+function ok() { return { ok: true, json: () => ({ ticket: answers.length }) }; }
+const urls = [], shown = [], show = (data) => shown.push(data);
+let source, again, finish;
+globalThis.fetch = async () => answers.shift()();
+globalThis.setTimeout = (callback) => { again = callback; finish?.(); };
+globalThis.EventSource = class {
+  constructor(url) { source = this; urls.push(url); finish?.(); }
+  close() { this.closed = true; }
+};
+const next = (start) => new Promise((resolve) => { finish = resolve; start?.(); });
+PAGE
+await next();                          // no server
+await next(again);                     // a 401
+await next(again);                     // a ticket
+source.onmessage({ data: "hello", lastEventId: "e-7" });
+source.onerror();                      // the ticket has been used
+await next(again);
+console.log(JSON.stringify([urls, shown, answers.length]));
+"""
+
+
+def test_a_page_with_tickets_comes_back(tmp_path: Path) -> None:
+    """The page of authentication.md tries again when it gets no answer, and when it gets no ticket, and then resumes."""
+    page = (DOCS / "authentication.md").read_text(encoding="utf-8")
+    (block,) = (block for block in BLOCK.findall(page) if "function connect" in block)
+    (tmp_path / "page.mjs").write_text(TICKETS.replace("PAGE", block))
+    urls, shown, left = json.loads(node(str(tmp_path / "page.mjs")))
+    path = "/inbox-with-ticket?ticket="
+    assert (urls, shown, left) == ([f"{path}1&lastEventId=", f"{path}0&lastEventId=e-7"], ["hello"], 0)
+
+
 def test_kubernetes_waits_for_the_streams() -> None:
     """The manifest parses; its probes are routes, and its grace is longer than what comes before the exit."""
     yaml = pytest.importorskip("yaml")
