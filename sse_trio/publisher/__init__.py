@@ -82,8 +82,8 @@ class Publisher:
             (``sqlite:////srv/events.sqlite`` for an absolute path). Or the URL of the server of a ``RedisStore``:
             ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what a URL can't say,
             such as your own certificates. Or the URL of the database of a ``PostgresStore``: ``postgresql://``.
-        create: make the SQLite file if there is none. Without it, publishing then is an error: the path is wrong, or the
-            server that reads the file has never run.
+        create: make the SQLite file if there is none. Without it, publishing then is an error: the path is wrong, or
+            the server that reads the file has never run.
         options: the options that you give to the store. Whoever publishes trims: give the same limits as your server.
 
     Make one for the program and use it everywhere. Nothing is opened before the first publish. Threads may share it:
