@@ -9,7 +9,9 @@ import inspect
 import os
 import re
 import select
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -152,6 +154,36 @@ def test_an_answer_as_a_run(routes: Any, expected: list[str], names: dict[str, A
         return received
 
     assert anyio.run(main) == [expected, expected]
+
+
+@pytest.mark.parametrize("page", ["llm"])
+@pytest.mark.parametrize(
+    ("seconds", "options", "answer"),
+    [(0.4, {}, [500]), (1, {}, [200, "failed"]), (20, {"commit_within": 30}, [500])],
+    ids=["soon", "late", "waited for"],
+)
+def test_a_model_that_refuses(seconds: float, options: Any, answer: Any, names: dict[str, Any]) -> None:
+    """A refusal within `commit_within` is a status, without a ping before it; a later one is `on_error`'s event."""
+    openai = pytest.importorskip("openai")
+
+    async def refuse(**_: Any) -> None:
+        await anyio.sleep(seconds)
+        raise openai.APIConnectionError(request=httpx.Request("POST", "http://model/"))
+
+    seen = []
+
+    async def main() -> None:
+        names["client"] = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=refuse)))
+        names["EventSourceResponse"] = partial(EventSourceResponse, **options)
+        async with open_test_stream(names["app"], "/answers", method="POST", json={"text": "Why?"}) as stream:
+            seen.append(stream.status_code)
+            async for event in stream:
+                seen.append(event.event)  # noqa: PERF401 -- the stream raises the error at its end
+
+    backend, backend_options = virtual_backend("asyncio")
+    with pytest.raises(openai.APIConnectionError):
+        anyio.run(main, backend=backend, backend_options=backend_options)
+    assert seen == answer
 
 
 @pytest.mark.parametrize("loop", BOTH)

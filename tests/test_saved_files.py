@@ -18,7 +18,7 @@ from ._pages import DOCS
 
 SAVE = re.compile(r"[Ss]ave (?:this|it) as\s+`(\w+\.py)`")
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-INSTALL = re.compile(r"pip install ([^\n`#]+)")
+INSTALL = re.compile(r"(?:pip install |`requirements\.txt` has `)([^\n`#]+)")
 IMPORT = re.compile(r"^ *(?:from|import) ([\w.]+)", re.MULTILINE)
 BRINGS = {  # what is imported, by what is installed
     "sse-trio": "sse_trio anyio trio starlette",
