@@ -73,7 +73,7 @@ def several_threads(publisher):
 
 
 def main(kind):
-    with place(kind) as url, Publisher(url) as publisher:
+    with place(kind) as url, Publisher(url, create=True) as publisher:
         first(publisher)
         print(json.dumps({"store": kind} | one_thread(publisher) | several_threads(publisher)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @contextmanager
-def saved_as_main(namespace: dict[str, Any]) -> Iterator[None]:
-    """Let a block import from `main`, where a reader has saved the blocks before it."""
+def saved_as_main(namespace: dict[str, Any], text: str = "") -> Iterator[None]:
+    """Let a block import from `main`, where a reader has saved the blocks before it, with what the page exports set."""
 
     def find(name: str) -> Any:
         if name in namespace:
@@ -31,6 +32,8 @@ def saved_as_main(namespace: dict[str, Any]) -> Iterator[None]:
     module.__dict__["__getattr__"] = find
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(sys.modules, "main", module)
+        for name in re.findall(r"^export (\w+)=", text, re.MULTILINE):
+            monkeypatch.setenv(name, 43 * "s")  # as long as `secrets.token_urlsafe()`
         yield
 
 
@@ -41,7 +44,7 @@ def namespace_of(page: str) -> dict[str, Any]:
     module = ModuleType(document.namespace["__name__"])
     module.__dict__.update(document.namespace)
     sys.modules[module.__name__] = module  # Django and FastAPI look names up by the name of the module
-    with saved_as_main(document.namespace):
+    with saved_as_main(document.namespace, document.text):
         for example in document.examples():
             example.evaluate()
             module.__dict__.update(document.namespace)

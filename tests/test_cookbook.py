@@ -9,12 +9,16 @@ import inspect
 import os
 import re
 import select
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
@@ -28,6 +32,7 @@ ASYNCIO, TRIO, BOTH = ("asyncio",), ("trio",), ("asyncio", "trio")
 PAGES = {
     # a page: what it needs beside the package, the loops that it is for, and whether its clock is real
     "llm": ("openai", ASYNCIO, False),
+    "runs": ("anyio", BOTH, False),
     "subprocess": ("anyio", BOTH, True),
     "post": ("fastapi", BOTH, False),
     "react": ("fastapi", BOTH, False),
@@ -38,8 +43,9 @@ ON_EACH_LOOP = [(page, loop) for page, (_, loops, _) in PAGES.items() for loop i
 
 
 @pytest.fixture
-def names(page: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the blocks of a page define."""
+def names(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What the blocks of a page define, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
     for needed in PAGES[page][0].split():
         pytest.importorskip(needed)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -91,11 +97,14 @@ async def completions(request: Any) -> EventSourceResponse:
     return EventSourceResponse(chunks)
 
 
+TOKENS = ['{"token":"It "}', '{"token":"scatters."}']
+
+
 @pytest.mark.parametrize("page", ["llm"])
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
-        ("/answers", {"text": "Why?"}, ['{"token":"It "}', '{"token":"scatters."}', "done"]),
+        ("/answers", {"text": "Why?"}, [*TOKENS, "done"]),
         ("/v1/chat/completions", {"model": "m", "messages": []}, ["It ", "scatters.", "[DONE]"]),
     ],
 )
@@ -113,6 +122,68 @@ def test_tokens_pass_through_openais_client(path: str, body: Any, expected: list
     received = anyio.run(main)
     assert len(received) == len(expected)
     assert all(part in data for part, data in zip(expected, received, strict=True))
+
+
+REFUSED = [Route("/v1/chat/completions", lambda request: JSONResponse({"error": {}}, 401), methods=["POST"])]
+
+
+@pytest.mark.parametrize("page", ["llm"])
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([Route("/v1/chat/completions", completions, methods=["POST"])], [*TOKENS, "done"]),
+        (REFUSED, ['{"error":"The answer was cut off."}']),
+    ],
+    ids=["answered", "refused"],
+)
+@pytest.mark.usefixtures("real_clock")
+def test_an_answer_as_a_run(routes: Any, expected: list[str], names: dict[str, Any]) -> None:
+    """The answer of the page's second program is there for a client that comes later, and has one end."""
+    openai = pytest.importorskip("openai")
+
+    async def main() -> list[list[str]]:
+        received = []
+        async with httpx.AsyncClient(transport=StreamingASGITransport(Starlette(routes=routes))) as http_client:
+            names["client"] = openai.AsyncOpenAI(api_key="none", base_url="http://model/v1", http_client=http_client)
+            app = names["chats"]
+            async with app.router.lifespan_context(app) as state:
+                for method, body in (("POST", {"json": {"text": "Why?"}}), ("GET", {})):
+                    async with open_test_stream(app, "/chats/42", method=method, state=state, **body) as stream:
+                        assert stream.status_code == 200
+                        received.append([event.data async for event in stream])
+        return received
+
+    assert anyio.run(main) == [expected, expected]
+
+
+@pytest.mark.parametrize("page", ["llm"])
+@pytest.mark.parametrize(
+    ("seconds", "options", "answer"),
+    [(0.4, {}, [500]), (1, {}, [200, "failed"]), (20, {"commit_within": 30}, [500])],
+    ids=["soon", "late", "waited for"],
+)
+def test_a_model_that_refuses(seconds: float, options: Any, answer: Any, names: dict[str, Any]) -> None:
+    """A refusal within `commit_within` is a status, without a ping before it; a later one is `on_error`'s event."""
+    openai = pytest.importorskip("openai")
+
+    async def refuse(**_: Any) -> None:
+        await anyio.sleep(seconds)
+        raise openai.APIConnectionError(request=httpx.Request("POST", "http://model/"))
+
+    seen = []
+
+    async def main() -> None:
+        names["client"] = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=refuse)))
+        names["EventSourceResponse"] = partial(EventSourceResponse, **options)
+        async with open_test_stream(names["app"], "/answers", method="POST", json={"text": "Why?"}) as stream:
+            seen.append(stream.status_code)
+            async for event in stream:
+                seen.append(event.event)  # noqa: PERF401 -- the stream raises the error at its end
+
+    backend, backend_options = virtual_backend("asyncio")
+    with pytest.raises(openai.APIConnectionError):
+        anyio.run(main, backend=backend, backend_options=backend_options)
+    assert seen == answer
 
 
 @pytest.mark.parametrize("loop", BOTH)

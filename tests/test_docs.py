@@ -30,7 +30,7 @@ REPOSITORY = r"https://(?:github\.com/sse-trio/sse-trio/blob|raw\.githubusercont
 def test_the_code_blocks_of_a_page_run(page):
     """Code that a reader copies from a page works."""
     document = Document.parse(str(page), *PARSERS)
-    with saved_as_main(document.namespace):
+    with saved_as_main(document.namespace, document.text):
         for example in document.examples():
             example.evaluate()
 

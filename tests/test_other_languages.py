@@ -95,6 +95,81 @@ def test_the_react_hook(tmp_path: Path) -> None:
     assert data == {"percent": 5}
 
 
+PARSER = """
+export class EventSourceParserStream extends TransformStream {
+  constructor() { super({ transform: (text, out) => text.match(/.+/g).forEach((data) => out.enqueue({ data })) }); }
+}
+"""
+ASK = """
+import { events, post } from "./post.mjs";
+
+const asked = [], seen = [];
+let cancelled = 0;
+globalThis.fetch = async (url, options) => {
+  asked.push([url, options]);
+  const start = (controller) => controller.enqueue(new TextEncoder().encode("one\\ntwo\\n"));
+  return new Response(new ReadableStream({ start, cancel: () => { cancelled += 1; } }));
+};
+const headers = { authorization: "Bearer t" };
+for await (const event of events("/inbox", { headers })) if (seen.push(event.data) === 2) break;
+for await (const event of post("/search", { words: "tea" }, { headers })) if (seen.push(event.data) === 3) break;
+await new Promise(setImmediate);
+console.log(JSON.stringify([asked, seen, cancelled]));
+"""
+
+
+def test_post_js(tmp_path: Path) -> None:
+    """The file of post.md asks with GET or posts JSON, with the caller's headers, and closes when its loop is left."""
+    parser = tmp_path / "node_modules" / "eventsource-parser"
+    parser.mkdir(parents=True)
+    exports = {"./stream": "./stream.js"}
+    (parser / "package.json").write_text(json.dumps({"name": parser.name, "type": "module", "exports": exports}))
+    (parser / "stream.js").write_text(PARSER)
+    shutil.copy(ROOT / "examples" / "post.js", tmp_path / "post.mjs")
+    (tmp_path / "main.mjs").write_text(ASK)
+    asked, seen, cancelled = json.loads(node(str(tmp_path / "main.mjs")))
+    headers = {"accept": "text/event-stream", "authorization": "Bearer t"}
+    json_headers = headers | {"content-type": "application/json"}
+    assert asked == [
+        ["/inbox", {"headers": headers}],
+        ["/search", {"method": "POST", "headers": json_headers, "body": '{"words":"tea"}'}],
+    ]
+    assert (seen, cancelled) == (["one", "two", "one"], 2)
+
+
+TICKETS = """
+let token = "t", answers = [() => Promise.reject(new TypeError("no server")), () => ({ ok: false }), ok, ok];
+function ok() { return { ok: true, json: () => ({ ticket: answers.length }) }; }
+const urls = [], shown = [], show = (data) => shown.push(data);
+let source, again, finish;
+globalThis.fetch = async () => answers.shift()();
+globalThis.setTimeout = (callback) => { again = callback; finish?.(); };
+globalThis.EventSource = class {
+  constructor(url) { source = this; urls.push(url); finish?.(); }
+  close() { this.closed = true; }
+};
+const next = (start) => new Promise((resolve) => { finish = resolve; start?.(); });
+PAGE
+await next();                          // no server
+await next(again);                     // a 401
+await next(again);                     // a ticket
+source.onmessage({ data: "hello", lastEventId: "e-7" });
+source.onerror();                      // the ticket has been used
+await next(again);
+console.log(JSON.stringify([urls, shown, answers.length]));
+"""
+
+
+def test_a_page_with_tickets_comes_back(tmp_path: Path) -> None:
+    """The page of authentication.md tries again when it gets no answer, and when it gets no ticket; then it resumes."""
+    page = (DOCS / "authentication.md").read_text(encoding="utf-8")
+    (block,) = (block for block in BLOCK.findall(page) if "function connect" in block)
+    (tmp_path / "page.mjs").write_text(TICKETS.replace("PAGE", block))
+    urls, shown, left = json.loads(node(str(tmp_path / "page.mjs")))
+    path = "/inbox-with-ticket?ticket="
+    assert (urls, shown, left) == ([f"{path}1&lastEventId=", f"{path}0&lastEventId=e-7"], ["hello"], 0)
+
+
 def test_kubernetes_waits_for_the_streams() -> None:
     """The manifest parses; its probes are routes, and its grace is longer than what comes before the exit."""
     yaml = pytest.importorskip("yaml")

@@ -27,7 +27,7 @@ from weakref import finalize
 
 from anyio import ClosedResourceError
 
-from .._arguments.checks import check_key
+from .._arguments.checks import check_flag, check_key
 from .._wire.event import Sendable
 from ..stores._expiry import check_ttl, expiring
 from ..stores._items import pack_item, pack_items
@@ -84,6 +84,8 @@ class Publisher:
             (``sqlite:////srv/events.sqlite`` for an absolute path). Or the URL of the server of a ``RedisStore``:
             ``redis://``, ``rediss://`` or ``unix://``. Or a ``redis.Redis`` of your own, for what a URL can't say,
             such as your own certificates. Or the URL of the database of a ``PostgresStore``: ``postgresql://``.
+        create: make the SQLite file if there is none. Without it, publishing then is an error: the path is wrong, or
+            the server that reads the file has never run.
         options: the options that you give to the store. Whoever publishes trims: give the same limits as your server.
 
     Make one for the program and use it everywhere. Nothing is opened before the first publish. Threads may share it:
@@ -97,8 +99,11 @@ class Publisher:
 
     __slots__ = ("__weakref__", "_clock", "_close", "_processes")
 
-    def __init__(self, store: str | os.PathLike[str] | Redis, /, **options: Unpack[PublisherOptions]) -> None:
-        self._processes = ByProcess(find_place(store, options))
+    def __init__(
+        self, store: str | os.PathLike[str] | Redis, /, *, create: bool = False, **options: Unpack[PublisherOptions]
+    ) -> None:
+        check_flag("create", create)
+        self._processes = ByProcess(find_place(store, options, create=create))
         self._clock: Callable[[], float] = options.get("clock") or time.time
         self._close = finalize(self, self._processes.close)  # at the exit of the interpreter at the latest
         close_before_forks(self._processes)

@@ -27,7 +27,7 @@ _WANTED = (
 )
 
 
-def find_place(store: object, options: Mapping[str, Any]) -> Callable[[], Appender]:
+def find_place(store: object, options: Mapping[str, Any], *, create: bool) -> Callable[[], Appender]:
     """Return what makes a connection to this store, without opening it.
 
     Raises:
@@ -36,7 +36,7 @@ def find_place(store: object, options: Mapping[str, Any]) -> Callable[[], Append
     """
     path = sqlite_path(store)
     if path is not None:
-        return _sqlite(path, options)
+        return _sqlite(path, options, create=create)
     if isinstance(store, str) and store.startswith(_POSTGRES):
         return _postgres(store, options)
     if isinstance(store, str) and not store.startswith(_REDIS):
@@ -54,9 +54,9 @@ def sqlite_path(store: object) -> str | None:
     return store.removeprefix(_SQLITE)
 
 
-def _sqlite(path: str, options: Mapping[str, Any]) -> Callable[[], Appender]:
+def _sqlite(path: str, options: Mapping[str, Any], *, create: bool) -> Callable[[], Appender]:
     store = SQLiteStore(path, **options)  # it checks the path and the options, and is never opened
-    return partial(SQLiteConnection, path, opener_of(store))
+    return partial(SQLiteConnection, path, opener_of(store), create=create)
 
 
 def _redis(store: object, options: Mapping[str, Any]) -> Callable[[], Appender]:

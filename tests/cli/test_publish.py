@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 def path(tmp_path):
     """A hub's file, as a server has made it."""
     path = tmp_path / "hub.sqlite"
-    with Publisher(path) as publisher:
+    with Publisher(path, create=True) as publisher:
         publisher.publish("first", "x")
     return path
 

@@ -34,6 +34,15 @@ def test_the_tests_of_a_page_pass(page: str) -> None:
         anyio.run(test, backend=backend)
 
 
+@pytest.mark.parametrize("page", ["fastapi"])
+def test_the_schema_of_a_page(page: str) -> None:
+    """FastAPI describes all path operations of its page, those of a subclass of the response among them."""
+    pytest.importorskip(page)
+    paths = TestClient(namespace_of(page)["app"]).get("/openapi.json").json()["paths"]
+    for path in ("/clock", "/fast-clock"):
+        assert "text/event-stream" in paths[path]["get"]["responses"]["200"]["content"]
+
+
 @pytest.mark.skipif(
     tuple(map(int, version("starlette").split(".")[:2])) < (1, 9),
     reason="not applicable: Starlette's TestClient reads a stream as it comes since 1.9, which needs Python 3.11",

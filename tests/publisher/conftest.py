@@ -24,7 +24,7 @@ class Place:
     options: dict
 
     def publisher(self, **options):
-        return Publisher(self.url, **self.options, **options)
+        return Publisher(self.url, create=True, **self.options, **options)
 
     def store(self, **options):
         if self.url.startswith("redis://"):

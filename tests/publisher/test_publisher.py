@@ -187,7 +187,7 @@ def test_nothing_is_opened_before_the_first_publish(tmp_path):
     """A Publisher may be made where nothing is there yet: when a module is imported, before a fork, before a server."""
     with_redis_py()
     path = tmp_path / "hub.sqlite"
-    publisher = Publisher(path)
+    publisher = Publisher(path, create=True)
     Publisher("redis://127.0.0.1:1").close()
     assert not path.exists()
     publisher.publish("a", "x")
@@ -200,7 +200,7 @@ def test_a_path_may_be_written_as_a_url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hub.sqlite"
     for n, store in enumerate([path, str(path), "hub.sqlite", f"sqlite:///{path}", "sqlite:///hub.sqlite"], 1):
-        with Publisher(store) as publisher:
+        with Publisher(store, create=True) as publisher:
             assert publisher.publish("a", "x").sequence == n
     assert [each.name for each in tmp_path.glob("*.sqlite")] == ["hub.sqlite"]
 
@@ -223,6 +223,7 @@ def test_a_path_may_be_written_as_a_url(tmp_path, monkeypatch):
         ("hub.sqlite", {"remember_keys": 0}, ValueError, "remember_keys"),
         ("redis://host", {"ssl_context": object()}, ValueError, "ssl_ca_certs"),
         ("hub.sqlite", {"name": "shop"}, TypeError, "name"),
+        ("hub.sqlite", {"create": 1}, TypeError, "create"),
         ("postgresql://me:secret@[h", {}, ValueError, "conninfo must be"),
         ("postgresql://host", {"schema": "No"}, ValueError, "schema must be"),
         ("postgres://host", {"mode": 0o600}, TypeError, "mode"),
@@ -393,7 +394,7 @@ def test_processes_of_multiprocessing(method, place, publisher, publish_once):
 def test_no_connection_goes_across_a_fork(tmp_path):
     """SQLite forbids to carry a connection across a fork: the file is closed before, and opened when it is used."""
     path = tmp_path / "hub.sqlite"
-    with Publisher(path) as publisher:
+    with Publisher(path, create=True) as publisher:
         publisher.publish("a", "x")
         assert in_child(lambda: check_not_open(path))
         assert not is_open(path)
@@ -411,7 +412,7 @@ def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
         seen.extend(each._processes.commits()._lock.locked() for each in watched)
 
     os.register_at_fork(before=look)
-    with Publisher(tmp_path / "hub.sqlite") as publisher:
+    with Publisher(tmp_path / "hub.sqlite", create=True) as publisher:
         watched.append(publisher)
         assert in_child(lambda: None)  # before its first publish: another thread may be at that
         publisher.publish("a", "x")
@@ -426,7 +427,7 @@ def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
 def test_a_child_that_has_inherited_an_open_file_is_refused(tmp_path, monkeypatch):
     """Where something else than Python forks, as uWSGI does, SQLite's locks are wrong in the child: it is refused."""
     monkeypatch.setattr("sse_trio.publisher._commits.Commits.pause", lambda self: False)
-    with Publisher(tmp_path / "hub.sqlite") as publisher:
+    with Publisher(tmp_path / "hub.sqlite", create=True) as publisher:
         publisher.publish("a", "x")
         assert in_child(lambda: check_refused(publisher))
         publisher.publish("a", "y")
@@ -434,7 +435,7 @@ def test_a_child_that_has_inherited_an_open_file_is_refused(tmp_path, monkeypatc
 
 def test_a_process_that_was_forked_so_holds_up_no_fork(tmp_path, monkeypatch):
     """A child that was refused can fork, and is refused each time; its parent publishes on."""
-    with Publisher(tmp_path / "hub.sqlite") as publisher:
+    with Publisher(tmp_path / "hub.sqlite", create=True) as publisher:
         publisher.publish("a", "x")
         with monkeypatch.context() as patch:
             patch.setattr("os.getpid", lambda: 0)  # as in a child
@@ -453,7 +454,7 @@ def check_refused(publisher):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_after_the_publisher_is_gone(tmp_path):
     """A publisher that was forgotten holds no fork up, and is not kept by what it has registered."""
-    publisher = Publisher(tmp_path / "hub.sqlite")
+    publisher = Publisher(tmp_path / "hub.sqlite", create=True)
     publisher.publish("a", "x")
     processes = weakref.ref(publisher._processes)
     del publisher
@@ -475,7 +476,7 @@ def check_not_open(path):
 
 def test_a_publisher_that_is_forgotten_is_closed(tmp_path):
     """A script that never closes its publisher ends without a warning, with warnings as errors."""
-    code = f"from sse_trio.publisher import Publisher; publisher = Publisher({str(tmp_path / 'a')!r}); "
+    code = f"from sse_trio.publisher import Publisher; publisher = Publisher({str(tmp_path / 'a')!r}, create=True); "
     code += "publisher.publish('a', 'x')"
     done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", code], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
@@ -499,7 +500,7 @@ def test_a_closed_publisher_publishes_nothing(place):
 def test_a_file_that_is_gone_is_opened_anew(tmp_path):
     """Nothing is acknowledged in a file that was deleted; the next event goes into the one that is there then."""
     path = tmp_path / "hub.sqlite"
-    with Publisher(path) as publisher:
+    with Publisher(path, create=True) as publisher:
         first = publisher.publish("a", "x")
         path.unlink()
         with pytest.raises(StoreUnavailableError, match="deleted, replaced or moved"):
@@ -509,9 +510,23 @@ def test_a_file_that_is_gone_is_opened_anew(tmp_path):
     assert second.epoch != first.epoch
 
 
+def test_a_file_that_is_not_there(tmp_path, monkeypatch):
+    """Publishing makes no file that nobody reads: it says which path it looked at. It works when the server has run."""
+    monkeypatch.chdir(tmp_path)
+    with Publisher("hub.sqlite") as publisher:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match="there is no file .*hub.sqlite.*create=True") as caught:
+                publisher.publish("a", "x")
+            assert repr(str(tmp_path / "hub.sqlite")) in str(caught.value)
+        assert [*tmp_path.iterdir()] == []
+        with Publisher("hub.sqlite", create=True) as another:
+            another.publish("a", "x")
+        assert publisher.publish("a", "y").sequence == 2
+
+
 def test_a_file_that_can_not_be_opened(tmp_path):
     """A directory that isn't there is StoreUnavailableError, with the reason, from each publish."""
-    with Publisher(tmp_path / "nowhere" / "hub.sqlite") as publisher:
+    with Publisher(tmp_path / "nowhere" / "hub.sqlite", create=True) as publisher:
         for _ in range(2):
             with pytest.raises(StoreUnavailableError, match="No such file"):
                 publisher.publish("a", "x")

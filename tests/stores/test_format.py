@@ -112,7 +112,7 @@ def place(request, tmp_path):
     """A hub, how to open it, and how to publish to it by the page."""
     if request.param == "sqlite":
         path = tmp_path / "hub.sqlite"
-        return Place(lambda **options: SQLiteStore(path, **options), ByPage(path), lambda: Publisher(path))
+        return Place(lambda **options: SQLiteStore(path, **options), ByPage(path), lambda: Publisher(path, create=True))
     redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
     request.getfixturevalue("forgive_coredis")
     url, name = request.getfixturevalue("shared_redis").url, secrets.token_hex(4)
