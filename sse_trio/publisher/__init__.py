@@ -68,6 +68,10 @@ class PublisherOptions(TypedDict, total=False):
     """Redis and PostgreSQL."""
     retry_for: float
     """Redis and PostgreSQL."""
+    credentials: Callable[[], tuple[str | None, str]] | None
+    """Redis: an ordinary function here."""
+    wait_replicas: int
+    """Redis."""
 
 
 @final

@@ -168,7 +168,7 @@ class RedisConnection:
         return results
 
     def _wait(self, client: Redis) -> None:
-        acknowledged = client.wait(self._wait_replicas, self._wait_ms)
+        acknowledged: int = cast("Any", client).wait(self._wait_replicas, self._wait_ms)
         if acknowledged < self._wait_replicas:
             raise RedisError(f"{acknowledged} of {self._wait_replicas} replicas have acknowledged it")
 

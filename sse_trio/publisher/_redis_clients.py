@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, cast, final
 
 from redis import ConnectionError as RedisConnectionError
@@ -20,6 +21,9 @@ from ..stores._redis.scripts import ADOPT
 from ..stores._redis.url import RedisAddress
 
 __all__ = ("Clients", "FixedClient", "PrimaryClient", "Provider")
+
+_OF_SERVERS = ("db", "username", "password", "credential_provider")
+"""The options that a sentinel doesn't take."""
 
 
 class Clients(Protocol):
@@ -89,13 +93,18 @@ class PrimaryClient:
 
     def get(self) -> Redis:
         """Return the client of the primary."""
-        if self._client is None or time.monotonic() - self._found_at > self._reply_within:
-            node = self._find()
-            if node != self._node or self._client is None:
-                self.drop()
-                self._client = self._new_client(node)
-            self._node, self._found_at = node, time.monotonic()
+        if self._client is not None and time.monotonic() - self._found_at > self._reply_within:
+            self._drop_if_replaced()
+        if self._client is None:
+            self._node = self._find()
+            self._client, self._found_at = self._new_client(self._node), time.monotonic()
         return self._client
+
+    def _drop_if_replaced(self) -> None:
+        self._found_at = time.monotonic()
+        with suppress(RedisError, OSError):  # without sentinels, the primary that is known goes on
+            if self._find() != self._node:
+                self.drop()
 
     def drop(self) -> None:
         """Close the client."""
@@ -129,7 +138,7 @@ class PrimaryClient:
 
     def _options_to_ask(self) -> dict[str, Any]:
         # A sentinel has no databases, and other users than the server.
-        left_out = {"db", "username", "password", "credential_provider"} if self._address.kind == "sentinel" else set()
+        left_out = _OF_SERVERS if self._address.kind == "sentinel" else ()
         return {name: value for name, value in self._options.items() if name not in left_out}
 
     def _ask_for_primary(self, client: Redis) -> tuple[str, int]:
@@ -153,8 +162,7 @@ class PrimaryClient:
 def _execute(client: Redis, *words: str) -> Any:
     # In separate words redis-py doesn't know the command, and returns the answer as it is. Its own readings of answers
     # differ between its versions.
-    execute: Any = client.execute_command
-    return execute(*words)
+    return cast("Any", client).execute_command(*words)
 
 
 def _ask(connection: Any, *words: object) -> Any:

@@ -132,7 +132,10 @@ class RedisServer:
         """Raise NotPrimaryError if another server has become the primary. It asks nobody where that can't be."""
         if self.can_change:
             await check_role(client)
-            found = await self._find_node(await self._log_in())
+            try:
+                found = await self._find_node(await self._log_in())
+            except _FAILURES:
+                return  # without sentinels, the primary that is known goes on
             if client.connection_pool.location != TCPLocation(*(found or ("", 0))):
                 raise NotPrimaryError(f"another server is the primary now: {found}")
 
@@ -153,18 +156,22 @@ class RedisServer:
             log_in = {"username": None, "password": None}
         return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
 
+    def _endpoint(self, node: Node | None) -> _Endpoint:
+        if node is None:
+            return {"unix_socket_path": self._address.path}
+        endpoint: _Endpoint = {"host": node[0], "port": node[1]}
+        if self._ssl_context is not None:
+            endpoint["ssl_context"] = self._ssl_context
+        return endpoint
+
     @asynccontextmanager
     async def _open(
         self, node: Node | None, log_in: _LogIn, db: int = 0, block: float = 0.0
     ) -> AsyncGenerator[Redis[bytes]]:
-        endpoint: _Endpoint = {"unix_socket_path": self._address.path}
-        if node is not None:
-            endpoint = {"host": node[0], "port": node[1]}
-            if self._ssl_context is not None:
-                endpoint["ssl_context"] = self._ssl_context
         client: Redis[bytes] = Redis(
-            **endpoint,
-            **log_in,
+            **self._endpoint(node),
+            username=log_in["username"],
+            password=log_in["password"],
             db=db,
             verify_version=False,  # a version of Valkey or of a managed service says nothing
             retry_policy=NoRetryPolicy(),

@@ -1,0 +1,282 @@
+"""Failovers of a Redis behind Sentinel, under load. Each kills the primary; half of them lose events on purpose.
+
+    python benchmarks/redis_failover.py redis-server --failovers 100
+
+Four tasks and a thread publish, two other stores follow. After each failover the log is compared with what publishers
+and followers know of: a follower must have had a gap if an event is gone that it has seen, and none otherwise; and no
+id may name two events.
+"""
+
+# Rule 1: on odd failovers the replica is cut off first (the primary forgets the right to replicate, and its connection
+#         is closed), so that what is published then is lost for certain.
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import anyio
+
+from sse_trio import StoreUnavailableError
+from sse_trio.publisher import Publisher
+from sse_trio.stores import EventId, TopicFilter
+from sse_trio.stores.redis import RedisStore
+
+ALL = TopicFilter("*")
+SERVICE = "main"
+PUBLISHERS = 4
+PATIENCE = 120
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+class Server:
+    def __init__(self, *command, port):
+        self.command, self.port, self.process = command, port, None
+
+    def start(self, *options):
+        self.process = subprocess.Popen([*self.command, *options], stdout=subprocess.DEVNULL)
+        self.wait_for("PING", b"PONG")
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def ask(self, line):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(line.encode() + b"\r\n")
+                return connection.recv(65536)
+        except OSError:
+            return b""
+
+    def wait_for(self, line, answer):
+        until = time.monotonic() + PATIENCE
+        while answer not in self.ask(line):
+            assert time.monotonic() < until, (line, self.ask(line))
+            time.sleep(0.02)
+
+
+class Servers:
+    """Two servers, one of which is the primary, and a Sentinel."""
+
+    def __init__(self, binary, folder):
+        self.pair = [self._redis(binary, folder / name) for name in ("one", "two")]
+        conf, port = folder / "sentinel.conf", free_port()
+        self.sentinel = Server(binary, str(conf), "--sentinel", port=port)
+        self.pair[0].start()
+        self.pair[1].start("--replicaof", "127.0.0.1", str(self.pair[0].port))
+        conf.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nloglevel warning\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self.pair[0].port} 1\n"
+            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 3000\n"
+        )
+        self.sentinel.start()
+        self.url = f"sentinel://127.0.0.1:{port}/{SERVICE}"
+
+    def _redis(self, binary, folder):
+        folder.mkdir()
+        port = free_port()
+        options = ("--repl-diskless-sync-delay", "0", "--save", "", "--loglevel", "warning")
+        return Server(binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *options, port=port)
+
+    def wait_until_ready(self):
+        self.pair[1].wait_for("INFO replication", b"master_link_status:up")
+        self.sentinel.wait_for(f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}", b"%d" % self.pair[0].port)
+        self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"%d" % self.pair[1].port)
+        self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"master-link-status\r\n$2\r\nok")
+
+    def cut_off_replica(self):
+        self.pair[0].ask("ACL SETUSER default -psync -sync")
+        self.pair[0].ask("CLIENT KILL TYPE replica")
+
+    def fail_over(self):
+        self.pair[0].kill()
+        self.pair.reverse()
+        self.pair[0].wait_for("INFO replication", b"role:master")
+
+    def restore(self):
+        self.pair[1].start("--replicaof", "127.0.0.1", str(self.pair[0].port))
+
+    def stop(self):
+        for server in (self.sentinel, *self.pair):
+            server.kill()
+
+
+class Run:
+    def __init__(self, servers):
+        self.servers = servers
+        self.known = {}  # what each event was that publishers and followers have been told of, by its id
+        self.seen = [set(), set()]  # (sequence, payload) of what each follower has had since the last failover
+        self.acked = set()  # and what publishers have been told of
+        self.doubled = 0
+        self.acks = [0] * (PUBLISHERS + 1)
+        self.gaps = [0, 0]
+        self.tips = [EventId("", 0)] * 2
+        self.errors = self.published = 0
+        self.longest = 0.0
+        self.going = anyio.Event()
+        self.thread_goes = threading.Event()
+        self.is_over = False
+
+    def pause(self):
+        self.going = anyio.Event()
+        self.thread_goes.clear()
+
+    def resume(self):
+        self.going.set()
+        self.thread_goes.set()
+
+    def know(self, id_, payload):
+        self.doubled += self.known.setdefault(id_, payload) != payload
+
+    def acknowledged(self, which, began, id_, payload):
+        self.know(id_, payload)
+        self.longest = max(self.longest, time.monotonic() - began)
+        self.acked.add((id_.sequence, payload))
+        self.acks[which] += 1
+        self.published += 1
+
+    async def publish(self, store, which):
+        n = 0
+        while not self.is_over:
+            await self.going.wait()
+            n += 1
+            payload, began = b"data: %d/%d\n\n" % (which, n), time.monotonic()
+            try:
+                (id_,) = await store.append([(f"t/{which}", payload)])
+                self.acknowledged(which, began, id_, payload)
+            except StoreUnavailableError:
+                self.errors += 1
+            await anyio.sleep(0.005)
+
+    def publish_by_thread(self):
+        n = 0
+        with Publisher(self.servers.url, retry_for=30) as publisher:
+            while not self.is_over:
+                self.thread_goes.wait()
+                n += 1
+                began = time.monotonic()
+                try:
+                    id_ = publisher.publish("thread", str(n))
+                    self.acknowledged(PUBLISHERS, began, id_, b"data: %d\n\n" % n)
+                except StoreUnavailableError:
+                    self.errors += 1
+                time.sleep(0.005)
+
+    async def follow(self, store, which, after):
+        async with store.follow(after) as pages:
+            async for page in pages:
+                self.gaps[which] += page.gap is not None
+                self.tips[which] = page.next
+                for event in page.events:
+                    self.know(event.id, event.payload)
+                    if page.gap is None:  # after a gap come all kept events, which may have been seen under other ids
+                        self.seen[which].add((event.id.sequence, event.payload))
+
+    async def wait_for(self, condition, what):
+        with anyio.move_on_after(PATIENCE) as scope:
+            while not condition():
+                await anyio.sleep(0.02)
+        assert not scope.cancelled_caught, f"hangs: {what}"
+
+    async def fail_over(self, store, *, lose):
+        """Return how many events are gone, for each follower how many of these it has seen, and its gaps."""
+        in_thread = anyio.to_thread.run_sync
+        await in_thread(self.servers.wait_until_ready)
+        tip = (await store.read_last(ALL, 0)).tip
+        self.seen, self.acked, self.gaps = [set(), set()], set(), [0, 0]
+        self.resume()
+        await anyio.sleep(0.1)
+        if lose:
+            await in_thread(self.servers.cut_off_replica)
+            await anyio.sleep(0.1)
+        await in_thread(self.servers.fail_over)
+        before = list(self.acks)
+        await self.wait_for(lambda: all(a > b for a, b in zip(self.acks, before, strict=True)), "a publisher")
+        self.pause()
+        await in_thread(self.servers.restore)
+        await anyio.sleep(0.2)  # what is under way
+        end = (await store.read_last(ALL, 0)).tip
+        await self.wait_for(lambda: self.tips == [end, end], "a follower")
+        page = await store.read(ALL, EventId(end.epoch, tip.sequence), limit=5000)
+        assert page.next == page.tip
+        there = {(event.id.sequence, event.payload) for event in page.events}
+        gone = [{pair for pair in seen if pair[0] > tip.sequence} - there for seen in self.seen]
+        return len((self.acked - there).union(*gone)), [*map(len, gone)], [*self.gaps]
+
+    async def main(self, failovers):
+        gone = told = missed = false = 0
+        began = time.monotonic()
+        url = self.servers.url
+        async with (
+            RedisStore(url, retry_for=30) as store,
+            RedisStore(url) as first,
+            RedisStore(url) as second,
+            anyio.create_task_group() as group,
+        ):
+            start = (await store.append([("start", b"\n")]))[0]
+            for which, other in enumerate((first, second)):
+                group.start_soon(self.follow, other, which, EventId(start.epoch, 0))
+            for which in range(PUBLISHERS):
+                group.start_soon(self.publish, store, which)
+            thread = threading.Thread(target=self.publish_by_thread)
+            thread.start()
+            try:
+                for n in range(failovers):
+                    lost, seen, gaps = await self.fail_over(store, lose=n % 2 == 1)
+                    gone += lost
+                    told += sum(map(bool, gaps))
+                    missed += sum(had > 0 and not gap for had, gap in zip(seen, gaps, strict=True))
+                    false += sum(had == 0 and gap > 0 for had, gap in zip(seen, gaps, strict=True))
+                    if (n + 1) % 10 == 0:
+                        print(f"{n + 1} failovers: {gone} events gone, {told} gaps, {missed} missed, {false} false")
+            finally:
+                self.is_over = True
+                self.resume()
+                await anyio.to_thread.run_sync(thread.join)
+                group.cancel_scope.cancel()
+        return {
+            "failovers": failovers,
+            "published": self.published,
+            "publishes that raised": self.errors,
+            "longest publish, seconds": round(self.longest, 2),
+            "events gone": gone,
+            "followers that were told of a gap": told,
+            "losses without a gap": missed,
+            "gaps without a loss": false,
+            "ids of two events": self.doubled,
+            "seconds": round(time.monotonic() - began),
+        }
+
+
+def main():
+    logging.getLogger("coredis").disabled = logging.getLogger("sse_trio").disabled = True  # a line for each attempt
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary", help="redis-server or valkey-server")
+    parser.add_argument("--failovers", type=int, default=100)
+    parser.add_argument("--loop", choices=["trio", "asyncio"], default="trio")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        servers = Servers(arguments.binary, Path(folder))
+        try:
+            result = anyio.run(Run(servers).main, arguments.failovers, backend=arguments.loop)
+        finally:
+            servers.stop()
+    for what, figure in result.items():
+        print(f"{what}: {figure}")
+
+
+if __name__ == "__main__":
+    main()
