@@ -551,7 +551,12 @@ TABLE: tuple[Row, ...] = (
     Row(
         "sse_trio.testing.check_event_store",
         check_store,
-        {"make_store": frozenset(), "durable": FLAGS, "shared": FLAGS, "make_by_prefix": NONE},
+        {
+            "make_store": frozenset(),
+            "durable": FLAGS,
+            "shared": FLAGS,
+            "make_by_prefix": NONE | {"print", "def", "lambda"},
+        },
     ),
     Row("sse_trio.testing.virtual_backend", virtual_backend, {"backend": frozenset()}),
     Row(

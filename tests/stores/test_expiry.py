@@ -175,8 +175,6 @@ async def test_a_follower_is_not_held_up_by_it(place):
 
 async def test_in_a_hub(place):
     """A hub on this store sends it in time, and not to who comes later."""
-    async with place.open({}) as store:
-        pass
     async with open_hub(place.open({})) as hub:
         async with hub.subscribe("a") as subscription:
             await hub.publish("a", "x", ttl=60)
@@ -185,7 +183,6 @@ async def test_in_a_hub(place):
         place.clock.now += 61
         await hub.publish("a", "y")
         assert [event.data for event in (await hub.history("a")).events] == ["y"]
-    del store
 
 
 async def test_held_topics_have_it_hidden(place):
