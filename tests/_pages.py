@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCS = Path(__file__).parents[1] / "docs"
+SAVE = re.compile(r"[Ss]ave (?:this|it) as\s+`(\w+\.py)`")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def saved_files(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Each file that a page has saved: its name, its blocks, and the text from the line that says so to the next."""
+    _, *parts = SAVE.split(page.read_text(encoding="utf-8"))
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        yield name, "\n".join(BLOCK.findall(text)), text
 
 
 @contextmanager

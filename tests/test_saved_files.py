@@ -14,10 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from ._pages import DOCS
+from ._pages import DOCS, SAVE, saved_files
 
-SAVE = re.compile(r"[Ss]ave (?:this|it) as\s+`(\w+\.py)`")
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INSTALL = re.compile(r"(?:pip install |`requirements\.txt` has `)([^\n`#]+)")
 IMPORT = re.compile(r"^ *(?:from|import) ([\w.]+)", re.MULTILINE)
 BRINGS = {  # what is imported, by what is installed
@@ -62,12 +60,12 @@ def files() -> list[File]:
     """The files of all pages."""
     found = []
     for page in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))):
-        before, *parts = SAVE.split(page.read_text(encoding="utf-8"))
+        before, *_ = SAVE.split(page.read_text(encoding="utf-8"))
         modules = brought_by(before)
-        for name, text in zip(parts[::2], parts[1::2], strict=True):
+        for name, source, text in saved_files(page):
             # The sentence before the blocks may have the command; what the files before it have is there, too.
             modules |= {*brought_by(text), name.removesuffix(".py")}
-            found.append(File(page.stem, name, "\n".join(BLOCK.findall(text)), frozenset(modules)))
+            found.append(File(page.stem, name, source, frozenset(modules)))
     return found
 
 

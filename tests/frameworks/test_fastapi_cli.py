@@ -11,6 +11,8 @@ import pytest
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from .._pages import saved_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ def applications() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         blocks = [example.parsed for example in Document.parse(str(page), PythonCodeBlockParser()).examples()]
         for block, so_far in zip(blocks, accumulate(blocks), strict=True):
-            if "= FastAPI(" in block:
+            if "= FastAPI(" in block and "\nfrom main import" not in block:
                 yield page.stem, block if "from sse_trio import" in block else so_far
 
 
@@ -45,6 +47,24 @@ def test_fastapi_finds_the_application(page: str, source: str, tmp_path: Path, m
             assert bridged == ["ServerBridge"]
     finally:
         sys.modules.pop("main", None)
+
+
+@pytest.mark.parametrize(("page", "name"), [("llm", "chats")])
+def test_a_second_application_beside_the_first(
+    page: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second file of a page, which imports from its `main.py`, is found by `fastapi dev` with its name."""
+    for file, source, _ in saved_files(ROOT / "docs" / f"{page}.md"):
+        (tmp_path / file).write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    try:
+        found = discover.get_import_data(path=Path(f"{name}.py"))
+        assert found.import_string == f"{name}:{name}"
+    finally:
+        for module in ("main", name):
+            sys.modules.pop(module, None)
 
 
 def test_pages_have_applications() -> None:
