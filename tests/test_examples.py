@@ -104,6 +104,14 @@ CASES = {
         real_clock=True,
         postgres=True,
     ),
+    "postgres_django": Case(
+        "/events",
+        [("order", '{"item":"tea","count":2}')],
+        first=("/orders", {"item": "tea", "count": 2}),
+        backends=("asyncio",),
+        real_clock=True,
+        postgres=True,
+    ),
     "postgres_trigger": Case("/machines", [("update", "*"), ("update", "*")], real_clock=True, postgres=True),
     "two_servers_redis": Case("/events", [("message", "*"), ("message", "*")], real_clock=True, redis=True),
 }
@@ -130,6 +138,7 @@ def surroundings(request, name, tmp_path, monkeypatch):
     if CASES[name].postgres:
         pytest.importorskip("psycopg", reason="psycopg is not installed")
         pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
+        pytest.importorskip("django", reason="Django is not installed")
         monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("shared_postgres").url)
 
 

@@ -62,6 +62,8 @@ class PublisherOptions(TypedDict, total=False):
     """Of a hub in Redis or PostgreSQL."""
     schema: str
     """PostgreSQL."""
+    listen_conninfo: str | None
+    """Of a PostgreSQL store, which a publisher ignores."""
     migrate: bool
     """PostgreSQL."""
     reply_within: float

@@ -11,9 +11,17 @@ import pytest
 from sse_trio.publisher import Publisher
 from sse_trio.stores import SQLiteStore
 
-from ..stores.conftest import each_server, forgive_coredis, make_proxy, make_redis, redis_binary, shared_redis
+from ..stores.conftest import (
+    each_server,
+    forgive_coredis,
+    make_pair,
+    make_proxy,
+    make_redis,
+    redis_binary,
+    shared_redis,
+)
 
-__all__ = ("each_server", "forgive_coredis", "make_proxy", "make_redis", "redis_binary", "shared_redis")
+__all__ = ("each_server", "forgive_coredis", "make_pair", "make_proxy", "make_redis", "redis_binary", "shared_redis")
 
 
 @dataclass

@@ -108,10 +108,11 @@ def test_a_unix_socket(make_redis, tmp_path_factory, name):
 
 def test_tls_is_verified():
     """With rediss:// the server's certificate and its name are verified."""
-    from sse_trio.publisher._redis import _location
+    from sse_trio.publisher._redis import _location, _options
     from sse_trio.stores._redis.url import parse_redis_url
 
-    client = redis.Redis(**_location(parse_redis_url("rediss://example.org:1/")))
+    address = parse_redis_url("rediss://example.org:1/")
+    client = redis.Redis(**_location(address), **_options(address, 5.0, None))
     options = client.connection_pool.connection_kwargs
     assert client.connection_pool.connection_class is redis.SSLConnection
     assert (options["ssl_cert_reqs"], options["ssl_check_hostname"]) == ("required", True)

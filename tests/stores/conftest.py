@@ -270,6 +270,23 @@ def make_redis(redis_binary, tmp_path_factory):
 
 
 @pytest.fixture
+def make_pair(make_redis, redis_binary, tmp_path):
+    """Start a primary, its replica, and a sentinel, by which a test decides when there is a failover."""
+    from ._sentinel import Pair, Sentinel  # which builds on this file
+
+    sentinels = []
+
+    def make():
+        sentinels.append(Sentinel(redis_binary, tmp_path))
+        sentinels[-1].start()
+        return Pair(make_redis(), make_redis(), sentinels[-1])
+
+    yield make
+    for sentinel in sentinels:
+        sentinel.kill()
+
+
+@pytest.fixture
 def make_tls_redis(make_redis):
     """Start a server that listens for TLS, and return it and the port; those of the wheels are built without."""
     names = [*find_redis_servers().values(), shutil.which("redis-server"), shutil.which("valkey-server")]

@@ -98,6 +98,16 @@ async def test_a_file_keeps_its_figures(tmp_path):
     connection.close()
 
 
+@pytest.mark.usefixtures("real_clock")
+async def test_a_value_changes_alone(tmp_path):
+    """A claim with a value and no seconds leaves when the topic is due as it is."""
+    async with SQLiteStore(tmp_path / "events") as store:
+        await store.append_held([], FIRST._replace(seconds=1000.0))
+        await store.append_held([], Claim("r/1", "t", "t", b"w"))
+        held = await store.held("r/1")
+    assert (held.value, held.due_in > 900) == (b"w", True)
+
+
 async def test_items_are_checked_however_they_are_given():
     """A claim takes items whose topic is another object, or that are lists, as an append does."""
     other = FIRST.topic.encode().decode()

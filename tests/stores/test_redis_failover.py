@@ -6,35 +6,19 @@ import secrets
 import sys
 
 import anyio
-import anyio.to_thread
 import pytest
 
 from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, TopicFilter
 from sse_trio.stores._append import Append
 
-from ._sentinel import Pair, Sentinel, make_cluster, move_slot
+from ._sentinel import Pair, make_cluster, move_slot
 
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
 if sys.platform == "win32":
     pytest.skip("not applicable: there is no redis-server", allow_module_level=True)
 ALL = TopicFilter("*")
-
-
-@pytest.fixture
-def make_pair(make_redis, redis_binary, tmp_path):
-    """Start a primary, its replica, and a sentinel."""
-    sentinels = []
-
-    def make():
-        sentinels.append(Sentinel(redis_binary, tmp_path))
-        sentinels[-1].start()
-        return Pair(make_redis(), make_redis(), sentinels[-1])
-
-    yield make
-    for sentinel in sentinels:
-        sentinel.kill()
 
 
 def open_store(url, **options):
@@ -196,31 +180,6 @@ async def test_credentials_are_asked_for_at_each_connection(make_redis):
         assert await read(store, None) == (None, [b"0", b"1"])
 
 
-async def test_a_publisher_follows_too(make_pair):
-    """A Publisher goes on with the new primary, waits for replicas, and asks for credentials."""
-    publisher = pytest.importorskip("sse_trio.publisher", reason="redis-py is not installed")
-    pytest.importorskip("redis", reason="redis-py is not installed")
-    pair = make_pair()
-    for server in (pair.primary, pair.replica):
-        server.command("ACL", "SETUSER", "app", "on", ">token", "~*", "+@all")
-    options = {"name": "h", "reply_within": 2.0, "credentials": lambda: ("app", "token")}
-
-    def publish():
-        with publisher.Publisher(pair.url, wait_replicas=1, **options) as waiting:
-            ids = [waiting.publish("a", "0")]
-        with publisher.Publisher(pair.url, **options) as one:
-            ids.append(one.publish("a", "1"))
-            pair.wait_replicated(2)
-            pair.fail_over()
-            ids.append(one.publish("a", "2"))
-        return ids
-
-    ids = await anyio.to_thread.run_sync(publish)
-    assert [str(id_).rpartition("-")[2] for id_ in ids] == ["1", "2", "3"]
-    async with open_store(pair.url) as store:
-        assert await read(store, None) == (None, [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"])
-
-
 async def test_a_slot_of_a_cluster_that_moves(make_redis):
     """In a cluster, store, follower and Publisher find the node of the hub's slot, and go on when the slot moves."""
     nodes = [
@@ -243,3 +202,22 @@ async def test_a_slot_of_a_cluster_that_moves(make_redis):
 
 def words_in(node):
     return node.command("HGET", "{h}:meta", "seq")
+
+
+async def test_a_cluster_without_an_owner_of_the_slot(make_redis):
+    """If no node has the hub's slot, the store says so when it is opened."""
+    node = make_redis("--cluster-enabled", "yes", "--cluster-config-file", "lonely.conf")
+    with pytest.raises(StoreUnavailableError, match="no node of the cluster has the slot"):
+        async with open_store(f"cluster://127.0.0.1:{node.port}"):
+            pass
+
+
+async def test_without_sentinels_the_primary_that_is_known_goes_on(make_pair):
+    """Sentinels that are down take nothing from a store that has found its primary."""
+    pair = make_pair()
+    async with open_store(pair.url, reply_within=0.1) as store:
+        await fill(store, b"0")
+        pair.sentinel.kill()
+        await anyio.sleep(0.15)  # longer than it believes what it was told
+        await fill(store, b"1")
+        assert await read(store, None) == (None, [b"0", b"1"])

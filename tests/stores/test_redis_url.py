@@ -25,6 +25,10 @@ RedisStore = redis.RedisStore
         ("redis://app@h", "h:6379", False, 0, "app", None),
         ("redis://:a@b@h", "h:6379", False, 0, None, "a@b"),
         ("unix:///run/redis%20one.sock?db=2", "/run/redis one.sock", False, 2, None, None),
+        ("sentinel://h:7,[::1]/main", "main of sentinel h:7,[::1]:26379", False, 0, None, None),
+        ("sentinels://app:pw@h/a%20b/3", "a b of sentinel h:26379", True, 3, "app", "pw"),
+        ("cluster://h,i:7", "cluster h:6379,i:7", False, 0, None, None),
+        ("clusters://:pw@h/0", "cluster h:6379", True, 0, None, "pw"),
         ("unix://app:pw@/run/redis.sock", "/run/redis.sock", False, 0, "app", "pw"),
     ],
 )
@@ -62,6 +66,9 @@ SECRET = "hunter2"
         "redis://127.0.0.1:1/0?hunter2",
         "unix://user:hunter2@host/run/redis.sock",
         "unix://user:hunter2@",
+        "sentinel://user:hunter2@h",
+        "sentinel://user:hunter2@h,i:bad/main",
+        "cluster://user:hunter2@h/1",
         "http://user:hunter2@127.0.0.1",
     ],
 )
