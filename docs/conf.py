@@ -48,9 +48,9 @@ nitpick_ignore_regex = [
     (r"py:\w+", r"(opentelemetry|prometheus_client|pytest|starlette|trio)\..*"),
     (r"py:\w+", r"(BrokenResource|BusyResource|ClosedResource|WouldBlock|EndOf)\w*"),  # anyio's
     (r"py:class", r"ASGIApp|BackgroundTask|Event|Headers|HTTPConnection|Message|Receive|Request|Scope|Send|Self"),
-    (r"py:class", r"TracebackType|Redis"),
+    (r"py:class", r"TracebackType|Redis|PerTopic|Credentials"),
     # Private ones in signatures: what they are is what the function says that it takes or returns.
-    (r"py:class", r"sse_trio\.(_wire\.json\._\w+|_kicks\.KickSender|_runs\.options\.RunsOptions)"),
+    (r"py:class", r"sse_trio\.(_wire\.json\._\w+|_groups\.kickable\.KickSender|_runs\.options\.RunsOptions)"),
     (r"py:class", r"RunResponse(Options)?|(sse_trio\.stores\._connections\.)?(Async|Sync)Connection"),
     # What a producer takes beside its channel: a TypeVarTuple. What an event carries: a TypeVar.
     (r"py:class", r"Ts|TextErrors|sse_trio\._typed\.event_types?\.T"),
@@ -86,6 +86,7 @@ WORDS = (
     "sse_trio.Sendable",
     "sse_trio.compat.Content",
     "sse_trio.testing.MakeStore",
+    "sse_trio.testing.MakeStoreByPrefix",
 )
 # What is made by a function: how its class is called is nobody's business.
 MADE_BY_A_FUNCTION = {"EventReceiveChannel", "EventSendChannel", "EventSource", "Hub", "Subscription", "TestStream"}

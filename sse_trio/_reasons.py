@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 __all__ = ("ENDINGS", "CloseReason", "Ending", "RefusalReason")
 
@@ -35,7 +35,8 @@ class CloseReason(Enum):
     FAILED = "failed"
     """A producer, the source or the server's ``send`` raised."""
 
-    __hash__ = object.__hash__  # Enum's own is Python code, and each stream looks its reason up three times
+    if not TYPE_CHECKING:  # for which an assignment is a base class's method, and of unknown type
+        __hash__ = object.__hash__  # Enum's own is Python code, and each stream looks its reason up three times
 
 
 class RefusalReason(Enum):
