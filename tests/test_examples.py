@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -108,7 +109,7 @@ CASES = {
         "/events",
         [("order", '{"item":"tea","count":2}')],
         first=("/orders", {"item": "tea", "count": 2}),
-        backends=("asyncio",),
+        backends=(),  # only as a process: Django's settings are those of a whole process
         real_clock=True,
         postgres=True,
     ),
@@ -408,6 +409,24 @@ def test_a_producer_that_fails_first_decides_the_status(job, status, tmp_path):
     """The status codes are as examples/errors_and_status_codes.py says, on a real server."""
     with running("errors_and_status_codes", tmp_path) as (_, url):
         assert httpx.get(f"{url}/jobs/{job}", **CALL).status_code == status
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["postgres_django", "postgres_orders"])
+@pytest.mark.usefixtures("surroundings")
+def test_an_order_that_is_refused_is_no_event(name, tmp_path):
+    """What a transaction publishes that rolls back is not sent, on a real server; what comes next is."""
+    first, refused, last = (f"{name} {time.time_ns()} {n}" for n in range(3))
+    orders = [{"item": item, "count": count} for item, count in ((first, 2), (refused, 0), (last, 3))]
+    with running(name, tmp_path) as (_, url), httpx.stream("GET", f"{url}/events", **CALL) as response:
+        answers = [httpx.post(f"{url}/orders", json=order, **CALL).status_code for order in orders]
+        seen = []
+        for line in response.iter_lines():  # perhaps what another test has ordered, too
+            seen += [json.loads(line[5:])["item"]] if line.startswith("data") else []
+            if last in seen:
+                break
+    assert answers == [201, 422, 201]
+    assert seen[-2:] == [first, last]
 
 
 def publishers_seen(response, count):
