@@ -221,3 +221,20 @@ async def test_without_sentinels_the_primary_that_is_known_goes_on(make_pair):
         await anyio.sleep(0.15)  # longer than it believes what it was told
         await fill(store, b"1")
         assert await read(store, None) == (None, [b"0", b"1"])
+
+
+async def test_a_look_for_the_primary_asks_for_no_credentials(make_pair):
+    """Sentinels are asked again after each pause, and that costs no new token: they don't get it."""
+    pair = make_pair()
+    asked = []
+
+    def credentials():
+        asked.append(None)
+        return "default", "any"  # which a user without a password takes
+
+    async with open_store(pair.url, reply_within=1.0, credentials=credentials) as store:
+        await fill(store, b"0")
+        before = len(asked)
+        await anyio.sleep(1.2)
+        await fill(store, b"1")
+        assert len(asked) == before

@@ -69,6 +69,9 @@ class _LogIn(TypedDict):
     password: str | None
 
 
+_ANONYMOUS: _LogIn = {"username": None, "password": None}
+
+
 class CredentialsError(RedisError):
     """The user's `credentials` failed."""
 
@@ -121,8 +124,8 @@ class RedisServer:
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
-        log_in = await self._log_in()
-        async with self._open(await self._find_node(log_in), log_in, self._address.db, block) as client:
+        node = await self._find_node()
+        async with self._open(node, await self._log_in(), self._address.db, block) as client:
             if self.can_change:
                 await check_role(client)
                 await self._adopt(client)
@@ -133,7 +136,7 @@ class RedisServer:
         if self.can_change:
             await check_role(client)
             try:
-                found = await self._find_node(await self._log_in())
+                found = await self._find_node()
             except _FAILURES:
                 return  # without sentinels, the primary that is known goes on
             if client.connection_pool.location != TCPLocation(*(found or ("", 0))):
@@ -149,11 +152,11 @@ class RedisServer:
             raise CredentialsError(f"credentials() raised {exc!r}") from exc
         return {"username": username, "password": password}
 
-    async def _find_node(self, log_in: _LogIn) -> Node | None:
+    async def _find_node(self) -> Node | None:
         if not self.can_change:
             return None if self._address.path else self._address.nodes[0]
-        if self._address.kind == "sentinel":  # it has no databases, and other users than the server
-            log_in = {"username": None, "password": None}
+        # A sentinel has other users than the server, so the credentials are not asked for.
+        log_in = _ANONYMOUS if self._address.kind == "sentinel" else await self._log_in()
         return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
 
     def _endpoint(self, node: Node | None) -> _Endpoint:
