@@ -91,9 +91,8 @@ def _clients(
 ) -> tuple[Callable[[RedisCalls], Clients], str]:
     if not isinstance(store, str):
         return lambda _: FixedClient(cast("Redis", store)), "Redis"
-    address, name = parse_redis_url(store), ""
-    options = _options(address, reply_within, credentials)
-    name = f"Redis at {address.name}"
+    address = parse_redis_url(store)
+    options, name = _options(address, reply_within, credentials), f"Redis at {address.name}"
     if address.kind != "server":
         return lambda calls: PrimaryClient(address, options, calls, reply_within), name
     return lambda _: FixedClient(Redis(**_location(address), **options)), name
@@ -149,7 +148,7 @@ class RedisConnection:
             try:
                 return self._append(args)
             except (RedisError, OSError) as exc:
-                self._clients.drop()
+                self._clients.note_failure()
                 pause = backoff.next_pause()
                 if time.monotonic() + pause > until:
                     raise StoreUnavailableError(self.name, exc) from exc
@@ -174,4 +173,4 @@ class RedisConnection:
 
     def close(self) -> None:
         """Close the connection; it is opened again when it is used."""
-        self._clients.drop()
+        self._clients.close()

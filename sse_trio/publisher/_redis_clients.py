@@ -33,7 +33,10 @@ class Clients(Protocol):
         """Return the client to use now. Raises ``RedisError`` or ``OSError`` if none can be found."""
         ...
 
-    def drop(self) -> None:
+    def note_failure(self) -> None:
+        """Note that a call has failed: another server may be the one to call."""
+
+    def close(self) -> None:
         """Close it; get() returns a new one, or opens it again."""
 
 
@@ -48,8 +51,11 @@ class FixedClient:
         """Return it."""
         return self._client
 
-    def drop(self) -> None:
-        """Close its connection, which is opened again when it is used."""
+    def note_failure(self) -> None:
+        """Do nothing: redis-py has closed the connection that failed, and the user's threads may use others."""
+
+    def close(self) -> None:
+        """Close its connections, which are opened again when they are used."""
         self._client.close()
 
 
@@ -104,9 +110,13 @@ class PrimaryClient:
         self._found_at = time.monotonic()
         with suppress(RedisError, OSError):  # without sentinels, the primary that is known goes on
             if self._find() != self._node:
-                self.drop()
+                self.close()
 
-    def drop(self) -> None:
+    def note_failure(self) -> None:
+        """Look for the primary anew."""
+        self.close()
+
+    def close(self) -> None:
         """Close the client."""
         client, self._client = self._client, None
         if client is not None:

@@ -136,3 +136,18 @@ def test_a_key_is_remembered_as_long_as_it_says(shared_redis, name):
     assert 1190 < client.ttl(f"{{{name}}}:key:\0for-1200:0") <= 1200
     assert client.ttl(f"{{{name}}}:key:\0for-1.5:0") <= 2
     assert all(client.ttl(writer) > 590 for writer in client.keys(f"{{{name}}}:writer:*"))
+
+
+def test_a_failure_leaves_the_users_other_connections_alone(shared_redis, name):
+    """A `redis.Redis` of the user's own may be in use by other threads: a publish that fails closes none of theirs."""
+    client = redis.Redis(port=shared_redis.port)
+    pubsub = client.pubsub()
+    pubsub.subscribe("something of the user's")
+    socket = pubsub.connection._sock
+    with Publisher(client, name=name, retry_for=0.0) as publisher:
+        shared_redis.command("SET", f"{{{name}}}:meta", "nonsense")  # so that the script fails
+        with pytest.raises(StoreUnavailableError):
+            publisher.publish("a", "x")
+        assert pubsub.connection._sock is socket is not None
+    pubsub.close()
+    client.close()
