@@ -17,6 +17,8 @@ from sse_trio.stores._expiry import due_of, expiring
 from sse_trio.stores._holds import DELETED
 from sse_trio.testing import open_test_stream, wait_all_tasks_blocked
 
+from .test_hub import StoreOfItsOwn
+
 pytestmark = pytest.mark.anyio
 
 
@@ -204,21 +206,11 @@ async def test_a_ttl_is_a_number_of_seconds(ttl):
 async def test_a_store_whose_events_cannot_expire_says_so():
     """A store that does not take events that expire is told at the publish; it is asked once."""
 
-    class Plain:
-        def __init__(self):
-            self.store = MemoryStore()
-
+    class Plain(StoreOfItsOwn):
         def __getattr__(self, name):
             if name == "expiry_clock":
                 raise AttributeError(name)
-            return getattr(self.store, name)
-
-        async def __aenter__(self):
-            await self.store.__aenter__()
-            return self
-
-        async def __aexit__(self, *exc_info):
-            return await self.store.__aexit__(*exc_info)
+            return super().__getattr__(name)
 
     async with open_hub(Plain()) as hub, hub.subscribe("a") as subscription:
         with pytest.raises(TypeError, match=r"ttl must be None: events can't expire .* a Plain, .*stores\.md"):

@@ -16,6 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import anyio
+
+from sse_trio.stores import EventId
+
 
 def find_postgres():
     """Return the folder of PostgreSQL's programs, or None: as the environment says, on the PATH, or Debian's newest."""
@@ -261,3 +265,23 @@ class PgBouncer:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def follow_by_looking(store, is_done):
+    """Publish until this is true of the sequences that a follower has found, and return them."""
+    found = []
+
+    async def publish():
+        while not is_done(found):
+            await store.append([("a", b"")])
+            await anyio.sleep(0.03)
+        group.cancel_scope.cancel()
+
+    async with store:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(publish)
+                async with store.follow(EventId(store.epoch, 0)) as pages:
+                    async for page in pages:
+                        found += [event.id.sequence for event in page.events]
+    return found

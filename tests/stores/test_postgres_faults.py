@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import random
-import secrets
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from sse_trio.stores._append import Append
 from sse_trio.testing._store_locations import ALL, plain
 
 from ..e2e._servers import patience
+from ._postgres import follow_by_looking
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from sse_trio.stores._postgres.connection import PostgresServer  # noqa: E402 -- likewise
@@ -27,12 +27,6 @@ from sse_trio.stores.postgres import PostgresStore, opener_of  # noqa: E402 -- i
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 FAULTS = int(os.environ.get("SSE_TRIO_POSTGRES_FAULTS", "5"))
 BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sse_trio'"
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 def load(program):
@@ -236,21 +230,12 @@ async def test_a_lock_that_is_held_too_long_is_an_outage(shared_postgres, name):
 async def test_without_wake_ups_events_are_found_by_looking(shared_postgres, name, monkeypatch, caplog):
     """Behind a pooler that keeps no session a follower finds events by looking, and says once what is wrong."""
     monkeypatch.setattr("sse_trio.stores._postgres.follower.channel_of", lambda schema, hub: "nobody_notifies_this")
-    warning, found = "no wake-ups come from PostgreSQL at", []
+    warning = "no wake-ups come from PostgreSQL at"
 
-    async def publish():
-        while caplog.text.count(warning) == 0 or len(found) < 20:
-            await store.append([("a", b"")])
-            await anyio.sleep(0.03)
-        group.cancel_scope.cancel()
+    def is_done(found):
+        return warning in caplog.text and len(found) >= 20
 
-    async with PostgresStore(shared_postgres.url, name=name, poll_interval=0.01) as store:
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as group:
-                group.start_soon(publish)
-                async with store.follow(EventId(store.epoch, 0)) as pages:
-                    async for page in pages:
-                        found += [event.id.sequence for event in page.events]
+    found = await follow_by_looking(PostgresStore(shared_postgres.url, name=name, poll_interval=0.01), is_done)
     assert found == [*range(1, len(found) + 1)]
     assert caplog.text.count(warning) == 1
 

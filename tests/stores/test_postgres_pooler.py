@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-
 import anyio
 import pytest
 
 from sse_trio.stores import EventId
 from sse_trio.testing._store_locations import ALL, plain
 
-from ._postgres import PgBouncer, find_pgbouncer
+from ._postgres import PgBouncer, find_pgbouncer, follow_by_looking
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 from sse_trio.stores.postgres import PostgresStore, opener_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +59,11 @@ async def test_no_statement_is_prepared_behind_a_pooler(pooler, shared_postgres,
 
 async def test_events_are_found_by_looking(pooler, name, caplog):
     """A follower behind the pooler finds events by looking, and its log says what to pass."""
-    found = []
 
-    async def publish():
-        while "pass listen_conninfo=" not in caplog.text or len(found) < 10:
-            await store.append([("a", b"")])
-            await anyio.sleep(0.03)
-        group.cancel_scope.cancel()
+    def is_done(found):
+        return "pass listen_conninfo=" in caplog.text and len(found) >= 10
 
-    async with PostgresStore(pooler.url, name=name, poll_interval=0.01) as store:
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as group:
-                group.start_soon(publish)
-                async with store.follow(EventId(store.epoch, 0)) as pages:
-                    async for page in pages:
-                        found += [event.id.sequence for event in page.events]
+    found = await follow_by_looking(PostgresStore(pooler.url, name=name, poll_interval=0.01), is_done)
     assert found == [*range(1, len(found) + 1)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 
@@ -19,12 +18,6 @@ from sse_trio.stores._postgres.connection import PostgresServer  # noqa: E402 --
 from sse_trio.stores.postgres import PostgresStore  # noqa: E402 -- likewise
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import ssl
 
 import anyio
@@ -22,12 +21,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.usefixtures("real_clock", "forgive_coredis"),
 ]
-
-
-@pytest.fixture
-def name():
-    """The name of a hub that no other test uses."""
-    return secrets.token_hex(4)
 
 
 @pytest.mark.untraced
