@@ -69,9 +69,6 @@ class _LogIn(TypedDict):
     password: str | None
 
 
-_ANONYMOUS: _LogIn = {"username": None, "password": None}
-
-
 class CredentialsError(RedisError):
     """The user's `credentials` failed."""
 
@@ -156,7 +153,8 @@ class RedisServer:
         if not self.can_change:
             return None if self._address.path else self._address.nodes[0]
         # A sentinel has other users than the server, so the credentials are not asked for.
-        log_in = _ANONYMOUS if self._address.kind == "sentinel" else await self._log_in()
+        is_cluster = self._address.kind == "cluster"
+        log_in: _LogIn = await self._log_in() if is_cluster else {"username": None, "password": None}
         return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
 
     def _endpoint(self, node: Node | None) -> _Endpoint:
