@@ -2,27 +2,28 @@
 # silent, lose answers, are slow, backends are terminated, the hub is locked, and the server is restarted and crashes.
 #
 #   python benchmarks/postgres_faults.py --loop trio --faults 1000
-#   python benchmarks/postgres_faults.py --loop trio --faults 200 --replica      # a synchronous standby takes over, too
-#   python benchmarks/postgres_faults.py --loop trio --faults 200 --disk-full    # the disk is full at times; needs root
-#   python benchmarks/postgres_faults.py --loop trio --faults 200 --pooler       # through pgbouncer
+#   python benchmarks/postgres_faults.py --replica                        # a synchronous standby takes over, too
+#   python benchmarks/postgres_faults.py --disk-full                      # the disk is full at times; needs root
+#   python benchmarks/postgres_faults.py --pooler                         # through pgbouncer, which is killed at times
+#   python benchmarks/postgres_faults.py --replica --disk-full --pooler   # all of it
 #
-# Prints what was appended, and what of it was lost, doubled or out of order. Anything but 0 is a bug.
+# With --pooler, some publishers and followers connect directly, some through one pgbouncer, which is pointed at the
+# new primary after a failover, and, with --replica, some through a pgbouncer beside each server.
+#
+# Prints what was appended, and what of it was lost, doubled or out of order. Anything but 0 is a bug. What a failover
+# to an asynchronous standby loses is in postgres_failover.py.
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import logging
 import os
 import random
 import secrets
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import anyio
 import psycopg
@@ -35,15 +36,6 @@ from sse_trio.stores.postgres import PostgresStore
 TOPICS = 6
 WORKERS = 2  # that publish in transactions
 ALL = TopicFilter("*")
-
-
-def load(name):
-    """The server and the proxy are the tests' own."""
-    path = Path(__file__).parent.parent / "tests" / "stores" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"postgres_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 KINDS = {
@@ -59,41 +51,61 @@ KINDS = {
 }
 
 
-class Run:
-    """One run: what was acknowledged, what each follower saw, and the faults that were made."""
+NEW_KINDS = {"replica": {"failover": 14}, "disk_full": {"disk full": 10}, "pooler": {"pooler killed": 12}}
+"""Those that an argument adds. Together they are more than the others."""
 
-    def __init__(self, server, proxies, faults, seed, *, kinds=KINDS, url=None):
-        self.server, self.proxies, self.faults = server, proxies, faults
-        self.url = url or f"postgresql://postgres@{proxies[0].url.removeprefix('redis://')}/postgres"
+EVERY = 25  # faults, after which a line says how far it is
+
+
+class Run:
+    """One run: what was acknowledged, what each follower saw, and the faults that were made.
+
+    Args:
+        server: a server, or a pair of them.
+        proxies: in front of it.
+        faults: their number.
+        seed: of the order of the faults.
+        kinds: how often each kind of fault is made.
+        urls: the ways through the proxies; a store is opened for each.
+        site: what makes the faults that need more than one server.
+    """
+
+    def __init__(self, server, proxies, faults, seed, *, kinds=KINDS, urls=None, site=None):
+        self.server, self.proxies, self.faults, self.site = server, proxies, faults, site
+        url = f"postgresql://postgres@{proxies[0].url.removeprefix('redis://')}/postgres"
+        self.urls = urls or [url, url]
         self.chance = random.Random(seed)
         self.name = secrets.token_hex(4)
         self.acknowledged = {}
         self.committed, self.rolled_back = set(), set()
-        self.failed = self.made = 0
+        self.failed = self.made = self.gaps = 0
         self.weights = kinds
         self.kinds = dict.fromkeys(kinds, 0)
         self.finished = False
+        self.started = time.monotonic()
 
-    def store(self):
+    def store(self, url):
         options = {"reply_within": 0.3, "retry_for": 60.0, "max_events": None, "max_bytes": None}
-        return PostgresStore(self.url, name=self.name, **options)
+        return PostgresStore(url, name=self.name, **options)
 
     async def main(self):
-        seen = [[] for _ in range(3)]
-        async with self.store() as one, self.store() as two, anyio.create_task_group() as followers:
-            for number, store in enumerate((one, two, two)):
-                followers.start_soon(self.follow, store, seen[number])
-            async with anyio.create_task_group() as group:
-                group.start_soon(self.make_faults)
-                for n in range(TOPICS):
-                    group.start_soon(self.publish, (one, two)[n % 2], n)
-                for n in range(WORKERS):
-                    group.start_soon(to_thread.run_sync, self.transact, one, n)
-            history = await self.settle(one)
-            with anyio.move_on_after(60):
-                while not all(len(one_seen) >= len(history) for one_seen in seen):
-                    await anyio.sleep(0.05)
-            followers.cancel_scope.cancel()
+        async with contextlib.AsyncExitStack() as stack:
+            stores = [await stack.enter_async_context(self.store(url)) for url in self.urls]
+            seen = [[] for _ in range(3)]
+            async with anyio.create_task_group() as followers:
+                for number, one_seen in enumerate(seen):
+                    followers.start_soon(self.follow, stores[number % len(stores)], one_seen)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self.make_faults)
+                    for n in range(TOPICS):
+                        group.start_soon(self.publish, stores[n % len(stores)], n)
+                    for n in range(WORKERS):
+                        group.start_soon(to_thread.run_sync, self.transact, stores[0], n)
+                history = await self.settle(stores[0])
+                with anyio.move_on_after(60):
+                    while not all(len(one_seen) >= len(history) for one_seen in seen):
+                        await anyio.sleep(0.05)
+                followers.cancel_scope.cancel()
         return self.judge(history, seen)
 
     async def publish(self, store, topic):
@@ -104,8 +116,9 @@ class Run:
                 # Half of them without a key: what the store sends again by itself must not be doubled either.
                 (id_,) = await store.append([(f"t/{topic}", b"%d" % n)], key=(f"p{topic}", n) if topic % 2 else None)
                 self.acknowledged[topic, n] = id_
-            except StoreUnavailableError:
+            except StoreUnavailableError as exc:
                 self.failed += 1
+                print(f"an error after fault {self.made}: {exc}", file=sys.stderr, flush=True)
             await anyio.sleep(0.002)
 
     def transact(self, store, worker):
@@ -129,7 +142,9 @@ class Run:
     async def follow(self, store, seen):
         async with store.follow(EventId(store.epoch, 0)) as pages:
             async for page in pages:
-                assert page.gap is None, page.gap
+                if page.gap is not None:
+                    self.gaps += 1
+                    print(f"a gap after fault {self.made}: {page.gap}", file=sys.stderr, flush=True)
                 seen.extend(event.id for event in page.events)
 
     async def settle(self, store):
@@ -152,12 +167,14 @@ class Run:
                 self.made += 1
                 await self.make_fault(kind)
                 await self.recover()
+                if self.made % EVERY == 0:
+                    self.tell()
         finally:
             self.finished = True
 
     async def make_fault(self, kind):
         if kind == "cut":
-            self.cut()
+            self.cut(self.some_proxies())
         elif kind == "terminate":
             self.server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -165,39 +182,39 @@ class Run:
             )
         elif kind == "lock":
             await to_thread.run_sync(self.lock, self.chance.uniform(0.01, 0.5))
-        elif kind in {"restart", "crash", "failover", "disk full"}:
-            works = self.server.restart, self.crash, self.fail_over, self.fill_disk
-            await to_thread.run_sync(works[("restart", "crash", "failover", "disk full").index(kind)])
+        elif work := self.work_of(kind):
+            await to_thread.run_sync(work)
         else:
-            self.set_mode(kind)
+            proxies = self.some_proxies()
+            self.set_mode(kind, proxies)
             if kind == "refuse":
-                self.cut()
+                self.cut(proxies)
             await anyio.sleep(self.chance.uniform(0.01, 0.12))
-            self.set_mode("pass")
+            self.set_mode("pass", proxies)
 
-    def cut(self):
-        for proxy in self.proxies:
+    def work_of(self, kind):
+        """What a fault does in a thread, if it does."""
+        return {
+            "restart": self.server.restart,
+            "crash": self.crash,
+            "failover": self.site and self.site.fail_over,
+            "disk full": lambda: self.site.fill_disk(self.chance.uniform(0.05, 1)),
+            "pooler killed": lambda: self.site.kill_pooler(self.chance),
+        }.get(kind)
+
+    def some_proxies(self):
+        """Those that a fault of the network hits: all of them as often as not, or else a few."""
+        if self.chance.random() < 0.5:
+            return self.proxies
+        return self.chance.sample(self.proxies, self.chance.randrange(1, len(self.proxies) + 1))
+
+    def cut(self, proxies):
+        for proxy in proxies:
             proxy.cut()
 
-    def set_mode(self, mode):
-        for proxy in self.proxies:
+    def set_mode(self, mode, proxies):
+        for proxy in proxies:
             proxy.mode = mode
-
-    def fail_over(self):
-        self.server.fail_over()
-
-    def fill_disk(self):
-        """Leave no block free for a while. A server that can't write its log ends, and is started again."""
-        ballast = self.server.place / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(65536))
-        time.sleep(self.chance.uniform(0.05, 1))
-        ballast.unlink(missing_ok=True)
-        while not self.server.answers():  # it recovers, or has given up
-            if self.server.has_ended():
-                self.server.start()
-            time.sleep(0.05)
 
     def lock(self, seconds):
         with psycopg.connect(self.server.url) as connection:
@@ -215,6 +232,12 @@ class Run:
             with anyio.move_on_after(5):
                 while len(self.acknowledged) < enough:
                     await anyio.sleep(0.002)
+
+    def tell(self):
+        """Say how far it is."""
+        seconds = time.monotonic() - self.started
+        told = f"{self.made} faults in {seconds:.0f} s, {len(self.acknowledged)} events, {self.kinds}"
+        print(told, file=sys.stderr, flush=True)
 
     def judge(self, history, seen):
         ids = [event.id for event in history]
@@ -246,72 +269,24 @@ class Run:
             "other ids than acknowledged": sum(
                 self.acknowledged.get(key, event.id) != event.id for key, event in zip(kept, appended, strict=True)
             ),
+            "gaps": self.gaps,
             "faults": self.kinds,
         }
 
 
-BAD = ("lost", "doubled", "rolled back and yet there", "out of order", "other ids than acknowledged")
+BAD = ("lost", "doubled", "rolled back and yet there", "out of order", "other ids than acknowledged", "gaps")
 
 
-@contextlib.contextmanager
-def server_of(args, servers):
-    """Start a server, or a pair of them, or one on a small disk."""
-    programs = servers.find_postgres()
-    if args.replica:
-        server = servers.PostgresPair(programs)
-    elif args.disk_full:
-        with small_disk() as place:
-            server = servers.PostgresServer(programs, "max_wal_size=32MB", "min_wal_size=32MB", place=place)
-            server.place = place
-            try:
-                yield server
-            finally:
-                server.remove()
-        return
-    else:
-        server = servers.PostgresServer(programs)
-    try:
-        yield server
-    finally:
-        server.remove()
-
-
-@contextlib.contextmanager
-def small_disk():
-    """Mount a disk of 400 MB in memory, of which the server gets all but what the faults take."""
-    with tempfile.TemporaryDirectory() as place:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=1777", "tmpfs", place], check=True)
-        try:
-            yield Path(place)
-        finally:
-            subprocess.run(["umount", "--lazy", place], check=True)
-
-
-@contextlib.contextmanager
-def proxies_of(args, server, servers):
-    """Put a proxy in front of each server, or of the pooler in front of it."""
-    make = load("conftest").FaultProxy
-    pooler = servers.PgBouncer(servers.find_pgbouncer(), server) if args.pooler else None
-    ports = server.ports if args.replica else [(pooler or server).port]
-    proxies = [make(argparse.Namespace(port=port)) for port in ports]
-    try:
-        yield proxies
-    finally:
-        for proxy in proxies:
-            proxy.close()
-        if pooler is not None:
-            pooler.remove()
-
-
-def run(args, servers):
+def run(args):
     """Make the faults that the arguments allow."""
-    kinds = KINDS | ({"failover": 2} if args.replica else {}) | ({"disk full": 3} if args.disk_full else {})
-    with server_of(args, servers) as server:
-        server.start()
-        with proxies_of(args, server, servers) as proxies:
-            ports = [proxy.url.rpartition(":")[2] for proxy in proxies]
-            url = server.url_through(ports) if args.replica else None
-            return anyio.run(Run(server, proxies, args.faults, args.seed, kinds=kinds, url=url).main, backend=args.loop)
+    from _postgres_site import open_site  # beside this program
+
+    kinds = KINDS.copy()
+    for argument, more in NEW_KINDS.items():
+        kinds |= more if getattr(args, argument) else {}
+    with open_site(replica=args.replica, disk_full=args.disk_full, pooler=args.pooler) as site:
+        made = Run(site.server, site.proxies, args.faults, args.seed, kinds=kinds, urls=site.urls, site=site)
+        return anyio.run(made.main, backend=args.loop)
 
 
 def main():
@@ -319,16 +294,15 @@ def main():
     parser.add_argument("--loop", choices=("trio", "asyncio"), default="trio")
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--replica", action="store_true", help="fail over to a synchronous standby, too")
-    which.add_argument("--disk-full", action="store_true", help="let the disk be full at times; needs root")
-    which.add_argument("--pooler", action="store_true", help="go through pgbouncer in transaction mode")
+    parser.add_argument("--replica", action="store_true", help="fail over to a synchronous standby, too")
+    parser.add_argument("--disk-full", action="store_true", help="let the primary's disk be full at times; needs root")
+    parser.add_argument("--pooler", action="store_true", help="go through pgbouncers in transaction mode, too")
     args = parser.parse_args()
     if args.disk_full and os.getuid():
         parser.error("--disk-full mounts a small disk, and needs root for that")
-    logging.basicConfig(level=logging.CRITICAL)
+    logging.basicConfig(level=logging.CRITICAL, format="%(asctime)s %(message)s")
     started = time.monotonic()
-    result = run(args, load("_postgres"))
+    result = run(args)
     result |= {"loop": args.loop, "seconds": round(time.monotonic() - started)}
     print(json.dumps(result))
     sys.exit(any(result[what] for what in BAD))

@@ -1,4 +1,4 @@
-# PostgreSQL servers and poolers of the tests' own.
+# PostgreSQL servers of the tests' own. Pairs of them are in _postgres_pair.py, poolers in _pgbouncer.py.
 #
 # Rule 1: nothing is shared with the machine: a free port, a folder in the system's folder for them, and only processes
 #         that were started here.
@@ -29,11 +29,6 @@ def find_postgres():
     if named or found or debian:
         return Path(named) if named else Path(found or debian[-1]).resolve().parent
     return None
-
-
-def find_pgbouncer():
-    """Return the pooler's program, or None. Debian keeps it where a user's PATH may not look."""
-    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def other_user():
@@ -142,9 +137,9 @@ class PostgresServer:
 class PostgresReplica(PostgresServer):
     """A standby of another server, which must run: it streams from it, until it is promoted."""
 
-    def __init__(self, primary, *settings, port=None):
+    def __init__(self, primary, *settings, port=None, place=None):
         self._primary = primary
-        super().__init__(primary.programs, "wal_retrieve_retry_interval=200ms", *settings, port=port)
+        super().__init__(primary.programs, "wal_retrieve_retry_interval=200ms", *settings, port=port, place=place)
 
     def _make_files(self):
         primary = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name=replica"
@@ -162,109 +157,6 @@ class PostgresReplica(PostgresServer):
     def promote(self):
         """Make it the primary, and return once it is."""
         self._run("pg_ctl", "promote", "-D", "data", "-w")
-
-
-class PostgresPair:
-    """A primary and a synchronous standby, which takes over when the primary crashes; another one is made then."""
-
-    def __init__(self, programs):
-        self._primary = PostgresServer(programs)
-        self._standby = None
-        self.ports = (self._primary.port, free_port())
-
-    @property
-    def url(self):
-        """Where the primary is, whichever it is."""
-        return self.url_through(self.ports)
-
-    def url_through(self, ports):
-        """The same, through proxies."""
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
-
-    def start(self):
-        self._primary.start()
-        if self._standby is None:
-            self._begin_to_replicate()
-
-    def _begin_to_replicate(self):
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'replica'")  # each standby is made with it
-        self._make_standby()
-        self.sql("SELECT pg_reload_conf()")
-        self._wait_in_sync()
-
-    def _make_standby(self):
-        (port,) = {*self.ports} - {self._primary.port}
-        self._standby = PostgresReplica(self._primary, port=port)
-        self._standby.start()
-
-    def _wait_in_sync(self):
-        until = time.monotonic() + 60
-        while not self.sql("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'"):
-            assert time.monotonic() < until, "the standby doesn't catch up"
-            time.sleep(0.02)
-
-    def fail_over(self):
-        """Promote only what is in sync, as those who watch over servers do."""
-        self._wait_in_sync()
-        self._primary.remove()
-        self._primary, self._standby = self._standby, None
-        self._primary.promote()
-        self._make_standby()
-        self._wait_in_sync()
-
-    def sql(self, statement, *values):
-        return self._primary.sql(statement, *values)
-
-    def crash(self):
-        self._primary.crash()
-
-    def restart(self):
-        self._primary.restart()
-
-    def remove(self):
-        self._primary.remove()
-        if self._standby is not None:
-            self._standby.remove()
-
-
-class PgBouncer:
-    """A pooler in transaction mode, in front of a server: each transaction may get another server process."""
-
-    def __init__(self, program, server):
-        self._user = other_user()
-        self._folder = Path(tempfile.mkdtemp(prefix="sse-trio-pgbouncer-"))
-        self.port = free_port()
-        settings = self._folder / "pgbouncer.ini"
-        settings.write_text(
-            f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=postgres\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
-            "server_login_retry = 1\n"  # seconds; by default it tells nobody for 15 that a server is back
-            "pool_mode = transaction\nserver_round_robin = 1\n"  # or a client would often get the same one again
-        )
-        if self._user:
-            for path in (self._folder, settings):
-                shutil.chown(path, **self._user)
-        self._process = subprocess.Popen(
-            [program, settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._user
-        )
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self._wait_until_it_listens()
-
-    def _wait_until_it_listens(self):
-        until = time.monotonic() + 30
-        while True:
-            try:
-                return socket.create_connection(("127.0.0.1", self.port), 5).close()
-            except OSError:
-                assert self._process.poll() is None, "pgbouncer ended at once"
-                assert time.monotonic() < until, "pgbouncer doesn't listen"
-                time.sleep(0.02)
-
-    def remove(self):
-        self._process.kill()
-        self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 async def follow_by_looking(store, is_done):

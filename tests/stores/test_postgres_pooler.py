@@ -8,7 +8,8 @@ import pytest
 from sse_trio.stores import EventId
 from sse_trio.testing._store_locations import ALL, plain
 
-from ._postgres import PgBouncer, find_pgbouncer, follow_by_looking
+from ._pgbouncer import PgBouncer, find_pgbouncer
+from ._postgres import follow_by_looking
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 from sse_trio.stores.postgres import PostgresStore, opener_of
@@ -22,7 +23,7 @@ def pooler(shared_postgres):
     program = find_pgbouncer()
     if program is None:
         pytest.skip("there is no pgbouncer: install Debian's pgbouncer")
-    pooler = PgBouncer(program, shared_postgres)
+    pooler = PgBouncer(program, shared_postgres.port)
     yield pooler
     pooler.remove()
 

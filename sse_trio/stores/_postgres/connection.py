@@ -10,7 +10,10 @@
 # Rule 5: behind a pooler no statement is prepared. The next transaction may go to a server process that does not know
 #         it, or that knows another client's by the same name. A pooler is recognized by the number of the server
 #         process, for which it gives its own.
-# Rule 6: no message quotes the conninfo, which may have a password in it.
+# Rule 6: behind a pooler each transaction looks whether it is still on the server that the connection looked at when
+#         it was made, by its timeline. So a connection belongs to one server, however the pooler is pointed elsewhere.
+# Rule 7: which server of several is the primary is asked in SQL (hosts.py).
+# Rule 8: no message quotes the conninfo, which may have a password in it.
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ import psycopg
 from psycopg import Connection, Cursor, InterfaceError, OperationalError, Pipeline
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 
+from .hosts import each_host, first_of
 from .names import check_schema
 
 __all__ = ("FAILURES", "PostgresConnection", "PostgresServer", "is_transient", "pipeline", "transaction")
@@ -36,20 +40,24 @@ FAILURES = (psycopg.Error, OSError)
 _END = "SELECT pg_backend_pid(), pg_is_in_recovery()"
 _TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
+# A transaction that can't write has met a standby, to which a pooler was pointed too early.
+_TRANSIENT = (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, ReadOnlySqlTransaction, OSError)
+
 _T = TypeVar("_T")
 
 
 def is_transient(exc: BaseException | None) -> bool:
     """Whether it makes sense to try again: the connection failed, and not what was asked."""
-    return isinstance(exc, (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, OSError))
+    return isinstance(exc, _TRANSIENT)
 
 
 class PostgresConnection(Connection[TupleRow]):
     """A connection on which no answer is waited for longer than ``reply_within`` seconds."""
 
     reply_within: float = 10.0
-    has_timelines: bool = True
-    _timeline: int | None = None
+    is_pooled: bool = False
+    timeline: int | None = None
+    """Of the server; None, as some who sell PostgreSQL as a service have taken it out."""
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> Cursor[TupleRow]:
         """Execute SQL of ours. Without values it may be several statements."""
@@ -59,26 +67,34 @@ class PostgresConnection(Connection[TupleRow]):
         """Look what is at the other end: a pooler or the server itself, its timeline, whether one can write."""
         pid, is_standby = cast("tuple[int, bool]", self.run(_END).fetchone())
         if is_standby:
-            raise OperationalError("it is a standby; name it with the others, and target_session_attrs=read-write")
+            raise OperationalError("it is a standby; name all servers, with commas in between")
         if pid != self.info.backend_pid:
+            self.is_pooled = True
             self.prepare_threshold = None
         try:
-            self._timeline = self._read_timeline()
-        except psycopg.Error:
-            self.has_timelines = False
+            self.timeline = _timeline_in(self.run(_TIMELINE))
+        except psycopg.Error as exc:
+            if is_transient(exc):
+                raise
 
-    def timeline(self) -> int | None:
-        """Return the timeline of the server, or None, as some who sell PostgreSQL as a service have taken it out."""
-        if self.prepare_threshold is None and self.has_timelines:
-            return self._read_timeline()  # behind a pooler each transaction may get another server
-        return self._timeline
-
-    def _read_timeline(self) -> int:
-        return cast("tuple[int]", self.run(_TIMELINE).fetchone())[0]
+    def begin(self, sql: str) -> None:
+        """Begin a transaction, on the server that was looked at."""
+        if not self.is_pooled or self.timeline is None:
+            self.run(sql)
+            return
+        found = self.run(f"{sql}; {_TIMELINE}")
+        while found.nextset():
+            pass
+        if _timeline_in(found) != self.timeline:
+            raise OperationalError("the pooler has led to another server than before")
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """See psycopg. Whatever waits for the server comes through here."""
         return super().wait(_bounded(gen, self.reply_within, self.close), *args, **options)
+
+
+def _timeline_in(found: Cursor[TupleRow]) -> int:
+    return cast("tuple[int]", found.fetchone())[0]
 
 
 def _bounded(gen: PQGen[_T], seconds: float, close: Callable[[], None]) -> PQGen[_T]:
@@ -121,7 +137,10 @@ class PostgresServer:
         )
 
     def connect(self) -> PostgresConnection:
-        """Return a new connection, in autocommit mode."""
+        """Return a new connection to the primary, in autocommit mode."""
+        return first_of(each_host(self._conninfo), self._connect_to)
+
+    def _connect_to(self, conninfo: dict[str, Any]) -> PostgresConnection:
         options: dict[str, Any] = {
             "connect_timeout": max(2, round(self.reply_within)),
             "application_name": "sse_trio",
@@ -129,7 +148,7 @@ class PostgresServer:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            **self._conninfo,
+            **conninfo,
         }
         connection = PostgresConnection.connect(**options, autocommit=True)
         # A little more than the server waits for a lock, so that the server's answer comes first.
@@ -161,7 +180,7 @@ def _name_of(conninfo: dict[str, Any]) -> str:
 def transaction(connection: PostgresConnection, begin: str) -> Generator[None]:
     """Commit what the body did. If it raises, close the connection: nothing was done."""
     try:
-        connection.run(begin)
+        connection.begin(begin)
         yield
         connection.run("COMMIT")
     except BaseException:

@@ -58,11 +58,15 @@ class Failovers:
         self._notify = notify
         self._timeline: int | None = None
         self._seen = EventId("", 0)
+        self._has_seen_lost = False  # an event of a primary that is gone, of which a thread told only later
         self._noted = _Noted(0, "", 0, [], [])
 
     def note(self, seen: EventId) -> None:
-        """Note the newest event that is known."""
-        self._seen = seen
+        """Note an event that is known. Threads may note theirs in another order than that of the events."""
+        if self.has_lost(seen):
+            self._has_seen_lost = True
+        elif seen.epoch != self._seen.epoch or seen.sequence > self._seen.sequence:
+            self._seen = seen
 
     def lack(self, epoch: str, sequence: int) -> bool:
         """Whether a history that ends there has less than is known of it."""
@@ -70,8 +74,8 @@ class Failovers:
 
     def look(self, connection: PostgresConnection) -> None:
         """Look whether the server is on another timeline than it was, and note it."""
-        timeline = connection.timeline()
-        if timeline is None or timeline == self._timeline:
+        timeline = connection.timeline
+        if timeline is None or (timeline == self._timeline and not self._has_seen_lost):
             return
         with transaction(connection, self._begin_read):
             noted = self._read(connection, _HUB)
@@ -80,6 +84,7 @@ class Failovers:
                 noted = self._write(connection, timeline)
         self._noted = noted
         self._timeline = timeline
+        self._has_seen_lost = False
 
     def has_lost(self, id_: EventId) -> bool:
         """Whether a primary gave this id that is gone, and its event with it."""
@@ -90,6 +95,8 @@ class Failovers:
     def _knows_of_more(self, noted: _Noted) -> bool:
         if self._timeline is None or noted.epoch != self._seen.epoch:
             return False
+        if self._has_seen_lost:
+            return True
         later = [at for n, at in zip(noted.timelines, noted.began_after, strict=True) if n > self._timeline]
         return bool(later) and min(later) < self._seen.sequence
 
