@@ -41,7 +41,7 @@ from ._postgres.publish_in import Statement, execute
 from ._postgres.reader import PostgresReader
 from ._postgres.schema import migration
 from ._postgres.writer import PostgresWriter
-from ._protocol import EventId, Gap, Page
+from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
 from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
 from ._topic_limits import PerTopic, TopicLimits
@@ -143,7 +143,7 @@ class PostgresStore(OpenedOnce):
         self._appender = self._open_appender()
         self._writer = self._new_writer()
         self._reading = Link(self._server)
-        self._reader = PostgresReader(self._server, self._hub)
+        self._reader = PostgresReader(self._server, self._hub, self._writer.failovers)
         try:
             await self._in_thread(self._prepare, self._write_limiter)
             async with open_service_group() as task_group:
@@ -205,16 +205,8 @@ class PostgresStore(OpenedOnce):
         """See :class:`EventStore`."""
         self._check_open()
         check_read(topics, after, limit)
-        page = await self._read(lambda: self._read_page(topics, after, limit))
+        page = await self._read(lambda: self._reader.read(self._reading.get(), topics, after, limit))
         return unexpired(page, self.expiry_clock())
-
-    def _read_page(self, topics: TopicFilter, after: EventId | Page | None, limit: int) -> Page:
-        connection, failovers = self._reading.get(), self._writer.failovers
-        failovers.look(connection)
-        if isinstance(after, EventId) and failovers.has_lost(after):
-            page = self._reader.read(connection, topics, after._replace(sequence=-1), limit)  # no history has it
-            return page._replace(gap=Gap(after, page.events[0].id if page.events else None))
-        return self._reader.read(connection, topics, after, limit)
 
     async def read_last(self, topics: TopicFilter, count: int) -> Page:
         """See :class:`EventStore`."""

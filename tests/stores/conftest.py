@@ -116,6 +116,10 @@ class FaultProxy:
         """Reset every connection."""
         self._commands.send(b"c")
 
+    def lead_to(self, server):
+        """Pass new connections to another server."""
+        self._server_port = server.port
+
     def close(self):
         self._commands.send(b"q")
         self._thread.join()

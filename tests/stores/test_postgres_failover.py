@@ -98,7 +98,7 @@ async def test_what_an_asynchronous_replica_lacked_is_a_gap(make_pair, name):
 async def test_a_reader_whose_events_are_gone_gets_a_gap(make_pair, name):
     """A follower that has seen an event which a failover lost gets a gap, and so does everybody else."""
     primary, replica = await anyio.to_thread.run_sync(make_pair)
-    with pytest.raises(StoreUnavailableError, match="it is a standby; name it with"):
+    with pytest.raises(StoreUnavailableError, match="it is a standby; name all servers"):
         await PostgresStore(replica.url, name=name, retry_for=0).__aenter__()
     url = primary.url_with(replica)
     async with PostgresStore(url, name=name, retry_for=60) as one, one.follow(EventId(one.epoch, 0)) as pages:
@@ -136,3 +136,62 @@ async def test_a_hub_that_is_gone_has_no_timelines(shared_postgres, name):
     failovers.look(connection)
     appender.close()
     assert not failovers.has_lost(EventId("", 5))
+
+
+# --- a promotion that is only told of: the server says that it is on another timeline
+
+
+@pytest.fixture
+def promote(monkeypatch):
+    """Return a function after which new connections find a server that was promoted."""
+
+    def promote():
+        monkeypatch.setattr("sse_trio.stores._postgres.connection._TIMELINE", "SELECT 1000")
+
+    return promote
+
+
+async def test_whoever_reads_on_from_a_lost_event_gets_a_gap(shared_postgres, name, promote):
+    """A client, a reader of pages and a follower that come with the id of a lost event get a gap, and only they."""
+    async with PostgresStore(shared_postgres.url, name=name) as store:
+        (kept,) = await store.append([("a", b"kept")])
+    lost = kept._replace(sequence=kept.sequence + 1)
+    promote()
+    async with PostgresStore(shared_postgres.url, name=name) as store:
+        page = await store.read(ALL, kept)
+        assert (page.gap, page.events) == (None, ())
+        for after in (lost, page._replace(next=lost)):
+            found = await store.read(ALL, after)
+            assert found.gap.after == lost
+            assert [event.id for event in found.events] == [kept]
+        async with store.follow(lost) as pages:
+            with anyio.fail_after(30):
+                assert (await anext(pages)).gap.after == lost
+        assert (await store.read(ALL, kept)).gap is None
+
+
+async def test_followers_that_are_unequally_fast(shared_postgres, name):
+    """The newest event that any follower of a process has seen is what a failover must not lack."""
+    failovers = PostgresStore(shared_postgres.url, name=name)._new_writer().failovers
+    failovers.note(EventId("e", 10))
+    failovers.note(EventId("e", 8))
+    assert failovers.lack("e", 9)
+    failovers.note(EventId("f", 3))
+    assert not failovers.lack("e", 9)
+    assert failovers.lack("f", 2)
+
+
+async def test_a_lost_event_that_is_told_of_late(shared_postgres, name, promote):
+    """If a thread tells only after a failover that it has seen what was lost, the history gets its new epoch then."""
+    async with PostgresStore(shared_postgres.url, name=name) as store:
+        (kept,) = await store.append([("a", b"kept")])
+    promote()
+    appender = opener_of(PostgresStore(shared_postgres.url, name=name))()
+    connection = appender._prepared()
+    failovers = appender._writer.failovers
+    failovers.note(kept._replace(sequence=kept.sequence + 1))
+    failovers.look(connection)
+    assert shared_postgres.sql("SELECT 1 FROM sse_trio.hubs WHERE name = %s AND epoch = %s", name, kept.epoch) == []
+    failovers.look(connection)  # there is one new epoch, not one with each look
+    assert not failovers.has_lost(kept._replace(sequence=kept.sequence + 1))
+    appender.close()

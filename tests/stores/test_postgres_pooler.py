@@ -58,14 +58,28 @@ async def test_no_statement_is_prepared_behind_a_pooler(pooler, shared_postgres,
     assert thresholds == [None, 5]
 
 
-async def test_events_are_found_by_looking(pooler, name, caplog):
-    """A follower behind the pooler finds events by looking, and its log says what to pass."""
+async def test_events_are_found_by_looking(pooler, shared_postgres, name, caplog):
+    """A follower behind the pooler finds events by looking, on one connection, and its log says what to pass."""
+    async with PostgresStore(shared_postgres.url, name=name):  # makes the tables
+        pass
+    store = PostgresStore(pooler.url, name=name, poll_interval=0.01)
+    made = []
+    new_follower = store._new_follower
+
+    def note_follower():
+        made.append(new_follower())
+        return made[-1]
+
+    connections = set()
 
     def is_done(found):
-        return "pass listen_conninfo=" in caplog.text and len(found) >= 10
+        connections.update(one._listening.fileno() for one in made if one._listening and not one._listening.closed)
+        return "pass listen_conninfo=" in caplog.text and len(found) >= 15
 
-    found = await follow_by_looking(PostgresStore(pooler.url, name=name, poll_interval=0.01), is_done)
+    store._new_follower = note_follower
+    found = await follow_by_looking(store, is_done)
     assert found == [*range(1, len(found) + 1)]
+    assert len(connections) == 1
 
 
 async def test_wake_ups_by_a_connection_of_their_own(pooler, shared_postgres, name):

@@ -26,7 +26,7 @@ import psycopg
 from psycopg import Connection, Cursor, InterfaceError, OperationalError, Pipeline
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
+from psycopg.errors import FeatureNotSupported, IdleInTransactionSessionTimeout
 from psycopg.rows import TupleRow
 
 from .hosts import each_host, first_of
@@ -40,15 +40,12 @@ FAILURES = (psycopg.Error, OSError)
 _END = "SELECT pg_backend_pid(), pg_is_in_recovery()"
 _TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
-# A transaction that can't write has met a standby, to which a pooler was pointed too early.
-_TRANSIENT = (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, ReadOnlySqlTransaction, OSError)
-
 _T = TypeVar("_T")
 
 
 def is_transient(exc: BaseException | None) -> bool:
     """Whether it makes sense to try again: the connection failed, and not what was asked."""
-    return isinstance(exc, _TRANSIENT)
+    return isinstance(exc, (OperationalError, InterfaceError, IdleInTransactionSessionTimeout, OSError))
 
 
 class PostgresConnection(Connection[TupleRow]):
@@ -79,13 +76,14 @@ class PostgresConnection(Connection[TupleRow]):
 
     def begin(self, sql: str) -> None:
         """Begin a transaction, on the server that was looked at."""
-        if not self.is_pooled or self.timeline is None:
-            self.run(sql)
-            return
-        found = self.run(f"{sql}; {_TIMELINE}")
+        may_differ = self.is_pooled and self.timeline is not None
+        try:
+            found = self.run(f"{sql}; {_TIMELINE}" if may_differ else sql)
+        except FeatureNotSupported as exc:  # to begin one that writes
+            raise OperationalError("the pooler has led to a standby") from exc
         while found.nextset():
             pass
-        if _timeline_in(found) != self.timeline:
+        if may_differ and _timeline_in(found) != self.timeline:
             raise OperationalError("the pooler has led to another server than before")
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:

@@ -58,13 +58,13 @@ class Failovers:
         self._notify = notify
         self._timeline: int | None = None
         self._seen = EventId("", 0)
-        self._has_seen_lost = False  # an event of a primary that is gone, of which a thread told only later
+        self._lost: EventId | None = None  # of a primary that is gone, known by a thread that told only later
         self._noted = _Noted(0, "", 0, [], [])
 
     def note(self, seen: EventId) -> None:
         """Note an event that is known. Threads may note theirs in another order than that of the events."""
         if self.has_lost(seen):
-            self._has_seen_lost = True
+            self._lost = seen
         elif seen.epoch != self._seen.epoch or seen.sequence > self._seen.sequence:
             self._seen = seen
 
@@ -75,7 +75,7 @@ class Failovers:
     def look(self, connection: PostgresConnection) -> None:
         """Look whether the server is on another timeline than it was, and note it."""
         timeline = connection.timeline
-        if timeline is None or (timeline == self._timeline and not self._has_seen_lost):
+        if timeline is None or (timeline == self._timeline and self._lost is None):
             return
         with transaction(connection, self._begin_read):
             noted = self._read(connection, _HUB)
@@ -84,7 +84,7 @@ class Failovers:
                 noted = self._write(connection, timeline)
         self._noted = noted
         self._timeline = timeline
-        self._has_seen_lost = False
+        self._lost = None
 
     def has_lost(self, id_: EventId) -> bool:
         """Whether a primary gave this id that is gone, and its event with it."""
@@ -93,10 +93,10 @@ class Failovers:
         return any(end < id_.sequence < end + SKIPPED for end in began)
 
     def _knows_of_more(self, noted: _Noted) -> bool:
+        if self._lost is not None and noted.epoch == self._lost.epoch:
+            return True
         if self._timeline is None or noted.epoch != self._seen.epoch:
             return False
-        if self._has_seen_lost:
-            return True
         later = [at for n, at in zip(noted.timelines, noted.began_after, strict=True) if n > self._timeline]
         return bool(later) and min(later) < self._seen.sequence
 

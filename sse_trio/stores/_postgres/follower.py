@@ -3,7 +3,8 @@
 # Rule 1: NOTIFY is a wake-up and never carries an event. First LISTEN, then read: what is appended after the read
 #         wakes.
 # Rule 2: a wake-up may get lost, with a connection or behind a pooler. So the follower looks every `poll_interval`
-#         seconds in any case, and makes its connection anew if it finds something of which it was not told.
+#         seconds in any case, and makes its connection anew if it finds something of which it was not told. It keeps
+#         the next one until a wake-up comes, and always one to a pooler: another would be one to the pooler, too.
 # Rule 3: a follower never fails because of the server; it tries again.
 # Rule 4: whoever follows moves what users have published in their transactions to the log.
 
@@ -60,7 +61,7 @@ class PostgresFollower:
         self._link = Link(server)
         self._name = server.name
         self._channel = channel_of(server.schema, hub)
-        self._reader = PostgresReader(server, hub)
+        self._reader = PostgresReader(server, hub, writer.failovers)
         self._writer = writer
         self._run_in_thread = run_in_thread
         self._outage = outage
@@ -71,6 +72,8 @@ class PostgresFollower:
         self._listening: PostgresConnection | None = None
         self._is_told = False
         self._untold = 0
+        self._is_anew = False  # the connection was made because no wake-ups came, and none has come since
+        self._is_pooled = False
         self._has_warned = False
 
     async def wait_page(self, after: EventId | Page) -> Page:
@@ -96,7 +99,6 @@ class PostgresFollower:
     def _read(self, after: EventId | Page) -> Page:
         connection = self._listen()
         self._is_told = False
-        self._writer.failovers.look(connection)
         page = self._reader.read(connection, ALL_TOPICS, after, FOLLOWED_AT_ONCE)
         if page.events or page.gap or not self._reader.has_waiting:
             return page
@@ -108,7 +110,7 @@ class PostgresFollower:
         if connection is not self._listening:
             connection.add_notify_handler(self._tell)
             connection.run(f"LISTEN {self._channel}")
-            self._listening = connection
+            self._listening, self._is_pooled = connection, connection.is_pooled
             self._untold = 0
         return connection
 
@@ -134,13 +136,19 @@ class PostgresFollower:
         return self._is_told
 
     def _count(self, *, told: bool) -> None:
-        """Count the pages in a row that were found without a wake-up, and connect anew after some."""
+        """Count the pages in a row that were found without a wake-up, and connect anew after some, once."""
         self._untold = 0 if told else self._untold + 1
+        self._is_anew = self._is_anew and not told
         if self._untold == _UNTOLD_IN_A_ROW:
-            self._link.close()
-            if not self._has_warned:
-                self._has_warned = True
-                _logger.warning(_NO_WAKE_UPS, self._name, self._poll_interval)
+            self._warn()
+            if not self._is_anew and not self._is_pooled:
+                self._is_anew = True
+                self._link.close()
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning(_NO_WAKE_UPS, self._name, self._poll_interval)
 
     async def aclose(self) -> None:
         """Close the connection, even when cancelled."""

@@ -5,6 +5,7 @@
 # Rule 2: topics that are named are read by their index, and so are topics below a prefix if they are few. If they are
 #         many, the reader scans the hub's log, a bounded number of events at a time; where they are rare in it, the
 #         index says where they are.
+# Rule 3: an id that was lost with a primary is in no history (failover.py), whoever reads on from there.
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast, final
 
 from .._gaps import asked_for, make_page, start_reading
-from .._protocol import EventId, Page, StoredEvent
+from .._protocol import EventId, Gap, Page, StoredEvent
 from .._scan import events_of_a_step
 from .._topics import TopicFilter
 from .connection import PostgresConnection, PostgresServer, transaction
+from .failover import Failovers
 from .holds import Record, read_due, read_held
 from .names import from_text, to_text
 from .selection import Row, below, is_selected, names_of, newest_of_names, rows_of_names
@@ -50,11 +52,13 @@ class PostgresReader:
     Args:
         server: for its statement that begins transactions.
         hub: its name.
+        failovers: what the process knows of its history.
     """
 
-    def __init__(self, server: PostgresServer, hub: str) -> None:
+    def __init__(self, server: PostgresServer, hub: str, failovers: Failovers) -> None:
         self._begin = server.begin_read
         self._hub = hub
+        self._failovers = failovers
         self.has_waiting = False
         """Whether there was something in the outbox at the latest read."""
 
@@ -62,6 +66,16 @@ class PostgresReader:
         self, connection: PostgresConnection, topics: TopicFilter, after: EventId | Page | None, limit: int
     ) -> Page:
         """See :meth:`EventStore.read`."""
+        self._failovers.look(connection)
+        id_, _ = asked_for(after)
+        if id_ is None or not self._failovers.has_lost(id_):
+            return self._read(connection, topics, after, limit)
+        page = self._read(connection, topics, id_._replace(sequence=-1), limit)
+        return page._replace(gap=Gap(id_, page.events[0].id if page.events else None))
+
+    def _read(
+        self, connection: PostgresConnection, topics: TopicFilter, after: EventId | Page | None, limit: int
+    ) -> Page:
         with transaction(connection, self._begin):
             read = self._start(connection, topics)
             tip, trimmed_to = read.ends(after)
