@@ -81,12 +81,12 @@ class Site:
     def fail_over(self):
         """Lose the primary, and point the pooler at the one that takes over."""
         self.server.wait_in_sync()
-        self.server.lose_primary()
-        self.point()
+        self.lose_primary()
         self.server.make_standby()
 
-    def point(self):
-        """Point the pooler at the primary."""
+    def lose_primary(self):
+        """End the primary for good, promote the standby, and point the pooler at it."""
+        self.server.lose_primary()
         if self._pointed is not None:
             self._pointed.point_at(self.server.port)
 
@@ -118,14 +118,16 @@ class Site:
 
 
 @contextlib.contextmanager
-def open_site(*, replica, disk_full, pooler):
+def open_site(*, replica, disk_full, pooler, is_synchronous=True):
     """Start servers, on small disks if those are to be full, and what is in front of them."""
     programs = tests("_postgres").find_postgres()
     settings = ("max_wal_size=32MB", "min_wal_size=32MB") if disk_full else ()
     with contextlib.ExitStack() as stack:
         places = [stack.enter_context(small_disk()) if disk_full else None for _ in range(2)]
         if replica:
-            server = tests("_postgres_pair").PostgresPair(programs, *settings, places=places)
+            server = tests("_postgres_pair").PostgresPair(
+                programs, *settings, places=places, is_synchronous=is_synchronous
+            )
         else:
             server = tests("_postgres").PostgresServer(programs, *settings, place=places[0])
             server.place = places[0]
