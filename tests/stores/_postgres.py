@@ -160,8 +160,13 @@ class PostgresReplica(PostgresServer):
 
 
 async def follow_by_looking(store, is_done):
-    """Publish until this is true of the sequences that a follower has found, and return them."""
-    found = []
+    """Publish until this is true of the sequences that a follower has found. Return them, and its connections."""
+    found, followers, connections = [], [], []
+    new_follower = store._new_follower
+
+    def note_follower():
+        followers.append(new_follower())
+        return followers[-1]
 
     async def publish():
         while not is_done(found):
@@ -169,6 +174,7 @@ async def follow_by_looking(store, is_done):
             await anyio.sleep(0.03)
         group.cancel_scope.cancel()
 
+    store._new_follower = note_follower
     async with store:
         with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
@@ -176,4 +182,6 @@ async def follow_by_looking(store, is_done):
                 async with store.follow(EventId(store.epoch, 0)) as pages:
                     async for page in pages:
                         found += [event.id.sequence for event in page.events]
-    return found
+                        if followers[0]._listening not in connections:
+                            connections.append(followers[0]._listening)
+    return found, connections

@@ -228,15 +228,17 @@ async def test_a_lock_that_is_held_too_long_is_an_outage(shared_postgres, name):
 
 
 async def test_without_wake_ups_events_are_found_by_looking(shared_postgres, name, monkeypatch, caplog):
-    """Behind a pooler that keeps no session a follower finds events by looking, and says once what is wrong."""
+    """Without wake-ups a follower finds events by looking, connects anew once, and says once what is wrong."""
     monkeypatch.setattr("sse_trio.stores._postgres.follower.channel_of", lambda schema, hub: "nobody_notifies_this")
     warning = "no wake-ups come from PostgreSQL at"
 
     def is_done(found):
         return warning in caplog.text and len(found) >= 20
 
-    found = await follow_by_looking(PostgresStore(shared_postgres.url, name=name, poll_interval=0.01), is_done)
+    store = PostgresStore(shared_postgres.url, name=name, poll_interval=0.01)
+    found, connections = await follow_by_looking(store, is_done)
     assert found == [*range(1, len(found) + 1)]
+    assert len(connections) == 2
     assert caplog.text.count(warning) == 1
 
 

@@ -35,15 +35,23 @@ def where(conninfo):
     [
         ({}, [[None, None, None, None]]),
         ({"service": "shop", "port": "1,2"}, [[None, None, "1,2", None]]),
-        ({"host": "a", "target_session_attrs": "read-write"}, [["a", None, None, "any"]]),
-        ({"host": "a,b"}, [["a", None, None, "any"], ["b", None, None, "any"]]),
-        ({"host": "a,b", "port": 5}, [["a", None, "5", "any"], ["b", None, "5", "any"]]),
-        ({"hostaddr": "::1,::2", "port": "1,2"}, [[None, "::1", "1", "any"], [None, "::2", "2", "any"]]),
+        ({"host": "a", "target_session_attrs": "primary"}, [["a", None, None, "primary"], ["a", None, None, "any"]]),
+        ({"host": "a,b"}, [["a", None, None, None], ["b", None, None, None]]),
+        ({"host": "a,b", "port": 5}, [["a", None, "5", None], ["b", None, "5", None]]),
+        (
+            {"hostaddr": "::1,::2", "port": "1,2", "target_session_attrs": "read-write"},
+            [
+                [None, "::1", "1", "read-write"],
+                [None, "::2", "2", "read-write"],
+                [None, "::1", "1", "any"],
+                [None, "::2", "2", "any"],
+            ],
+        ),
         ({"host": "a,b,c", "port": "1,2"}, [["a,b,c", None, "1,2", None]]),
     ],
 )
 def test_each_server_is_tried_alone(conninfo, expected):
-    """A conninfo with several servers is one for each of them; what only libpq can split is left to it."""
+    """A conninfo with several servers is one for each of them, first as libpq chooses, then by what the store asks."""
     assert where(each_host(conninfo)) == expected
 
 

@@ -62,22 +62,11 @@ async def test_events_are_found_by_looking(pooler, shared_postgres, name, caplog
     """A follower behind the pooler finds events by looking, on one connection, and its log says what to pass."""
     async with PostgresStore(shared_postgres.url, name=name):  # makes the tables
         pass
-    store = PostgresStore(pooler.url, name=name, poll_interval=0.01)
-    made = []
-    new_follower = store._new_follower
-
-    def note_follower():
-        made.append(new_follower())
-        return made[-1]
-
-    connections = set()
 
     def is_done(found):
-        connections.update(one._listening.fileno() for one in made if one._listening and not one._listening.closed)
         return "pass listen_conninfo=" in caplog.text and len(found) >= 15
 
-    store._new_follower = note_follower
-    found = await follow_by_looking(store, is_done)
+    found, connections = await follow_by_looking(PostgresStore(pooler.url, name=name, poll_interval=0.01), is_done)
     assert found == [*range(1, len(found) + 1)]
     assert len(connections) == 1
 
