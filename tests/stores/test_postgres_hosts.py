@@ -152,3 +152,11 @@ def test_a_transaction_on_another_server_fails(make_pooler, shared_postgres, sta
             raise AssertionError("a transaction has begun on another server")
         assert is_transient(raised.value)
         assert connection.closed
+
+
+def test_a_server_that_fails_while_it_is_looked_at(shared_postgres, monkeypatch):
+    """A server that does not answer is tried again, and not taken for one that knows no timelines."""
+    ends = "SELECT pg_terminate_backend(pg_backend_pid())"
+    monkeypatch.setattr("sse_trio.stores._postgres.connection._TIMELINE", ends)
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        PostgresServer(shared_postgres.url, schema="sse_trio", reply_within=30).connect()
