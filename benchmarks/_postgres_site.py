@@ -1,7 +1,7 @@
 # The servers of a run of faults, and the ways to them, each behind proxies that do what networks do:
 #
 #   direct     the server itself, or two of them by a URL with both
-#   pointed    one pgbouncer, which is pointed at the new primary after a failover
+#   pointed    one pgbouncer, which is pointed at the new primary after a failover; followers connect directly
 #   beside     a pgbouncer beside each server, by a URL with both
 #
 # Rule 1: servers, poolers and proxies are those of the tests.
@@ -69,10 +69,14 @@ class Site:
         return self._poolers[-1]
 
     @property
-    def urls(self):
-        """Where the primary is, by each way."""
-        ports = [[proxy.url.rpartition(":")[2] for proxy in proxies] for proxies in self._proxies_by_way.values()]
-        return [tests("_postgres_pair").url_through(some) for some in ports]
+    def ways(self):
+        """What to make a store with, for each way."""
+        urls = {
+            way: tests("_postgres_pair").url_through([proxy.url.rpartition(":")[2] for proxy in proxies])
+            for way, proxies in self._proxies_by_way.items()
+        }
+        listens = {"pointed": urls["direct"]}
+        return [{"conninfo": url, "listen_conninfo": listens.get(way)} for way, url in urls.items()]
 
     @property
     def proxies(self):

@@ -147,9 +147,9 @@ class Run:
     async def main(self, failovers):
         began, total = time.monotonic(), {}
         options = {"reply_within": 0.5, "retry_for": 60.0, "max_events": None, "max_bytes": None}
-        urls = (self.site.urls * 3)[:3]
+        ways = (self.site.ways * 3)[:3]
         async with AsyncExitStack() as stack:
-            stores = [await stack.enter_async_context(PostgresStore(url, name=self.name, **options)) for url in urls]
+            stores = [await stack.enter_async_context(PostgresStore(name=self.name, **way, **options)) for way in ways]
             group = await stack.enter_async_context(anyio.create_task_group())
             self.gaps, self.tips = [0] * len(stores), [EventId("", 0)] * len(stores)
             start = EventId(stores[0].epoch, 0)

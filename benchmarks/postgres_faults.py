@@ -8,7 +8,8 @@
 #   python benchmarks/postgres_faults.py --replica --disk-full --pooler   # all of it
 #
 # With --pooler, some publishers and followers connect directly, some through one pgbouncer, which is pointed at the
-# new primary after a failover, and, with --replica, some through a pgbouncer beside each server.
+# new primary after a failover (followers have a direct listen_conninfo there), and, with --replica, some through a
+# pgbouncer beside each server.
 #
 # Prints what was appended, and what of it was lost, doubled or out of order. Anything but 0 is a bug. What a failover
 # to an asynchronous standby loses is in postgres_failover.py.
@@ -66,14 +67,14 @@ class Run:
         faults: their number.
         seed: of the order of the faults.
         kinds: how often each kind of fault is made.
-        urls: the ways through the proxies; a store is opened for each.
+        ways: through the proxies; a store is opened for each.
         site: what makes the faults that need more than one server.
     """
 
-    def __init__(self, server, proxies, faults, seed, *, kinds=KINDS, urls=None, site=None):
+    def __init__(self, server, proxies, faults, seed, *, kinds=KINDS, ways=None, site=None):
         self.server, self.proxies, self.faults, self.site = server, proxies, faults, site
         url = f"postgresql://postgres@{proxies[0].url.removeprefix('redis://')}/postgres"
-        self.urls = urls or [url, url]
+        self.ways = ways or [{"conninfo": url}] * 2
         self.chance = random.Random(seed)
         self.name = secrets.token_hex(4)
         self.acknowledged = {}
@@ -84,13 +85,13 @@ class Run:
         self.finished = False
         self.started = time.monotonic()
 
-    def store(self, url):
+    def store(self, way):
         options = {"reply_within": 0.3, "retry_for": 60.0, "max_events": None, "max_bytes": None}
-        return PostgresStore(url, name=self.name, **options)
+        return PostgresStore(name=self.name, **way, **options)
 
     async def main(self):
         async with contextlib.AsyncExitStack() as stack:
-            stores = [await stack.enter_async_context(self.store(url)) for url in self.urls]
+            stores = [await stack.enter_async_context(self.store(way)) for way in self.ways]
             seen = [[] for _ in range(3)]
             async with anyio.create_task_group() as followers:
                 for number, one_seen in enumerate(seen):
@@ -285,7 +286,7 @@ def run(args):
     for argument, more in NEW_KINDS.items():
         kinds |= more if getattr(args, argument) else {}
     with open_site(replica=args.replica, disk_full=args.disk_full, pooler=args.pooler) as site:
-        made = Run(site.server, site.proxies, args.faults, args.seed, kinds=kinds, urls=site.urls, site=site)
+        made = Run(site.server, site.proxies, args.faults, args.seed, kinds=kinds, ways=site.ways, site=site)
         return anyio.run(made.main, backend=args.loop)
 
 
