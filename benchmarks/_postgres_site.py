@@ -72,7 +72,7 @@ class Site:
     def ways(self):
         """What to make a store with, for each way."""
         urls = {
-            way: tests("_postgres_pair").url_through([proxy.url.rpartition(":")[2] for proxy in proxies])
+            way: tests("_postgres").url_through([proxy.url.rpartition(":")[2] for proxy in proxies])
             for way, proxies in self._proxies_by_way.items()
         }
         listens = {"pointed": urls["direct"]}

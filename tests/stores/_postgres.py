@@ -41,6 +41,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def url_through(ports):
+    """Return the URL of whichever of these can be written to."""
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+
+
 class PostgresServer:
     """A server that can be stopped, crash and be started again on the same port and files."""
 
@@ -71,8 +77,7 @@ class PostgresServer:
 
     def url_with(self, other):
         """Return where the primary is, whichever of the two it is."""
-        hosts = f"127.0.0.1:{self.port},127.0.0.1:{other.port}"
-        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+        return url_through([self.port, other.port])
 
     def url_of(self, user, database="postgres"):
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"

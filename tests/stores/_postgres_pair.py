@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ._postgres import PostgresReplica, PostgresServer, free_port
+from ._postgres import PostgresReplica, PostgresServer, free_port, url_through
 
 # The standby is made anew so often that a new walsender must not have to wait for the old one's time limit.
 SETTINGS = ("wal_sender_timeout=5s", "wal_keep_size=48MB")
@@ -103,9 +103,3 @@ class PostgresPair:
         self._primary.remove()
         if self.standby is not None:
             self.standby.remove()
-
-
-def url_through(ports):
-    """Return the URL of whichever of these can be written to."""
-    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-    return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"

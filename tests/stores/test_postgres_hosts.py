@@ -9,8 +9,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.testing._store_locations import ALL
 
 from ._pgbouncer import PgBouncer, find_pgbouncer
-from ._postgres import PostgresReplica
-from ._postgres_pair import url_through
+from ._postgres import PostgresReplica, url_through
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 from sse_trio.stores._postgres.connection import (  # noqa: E402 -- it needs psycopg
