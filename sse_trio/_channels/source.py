@@ -65,12 +65,6 @@ class StreamSource(ABC):
     def bind(self, loop: Loop, sep: str, on_overflow: Callable[[], None]) -> None:
         """Attach to a stream: use its loop and line end; call ``on_overflow`` if its client falls too far behind."""
 
-    def expect_first(self) -> None:
-        """Make the first event cheap. Call it in the pass of the loop in which the stream opens, before its producer.
-
-        A source that has no producers does nothing.
-        """
-
     @abstractmethod
     def unbind(self) -> None:
         """Detach from the stream."""

@@ -170,12 +170,6 @@ class ChannelState(StreamSource):
         fifo = self.fifo if self.buffer is self.fifo else None
         self.pacer.begin(fifo, self.max_buffer_size, self.max_buffer_bytes)
 
-    def expect_first(self) -> None:
-        """Let the first event pass as if a slice had begun: its stream has opened in this pass of the loop."""
-        untouched = not (self.buffer.size or self.ending or self.refusing or self.receivers.queue or self.senders.queue)
-        if untouched and self.max_buffer_size and self.buffer is self.fifo:
-            self.pacer.expect_first()
-
     def owes_checkpoint(self) -> bool:
         """Return whether a send() must yield before it is decided."""
         return self.ending or self.pacer.owes_checkpoint(conflating=self.buffer is not self.fifo)
@@ -371,6 +365,9 @@ class ChannelState(StreamSource):
             on_overflow()
         elif self.overflow == "close":
             self.on_overflow = on_overflow
+        untouched = not (self.buffer.size or self.ending or self.refusing or self.receivers.queue or self.senders.queue)
+        if untouched and self.max_buffer_size and self.buffer is self.fifo:
+            self.pacer.expect_first()
 
     def unbind(self) -> None:
         """Detach from the stream."""

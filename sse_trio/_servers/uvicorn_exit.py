@@ -40,10 +40,7 @@ class UvicornExit:
         server = self._server()
         if server is None or server.should_exit:
             return True
-        for listener in getattr(server, "servers", ()):  # each stream asks when it opens, and a generator costs more
-            if not listener.is_serving():
-                return True
-        return False
+        return not all(listener.is_serving() for listener in getattr(server, "servers", ()))
 
 
 _Exits: TypeAlias = "WeakKeyDictionary[object, UvicornExit | None]"

@@ -136,7 +136,6 @@ class Stream:
     def _open(self, *, has_producers: bool) -> None:
         self._opened_at = self._writer.outlet.current_time()
         if not self._source.needs_receiver and has_producers:
-            self._source.expect_first()
             self._run.loop.call_next(self._outlast)
         else:
             self._stay(has_producers=has_producers)
