@@ -173,7 +173,10 @@ class AsyncioLoop:
     def runs_caller(self) -> bool:
         """Return whether the caller is a task of this loop: the loop has a current task only while it runs one."""
         loop = self._loop()  # not get_running_loop(), see turn()
-        return loop is not None and current_task(loop) is not None
+        if loop is None or current_task(loop) is None:
+            return False
+        trio = sys.modules.get("trio.lowlevel")  # the task may have called trio.run()
+        return trio is None or not trio.in_trio_task()
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Make the loop call fn()."""
