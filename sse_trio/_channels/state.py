@@ -361,13 +361,12 @@ class ChannelState(StreamSource):
         self.loop = loop
         if sep != self.sep:
             self._use_sep(sep)
+        if self.buffer is self.fifo and not (self.refusing or self.receivers.queue):
+            self.pacer.expect_first()
         if self.overflowed:
             on_overflow()
         elif self.overflow == "close":
             self.on_overflow = on_overflow
-        untouched = not (self.buffer.size or self.ending or self.refusing or self.receivers.queue or self.senders.queue)
-        if untouched and self.max_buffer_size and self.buffer is self.fifo:
-            self.pacer.expect_first()
 
     def unbind(self) -> None:
         """Detach from the stream."""

@@ -198,6 +198,24 @@ async def test_its_first_event_counts(limits):
     assert b"".join(server.sent) == b"head" + 2 * EVENT
 
 
+async def test_an_end_that_outlives_its_producer():
+    """While another task holds a clone of the send end, the last event hasn't come, so no final frame goes with it."""
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        nursery.start_soon(send_later, send_channel.clone())
+
+    async def send_later(send_channel):
+        async with send_channel:
+            await anyio.sleep(1)
+            await send_channel.send("event")
+
+    server = Server()
+    async with anyio.create_task_group() as nursery:
+        await server.serve(response_of(produce)[0])
+    assert b"".join(server.sent) == b"head" + 2 * EVENT
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_loop_that_writes_at_the_end_of_its_pass():
     """What is flushed by the next pass of the loop, as uvloop does, needs no wait."""
