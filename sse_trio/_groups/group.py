@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, final
 
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import RunVar, checkpoint
 
 from .._arguments.checks import check_count, check_flag, check_function, check_grace, check_seconds, check_text, wrong
-from .._loops.current import LoopVar
 from .._reasons import CloseReason, RefusalReason
 from .._wire.returned import check_farewell, returned_bool
 from ..stores._kicks import Kick, check_kick_labels
@@ -323,8 +322,8 @@ async def _kick(chosen: list[GroupMember]) -> int:
 group_state_of: Callable[[StreamGroup], GroupState] = attrgetter("_state")
 """The state behind a group: its options, and withdraw_shutdown()."""
 
-_default_group: LoopVar[StreamGroup] = LoopVar()
-_default_run: LoopVar[GroupRun] = LoopVar()
+_default_group: RunVar[StreamGroup] = RunVar("sse_trio._default_group")
+_default_run: RunVar[GroupRun] = RunVar("sse_trio._default_run")
 
 
 def run_of(group: StreamGroup) -> GroupRun:
@@ -335,17 +334,16 @@ def run_of(group: StreamGroup) -> GroupRun:
 def default_group() -> StreamGroup:
     """Return the running event loop's group for streams without a group."""
     current_run(None)
-    group = _default_group.get()
-    assert group is not None  # it was set with the run
-    return group
+    return _default_group.get()
 
 
 def current_run(group: StreamGroup | None) -> GroupRun:
     """Return the run of this group, or of the default group, in the running event loop."""
     if group is not None:
         return run_of(group)
-    run = _default_run.get()
-    if run is None:
+    try:
+        return _default_run.get()
+    except LookupError:
         _default_group.set(new_group := StreamGroup())
         _default_run.set(run := run_of(new_group))
-    return run
+        return run

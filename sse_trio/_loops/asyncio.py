@@ -67,20 +67,9 @@ def _cancel_again(exc: asyncio.CancelledError) -> None:
 class AsyncioLoop:
     """The running loop of asyncio or uvloop."""
 
-    __slots__ = (
-        "__weakref__",
-        "_detached",
-        "_loop",
-        "_thread",
-        "_turns",
-        "keeps_idle_tasks",
-        "new_scope",
-        "tells_cancellations",
-        "values",
-    )
+    __slots__ = ("_detached", "_loop", "_thread", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.values: dict[object, object] = {}
         self.new_scope = type(CancelScope())
         self.keeps_idle_tasks = False
         self.tells_cancellations = sys.version_info >= (3, 11)
@@ -169,14 +158,6 @@ class AsyncioLoop:
             return get_running_loop() is self._loop()
         except RuntimeError:
             return False
-
-    def runs_caller(self) -> bool:
-        """Return whether the caller is a task of this loop: the loop has a current task only while it runs one."""
-        loop = self._loop()  # not get_running_loop(), see turn()
-        if loop is None or current_task(loop) is None:
-            return False
-        trio = sys.modules.get("trio.lowlevel")  # the task may have called trio.run()
-        return trio is None or not trio.in_trio_task()
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Make the loop call fn()."""

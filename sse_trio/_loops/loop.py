@@ -158,17 +158,8 @@ class Loop(Protocol):
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference to it until it has ended."""
 
-    @property
-    def values(self) -> dict[object, object]:
-        """What a ``LoopVar`` has in this loop."""
-        ...
-
     def is_here(self) -> bool:
         """Return whether the caller runs in this event loop. From any thread."""
-        ...
-
-    def runs_caller(self) -> bool:
-        """Return whether the caller is a task of this loop. Call it only in the loop's thread."""
         ...
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:

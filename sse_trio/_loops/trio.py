@@ -15,7 +15,6 @@ from trio.lowlevel import (
     current_clock,
     current_task,
     current_trio_token,
-    in_trio_task,
     reschedule,
     spawn_system_task,
     wait_task_rescheduled,
@@ -80,10 +79,9 @@ class TrioDetachedTask:
 class TrioLoop:
     """The running trio loop."""
 
-    __slots__ = ("__weakref__", "_token", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations", "values")
+    __slots__ = ("_token", "_turns", "keeps_idle_tasks", "new_scope", "tells_cancellations")
 
     def __init__(self) -> None:
-        self.values: dict[object, object] = {}
         self.new_scope = trio.CancelScope
         self.keeps_idle_tasks = True
         self.tells_cancellations = True  # every cancellation comes from a scope
@@ -145,10 +143,6 @@ class TrioLoop:
             return current_trio_token() is self._token()
         except RuntimeError:
             return False
-
-    def runs_caller(self) -> bool:
-        """Return whether the caller is a task of this run; in guest mode the host's code is not."""
-        return in_trio_task() and current_trio_token() is self._token()
 
     def call_soon_threadsafe(self, fn: Callable[[], None]) -> None:
         """Make the loop call fn()."""

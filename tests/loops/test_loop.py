@@ -9,15 +9,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-import trio
 
 from sse_trio._loops.by_hand import Remainder
 from sse_trio._loops.current import current_loop
@@ -43,32 +40,6 @@ def test_no_loop() -> None:
     """Outside of an event loop there is none."""
     with pytest.raises((RuntimeError, anyio.NoEventLoopError)):
         current_loop()
-
-
-@on_asyncio
-def test_the_loop_that_runs_is_found(backend: tuple[str, dict[str, Any]]) -> None:
-    """A thread that has found one loop finds the next one, another thread its own, and a task that runs trio trio's."""
-
-    async def find() -> Loop:
-        assert current_loop() is current_loop()
-        return current_loop()
-
-    async def find_all() -> list[Loop]:
-        own, in_callback = await find(), asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(lambda: in_callback.set_result(current_loop()))
-        assert await in_callback is own
-        within = trio.run(find)
-        assert await find() is own
-        return [own, within, await anyio.to_thread.run_sync(partial(anyio.run, find))]
-
-    def run_all() -> list[Loop]:
-        name, options = backend
-        run = partial(anyio.run, backend=name, backend_options=options)
-        return [run(find), run(find), *run(find_all)]
-
-    with ThreadPoolExecutor() as pool:  # in the main thread, uvloop and trio would both wait for signals
-        found = pool.submit(run_all).result()
-    assert len({id(loop) for loop in found}) == 5
 
 
 async def test_clock() -> None:
