@@ -7,11 +7,15 @@
 # Rule 3: a receiver that takes events inside send() (a direct write) gives other tasks no turn, so `turn_ends_at` notes
 #         when a send() must give them one.
 #
+# Rule 4: before a stream's first event there is nothing to decide: nothing is queued, and nobody waits. So a slice for
+#         that one event is open, with no time limit, until its producer first waits. Many streams are one event.
+#
 # With a checkpoint in every send() instead, throughput falls from 955,000 to 80,000 events/s on uvicorn, and from
 # 994,000 to 38,000 on hypercorn-trio.
 
 from __future__ import annotations
 
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -53,6 +57,15 @@ class Pacer:
             self.max_events = min(len(fifo.events) - 1 + SLICE_EVENTS, max_buffer_size)
             self.max_bytes = min(fifo.size + SLICE_BYTES, max_buffer_bytes)
 
+    def expect_first(self) -> None:
+        """Let one event pass, of any size. The next one takes the slow path, and begins a slice."""
+        self.ends_at = self.max_bytes = inf
+        self.max_events = 1.0
+
+    def is_slice(self) -> bool:
+        """Return whether a slice has begun."""
+        return 0.0 < self.ends_at < inf
+
     def end(self) -> None:
         """End the slice, because the receiver has run or the channel has changed."""
         self.ends_at = self.max_events = self.max_bytes = self.turn_ends_at = 0.0
@@ -67,4 +80,4 @@ class Pacer:
             return self.turn_ends_at <= perf_counter()
         if conflating:  # only time counts, because every send() takes the slow path
             return 0.0 < self.ends_at <= perf_counter()
-        return self.ends_at != 0.0
+        return self.is_slice()

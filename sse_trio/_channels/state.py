@@ -26,7 +26,7 @@ from .buffer import Buffer, FifoBuffer, Queued, encode_queued, size_of
 from .overflow import Overflow
 from .pacer import SLICE_SECONDS, Pacer
 from .source import Backlog, StreamSource
-from .waiters import IdleWriter, Receiver, WaitingReceivers, WaitingSend, WaitingSends
+from .waiters import NO_RECEIVERS, NO_SENDS, IdleWriter, Receiver, WaitingReceivers, WaitingSend, WaitingSends
 
 if TYPE_CHECKING:
     from .._loops.loop import Loop
@@ -98,8 +98,8 @@ class ChannelState(StreamSource):
         self.idle_writer: IdleWriter | None = None
         """send() looks at it first. It is there only while nothing is buffered, no other receiver waits, and the
         channel is open."""
-        self.senders = WaitingSends()
-        self.receivers = WaitingReceivers()
+        self.senders = NO_SENDS
+        self.receivers = NO_RECEIVERS
         self.open_senders = 0
         self.open_receivers = 0
         self.started = False
@@ -165,7 +165,7 @@ class ChannelState(StreamSource):
 
     def begin_slice(self) -> None:
         """Begin a slice, unless one has begun, a task waits, or the channel is ending."""
-        if self.pacer.ends_at or self.ending or self.refusing or self.receivers.queue or self.senders.queue:
+        if self.pacer.is_slice() or self.ending or self.refusing or self.receivers.queue or self.senders.queue:
             return
         fifo = self.fifo if self.buffer is self.fifo else None
         self.pacer.begin(fifo, self.max_buffer_size, self.max_buffer_bytes)
@@ -177,6 +177,8 @@ class ChannelState(StreamSource):
     async def wait_accepted(self, end: object, event: Queued, size: int, key: Hashable) -> None:
         """Wait until the event is in the buffer. Cancellation: atomic."""
         waiting = WaitingSend(end, event, size, key, self.bound_loop().new_parking())
+        if self.senders is NO_SENDS:
+            self.senders = WaitingSends()
         self.senders.add(waiting)
         self.pacer.end()
         try:
@@ -280,6 +282,8 @@ class ChannelState(StreamSource):
     def begin_waiting(self, waiting: Receiver) -> None:
         """Wake the receiver when there is an event, or when the last send end is closed."""
         self.idle_writer = None
+        if self.receivers is NO_RECEIVERS:
+            self.receivers = WaitingReceivers()
         self.receivers.add(waiting)
         self.pacer.end()
 
@@ -357,6 +361,8 @@ class ChannelState(StreamSource):
         self.loop = loop
         if sep != self.sep:
             self._use_sep(sep)
+        if self.buffer is self.fifo and not (self.refusing or self.receivers.queue):
+            self.pacer.expect_first()
         if self.overflowed:
             on_overflow()
         elif self.overflow == "close":

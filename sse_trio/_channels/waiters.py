@@ -6,18 +6,30 @@
 #         buffer, so a cancelled receiver loses nothing.
 # Rule 3: the task that makes room moves the event of a waiting send into the buffer. The send doesn't do it itself, so
 #         that no other send overtakes it.
+# Rule 4: a channel has NO_SENDS and NO_RECEIVERS until a task first waits. Most channels never have a send that waits,
+#         and a short stream ends before its writer would.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sized
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 
 from anyio import ClosedResourceError
 
 from .._loops.loop import Parked, Parking
 from .buffer import Queued
 
-__all__ = ("Answer", "IdleWriter", "Receiver", "WaitingReceive", "WaitingReceivers", "WaitingSend", "WaitingSends")
+__all__ = (
+    "NO_RECEIVERS",
+    "NO_SENDS",
+    "Answer",
+    "IdleWriter",
+    "Receiver",
+    "WaitingReceive",
+    "WaitingReceivers",
+    "WaitingSend",
+    "WaitingSends",
+)
 
 
 class WaitingSend:
@@ -98,6 +110,10 @@ class WaitingSends:
         """Measure the waiting events again, because the line end has changed."""
         for waiting in self.queue:
             waiting.size = size_of(waiting.event)
+
+
+NO_SENDS = WaitingSends()
+NO_SENDS.queue = cast("list[WaitingSend]", ())  # nothing can be added
 
 
 class Receiver(Parked, Protocol):
@@ -186,3 +202,7 @@ class WaitingReceivers:
             waiting.woken = True
             self.woken += 1
             waiting.unpark()
+
+
+NO_RECEIVERS = WaitingReceivers()
+NO_RECEIVERS.queue = cast("list[Receiver]", ())  # nothing can be added

@@ -51,6 +51,10 @@ class Connection:
     tells_failure = True
     """Whether the server ends a response whose application raised after the head, so that the client can tell."""
 
+    joins_final = False
+    """Whether the server's ``send`` writes the last body and the end of the response together if both come in one
+    message."""
+
     head_needs_body = False
     """Whether the server keeps the head back until it gets a body message, even an empty one."""
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .closures import MOST_WRAPPERS
@@ -54,5 +54,5 @@ class KnownServers:
                     break
                 known = self._wrappers[send.__code__] = send.__globals__, send.__code__.co_freevars.index("send")
             assert send.__closure__ is not None  # it holds the inner `send`
-            send = cast("Send", send.__closure__[known[1]].cell_contents)
+            send = send.__closure__[known[1]].cell_contents
         return send

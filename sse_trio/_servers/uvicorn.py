@@ -83,6 +83,8 @@ class UvicornHttp(Uvicorn):
 
     __slots__ = ("_fd",)
 
+    joins_final = True
+
     def __init__(self, cycle: Any) -> None:
         super().__init__(cycle)
         self._fd = -1

@@ -25,6 +25,7 @@ from sse_trio import (
 from sse_trio._channels import ends as channel
 from sse_trio._channels import pacer
 from sse_trio._channels.ends import state_of
+from sse_trio._loops.current import current_loop
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
 
@@ -388,6 +389,40 @@ async def test_slice_of_events(open_pair: OpenPair, checkpoints: list[None]) -> 
     send_channel, _ = open_pair(math.inf)
     assert await sends_before_a_checkpoint(send_channel, checkpoints, "x") == 256
     assert await sends_before_a_checkpoint(send_channel, checkpoints, "x") == 255  # the checkpoint's own was the first
+
+
+async def test_first_event_of_a_stream(open_pair: OpenPair, checkpoints: list[None]) -> None:
+    """A channel that a stream reads takes its first event without a slice; a receiver that waits gets it."""
+    send_channel, receive_channel = open_pair(1)
+    waiting_channel = receive_channel.clone()
+    received: list[ServerSentEvent] = []
+
+    async def receive() -> None:
+        with waiting_channel:
+            received.append(await waiting_channel.receive())
+
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        state_of(receive_channel).bind(current_loop(), "\n", pytest.fail)
+        await send_channel.send("first")
+        await wait_all_tasks_blocked()
+        assert [event.data for event in received] == ["first"]
+    state_of(receive_channel).bind(current_loop(), "\n", pytest.fail)
+    await send_channel.send("second")
+    with pytest.raises(WouldBlock):
+        send_channel.send_nowait("third")
+    assert take_all(receive_channel) == ["second"]
+    assert not checkpoints
+
+
+async def test_first_event_of_a_stream_that_takes_none(open_pair: OpenPair) -> None:
+    """A channel whose receive ends are closed refuses even the first event of a stream."""
+    send_channel, receive_channel = open_pair()
+    receive_channel.close()
+    state_of(receive_channel).bind(current_loop(), "\n", pytest.fail)
+    with pytest.raises(BrokenResourceError):
+        await send_channel.send("first")
 
 
 @pytest.mark.usefixtures("long_slices")

@@ -12,8 +12,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup
+from sse_trio._channels import ends, pacer
 from sse_trio._groups.group import run_of
 from sse_trio._servers.connection import Connection
+from sse_trio._streams.server_send import MOST_JOINED
 
 pytestmark = pytest.mark.anyio
 
@@ -23,17 +25,20 @@ EVENT = b"data: event\n\n"
 class Server(Connection):
     """A known server that may still hold what it was given when the final frame was sent."""
 
-    def __init__(self, *, holds=False, at_final=None):
+    joins_final = False
+
+    def __init__(self, *, holds=False, at_final=None, is_own=True):
         super().__init__()
+        self.is_own = is_own
         self.holds = holds
         self.at_final = at_final
         self.sent, self.tasks = [], []
         self.flushed = anyio.Event()
         self.waits = 0
-        self.is_aborted = self.notes_tasks = False
+        self.is_aborted = self.notes_tasks = self.has_ended = False
 
     def is_own_send(self, send, /):
-        return True
+        return self.is_own
 
     @property
     def is_lost(self):
@@ -55,17 +60,30 @@ class Server(Connection):
     async def receive(self):
         await anyio.sleep_forever()
 
+    def has_all(self):
+        """Whether it has the event and the end, in whatever messages."""
+        return b"".join(self.sent) == b"head" + EVENT and self.has_ended
+
     async def send(self, message):
+        assert not self.has_ended
+        self.has_ended = not message.get("more_body", True)
         self.sent.append(message.get("body", b"head"))
         if self.notes_tasks:
             self.tasks.append(asyncio.current_task())
-        if not message.get("more_body", True) and self.at_final is not None:
+        if self.has_ended and self.at_final is not None:
             self.at_final()
 
-    async def serve(self, response):
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
+    async def serve(self, response, headers=()):
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [*headers]}
         with anyio.fail_after(300):
             await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["apart", "joined"])
+def joins_final(request, monkeypatch):
+    """Whether the server writes an event and the final frame together."""
+    monkeypatch.setattr(Server, "joins_final", request.param)
+    return request.param
 
 
 async def short(send_channel):
@@ -92,10 +110,110 @@ async def test_it_has_no_task_of_its_own():
     before = asyncio.all_tasks()
     response, reasons = response_of(short)
     await server.serve(response)
-    assert server.sent == [b"head", EVENT, b""]
+    assert server.has_all()
     assert set(server.tasks) == {asyncio.current_task()}
     assert asyncio.all_tasks() == before
     assert reasons == [CloseReason.COMPLETED]
+
+
+async def two(send_channel):
+    await send_channel.send("event")
+    await send_channel.send("event")
+
+
+async def large(send_channel):
+    await send_channel.send("x" * MOST_JOINED)
+
+
+async def nothing(send_channel):
+    """Send nothing."""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="not applicable: a producer has a task of its own")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("produce", "is_own", "compress", "can_join"),
+    [
+        (short, True, None, True),
+        (two, True, None, True),
+        (nothing, True, None, True),
+        (short, False, None, False),
+        (large, True, None, False),
+        (short, True, ["gzip"], False),
+    ],
+    ids=["one", "two", "none", "behind a middleware", "large", "compressed"],
+)
+async def test_the_last_event_and_the_final_frame(produce, is_own, compress, can_join, joins_final):
+    """They are one message where the server writes them together and nobody else sees them; otherwise two (C6)."""
+    server = Server(is_own=is_own)
+    group = StreamGroup(signals=False)
+    response, reasons = response_of(produce, group=group, compress=compress)
+    await server.serve(response, [(b"accept-encoding", b"gzip")])
+    assert server.has_ended
+    assert (server.sent[-1] == b"") is (produce is nothing or not (can_join and joins_final))
+    assert group.statistics().written_bytes == sum(map(len, server.sent[1:]))
+    assert reasons == [CloseReason.COMPLETED]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="not applicable: a producer has a task of its own")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_its_first_event_needs_no_slice(monkeypatch):
+    """It is queued whatever the clock says; the second one begins a slice, which is over after a millisecond."""
+    now, checkpoints = 1.0, []
+
+    async def note_checkpoint():
+        checkpoints.append(now)
+        await checkpoint()
+
+    async def produce(send_channel):
+        nonlocal now
+        for passes in (3600, 3600, pacer.SLICE_SECONDS / 2, pacer.SLICE_SECONDS):
+            now += passes
+            await send_channel.send("event")
+
+    for module in (pacer, ends):
+        monkeypatch.setattr(module, "perf_counter", lambda: now)
+    monkeypatch.setattr(ends, "checkpoint", note_checkpoint)
+    server = Server()
+    await server.serve(response_of(produce)[0])
+    assert checkpoints == [now]
+    assert b"".join(server.sent) == b"head" + 4 * EVENT
+
+
+@pytest.mark.parametrize("limits", [{"max_buffer_size": 1}, {"max_buffer_bytes": 5}], ids=["events", "bytes"])
+async def test_its_first_event_counts(limits):
+    """The first event passes alone, whatever its size, and the second one waits for room behind it."""
+    seen = []
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        seen.append(send_channel.statistics().current_buffer_used)
+        with pytest.raises(anyio.WouldBlock):
+            send_channel.send_nowait("event")
+        await send_channel.send("event")
+
+    server = Server()
+    await server.serve(response_of(produce, **limits)[0])
+    assert seen == [1]
+    assert b"".join(server.sent) == b"head" + 2 * EVENT
+
+
+async def test_an_end_that_outlives_its_producer():
+    """While another task holds a clone of the send end, the last event hasn't come, so no final frame goes with it."""
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        nursery.start_soon(send_later, send_channel.clone())
+
+    async def send_later(send_channel):
+        async with send_channel:
+            await anyio.sleep(1)
+            await send_channel.send("event")
+
+    server = Server()
+    async with anyio.create_task_group() as nursery:
+        await server.serve(response_of(produce)[0])
+    assert b"".join(server.sent) == b"head" + 2 * EVENT
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -109,7 +227,7 @@ async def test_a_loop_that_writes_at_the_end_of_its_pass():
     server = Server(at_final=write_at_the_end)
     response, reasons = response_of(short)
     await server.serve(response)
-    assert (server.sent, server.waits) == ([b"head", EVENT, b""], 0)
+    assert (server.has_all(), server.waits) == (True, 0)
     assert reasons == [CloseReason.COMPLETED]
 
 
@@ -128,7 +246,7 @@ async def test_a_flush_that_takes_time(produce):
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(server.serve, response)
         await anyio.sleep(5)
-        assert server.sent == [b"head", EVENT, b""]
+        assert server.has_all()
         assert reasons == []
         server.flushed.set()
     assert reasons == [CloseReason.COMPLETED]
@@ -187,7 +305,7 @@ async def test_a_cancellation_that_comes_too_late():
         await server.serve(response)
         await checkpoint()
     assert scope.cancelled_caught
-    assert server.sent == [b"head", EVENT, b""]
+    assert server.has_all()
     assert reasons == [CloseReason.COMPLETED]
 
 
@@ -198,7 +316,7 @@ async def test_a_channel_without_a_buffer(overflow):
     server = Server()
     response, reasons = response_of(short, max_buffer_size=0, overflow=overflow)
     await server.serve(response)
-    assert server.sent == [b"head", EVENT, b""]
+    assert server.has_all()
     assert reasons == [CloseReason.COMPLETED]
 
 
@@ -231,7 +349,7 @@ async def test_a_kick_by_its_own_producer():
     assert reasons == [CloseReason.KICKED]
     assert closing == [pytest.approx(began, abs=0.1)]
     assert anyio.current_time() - began == pytest.approx(5, abs=0.2)
-    assert server.sent == [b"head", EVENT, b""]
+    assert server.has_all()
 
 
 async def test_signals_are_noticed_while_it_closes():
