@@ -159,9 +159,8 @@ class Run:
                     missed += sum(had > 0 and not gap for had, gap in zip(seen, gaps, strict=True))
                     false += sum(had == 0 and gap > 0 for had, gap in zip(seen, gaps, strict=True))
                     if (n + 1) % 10 == 0:
-                        print(
-                            f"{n + 1} failovers: {sum(gone.values())} events gone, {told} gaps, {missed} missed, {false} false"
-                        )
+                        lost = sum(gone.values())
+                        print(f"{n + 1} failovers: {lost} events gone, {told} gaps, {missed} missed, {false} false")
             finally:
                 self.is_over = True
                 self.resume()
