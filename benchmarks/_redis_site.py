@@ -111,6 +111,8 @@ class SentinelSite:
             self.pair[0].kill()
         self.pair.reverse()
         self.pair[0].wait_for("INFO replication", b"role:master")
+        if kind == "hand over":
+            self.pair[1].wait_for("INFO replication", b"role:slave")
 
     def restore(self):
         if self.pair[1].process is None:
@@ -194,6 +196,8 @@ class ClusterSite:
             self.pair[0].kill()
         self.pair.reverse()
         self.pair[0].wait_for("INFO replication", b"role:master")
+        if kind == "hand over":
+            self.pair[1].wait_for("INFO replication", b"role:slave")
 
     def _move(self, source, target):
         source_name, target_name = self._name(source), self._name(target)

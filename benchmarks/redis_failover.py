@@ -106,7 +106,7 @@ class Run:
         with anyio.move_on_after(PATIENCE) as scope:
             while not condition():
                 await anyio.sleep(0.02)
-        assert not scope.cancelled_caught, f"hangs: {what}"
+        assert not scope.cancelled_caught, f"hangs: {what}; followers are at {self.tips}"
 
     async def fail_over(self, store, kind):
         """Return how many events are gone, for each follower how many of these it has seen, and its gaps."""
@@ -125,7 +125,7 @@ class Run:
         await in_thread(self.site.restore)
         await anyio.sleep(0.2)  # what is under way
         end = (await store.read_last(ALL, 0)).tip
-        await self.wait_for(lambda: self.tips == [end, end], "a follower")
+        await self.wait_for(lambda: self.tips == [end, end], f"a follower, which waits for {end}")
         page = await store.read(ALL, EventId(end.epoch, tip.sequence), limit=5000)
         assert page.next == page.tip
         there = {(event.id.sequence, event.payload) for event in page.events}

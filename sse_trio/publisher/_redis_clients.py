@@ -134,7 +134,7 @@ class PrimaryClient:
         if fields.get("role") != "master":
             raise RedisConnectionError(f"the server is a {fields.get('role')}, and not a primary")
         values = self._calls.values([fields["master_replid"]])
-        self._calls.adopted(_ask(connection, "EVAL", ADOPT, 1, *self._calls.keys, *values))
+        self._calls.adopted(_ask(connection, "EVAL", ADOPT, len(self._calls.keys), *self._calls.keys, *values))
 
     def _find(self) -> tuple[str, int]:
         error: Exception = RedisConnectionError("there is no node to ask")
