@@ -89,7 +89,7 @@ class SentinelSite:
         conf.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nloglevel warning\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self.pair[0].port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 3000\n"
+            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 1000\n"
         )
         self.sentinel.start()
         self.url = f"sentinel://127.0.0.1:{port}/{SERVICE}"

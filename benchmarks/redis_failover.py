@@ -108,6 +108,14 @@ class Run:
                 await anyio.sleep(0.02)
         assert not scope.cancelled_caught, f"hangs: {what}; followers are at {self.tips}"
 
+    async def kept(self, store, after):
+        page = await store.read(ALL, after)
+        kept = {(event.id.sequence, event.payload) for event in page.events}
+        while page.next != page.tip:
+            page = await store.read(ALL, page)
+            kept |= {(event.id.sequence, event.payload) for event in page.events}
+        return kept
+
     async def fail_over(self, store, kind):
         """Return how many events are gone, for each follower how many of these it has seen, and its gaps."""
         in_thread = anyio.to_thread.run_sync
@@ -126,9 +134,7 @@ class Run:
         await anyio.sleep(0.2)  # what is under way
         end = (await store.read_last(ALL, 0)).tip
         await self.wait_for(lambda: self.tips == [end, end], f"a follower, which waits for {end}")
-        page = await store.read(ALL, EventId(end.epoch, tip.sequence), limit=5000)
-        assert page.next == page.tip
-        there = {(event.id.sequence, event.payload) for event in page.events}
+        there = await self.kept(store, EventId(end.epoch, tip.sequence))
         gone = [{pair for pair in seen if pair[0] > tip.sequence} - there for seen in self.seen]
         return len((self.acked - there).union(*gone)), [*map(len, gone)], [*self.gaps]
 
