@@ -55,6 +55,13 @@ def run_pytest(session: nox.Session, *args: str) -> None:
     session.run("python", *PYTEST, *args, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
+def write_bytecode(session: nox.Session) -> None:
+    """Rewrite the suite's assertions once. In a fresh clone, all processes of xdist would begin with it at once."""
+    session.chdir(empty_folder(session))
+    env = {"PYTHONDONTWRITEBYTECODE": None}
+    session.run("python", *PYTEST, "--collect-only", "-qq", str(ROOT / "tests"), env=env, silent=True)
+
+
 def empty_folder(session: nox.Session) -> Path:
     """Return a folder of the session's own."""
     # Not session.create_tmp(), which sets TMPDIR as well: the path would be too long for unix sockets in it.
@@ -68,6 +75,8 @@ def tests(session: nox.Session) -> None:
     """The whole suite: units, contracts, real servers, a browser, examples, README; in CI, all branches."""
     install(session, "tests", "compat")
     install_node_peers(session)
+    if not session.posargs:
+        write_bytecode(session)
     run_pytest(session, *(session.posargs or [*PARALLEL, *coverage_options(), str(ROOT / "tests")]))
 
 

@@ -1,27 +1,26 @@
-"""Failovers of a Redis behind Sentinel, under load. Each kills the primary; half of them lose events on purpose.
+"""Failovers of a Redis behind Sentinel, or of a Cluster, under load.
 
     python benchmarks/redis_failover.py redis-server --failovers 100
+    python benchmarks/redis_failover.py redis-server --failovers 100 --cluster
 
-Four tasks and a thread publish, two other stores follow. After each failover the log is compared with what publishers
-and followers know of: a follower must have had a gap if an event is gone that it has seen, and none otherwise; and no
-id may name two events.
+In turn, the primary is killed, killed after its replica was cut off (so that events are lost), handed over by an
+operator, and in a Cluster the hub's slot moves. Four tasks and a thread publish, two other stores follow. After each
+failover the log is compared with what publishers and followers know of: a follower must have had a gap if an event is
+gone that it has seen, and none otherwise; and no id may name two events.
 """
-
-# Rule 1: on odd failovers the replica is cut off first (the primary forgets the right to replicate, and its connection
-#         is closed), so that what is published then is lost for certain.
 
 from __future__ import annotations
 
 import argparse
 import logging
-import socket
-import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import anyio
+from _redis_site import HUB, PATIENCE, ClusterSite, SentinelSite
 
 from sse_trio import StoreUnavailableError
 from sse_trio.publisher import Publisher
@@ -29,94 +28,12 @@ from sse_trio.stores import EventId, TopicFilter
 from sse_trio.stores.redis import RedisStore
 
 ALL = TopicFilter("*")
-SERVICE = "main"
 PUBLISHERS = 4
-PATIENCE = 120
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-class Server:
-    def __init__(self, *command, port):
-        self.command, self.port, self.process = command, port, None
-
-    def start(self, *options):
-        self.process = subprocess.Popen([*self.command, *options], stdout=subprocess.DEVNULL)
-        self.wait_for("PING", b"PONG")
-
-    def kill(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def ask(self, line):
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(line.encode() + b"\r\n")
-                return connection.recv(65536)
-        except OSError:
-            return b""
-
-    def wait_for(self, line, answer):
-        until = time.monotonic() + PATIENCE
-        while answer not in self.ask(line):
-            assert time.monotonic() < until, (line, self.ask(line))
-            time.sleep(0.02)
-
-
-class Servers:
-    """Two servers, one of which is the primary, and a Sentinel."""
-
-    def __init__(self, binary, folder):
-        self.pair = [self._redis(binary, folder / name) for name in ("one", "two")]
-        conf, port = folder / "sentinel.conf", free_port()
-        self.sentinel = Server(binary, str(conf), "--sentinel", port=port)
-        self.pair[0].start()
-        self.pair[1].start("--replicaof", "127.0.0.1", str(self.pair[0].port))
-        conf.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {folder}\nloglevel warning\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.pair[0].port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 3000\n"
-        )
-        self.sentinel.start()
-        self.url = f"sentinel://127.0.0.1:{port}/{SERVICE}"
-
-    def _redis(self, binary, folder):
-        folder.mkdir()
-        port = free_port()
-        options = ("--repl-diskless-sync-delay", "0", "--save", "", "--loglevel", "warning")
-        return Server(binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *options, port=port)
-
-    def wait_until_ready(self):
-        self.pair[1].wait_for("INFO replication", b"master_link_status:up")
-        self.sentinel.wait_for(f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}", b"%d" % self.pair[0].port)
-        self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"%d" % self.pair[1].port)
-        self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"master-link-status\r\n$2\r\nok")
-
-    def cut_off_replica(self):
-        self.pair[0].ask("ACL SETUSER default -psync -sync")
-        self.pair[0].ask("CLIENT KILL TYPE replica")
-
-    def fail_over(self):
-        self.pair[0].kill()
-        self.pair.reverse()
-        self.pair[0].wait_for("INFO replication", b"role:master")
-
-    def restore(self):
-        self.pair[1].start("--replicaof", "127.0.0.1", str(self.pair[0].port))
-
-    def stop(self):
-        for server in (self.sentinel, *self.pair):
-            server.kill()
 
 
 class Run:
-    def __init__(self, servers):
-        self.servers = servers
+    def __init__(self, site):
+        self.site = site
         self.known = {}  # what each event was that publishers and followers have been told of, by its id
         self.seen = [set(), set()]  # (sequence, payload) of what each follower has had since the last failover
         self.acked = set()  # and what publishers have been told of
@@ -163,7 +80,7 @@ class Run:
 
     def publish_by_thread(self):
         n = 0
-        with Publisher(self.servers.url, retry_for=30) as publisher:
+        with Publisher(self.site.url, name=HUB, retry_for=30) as publisher:
             while not self.is_over:
                 self.thread_goes.wait()
                 n += 1
@@ -189,41 +106,46 @@ class Run:
         with anyio.move_on_after(PATIENCE) as scope:
             while not condition():
                 await anyio.sleep(0.02)
-        assert not scope.cancelled_caught, f"hangs: {what}"
+        assert not scope.cancelled_caught, f"hangs: {what}; followers are at {self.tips}"
 
-    async def fail_over(self, store, *, lose):
+    async def kept(self, store, after):
+        page = await store.read(ALL, after)
+        kept = {(event.id.sequence, event.payload) for event in page.events}
+        while page.next != page.tip:
+            page = await store.read(ALL, page)
+            kept |= {(event.id.sequence, event.payload) for event in page.events}
+        return kept
+
+    async def fail_over(self, store, kind):
         """Return how many events are gone, for each follower how many of these it has seen, and its gaps."""
         in_thread = anyio.to_thread.run_sync
-        await in_thread(self.servers.wait_until_ready)
+        await in_thread(self.site.wait_until_ready)
         tip = (await store.read_last(ALL, 0)).tip
         self.seen, self.acked, self.gaps = [set(), set()], set(), [0, 0]
         self.resume()
         await anyio.sleep(0.1)
-        if lose:
-            await in_thread(self.servers.cut_off_replica)
-            await anyio.sleep(0.1)
-        await in_thread(self.servers.fail_over)
+        await in_thread(self.site.prepare, kind)
+        await anyio.sleep(0.1)
+        await in_thread(self.site.fail_over, kind)
         before = list(self.acks)
         await self.wait_for(lambda: all(a > b for a, b in zip(self.acks, before, strict=True)), "a publisher")
         self.pause()
-        await in_thread(self.servers.restore)
+        await in_thread(self.site.restore)
         await anyio.sleep(0.2)  # what is under way
         end = (await store.read_last(ALL, 0)).tip
-        await self.wait_for(lambda: self.tips == [end, end], "a follower")
-        page = await store.read(ALL, EventId(end.epoch, tip.sequence), limit=5000)
-        assert page.next == page.tip
-        there = {(event.id.sequence, event.payload) for event in page.events}
+        await self.wait_for(lambda: self.tips == [end, end], f"a follower, which waits for {end}")
+        there = await self.kept(store, EventId(end.epoch, tip.sequence))
         gone = [{pair for pair in seen if pair[0] > tip.sequence} - there for seen in self.seen]
         return len((self.acked - there).union(*gone)), [*map(len, gone)], [*self.gaps]
 
     async def main(self, failovers):
-        gone = told = missed = false = 0
-        began = time.monotonic()
-        url = self.servers.url
+        told = missed = false = 0
+        began, kinds, gone = time.monotonic(), Counter(), Counter()
+        url = self.site.url
         async with (
-            RedisStore(url, retry_for=30) as store,
-            RedisStore(url) as first,
-            RedisStore(url) as second,
+            RedisStore(url, name=HUB, retry_for=30) as store,
+            RedisStore(url, name=HUB) as first,
+            RedisStore(url, name=HUB) as second,
             anyio.create_task_group() as group,
         ):
             start = (await store.append([("start", b"\n")]))[0]
@@ -235,24 +157,27 @@ class Run:
             thread.start()
             try:
                 for n in range(failovers):
-                    lost, seen, gaps = await self.fail_over(store, lose=n % 2 == 1)
-                    gone += lost
+                    kind = self.site.kinds[n % len(self.site.kinds)]
+                    kinds[kind] += 1
+                    lost, seen, gaps = await self.fail_over(store, kind)
+                    gone[kind] += lost
                     told += sum(map(bool, gaps))
                     missed += sum(had > 0 and not gap for had, gap in zip(seen, gaps, strict=True))
                     false += sum(had == 0 and gap > 0 for had, gap in zip(seen, gaps, strict=True))
                     if (n + 1) % 10 == 0:
-                        print(f"{n + 1} failovers: {gone} events gone, {told} gaps, {missed} missed, {false} false")
+                        lost = sum(gone.values())
+                        print(f"{n + 1} failovers: {lost} events gone, {told} gaps, {missed} missed, {false} false")
             finally:
                 self.is_over = True
                 self.resume()
                 await anyio.to_thread.run_sync(thread.join)
                 group.cancel_scope.cancel()
         return {
-            "failovers": failovers,
+            "failovers": ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
             "published": self.published,
             "publishes that raised": self.errors,
             "longest publish, seconds": round(self.longest, 2),
-            "events gone": gone,
+            "events gone": ", ".join(f"{gone[kind]} by {kind}" for kind in kinds),
             "followers that were told of a gap": told,
             "losses without a gap": missed,
             "gaps without a loss": false,
@@ -266,14 +191,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", help="redis-server or valkey-server")
     parser.add_argument("--failovers", type=int, default=100)
+    parser.add_argument("--cluster", action="store_true", help="a Cluster instead of a Sentinel")
     parser.add_argument("--loop", choices=["trio", "asyncio"], default="trio")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        servers = Servers(arguments.binary, Path(folder))
+        site = (ClusterSite if arguments.cluster else SentinelSite)(arguments.binary, Path(folder))
         try:
-            result = anyio.run(Run(servers).main, arguments.failovers, backend=arguments.loop)
+            result = anyio.run(Run(site).main, arguments.failovers, backend=arguments.loop)
         finally:
-            servers.stop()
+            site.stop()
     for what, figure in result.items():
         print(f"{what}: {figure}")
 

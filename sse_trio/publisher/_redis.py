@@ -156,11 +156,12 @@ class RedisConnection:
 
     def _append(self, args: Sequence[Value]) -> list[Result]:
         client = self._clients.get()
-        keys_and_values = [*self._calls.keys, *self._calls.values(args)]
+        keys = self._calls.keys
+        keys_and_values = [*keys, *self._calls.values(args)]
         try:
-            answer: object = client.evalsha(sha_of(APPEND), 1, *keys_and_values)
+            answer: object = client.evalsha(sha_of(APPEND), len(keys), *keys_and_values)
         except NoScriptError:  # the server is new, or has dropped its scripts
-            answer = client.eval(APPEND, 1, *keys_and_values)
+            answer = client.eval(APPEND, len(keys), *keys_and_values)
         results = self._calls.appended(cast("list[bytes]", answer))
         if self._wait_replicas:
             self._wait(client)

@@ -3,7 +3,8 @@
 # Rule 1: the primary is looked for again after an error, and after each pause of `reply_within` seconds, as a store
 #         does (stores/_redis/primary.py).
 # Rule 2: redis-py connects anew by itself, also without an error: when the server has closed an idle connection. So it
-#         is the connection that tells the hub which server it is on, before anything else is sent on it.
+#         is the connection that tells the hub which server it is on, before anything else is sent on it. And then the
+#         primary is looked for: who was it may be back with what it had long ago, and believe that it is the primary.
 
 from __future__ import annotations
 
@@ -96,6 +97,7 @@ class PrimaryClient:
         self._client: Redis | None = None
         self._node: tuple[str, int] | None = None
         self._found_at = 0.0
+        self._is_connected = False
 
     def get(self) -> Redis:
         """Return the client of the primary."""
@@ -124,17 +126,21 @@ class PrimaryClient:
 
     def _new_client(self, node: tuple[str, int]) -> Redis:
         host, port = node
+        self._is_connected = False
         adopt = cast("Callable[[], None]", self._adopt)  # redis-py's annotation leaves out the connection
         return Redis(host=host, port=port, redis_connect_func=adopt, **self._options)
 
     def _adopt(self, connection: Any) -> None:
+        if self._is_connected and (found := self._find()) != self._node:
+            raise RedisConnectionError(f"another server is the primary now: {found}")
+        self._is_connected = True
         connection.on_connect()
         replication = _ask(connection, "INFO", "replication")
         fields = dict(line.split(":", 1) for line in replication.decode().splitlines() if ":" in line)
         if fields.get("role") != "master":
             raise RedisConnectionError(f"the server is a {fields.get('role')}, and not a primary")
         values = self._calls.values([fields["master_replid"]])
-        self._calls.adopted(_ask(connection, "EVAL", ADOPT, 1, *self._calls.keys, *values))
+        self._calls.adopted(_ask(connection, "EVAL", ADOPT, len(self._calls.keys), *self._calls.keys, *values))
 
     def _find(self) -> tuple[str, int]:
         error: Exception = RedisConnectionError("there is no node to ask")

@@ -55,6 +55,22 @@ def test_it_goes_on_with_the_new_primary(make_pair):
     assert kept(pair.url) == ["1", "2"]
 
 
+def test_a_former_primary_that_is_back_is_not_used(make_pair):
+    """A connection that is lost is not replaced by one to a server that was the primary, and believes that it is."""
+    pair = make_pair()
+    with open_publisher(pair.url, reply_within=30.0) as publisher:
+        publisher.publish("a", "1")
+        pair.wait_replicated(1)
+        pair.primary.restart()
+        publisher.publish("a", "2")  # to the same, which is the primary still
+        pair.wait_replicated(2)
+        pair.fail_over()
+        pair.primary.start()
+        publisher.publish("a", "3")
+    assert kept(pair.url) == ["1", "2", "3"]
+    assert b"$1\r\n2\r\n" in pair.primary.command("HGET", "{h}:meta", "seq")
+
+
 def test_a_primary_that_was_replaced_is_left_though_it_answers(make_pair):
     """After a pause the sentinels are asked again; one that names the same primary changes nothing."""
     pair = make_pair()

@@ -77,13 +77,33 @@ def words_of(reply):
     return [line.decode() for line in reply.split(b"\r\n") if line and line[:1] not in b"*$:"]
 
 
+class SlotMove:
+    """The slot of a key, on its way from one node to another, as an operator moves it: key by key."""
+
+    def __init__(self, key, source, target):
+        self.source, self.target = source, target
+        self.slot = source.command("CLUSTER", "KEYSLOT", key)[1:-2].decode()
+        self.names = {node: words_of(node.command("CLUSTER", "MYID"))[0] for node in (source, target)}
+        target.command("CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.names[source])
+        source.command("CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.names[target])
+
+    def keys(self):
+        """Return the keys that are still on the source."""
+        return words_of(self.source.command("CLUSTER", "GETKEYSINSLOT", self.slot, "1000"))
+
+    def move_keys(self, *keys):
+        """Move these keys."""
+        answer = self.source.command("MIGRATE", "127.0.0.1", str(self.target.port), '""', "0", "5000", "KEYS", *keys)
+        assert answer == b"+OK\r\n"
+
+    def finish(self):
+        """Give the slot to the target."""
+        for node in (self.target, self.source):
+            node.command("CLUSTER", "SETSLOT", self.slot, "NODE", self.names[self.target])
+
+
 def move_slot(key, source, target):
     """Move the slot of this key from one node to another."""
-    slot = source.command("CLUSTER", "KEYSLOT", key)[1:-2].decode()
-    names = {node: words_of(node.command("CLUSTER", "MYID"))[0] for node in (source, target)}
-    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
-    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
-    while keys := words_of(source.command("CLUSTER", "GETKEYSINSLOT", slot, "100")):
-        source.command("MIGRATE", "127.0.0.1", str(target.port), '""', "0", "5000", "KEYS", *keys)
-    for node in (target, source):
-        node.command("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+    move = SlotMove(key, source, target)
+    move.move_keys(*move.keys())
+    move.finish()

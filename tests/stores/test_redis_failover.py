@@ -12,7 +12,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, TopicFilter
 from sse_trio.stores._append import Append
 
-from ._sentinel import Pair, make_cluster, move_slot
+from ._sentinel import Pair, SlotMove, make_cluster, move_slot
 
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
@@ -127,6 +127,23 @@ async def test_a_primary_that_was_replaced_is_left_though_it_answers(make_pair):
         assert b"$1\r\n1\r\n" in pair.primary.command("HGET", "{h}:meta", "seq")
 
 
+async def test_a_former_primary_that_is_back_is_not_used(make_pair):
+    """An idle connection to a primary that was killed and is back, empty or old, is not replaced by one to the same."""
+    pair = make_pair()
+    async with open_store(pair.url, reply_within=30.0) as store:
+        (id_,) = await fill(store, b"0")
+        assert await read(store, id_) == (None, [])
+        pair.wait_replicated(1)
+        pair.fail_over()
+        pair.primary.start()
+        await anyio.sleep(0.05)  # in which the client is told of the end of its connections
+        with anyio.fail_after(60):
+            assert await read(store, id_) == (None, [])
+            await fill(store, b"1")
+            assert await read(store, None) == (None, [b"0", b"1"])
+        assert b"$1\r\n1\r\n" in pair.primary.command("HGET", "{h}:meta", "seq")
+
+
 async def test_replicas_that_are_waited_for(make_pair):
     """With `wait_replicas`, an append returns when they have it, and fails if they don't; then it may exist, once."""
     pair = make_pair()
@@ -180,13 +197,39 @@ async def test_credentials_are_asked_for_at_each_connection(make_redis):
         assert await read(store, None) == (None, [b"0", b"1"])
 
 
+def make_nodes(make_redis):
+    """Make a cluster of two nodes; the first has all slots."""
+    files = [f"{n}-{secrets.token_hex(4)}.conf" for n in "ab"]
+    nodes = [make_redis("--cluster-enabled", "yes", "--cluster-config-file", file) for file in files]
+    make_cluster(nodes)
+    return nodes
+
+
+async def test_a_slot_that_is_moved_key_by_key(make_redis):
+    """While some of a hub's keys are on the next node, nothing is written in part: it waits, and nothing is lost."""
+    nodes = make_nodes(make_redis)
+    url = f"cluster://127.0.0.1:{nodes[0].port}"
+    async with open_store(url) as store, open_store(url, retry_for=0.0) as hasty:
+        ids = await fill(hasty, b"0", key=("p", 1))
+        move = SlotMove("{h}:meta", *nodes)
+        for key in sorted(move.keys(), key=lambda key: ":topic:" not in key):  # which is written after the log
+            with pytest.raises(StoreUnavailableError):
+                await fill(hasty, b"never")
+            move.move_keys(key)
+        with pytest.raises(StoreUnavailableError):
+            await fill(hasty, b"never")
+        move.finish()
+        with anyio.fail_after(60):
+            again = await fill(store, b"0", key=("p", 1))
+            assert [id_.sequence for id_ in again] == [id_.sequence for id_ in ids]
+            assert await read(store, ids[0]) == (None, [])
+            assert [id_.sequence for id_ in await fill(store, b"1")] == [2]
+            assert await read(store, None) == (None, [b"0", b"1"])
+
+
 async def test_a_slot_of_a_cluster_that_moves(make_redis):
     """In a cluster, store, follower and Publisher find the node of the hub's slot, and go on when the slot moves."""
-    nodes = [
-        make_redis("--cluster-enabled", "yes", "--cluster-config-file", f"{n}-{secrets.token_hex(4)}.conf")
-        for n in "ab"
-    ]
-    make_cluster(nodes)
+    nodes = make_nodes(make_redis)
     url = f"cluster://127.0.0.1:1,127.0.0.1:{nodes[1].port}"
     async with open_store(url) as store, store.follow(EventId(store.epoch, 0)) as pages:
         ids = await fill(store, b"0")

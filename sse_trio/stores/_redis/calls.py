@@ -1,7 +1,10 @@
 # What the scripts are called with, and what the answer of APPEND means. No I/O: a store calls them through coredis
 # (log.py), a Publisher through redis-py.
 #
-# Rule 1: every call sends the newest id seen, so that the script notices if the server has lost events that this
+# Rule 1: a script names two keys: the hub's record, and one that never exists. While the slot moves to another node of
+#         a cluster, key by key, the node refuses a script of which a key is missing (TRYAGAIN, ASK) before it begins.
+#         Without that, a script would fail where it meets the first key that has gone, and have written half.
+# Rule 2: every call sends the newest id seen, so that the script notices if the server has lost events that this
 #         process knows of. Every answer names the epoch and the newest id.
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class RedisCalls:
         remember_keys: float = KEY_SECONDS,
     ) -> None:
         self.root: str = f"{{{name}}}:"
-        self.keys: list[str] = [f"{self.root}meta"]
+        self.keys: list[str] = [f"{self.root}meta", f"{self.root}never"]
         self.seen: EventId = EventId("", 0)
         """The newest id of any answer."""
         self._clock = clock

@@ -9,6 +9,8 @@
 #         nothing, and the script that appends recognizes a group that it has had.
 # Rule 4: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
 # Rule 5: where the primary can change (primary.py), each connection begins with `adopt`, before anything is sent on it.
+#         So a client has one connection, and ends with it: coredis would open another by itself, perhaps to a server
+#         that was the primary, was killed, and is a replica now with what it had long ago.
 
 from __future__ import annotations
 
@@ -19,12 +21,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
-from typing import TypeAlias, TypedDict, TypeVar, cast, final
+from typing import Any, TypeAlias, TypedDict, TypeVar, cast, final
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep
 from coredis import Redis
-from coredis.connection import TCPLocation
+from coredis.connection import BaseConnection, TCPLocation
+from coredis.exceptions import ConnectionError as CoredisConnectionError
 from coredis.exceptions import RedisError
+from coredis.pool import ConnectionPool
 from coredis.retry import NoRetryPolicy
 
 from ..._errors import StoreUnavailableError
@@ -55,6 +59,21 @@ Credentials: TypeAlias = "Callable[[], tuple[str | None, str] | Awaitable[tuple[
 
 Adopt: TypeAlias = "Callable[[Redis[bytes]], Awaitable[None]]"
 """Tells the hub on which server it is."""
+
+
+@final
+class _OneConnection(ConnectionPool[Any]):
+    """A pool whose connection is not replaced when it is lost."""
+
+    _only: BaseConnection | None = None
+
+    async def get_connection(self, **options: Any) -> Any:
+        connection = await super().get_connection(**options)
+        self._only = self._only or connection
+        if connection is not self._only:
+            self.release(connection)
+            raise CoredisConnectionError("the server closed the connection")
+        return connection
 
 
 class _Endpoint(TypedDict, total=False):
@@ -176,6 +195,7 @@ class RedisServer:
             db=db,
             verify_version=False,  # a version of Valkey or of a managed service says nothing
             retry_policy=NoRetryPolicy(),
+            connection_pool_cls=_OneConnection,
             max_connections=1,
             pool_timeout=self.reply_within,
             connect_timeout=self.reply_within,
