@@ -22,7 +22,7 @@ from .._arguments.checks import check_count, check_function, wrong
 from .._errors import StoreUnavailableError
 from ..stores._append import Append, Result
 from ..stores._arguments import check_clock, check_wait
-from ..stores._redis.backoff import Backoff
+from ..stores._redis.backoff import CHECK_AFTER, Backoff
 from ..stores._redis.calls import RedisCalls, Value, sha_of
 from ..stores._redis.name import check_hub_name
 from ..stores._redis.scripts import APPEND
@@ -94,7 +94,7 @@ def _clients(
     address = parse_redis_url(store)
     options, name = _options(address, reply_within, credentials), f"Redis at {address.name}"
     if address.kind != "server":
-        return lambda calls: PrimaryClient(address, options, calls, reply_within), name
+        return lambda calls: PrimaryClient(address, options, calls, min(CHECK_AFTER, reply_within)), name
     return lambda _: FixedClient(Redis(**_location(address), **options)), name
 
 

@@ -1,7 +1,7 @@
 # The client of a Publisher: of one server, or of the primary that sentinels or the nodes of a cluster name.
 #
-# Rule 1: the primary is looked for again after an error, and after each pause of `reply_within` seconds, as a store
-#         does (stores/_redis/primary.py).
+# Rule 1: the primary is looked for again after an error, and by a publish that comes a second after the last look, as a
+#         store does (stores/_redis/primary.py).
 # Rule 2: redis-py connects anew by itself, also without an error: when the server has closed an idle connection. So it
 #         is the connection that tells the hub which server it is on, before anything else is sent on it. And then the
 #         primary is looked for: who was it may be back with what it had long ago, and believe that it is the primary.
@@ -84,16 +84,16 @@ class PrimaryClient:
         address: who knows it.
         options: of redis-py's ``Redis``, for the servers.
         calls: of the hub.
-        reply_within: seconds after which an idle client looks whether it is still the primary's.
+        check_after: seconds after which a client looks whether it is still the primary's.
     """
 
     def __init__(
-        self, address: RedisAddress, options: Mapping[str, Any], calls: RedisCalls, reply_within: float
+        self, address: RedisAddress, options: Mapping[str, Any], calls: RedisCalls, check_after: float
     ) -> None:
         self._address = address
         self._options = options
         self._calls = calls
-        self._reply_within = reply_within
+        self._check_after = check_after
         self._client: Redis | None = None
         self._node: tuple[str, int] | None = None
         self._found_at = 0.0
@@ -101,7 +101,7 @@ class PrimaryClient:
 
     def get(self) -> Redis:
         """Return the client of the primary."""
-        if self._client is not None and time.monotonic() - self._found_at > self._reply_within:
+        if self._client is not None and time.monotonic() - self._found_at > self._check_after:
             self._drop_if_replaced()
         if self._client is None:
             self._node = self._find()

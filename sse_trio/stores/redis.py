@@ -60,8 +60,8 @@ class RedisStore(OpenedOnce):
     has waited for them. The store notices each such loss, and exactly the subscribers that have missed something get a
     gap. Set ``maxmemory-policy noeviction``.
 
-    Behind Sentinel, and in a Cluster, the store goes on with the new primary by itself. One that is gone, or that was
-    replaced, is noticed within ``reply_within`` seconds.
+    Behind Sentinel, and in a Cluster, the store goes on with the new primary by itself. A primary that is gone is
+    noticed within ``reply_within`` seconds, one that was replaced within a second.
 
     Args:
         url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``;

@@ -1,11 +1,17 @@
-# How long to wait before the next attempt to reach the server. No I/O, and no waiting.
+# How long to wait before the next attempt to reach the server, and before the next look for the primary. No I/O, and no
+# waiting.
 
 from __future__ import annotations
 
 import random
 from typing import final
 
-__all__ = ("Backoff",)
+__all__ = ("CHECK_AFTER", "Backoff")
+
+CHECK_AFTER = 1.0
+"""Seconds for which a primary that was found is believed to be one; less with a shorter ``reply_within``. A look takes
+milliseconds.
+"""
 
 
 @final

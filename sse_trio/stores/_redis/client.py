@@ -33,7 +33,7 @@ from coredis.retry import NoRetryPolicy
 
 from ..._errors import StoreUnavailableError
 from .._lifetime import bare_errors
-from .backoff import Backoff
+from .backoff import CHECK_AFTER, Backoff
 from .primary import Node, NotPrimaryError, check_role, find_primary
 from .url import parse_redis_url
 
@@ -276,10 +276,10 @@ class RedisWorker:
                 request.fail(ClosedResourceError("the store was closed"))
 
     async def _serve(self, client: Redis[bytes]) -> None:
-        checked_at = current_time()
+        checked_at, check_after = current_time(), min(CHECK_AFTER, self._server.reply_within)
         while True:
             await self._arrived.wait()
-            if current_time() - checked_at > self._server.reply_within:
+            if current_time() - checked_at > check_after:
                 await self._server.check(client)
                 checked_at = current_time()
             while self._requests:
