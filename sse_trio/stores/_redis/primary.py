@@ -1,8 +1,8 @@
 # Where the primary of a hub is now, where that changes: the sentinels of a service say it, or the nodes of a cluster.
 #
-# Rule 1: it is asked for at each connection, and by a publish on one that was not checked for a second. A primary
-#         that was replaced may go on taking events, because sentinels can't reach it or take seconds to tell it: all of them are
-#         lost, so it must be left soon.
+# Rule 1: it is asked for at each connection, and by a publish on one that was not checked for a second. A primary that
+#         was replaced may go on taking events, because sentinels can't reach it or take seconds to tell it: all of them
+#         are lost, so it must be left soon.
 # Rule 2: the answer may be old, so the server itself is asked for its role before anything is sent to it.
 # Rule 3: a hub is in one slot of a cluster, since all its keys have one hash tag. What the node says when the slot has
 #         moved (MOVED, ASK, TRYAGAIN) is an error like any other: the call is sent again, on a new connection.
