@@ -72,6 +72,8 @@ class PublisherOptions(TypedDict, total=False):
     """Redis and PostgreSQL."""
     credentials: Callable[[], tuple[str | None, str]] | None
     """Redis: an ordinary function here."""
+    sentinel_credentials: Callable[[], tuple[str | None, str]] | None
+    """Redis: an ordinary function here."""
     wait_replicas: int
     """Redis."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, cast, final
+from typing import Any, TypeAlias, cast, final
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -34,6 +34,7 @@ from ._redis_clients import Clients, FixedClient, PrimaryClient, Provider
 __all__ = ("check_redis", "new_redis")
 
 _SHORTEST_WAIT = 0.001  # seconds
+_Credentials: TypeAlias = "Callable[[], tuple[str | None, str]]"
 
 
 def check_redis(value: object) -> bool:
@@ -56,7 +57,8 @@ def new_redis(
     reply_within: float = 5.0,
     retry_for: float = 10.0,
     ssl_context: None = None,
-    credentials: Callable[[], tuple[str | None, str]] | None = None,
+    credentials: _Credentials | None = None,
+    sentinel_credentials: _Credentials | None = None,
     wait_replicas: int = 0,
     clock: Callable[[], float] = time.time,
     remember_keys: float = KEY_SECONDS,
@@ -73,9 +75,9 @@ def new_redis(
         )
         raise ValueError(msg)
     check_count("wait_replicas", wait_replicas, least=0)
-    if credentials is not None:
-        check_function("credentials", credentials, "an ordinary function that returns a user and a password, or None")
-    new_clients, where = _clients(store, reply_within, credentials)
+    _check_credentials("credentials", credentials)
+    _check_credentials("sentinel_credentials", sentinel_credentials)
+    new_clients, where = _clients(store, reply_within, credentials, sentinel_credentials)
     check_remember_keys(remember_keys)
     new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys)
 
@@ -86,29 +88,46 @@ def new_redis(
     return connect
 
 
-def _clients(
-    store: object, reply_within: float, credentials: Callable[[], tuple[str | None, str]] | None
-) -> tuple[Callable[[RedisCalls], Clients], str]:
-    if not isinstance(store, str):
-        return lambda _: FixedClient(cast("Redis", store)), "Redis"
-    address = parse_redis_url(store)
-    options, name = _options(address, reply_within, credentials), f"Redis at {address.name}"
-    if address.kind != "server":
-        return lambda calls: PrimaryClient(address, options, calls, min(CHECK_AFTER, reply_within)), name
-    return lambda _: FixedClient(Redis(**_location(address), **options)), name
-
-
-def _options(
-    address: RedisAddress, reply_within: float, credentials: Callable[[], tuple[str | None, str]] | None
-) -> dict[str, Any]:
-    log_in: dict[str, Any] = {"username": address.username, "password": address.password}
+def _check_credentials(name: str, credentials: object) -> None:
     if credentials is not None:
-        log_in = {"credential_provider": Provider(credentials)}
+        check_function(name, credentials, "an ordinary function that returns a user and a password, or None")
+
+
+def _clients(
+    store: object, reply_within: float, credentials: _Credentials | None, sentinel_credentials: _Credentials | None
+) -> tuple[Callable[[RedisCalls], Clients], str]:
+    address = parse_redis_url(store) if isinstance(store, str) else None
+    _check_sentinels(address, sentinel_credentials)
+    if address is None:
+        return lambda _: FixedClient(cast("Redis", store)), "Redis"
+    options, name = _options(address, reply_within, _log_in(address, credentials)), f"Redis at {address.name}"
+    options |= {"db": address.db}
+    if address.kind == "server":
+        return lambda _: FixedClient(Redis(**_location(address), **options)), name
+    is_cluster = address.kind == "cluster"  # a sentinel has no databases, and users of its own
+    to_ask = options if is_cluster else _options(address, reply_within, _provider(sentinel_credentials))
+    return lambda calls: PrimaryClient(address, options, to_ask, calls, min(CHECK_AFTER, reply_within)), name
+
+
+def _check_sentinels(address: RedisAddress | None, sentinel_credentials: _Credentials | None) -> None:
+    if sentinel_credentials is not None and (address is None or address.kind != "sentinel"):
+        msg = "sentinel_credentials must be None without sentinels; write sentinel://... as the store, or leave it out"
+        raise ValueError(msg)
+
+
+def _provider(credentials: _Credentials | None) -> dict[str, Any]:
+    return {} if credentials is None else {"credential_provider": Provider(credentials)}
+
+
+def _log_in(address: RedisAddress, credentials: _Credentials | None) -> dict[str, Any]:
+    return _provider(credentials) or {"username": address.username, "password": address.password}
+
+
+def _options(address: RedisAddress, reply_within: float, log_in: dict[str, Any]) -> dict[str, Any]:
     if address.tls:
         log_in |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
     return {
         **log_in,
-        "db": address.db,
         "socket_timeout": reply_within,
         "socket_connect_timeout": reply_within,
         "retry": Retry(NoBackoff(), 0),

@@ -23,9 +23,6 @@ from ..stores._redis.url import RedisAddress
 
 __all__ = ("Clients", "FixedClient", "PrimaryClient", "Provider")
 
-_OF_SERVERS = ("db", "username", "password", "credential_provider")
-"""The options that a sentinel doesn't take."""
-
 
 class Clients(Protocol):
     """Where a connection gets its client from."""
@@ -83,15 +80,22 @@ class PrimaryClient:
     Args:
         address: who knows it.
         options: of redis-py's ``Redis``, for the servers.
+        options_to_ask: the same for who is asked, the sentinels or the nodes.
         calls: of the hub.
         check_after: seconds after which a client looks whether it is still the primary's.
     """
 
     def __init__(
-        self, address: RedisAddress, options: Mapping[str, Any], calls: RedisCalls, check_after: float
+        self,
+        address: RedisAddress,
+        options: Mapping[str, Any],
+        options_to_ask: Mapping[str, Any],
+        calls: RedisCalls,
+        check_after: float,
     ) -> None:
         self._address = address
         self._options = options
+        self._options_to_ask = options_to_ask
         self._calls = calls
         self._check_after = check_after
         self._client: Redis | None = None
@@ -146,16 +150,11 @@ class PrimaryClient:
         error: Exception = RedisConnectionError("there is no node to ask")
         for host, port in self._address.nodes:
             try:
-                with Redis(host=host, port=port, **self._options_to_ask()) as client:
+                with Redis(host=host, port=port, **self._options_to_ask) as client:
                     return self._ask_for_primary(client)
             except (RedisError, OSError) as exc:
                 error = exc
         raise error
-
-    def _options_to_ask(self) -> dict[str, Any]:
-        # A sentinel has no databases, and other users than the server.
-        left_out = _OF_SERVERS if self._address.kind == "sentinel" else ()
-        return {name: value for name, value in self._options.items() if name not in left_out}
 
     def _ask_for_primary(self, client: Redis) -> tuple[str, int]:
         return self._ask_sentinel(client) if self._address.kind == "sentinel" else self._ask_cluster(client)

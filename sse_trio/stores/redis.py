@@ -78,6 +78,7 @@ class RedisStore(OpenedOnce):
         ssl_context: for TLS; the default one verifies the server's certificate and name.
         credentials: an async or ordinary function that returns a user (or ``None``) and a password. It is called for
             each connection, so a password may be a token that expires. If it raises, the call is tried again.
+        sentinel_credentials: the same for the sentinels, which have users of their own; ``None`` if they want none.
         wait_replicas: how many replicas must have an event before it is acknowledged (Redis' ``WAIT``). If they don't
             within ``reply_within`` seconds, the publisher's call is tried again, and fails after ``retry_for``; the
             event may exist all the same.
@@ -99,6 +100,7 @@ class RedisStore(OpenedOnce):
         retry_for: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
         credentials: Credentials | None = None,
+        sentinel_credentials: Credentials | None = None,
         wait_replicas: int = 0,
         clock: Callable[[], float] = time.time,
         remember_keys: float = KEY_SECONDS,
@@ -111,8 +113,8 @@ class RedisStore(OpenedOnce):
         check_wait("retry_for", retry_for, least=0)
         _check_ssl_context(ssl_context)
         check_count("wait_replicas", wait_replicas, least=0)
-        if credentials is not None:
-            check_any_function("credentials", credentials, "a function that returns a user and a password, or None")
+        _check_credentials("credentials", credentials)
+        _check_credentials("sentinel_credentials", sentinel_credentials)
         check_clock(clock)
         self._clock = clock
         self._name = check_hub_name(name)
@@ -125,6 +127,7 @@ class RedisStore(OpenedOnce):
             reply_within=reply_within,
             ssl_context=ssl_context,
             credentials=credentials,
+            sentinel_credentials=sentinel_credentials,
         )
         self._writer = RedisWorker(self._server, retry_for=retry_for)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
@@ -274,6 +277,11 @@ class RedisStore(OpenedOnce):
             except ClosedResourceError:
                 return  # the store is being closed, and the writer has heard of it first
             await sleep(maintenance_interval(self._shortest_age))
+
+
+def _check_credentials(name: str, credentials: object) -> None:
+    if credentials is not None:
+        check_any_function(name, credentials, "a function that returns a user and a password, or None")
 
 
 def _check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:

@@ -112,7 +112,7 @@ def test_tls_is_verified():
     from sse_trio.stores._redis.url import parse_redis_url
 
     address = parse_redis_url("rediss://example.org:1/")
-    client = redis.Redis(**_location(address), **_options(address, 5.0, None))
+    client = redis.Redis(**_location(address), **_options(address, 5.0, {}))
     options = client.connection_pool.connection_kwargs
     assert client.connection_pool.connection_class is redis.SSLConnection
     assert (options["ssl_cert_reqs"], options["ssl_check_hostname"]) == ("required", True)

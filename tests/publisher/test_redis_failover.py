@@ -117,6 +117,19 @@ def test_replicas_that_are_waited_for(make_pair):
     assert kept(pair.url) == ["1", "2"]
 
 
+def test_sentinels_that_want_a_password(make_pair):
+    """Sentinels have users of their own, so they have credentials of their own."""
+    pair = make_pair()
+    assert pair.sentinel.command("ACL", "SETUSER", "default", "resetpass", ">secret") == b"+OK\r\n"
+    refuse(pair.url, "Authentication required")
+    with open_publisher(pair.url, sentinel_credentials=lambda: (None, "secret")) as publisher:
+        publisher.publish("a", "1")
+    with pytest.raises(ValueError, match="sentinel_credentials must be None without sentinels"):
+        Publisher(pair.primary.url, sentinel_credentials=lambda: (None, "secret"))
+    with pytest.raises(TypeError, match="sentinel_credentials must be an ordinary function"):
+        Publisher(pair.url, sentinel_credentials="secret")
+
+
 @pytest.mark.parametrize("user", ["app", None])
 def test_credentials_are_asked_for_at_each_connection(make_pair, user):
     """A password may be a token that expires; the sentinels don't get it. A function that fails is asked again."""

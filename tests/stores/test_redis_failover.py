@@ -171,6 +171,27 @@ async def test_sentinels_are_asked_in_order(make_pair):
             pass
 
 
+async def test_sentinels_that_want_a_password(make_pair):
+    """Sentinels have users of their own, so they have credentials of their own."""
+    pair = make_pair()
+    assert pair.sentinel.command("ACL", "SETUSER", "default", "resetpass", ">secret") == b"+OK\r\n"
+    with pytest.raises(StoreUnavailableError, match="HELLO must be called with the client already authenticated"):
+        async with open_store(pair.url):
+            pass
+    async with open_store(pair.url, sentinel_credentials=lambda: (None, "secret")) as store:
+        await fill(store, b"0")
+        assert await read(store, None) == (None, [b"0"])
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "cluster://localhost"])
+async def test_credentials_for_sentinels_need_sentinels(url):
+    """Without sentinels nobody would be asked for them: an error says what to write."""
+    with pytest.raises(ValueError, match="sentinel_credentials must be None without sentinels"):
+        open_store(url, sentinel_credentials=lambda: (None, "secret"))
+    with pytest.raises(TypeError, match="sentinel_credentials must be a function"):
+        open_store(url, sentinel_credentials=("user", "secret"))
+
+
 async def test_credentials_are_asked_for_at_each_connection(make_redis):
     """A password may be a token that expires: the function is called for each connection, and again if it fails."""
     server = make_redis()

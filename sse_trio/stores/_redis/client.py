@@ -92,6 +92,19 @@ class CredentialsError(RedisError):
     """The user's `credentials` failed."""
 
 
+def _nobody() -> tuple[None, None]:
+    return None, None
+
+
+async def _log_in(credentials: Callable[[], object]) -> _LogIn:
+    try:
+        answer = credentials()
+        username, password = cast("tuple[str | None, str | None]", await answer if isawaitable(answer) else answer)
+    except Exception as exc:  # whatever it asks may be down; a call is tried again, as if the server were
+        raise CredentialsError(f"credentials() raised {exc!r}") from exc
+    return {"username": username, "password": password}
+
+
 @final
 class RedisServer:
     """Where the server is, and how to talk to it.
@@ -103,6 +116,7 @@ class RedisServer:
         reply_within: seconds to wait for a connection, and for an answer.
         ssl_context: for TLS; the default one verifies the server's certificate and name.
         credentials: returns who logs in; None for who is in the URL.
+        sentinel_credentials: the same for the sentinels; None for nobody.
     """
 
     def __init__(
@@ -114,13 +128,15 @@ class RedisServer:
         reply_within: float,
         ssl_context: ssl.SSLContext | None,
         credentials: Credentials | None,
+        sentinel_credentials: Credentials | None,
     ) -> None:
         self._address = parse_redis_url(url)
         self.name = f"Redis at {self._address.name}"
         self.reply_within = reply_within
         self._key = key
         self._adopt = adopt
-        self._credentials = credentials
+        self._credentials = credentials or self._in_url
+        self._sentinel_credentials = self._find_sentinel_credentials(sentinel_credentials)
         self._ssl_context = self._find_ssl_context(ssl_context)
 
     @property
@@ -137,11 +153,20 @@ class RedisServer:
         # Ours, because the one of coredis doesn't check the server's name.
         return ssl_context or ssl.create_default_context()
 
+    def _in_url(self) -> tuple[str | None, str | None]:
+        return self._address.username, self._address.password
+
+    def _find_sentinel_credentials(self, given: Credentials | None) -> Callable[[], object]:
+        if given is not None and self._address.kind != "sentinel":
+            msg = "sentinel_credentials must be None without sentinels; write sentinel://... as url, or leave it out"
+            raise ValueError(msg)
+        return given or _nobody
+
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
         node = await self._find_node()
-        async with self._open(node, await self._log_in(), self._address.db, block) as client:
+        async with self._open(node, await _log_in(self._credentials), self._address.db, block) as client:
             if self.can_change:
                 await check_role(client)
                 await self._adopt(client)
@@ -158,22 +183,12 @@ class RedisServer:
             if client.connection_pool.location != TCPLocation(*(found or ("", 0))):
                 raise NotPrimaryError(f"another server is the primary now: {found}")
 
-    async def _log_in(self) -> _LogIn:
-        if self._credentials is None:
-            return {"username": self._address.username, "password": self._address.password}
-        try:
-            answer = self._credentials()
-            username, password = await answer if isawaitable(answer) else answer
-        except Exception as exc:  # whatever it asks may be down; a call is tried again, as if the server were
-            raise CredentialsError(f"credentials() raised {exc!r}") from exc
-        return {"username": username, "password": password}
-
     async def _find_node(self) -> Node | None:
         if not self.can_change:
             return None if self._address.path else self._address.nodes[0]
-        # A sentinel has other users than the server, so the credentials are not asked for.
-        is_cluster = self._address.kind == "cluster"
-        log_in: _LogIn = await self._log_in() if is_cluster else {"username": None, "password": None}
+        # A sentinel has other users than the server.
+        credentials = self._credentials if self._address.kind == "cluster" else self._sentinel_credentials
+        log_in = await _log_in(credentials)
         return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
 
     def _endpoint(self, node: Node | None) -> _Endpoint:
