@@ -107,3 +107,13 @@ def test_events_of_a_hub(server: Server, kind: str) -> None:
     assert server.wait_report("visit", f"{kind}-2").more == {"id": ids[2]}
     assert server.wait_report("visit", f"{kind}-3").more == {"id": ids[-1]}
     assert f"{kind}-4" not in server.reported("visit")
+
+
+@pytest.mark.parametrize(
+    ("status", "asks"),
+    [(200, [3, 1]), (204, [1, 1]), (401, [1, 1]), (503, [3, 1]), (0, [3, 1])],
+    ids=["it ends", "no more", "refused", "full", "no connection"],
+)
+def test_the_programs_for_fetch_event_source(status: int, asks: list[int]) -> None:
+    """The program for a stream connects again unless it is refused for good; the one for a POST never asks twice."""
+    assert read_with_node("fetch-event-source-asks", str(status)) == [("asks", asks, "")]
