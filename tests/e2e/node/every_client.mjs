@@ -45,25 +45,24 @@ const clients = {
     })
   },
 
-  // How often each program of docs/clients.md asks that is answered with this status, whose body ends at once. It is cut
-  // off here after three, or at the first error that it raises.
+  // How often each program of docs/clients.md asks that is answered with this status and one event (0: not answered),
+  // and how it ends. It is cut off here when it asks for the third time.
   async "fetch-event-source-asks"() {
     globalThis.window = { setTimeout: (again) => setTimeout(again), clearTimeout } // it never waits
     globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} }
-    const asks = [0, 0]
+    const asks = [0, 0], ends = []
     for (const number of [0, 1]) {
-      const done = new Promise((resolve) => {
+      ends[number] = await new Promise((resolve) => {
         const fetch = async () => {
-          if (++asks[number] === 3) resolve()
+          if (++asks[number] === 3) resolve("asks again")
           if (url === "0") throw new TypeError("no connection")
-          return new Response(url === "204" ? null : "retry: 1\n\n", { status: Number(url) })
+          return new Response(url === "204" ? null : "data: 1\n\n", { status: Number(url) })
         }
         const run = (_, options) => fetchEventSource("http://server/", { ...options, openWhenHidden: true, fetch })
-        program(number)(run, () => {}, "token", "?").then(resolve, resolve)
+        program(number)(run, () => {}, "token", "?").then(() => resolve("done"), (error) => resolve(error.message))
       })
-      await done
     }
-    console.log(JSON.stringify({ event: "asks", data: asks, id: "" }))
+    console.log(JSON.stringify({ event: "asks", data: [asks, ends], id: "" }))
     process.exit(0)
   },
 
