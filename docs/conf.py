@@ -81,6 +81,7 @@ WORDS = (
     "sse_trio.AuthorizeTopic",
     "sse_trio.Farewell",
     "sse_trio.KeyFunction",
+    "sse_trio.Model",
     "sse_trio.Overflow",
     "sse_trio.Producer",
     "sse_trio.Sendable",

@@ -55,7 +55,8 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
 
 
 routes = [Route("/rooms/{room}", listen), Route("/rooms/{room}", say, methods=["POST"])]
-app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))
+app = Starlette(routes=routes, lifespan=lifespan)
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -50,7 +50,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(rows)
 
 
-app = ServerBridge(Starlette(routes=[Route("/rows", endpoint)]))
+app = Starlette(routes=[Route("/rows", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -34,7 +34,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(quiet, ping=1.0, ping_message_factory=ping)
 
 
-app = ServerBridge(Starlette(routes=[Route("/quiet", endpoint)]))
+app = Starlette(routes=[Route("/quiet", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -49,7 +49,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(progress, request.path_params["job"], on_error=tell_client)
 
 
-app = ServerBridge(Starlette(routes=[Route("/jobs/{job}", endpoint)]))
+app = Starlette(routes=[Route("/jobs/{job}", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

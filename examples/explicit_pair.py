@@ -47,7 +47,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     )
 
 
-app = ServerBridge(Starlette(routes=[Route("/desk", endpoint)]))
+app = Starlette(routes=[Route("/desk", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

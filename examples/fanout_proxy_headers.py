@@ -39,7 +39,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     )
 
 
-app = ServerBridge(Starlette(routes=[Route("/scores", endpoint)]))
+app = Starlette(routes=[Route("/scores", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

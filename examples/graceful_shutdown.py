@@ -41,7 +41,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(batches, group=GROUP)
 
 
-app = ServerBridge(Starlette(routes=[Route("/batches", endpoint)]))
+app = Starlette(routes=[Route("/batches", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

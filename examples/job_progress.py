@@ -74,7 +74,8 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
 
 
 routes = [Route("/jobs", start, methods=["POST"]), Route("/jobs/{job}", watch)]
-app = ServerBridge(Starlette(routes=routes, lifespan=lifespan))
+app = Starlette(routes=routes, lifespan=lifespan)
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -51,7 +51,8 @@ async def refused(request: Request, exc: Exception) -> Response:
 
 
 routes = [Route("/clock", endpoint)]
-app = ServerBridge(Starlette(routes=routes, exception_handlers={StreamRefusedError: refused}))
+app = Starlette(routes=routes, exception_handlers={StreamRefusedError: refused})
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

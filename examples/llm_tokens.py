@@ -44,7 +44,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(completion, prompt, ping=None)
 
 
-app = ServerBridge(Starlette(routes=[Route("/v1/completions", endpoint, methods=["POST"])]))
+app = Starlette(routes=[Route("/v1/completions", endpoint, methods=["POST"])])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -43,7 +43,8 @@ async def weather(request: Request) -> Response:
             raise HTTPException(406, "there is application/json and text/event-stream", headers=VARY)
 
 
-app = ServerBridge(Starlette(routes=[Route("/weather", weather)]))
+app = Starlette(routes=[Route("/weather", weather)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

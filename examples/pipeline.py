@@ -54,7 +54,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     )
 
 
-app = ServerBridge(Starlette(routes=[Route("/earthquakes/large", endpoint)]))
+app = Starlette(routes=[Route("/earthquakes/large", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -26,7 +26,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount, Route
 
-from sse_trio import EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id, open_hub
+from sse_trio import EventSourceResponse, Hub, ServerBridge, ServerSentEvent, last_event_id, open_hub
 from sse_trio.stores.postgres import PostgresStore
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "postgresql://localhost/postgres")
@@ -74,16 +74,16 @@ def make_table() -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[None]:
+async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Hub]]:
     """Make the table, and open the hub."""
     await to_thread.run_sync(make_table)
-    async with open_hub(PostgresStore(DATABASE_URL, name="orders")) as app.state.hub:
-        yield
+    async with open_hub(PostgresStore(DATABASE_URL, name="orders")) as hub:
+        yield {"hub": hub}
 
 
 async def events(request: Request) -> EventSourceResponse:
     """Stream the orders."""
-    return EventSourceResponse(request.app.state.hub.subscribe("orders/*", after=last_event_id(request), replay=1))
+    return EventSourceResponse(request.state.hub.subscribe("orders/*", after=last_event_id(request), replay=1))
 
 
 django_app = get_asgi_application()

@@ -22,7 +22,7 @@ from sqlalchemy import CheckConstraint, create_engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from sse_trio import EventSourceResponse, ServerBridge, ServerSentEvent, last_event_id, open_hub
+from sse_trio import EventSourceResponse, Hub, ServerBridge, ServerSentEvent, last_event_id, open_hub
 from sse_trio.stores.postgres import PostgresStore
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "postgresql://localhost/postgres")
@@ -53,11 +53,11 @@ class NewOrder(BaseModel):
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Hub]]:
     """Make the table where there is none, and open the hub."""
     Base.metadata.create_all(engine)
-    async with open_hub(PostgresStore(DATABASE_URL, name="orders")) as app.state.hub:
-        yield
+    async with open_hub(PostgresStore(DATABASE_URL, name="orders")) as hub:
+        yield {"hub": hub}
 
 
 app = FastAPI(lifespan=lifespan)
@@ -81,7 +81,7 @@ def order(new: NewOrder) -> int:
 @app.get("/events")
 async def events(request: Request) -> EventSourceResponse:
     """Stream the orders."""
-    return EventSourceResponse(request.app.state.hub.subscribe("orders/*", after=last_event_id(request), replay=1))
+    return EventSourceResponse(request.state.hub.subscribe("orders/*", after=last_event_id(request), replay=1))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(clock)
 
 
-app = ServerBridge(Starlette(routes=[Route("/clock", endpoint)]))
+app = Starlette(routes=[Route("/clock", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))  # or: cd examples && uvicorn quickstart_asyncio:app

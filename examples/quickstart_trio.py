@@ -29,7 +29,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(clock)
 
 
-app = ServerBridge(Starlette(routes=[Route("/clock", endpoint)]))
+app = Starlette(routes=[Route("/clock", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)  # the same as: cd examples && hypercorn --worker-class trio quickstart_trio:app

@@ -37,7 +37,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(flood, send_timeout=2.0, on_close=report)
 
 
-app = ServerBridge(Starlette(routes=[Route("/flood", endpoint)]))
+app = Starlette(routes=[Route("/flood", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -70,7 +70,8 @@ async def watch(request: Request) -> EventSourceResponse:
     return EventSourceResponse(program_output, ("tail", "-n", "+1", "-F", LOGS[name]))
 
 
-app = ServerBridge(Starlette(routes=[Route("/logs/{name}", watch)]))
+app = Starlette(routes=[Route("/logs/{name}", watch)])
+app.add_middleware(ServerBridge)
 # docs: end
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ async def endpoint(request: Request) -> EventSourceResponse:
     return EventSourceResponse(lines)
 
 
-app = ServerBridge(Starlette(routes=[Route("/lines", endpoint)]))
+app = Starlette(routes=[Route("/lines", endpoint)])
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -61,7 +61,8 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
         task_group.cancel_scope.cancel()
 
 
-app = ServerBridge(Starlette(routes=[Route("/events", endpoint)], lifespan=lifespan))
+app = Starlette(routes=[Route("/events", endpoint)], lifespan=lifespan)
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

@@ -48,16 +48,16 @@ async def fetch(send_channel: EventSendChannel, number: int) -> None:
     await send_channel.send(download.outcome(Outcome(status="complete", bytes=1_048_576)))
 
 
-api = FastAPI()
+app = FastAPI()
 
 
-@api.get("/downloads/{number}", response_class=EventSourceResponse, responses=download.responses())
+@app.get("/downloads/{number}", response_class=EventSourceResponse, responses=download.responses())
 async def download_events(number: int) -> EventSourceResponse:
     """Follow a download."""
     return EventSourceResponse(fetch, number)
 
 
-app = ServerBridge(api)
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     serve(app)

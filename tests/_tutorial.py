@@ -57,8 +57,9 @@ def final_tests() -> str:
     _, _, rest = rest.partition("\n\n\n")
     assert mark
     assert rest
-    assert '"autojump", ' in head
-    return head.replace('"autojump", ', "") + blocks("python", mark)[0] + "\n\n" + rest
+    mark_of_time = ', pytest.mark.usefixtures("autojump")'
+    assert mark_of_time in head
+    return head.replace(mark_of_time, "") + blocks("python", mark)[0] + "\n\n" + rest
 
 
 def index_page() -> str:

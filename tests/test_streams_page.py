@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,30 @@ def test_the_figures_of_the_buffers_are_the_defaults():
     assert open_event_channel.__defaults__[0] == 64
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert "256 events or 64 KiB in a response, 64 events in a pair" in text
+
+
+def test_the_table_of_options_is_complete():
+    """The table has every option of the response in the order of its signature, and only those."""
+    table = PAGE.read_text(encoding="utf-8").partition("## The options of the response")[2].partition("\n## ")[0]
+    named = [
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
+    ]
+    parameters = inspect.signature(EventSourceResponse).parameters.values()
+    assert named == [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("ping", "15 s"),
+        ("send_timeout", "30 s"),
+        ("commit_within", "0.5 s"),
+        ("grace", "0 s"),
+        ("max_lifetime", "none"),
+    ],
+)
+def test_the_defaults_of_the_table(option, shown):
+    """The table has the defaults of the signature."""
+    default = inspect.signature(EventSourceResponse).parameters[option].default
+    assert shown == ("none" if default is None else f"{default:g} s")
+    assert f"| `{option}` | {shown} |" in PAGE.read_text(encoding="utf-8")

@@ -66,32 +66,32 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         yield {"runs": runs, "completions": completions, "ui": ui}
 
 
-api = FastAPI(lifespan=lifespan)
-api.include_router(openai_api.router)
-api.include_router(ai_sdk.router)
+app = FastAPI(lifespan=lifespan)
+app.include_router(openai_api.router)
+app.include_router(ai_sdk.router)
 
 
-@api.get("/")
+@app.get("/")
 async def page() -> HTMLResponse:
     """Show the page."""
     return HTMLResponse(PAGE.read_text(encoding="utf-8"))
 
 
-@api.post("/chats/{chat}", status_code=202)
+@app.post("/chats/{chat}", status_code=202)
 async def ask(request: Request, chat: str, question: Question) -> dict[str, bool | int]:
     """Start an answer; one that is being given goes on."""
     run = await request.state.runs.start(chat, answer, question.prompt, replace=True, labels={"chat": chat})
     return {"started": run.started_here, "worker": os.getpid()}
 
 
-@api.api_route("/chats/{chat}", methods=["GET", "HEAD"])
+@app.api_route("/chats/{chat}", methods=["GET", "HEAD"])
 async def watch(request: Request, chat: str) -> Response:
     """Stream the answer: 404 before there is one, 204 to a client that has seen its end."""
     runs: Runs = request.state.runs
     return runs.response(chat, after=last_event_id(request))
 
 
-@api.delete("/chats/{chat}")
+@app.delete("/chats/{chat}")
 async def stop(request: Request, chat: str) -> dict[str, str]:
     """Stop the answer, on whichever worker it is given."""
     status = await request.state.runs.stop(chat)
@@ -100,4 +100,4 @@ async def stop(request: Request, chat: str) -> dict[str, str]:
     return {"state": status.state, "worker": str(os.getpid())}
 
 
-app = ServerBridge(api)
+app.add_middleware(ServerBridge)

@@ -46,4 +46,5 @@ async def ready(request: Request) -> Response:
 
 
 routes = [Route("/events", events), Route("/alive", alive), Route("/ready", ready)]
-app = ServerBridge(Starlette(routes=routes))
+app = Starlette(routes=routes)
+app.add_middleware(ServerBridge)

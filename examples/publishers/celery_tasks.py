@@ -32,5 +32,5 @@ publisher = Publisher(os.environ.get("STORE", "events.sqlite"))
 def convert(video: int) -> None:
     """Convert a video."""
     for percent in (0, 50, 100):
-        # A task that is run again, because its worker was killed, tells nothing twice: the key is the same.
+        # A task that runs again, because its worker was killed, publishes nothing twice: the keys are the same.
         publisher.publish(f"videos/{video}", {"event": "progress", "data": percent}, key=(f"convert {video}", percent))

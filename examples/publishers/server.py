@@ -56,15 +56,12 @@ async def lifespan(_: Starlette) -> AsyncIterator[State]:
         yield {"hub": hub}
 
 
-app = ServerBridge(
-    Starlette(
-        routes=[
-            Route("/events/{topic:path}", events),
-            Route("/publish", publish_endpoint(hub_of, authorize=authorize)),
-        ],
-        lifespan=lifespan,
-    )
-)
+routes = [
+    Route("/events/{topic:path}", events),
+    Route("/publish", publish_endpoint(hub_of, authorize=authorize)),
+]
+app = Starlette(routes=routes, lifespan=lifespan)
+app.add_middleware(ServerBridge)
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))

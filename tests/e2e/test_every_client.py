@@ -107,3 +107,19 @@ def test_events_of_a_hub(server: Server, kind: str) -> None:
     assert server.wait_report("visit", f"{kind}-2").more == {"id": ids[2]}
     assert server.wait_report("visit", f"{kind}-3").more == {"id": ids[-1]}
     assert f"{kind}-4" not in server.reported("visit")
+
+
+@pytest.mark.parametrize(
+    ("status", "asks", "ends"),
+    [
+        (200, [3, 1], ["asks again", "done"]),
+        (204, [1, 1], ["204", "204"]),
+        (401, [1, 1], ["401", "401"]),
+        (503, [3, 1], ["asks again", "503"]),
+        (0, [3, 1], ["asks again", "no connection"]),
+    ],
+    ids=["answered", "no more", "refused", "full", "no connection"],
+)
+def test_the_programs_for_fetch_event_source(status: int, asks: list[int], ends: list[str]) -> None:
+    """The program for a stream connects again unless it is refused for good; the one for a POST never asks twice."""
+    assert read_with_node("fetch-event-source-asks", str(status)) == [("asks", [asks, ends], "")]
