@@ -6,7 +6,7 @@
 #         another reason.
 # Rule 4: a test that finds by volume (thousands of random scripts, of streams, of calls) is marked `untraced`. Tracing
 #         would be two thirds of its time, and each line that it reaches has a test that says it once. How much of it
-#         a run does, `volume()` says: all in CI, a quarter elsewhere (_volume.py).
+#         a run does, `volume()` says: all in CI, a tenth elsewhere (_volume.py).
 # Rule 5: a test that fails by a real clock runs once more: all of tests/e2e, and what is on uvloop or asks for
 #         `real_clock`. The machine may do other things meanwhile. It is printed ("RERUN") even if it passes then, to be
 #         looked into. What runs in virtual time has no second try.
