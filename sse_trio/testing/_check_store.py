@@ -21,7 +21,7 @@ from ._store_locations import Locations, MakeStore, MakeStoreByPrefix
 
 __all__ = ("MakeStore", "MakeStoreByPrefix", "check_event_store")
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 async def check_event_store(

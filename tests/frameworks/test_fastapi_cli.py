@@ -39,6 +39,7 @@ def test_fastapi_finds_the_application(page: str, source: str, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("OPENAI_API_KEY", "none")  # the page of the LLM's answer makes a client
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/none")  # the page of PostgreSQL makes a store
     try:
         found = discover.get_import_data()  # as without an argument
         assert found.import_string == "main:app"
