@@ -19,7 +19,6 @@ import signal
 import sys
 import threading
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import pytest
@@ -28,32 +27,6 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import MemoryStore, TopicFilter
 from sse_trio.stores._follower import Follower
 from sse_trio.testing import virtual_backend
-
-HERE = Path(__file__).parent
-# The files that take longest by the clock, the longest first: begun first, so that no run waits for one at its end.
-LONG = (
-    "e2e/test_middleware_bridge.py",
-    "e2e/test_inspector.py",
-    "stores/test_redis.py",
-    "e2e/test_shutdowns.py",
-    "stores/test_postgres.py",
-    "e2e/test_chat_runs.py",
-    "e2e/test_browser.py",
-    "e2e/test_real_servers.py",
-    "e2e/test_resume.py",
-    "test_budgets.py",
-    "runs/test_processes.py",
-    "testing/test_check_store.py",
-    "wire/test_decoder_properties.py",
-    "test_examples.py",
-    "runs/test_kills.py",
-    "e2e/test_http2.py",
-    "runs/test_model.py",
-    "publisher/test_publisher.py",
-    "stores/test_postgres_failover.py",
-    "stores/test_sqlite.py",
-    "wire/test_visible.py",
-)
 
 pytest_plugins = ["sse_trio.testing.pytest_plugin", "pytester"]
 
@@ -75,10 +48,7 @@ def pytest_collection_modifyitems(items):
 
 
 def mixed(files):
-    """Give each file a place: LONG first, and two others after each one that waits for real servers."""
-    rank = {HERE / name: n for n, name in enumerate(LONG)}
-    assert all(file.exists() for file in rank), "LONG names a file that is gone"
-    files = sorted(files, key=lambda file: rank.get(file, len(rank)))
+    """Give each file a place: two others after each one that waits for real servers, so that none of these is last."""
     waiting = [file for file in files if "e2e" in file.parts]
     others = [file for file in files if "e2e" not in file.parts]
     return {file: 3 * n for n, file in enumerate(waiting)} | {file: 1 + 1.5 * n for n, file in enumerate(others)}
