@@ -60,6 +60,20 @@ def test_it_goes_on_with_the_new_primary(make_pair):
     assert kept(pair.url) == ["1", "2"]
 
 
+def test_a_loss_is_logged(make_pair, caplog):
+    """Whoever was given an id for an event that a failover has lost is told in the log."""
+    pair = make_pair()
+    with open_publisher(pair.url) as publisher:
+        publisher.publish("a", "1")
+        pair.wait_replicated(1)
+        pair.part()
+        lost = publisher.publish("a", "lost")
+        pair.fail_over()
+        publisher.publish("a", "2")
+    assert [message.rpartition(" ")[2] for message in caplog.messages if "has lost" in message] == [str(lost)]
+    assert kept(pair.url) == ["1", "2"]
+
+
 def test_a_former_primary_that_is_back_is_not_used(make_pair):
     """A connection that is lost is not replaced by one to a server that was the primary, and believes that it is."""
     pair = make_pair()

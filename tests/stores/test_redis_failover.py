@@ -77,6 +77,25 @@ async def test_who_has_seen_what_a_failover_lost_gets_a_gap_and_nobody_else(make
             assert payloads == [b"0", b"1", b"2", b"3", b"4"]
 
 
+async def test_who_has_published_what_a_failover_lost_is_told(make_pair, caplog):
+    """A process that was given an id for an event that is gone logs a warning, once; others have nothing to say."""
+    pair = make_pair()
+    async with open_store(pair.url) as store, open_store(pair.url) as other:
+        await fill(other, b"0")
+        pair.wait_replicated(1)
+        pair.part()
+        (lost,) = await fill(store, b"lost")
+        pair.fail_over()
+        with anyio.fail_after(60):
+            await fill(store, b"1")
+            await fill(other, b"2")
+            assert await read(store, None) == (None, [b"0", b"1", b"2"])
+    warnings = [message for message in caplog.messages if "has lost" in message]
+    assert warnings == [
+        f"a failover of Redis has lost events that hub h acknowledged to this process; the newest is {lost}"
+    ]
+
+
 async def test_two_failovers(make_pair):
     """An id is good up to where each of the later histories went on."""
     pair = make_pair()

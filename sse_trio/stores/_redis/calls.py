@@ -1,5 +1,5 @@
-# What the scripts are called with, and what the answer of APPEND means. No I/O: a store calls them through coredis
-# (log.py), a Publisher through redis-py.
+# What the scripts are called with, and what their answers mean. No I/O but a line in the log: a store calls them
+# through coredis (log.py), a Publisher through redis-py.
 #
 # Rule 1: a script names two keys: the hub's record, and one that never exists. While the slot moves to another node of
 #         a cluster, key by key, the node refuses a script of which a key is missing (TRYAGAIN, ASK) before it begins.
@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ from .._topic_limits import TopicLimits
 
 __all__ = ("RedisCalls", "Value", "sha_of")
 
+_logger = logging.getLogger("sse_trio")
 Value: TypeAlias = "str | bytes | float"
 
 
@@ -50,6 +52,7 @@ class RedisCalls:
         self.keys: list[str] = [f"{self.root}meta", f"{self.root}never"]
         self.seen: EventId = EventId("", 0)
         """The newest id of any answer."""
+        self._own = EventId("", 0)  # the newest that this process was given for an event that it appended
         self._clock = clock
         self._remember_keys = math.ceil(remember_keys)
         self._writer = secrets.token_hex(8)
@@ -104,19 +107,38 @@ class RedisCalls:
         epoch, sequence, *results = answer
         self.saw(EventId(epoch.decode(), int(sequence)))
         pairs = zip(results[::2], results[1::2], strict=True)
-        return [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
+        found = [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
+        for ids in found:
+            if isinstance(ids, list) and ids and _is_newer(ids[-1], self._own):
+                self._own = ids[-1]
+        return found
+
+    def adopt(self, replication_id: str) -> list[Value]:
+        """Return the arguments for telling the hub which server it is on."""
+        return self.values([replication_id, self._own.epoch, self._own.sequence])
 
     def adopted(self, answer: Sequence[bytes]) -> None:
-        """Note the answer of ADOPT."""
-        epoch, sequence = answer
+        """Note the answer. Log a warning if events that this process was given ids for are gone."""
+        epoch, sequence, is_gone = answer
         self.saw(EventId(epoch.decode(), int(sequence)))
+        if int(is_gone):
+            _logger.warning(
+                "a failover of Redis has lost events that hub %s acknowledged to this process; the newest is %s",
+                self.root[1:-2],
+                self._own,
+            )
+            self._own = EventId("", 0)  # told once
 
     def saw(self, id_: EventId) -> None:
         """Note the newest id of an answer."""
         if id_.epoch != self.seen.epoch:
             self._marks = dict.fromkeys(self._marks, 0)
-        if id_.epoch != self.seen.epoch or id_.sequence > self.seen.sequence:
+        if _is_newer(id_, self.seen):
             self.seen = id_
+
+
+def _is_newer(id_: EventId, other: EventId) -> bool:
+    return id_.epoch != other.epoch or id_.sequence > other.sequence
 
 
 def sha_of(script: str) -> str:

@@ -601,8 +601,9 @@ return answer
 """
 )
 
-# ARGV: 4 the replication id of the server, which is another one after a failover.
-# Answer: epoch and sequence.
+# ARGV: 4 the replication id of the server, which is another one after a failover; 5 and 6 the newest id that the caller
+# was given for an event of its own.
+# Answer: epoch, sequence, and 1 if that event is gone.
 ADOPT = (
     _STATE
     + """
@@ -611,6 +612,7 @@ if primary ~= ARGV[4] then
   if primary and epoch ~= ARGV[1] then begin_epoch() end
   redis.call('HSET', meta_key, 'primary', ARGV[4])
 end
-return {epoch, whole(seq)}
+local is_gone = ARGV[5] ~= '' and not is_ours(ARGV[5], tonumber(ARGV[6]))
+return {epoch, whole(seq), is_gone and 1 or 0}
 """
 )
