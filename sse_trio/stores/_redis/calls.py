@@ -107,7 +107,7 @@ class RedisCalls:
         epoch, sequence, *results = answer
         self.saw(EventId(epoch.decode(), int(sequence)))
         pairs = zip(results[::2], results[1::2], strict=True)
-        found = [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
+        found: list[Result] = [_result(self.seen.epoch, int(first), int(count)) for first, count in pairs]
         for ids in found:
             if isinstance(ids, list) and ids and _is_newer(ids[-1], self._own):
                 self._own = ids[-1]
