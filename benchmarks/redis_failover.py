@@ -42,7 +42,7 @@ class Run:
         self.gaps = [0, 0]
         self.tips = [EventId("", 0)] * 2
         self.errors = self.published = 0
-        self.longest = 0.0
+        self.longest = self.behind = 0.0
         self.going = anyio.Event()
         self.thread_goes = threading.Event()
         self.is_over = False
@@ -129,11 +129,13 @@ class Run:
         await in_thread(self.site.fail_over, kind)
         before = list(self.acks)
         await self.wait_for(lambda: all(a > b for a, b in zip(self.acks, before, strict=True)), "a publisher")
+        failed_over = time.monotonic()
         self.pause()
         await in_thread(self.site.restore)
         await anyio.sleep(0.2)  # what is under way
         end = (await store.read_last(ALL, 0)).tip
         await self.wait_for(lambda: self.tips == [end, end], f"a follower, which waits for {end}")
+        self.behind = max(self.behind, time.monotonic() - failed_over)
         there = await self.kept(store, EventId(end.epoch, tip.sequence))
         gone = [{pair for pair in seen if pair[0] > tip.sequence} - there for seen in self.seen]
         return len((self.acked - there).union(*gone)), [*map(len, gone)], [*self.gaps]
@@ -177,6 +179,7 @@ class Run:
             "published": self.published,
             "publishes that raised": self.errors,
             "longest publish, seconds": round(self.longest, 2),
+            "longest until followers had all, from when all could publish again, seconds": round(self.behind, 2),
             "events gone": ", ".join(f"{gone[kind]} by {kind}" for kind in kinds),
             "followers that were told of a gap": told,
             "losses without a gap": missed,
