@@ -61,7 +61,7 @@ class RedisStore(OpenedOnce):
     gap. Set ``maxmemory-policy noeviction``.
 
     Behind Sentinel, and in a Cluster, the store goes on with the new primary by itself. A primary that is gone is
-    noticed within ``reply_within`` seconds, one that was replaced within a second.
+    noticed within ``reply_within`` seconds; so is one that was replaced, by followers, and by publishers in a second.
 
     Args:
         url: ``redis://[user[:password]@]host[:port][/db]``, ``rediss://`` for TLS, or ``unix://path``;
