@@ -84,7 +84,7 @@ def test_thread_fails_the_test(run: Run) -> None:
     result = run("""
 @pytest.mark.anyio
 async def test_thread(autojump):
-    await anyio.to_thread.run_sync(time.sleep, 0.01)
+    await anyio.to_thread.run_sync(time.sleep, 0.25)
 """)
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*VirtualTimeError: a thread*was in use under virtual time*"])
@@ -99,7 +99,7 @@ def anyio_backend(request):
 
 @pytest.mark.anyio
 async def test_thread():
-    await anyio.to_thread.run_sync(time.sleep, 0.01)
+    await anyio.to_thread.run_sync(time.sleep, 0.25)
 
 @pytest.mark.anyio
 async def test_hour():
@@ -113,7 +113,7 @@ def test_real_clock_is_left_alone(run: Run) -> None:
     result = run("""
 @pytest.mark.anyio
 async def test_thread():
-    await anyio.to_thread.run_sync(time.sleep, 0.01)
+    await anyio.to_thread.run_sync(time.sleep, 0.25)
 
 def test_plain():
     pass
