@@ -118,7 +118,7 @@ def test_worker_thread_is_detected(name: str) -> None:
 
     async def main() -> None:
         with anyio.move_on_after(1):
-            await anyio.to_thread.run_sync(time.sleep, 0.01)
+            await anyio.to_thread.run_sync(time.sleep, 0.25)
 
     with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
