@@ -26,7 +26,7 @@ from ..stores._redis.backoff import CHECK_AFTER, Backoff
 from ..stores._redis.calls import RedisCalls, Value, sha_of
 from ..stores._redis.name import check_hub_name
 from ..stores._redis.scripts import APPEND
-from ..stores._redis.url import RedisAddress, parse_redis_url
+from ..stores._redis.url import RedisAddress, check_sentinel_credentials, parse_redis_url
 from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys
 from ..stores._topic_limits import PerTopic, TopicLimits
 from ._redis_clients import Clients, FixedClient, PrimaryClient, Provider
@@ -97,7 +97,7 @@ def _clients(
     store: object, reply_within: float, credentials: _Credentials | None, sentinel_credentials: _Credentials | None
 ) -> tuple[Callable[[RedisCalls], Clients], str]:
     address = parse_redis_url(store) if isinstance(store, str) else None
-    _check_sentinels(address, sentinel_credentials)
+    check_sentinel_credentials(address, sentinel_credentials)
     if address is None:
         return lambda _: FixedClient(cast("Redis", store)), "Redis"
     options, name = _options(address, reply_within, _log_in(address, credentials)), f"Redis at {address.name}"
@@ -107,12 +107,6 @@ def _clients(
     is_cluster = address.kind == "cluster"  # a sentinel has no databases, and users of its own
     to_ask = options if is_cluster else _options(address, reply_within, _provider(sentinel_credentials))
     return lambda calls: PrimaryClient(address, options, to_ask, calls, min(CHECK_AFTER, reply_within)), name
-
-
-def _check_sentinels(address: RedisAddress | None, sentinel_credentials: _Credentials | None) -> None:
-    if sentinel_credentials is not None and (address is None or address.kind != "sentinel"):
-        msg = "sentinel_credentials must be None without sentinels; write sentinel://... as the store, or leave it out"
-        raise ValueError(msg)
 
 
 def _provider(credentials: _Credentials | None) -> dict[str, Any]:

@@ -143,8 +143,8 @@ class PrimaryClient:
         fields = dict(line.split(":", 1) for line in replication.decode().splitlines() if ":" in line)
         if fields.get("role") != "master":
             raise RedisConnectionError(f"the server is a {fields.get('role')}, and not a primary")
-        values = self._calls.adopt(fields["master_replid"])
-        self._calls.adopted(_ask(connection, "EVAL", ADOPT, len(self._calls.keys), *self._calls.keys, *values))
+        keys, values = self._calls.keys, self._calls.values(self._calls.adopt(fields["master_replid"]))
+        self._calls.adopted(_ask(connection, "EVAL", ADOPT, len(keys), *keys, *values))
 
     def _find(self) -> tuple[str, int]:
         error: Exception = RedisConnectionError("there is no node to ask")

@@ -36,9 +36,10 @@ from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
 from ._lifetime import OpenedOnce, open_service_group
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
-from ._redis.client import Credentials, RedisServer, RedisWorker, is_unavailable
+from ._redis.client import Credentials, RedisServer, is_unavailable
 from ._redis.log import RedisLog
 from ._redis.name import check_hub_name
+from ._redis.worker import RedisWorker
 from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance_interval
 from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic

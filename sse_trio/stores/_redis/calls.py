@@ -115,7 +115,7 @@ class RedisCalls:
 
     def adopt(self, replication_id: str) -> list[Value]:
         """Return the arguments for telling the hub which server it is on."""
-        return self.values([replication_id, self._own.epoch, self._own.sequence])
+        return [replication_id, self._own.epoch, self._own.sequence]
 
     def adopted(self, answer: Sequence[bytes]) -> None:
         """Note the answer. Log a warning if events that this process was given ids for are gone."""

@@ -1,29 +1,24 @@
-# Redis clients. Each is owned by one task, and replaced after any error.
+# Where the server is, and clients of it. Each client is owned by one task (worker.py), and replaced after any error.
 #
 # Rule 1: coredis 6.9 loses a slot of its pool with every blocking command that is cancelled and every connection that
 #         breaks during one; after 64 of those a client hangs for ever. So a client serves one task, and after an error
 #         a new client replaces it.
-# Rule 2: the cancellation of a caller never reaches a connection; only the task that owns the connection is cancelled,
-#         when the store closes. A caller waits for an answer and may stop waiting.
-# Rule 3: coredis must not retry, because it can't know what may be sent twice. The requests here may be: a read changes
-#         nothing, and the script that appends recognizes a group that it has had.
-# Rule 4: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
-# Rule 5: where the primary can change (primary.py), each connection begins with `adopt`, before anything is sent on it.
+# Rule 2: coredis must not retry, because it can't know what may be sent twice.
+# Rule 3: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
+# Rule 4: where the primary can change (primary.py), each connection begins with `adopt`, before anything is sent on it.
 #         So a client has one connection, and ends with it: coredis would open another by itself, perhaps to a server
 #         that was the primary, was killed, and is a replica now with what it had long ago.
 
 from __future__ import annotations
 
-import logging
 import ssl
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
-from typing import Any, TypeAlias, TypedDict, TypeVar, cast, final
+from typing import Any, TypeAlias, TypedDict, cast, final
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, current_time, sleep
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from coredis import Redis
 from coredis.connection import BaseConnection, TCPLocation
 from coredis.exceptions import ConnectionError as CoredisConnectionError
@@ -31,19 +26,15 @@ from coredis.exceptions import RedisError
 from coredis.pool import ConnectionPool
 from coredis.retry import NoRetryPolicy
 
-from ..._errors import StoreUnavailableError
 from .._lifetime import bare_errors
-from .backoff import CHECK_AFTER, Backoff
 from .primary import Node, NotPrimaryError, check_role, find_primary
-from .url import parse_redis_url
+from .url import check_sentinel_credentials, parse_redis_url
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ("Adopt", "Credentials", "RedisServer", "RedisWorker", "is_unavailable")
+__all__ = ("Adopt", "Credentials", "RedisServer", "is_unavailable")
 
-_logger = logging.getLogger("sse_trio")
-_T = TypeVar("_T")
 _FAILURES = (RedisError, OSError, BrokenResourceError, ClosedResourceError, EndOfStream)
 
 
@@ -136,7 +127,8 @@ class RedisServer:
         self._key = key
         self._adopt = adopt
         self._credentials = credentials or self._in_url
-        self._sentinel_credentials = self._find_sentinel_credentials(sentinel_credentials)
+        check_sentinel_credentials(self._address, sentinel_credentials)
+        self._sentinel_credentials = sentinel_credentials or _nobody
         self._ssl_context = self._find_ssl_context(ssl_context)
 
     @property
@@ -155,12 +147,6 @@ class RedisServer:
 
     def _in_url(self) -> tuple[str | None, str | None]:
         return self._address.username, self._address.password
-
-    def _find_sentinel_credentials(self, given: Credentials | None) -> Callable[[], object]:
-        if given is not None and self._address.kind != "sentinel":
-            msg = "sentinel_credentials must be None without sentinels; write sentinel://... as url, or leave it out"
-            raise ValueError(msg)
-        return given or _nobody
 
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
@@ -219,109 +205,3 @@ class RedisServer:
         with bare_errors():
             async with client:
                 yield client
-
-
-@final
-class _Request:
-    __slots__ = ("answered", "deadline", "error", "is_wanted", "serve")
-
-    def __init__(self, serve: Callable[[Redis[bytes]], Awaitable[None]], deadline: float) -> None:
-        self.serve = serve
-        self.deadline = deadline
-        self.answered = Event()
-        self.error: BaseException | None = None
-        self.is_wanted = True
-
-    def fail(self, error: BaseException) -> None:
-        self.error = error
-        self.answered.set()
-
-
-@final
-class RedisWorker:
-    """Sends the requests of many tasks, one after another, over its own client."""
-
-    def __init__(self, server: RedisServer, *, retry_for: float) -> None:
-        self._server = server
-        self._retry_for = retry_for
-        self._requests: deque[_Request] = deque()
-        self._arrived = Event()
-        self._backoff = Backoff()
-
-    async def call(self, send: Callable[[Redis[bytes]], Awaitable[_T]], *, retry_for: float | None = None) -> _T:
-        """Return what ``send(client)`` returns. It may be run several times.
-
-        Raises:
-            StoreUnavailableError: after ``retry_for`` seconds of failures; with 0 after the first.
-            ClosedResourceError: the store was closed meanwhile.
-
-        Cancellation: a request that was sent is finished all the same.
-        """
-        answers: list[_T] = []
-
-        async def serve(client: Redis[bytes]) -> None:
-            answers.append(await send(client))
-
-        request = _Request(serve, current_time() + (self._retry_for if retry_for is None else retry_for))
-        self._requests.append(request)
-        self._arrived.set()
-        try:
-            await request.answered.wait()
-        finally:
-            request.is_wanted = False
-        if request.error is not None:
-            raise request.error
-        return answers[0]
-
-    async def run(self) -> None:
-        """Serve requests until cancelled. No caller is left waiting then."""
-        try:
-            while True:
-                await self._arrived.wait()
-                try:
-                    async with self._server.connect() as client:
-                        await self._serve(client)
-                except Exception as exc:
-                    if not is_unavailable(exc):
-                        raise
-                    self._expire(exc)
-                    await sleep(self._backoff.next_pause())
-        finally:
-            for request in self._requests:
-                request.fail(ClosedResourceError("the store was closed"))
-
-    async def _serve(self, client: Redis[bytes]) -> None:
-        checked_at, check_after = current_time(), min(CHECK_AFTER, self._server.reply_within)
-        while True:
-            await self._arrived.wait()
-            if current_time() - checked_at > check_after:
-                await self._server.check(client)
-                checked_at = current_time()
-            while self._requests:
-                request = self._requests[0]  # it stays first in the queue until it is answered
-                if request.is_wanted:
-                    await self._serve_one(request, client)
-                    self._backoff.reset()
-                request.answered.set()
-                self._requests.popleft()
-            self._arrived = Event()
-
-    async def _serve_one(self, request: _Request, client: Redis[bytes]) -> None:
-        try:
-            await request.serve(client)
-        except Exception as exc:
-            if is_unavailable(exc):
-                raise
-            request.fail(exc)  # not the server's fault, so the caller gets it
-
-    def _expire(self, exc: BaseException) -> None:
-        if self._backoff.failures == 0:
-            _logger.warning("%s failed (%r); connecting again", self._server.name, exc)
-        now = current_time()
-        for request in [request for request in self._requests if request.deadline <= now or not request.is_wanted]:
-            self._requests.remove(request)
-            error = StoreUnavailableError(self._server.name, exc)
-            error.__cause__ = exc
-            request.fail(error)
-        if not self._requests:
-            self._arrived = Event()

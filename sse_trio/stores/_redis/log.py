@@ -21,7 +21,7 @@ from .._retention import KEY_SECONDS, Retention
 from .._scan import events_of_a_step
 from .._topic_limits import TopicLimits
 from .._topics import TopicFilter
-from .calls import RedisCalls, Value, sha_of
+from .calls import RedisCalls, sha_of
 from .scripts import ADOPT, APPEND, HOLDS, READ
 
 __all__ = ("RedisLog",)
@@ -67,8 +67,8 @@ class RedisLog:
     async def adopt(self, client: Redis[bytes]) -> None:
         """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
         replication = await client.info("replication")
-        values = self._calls.adopt(str(replication["master_replid"]))
-        self._calls.adopted(await self._send(client, ADOPT, values))
+        args = self._calls.adopt(str(replication["master_replid"]))
+        self._calls.adopted(await self._run(client, ADOPT, args))
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
@@ -142,10 +142,7 @@ class RedisLog:
         return Page(tuple(events), events[-1].id, None, events[-1].id, EventId(id_.epoch, known_to))
 
     async def _run(self, client: Redis[bytes], script: str, args: Iterable[str | bytes | float]) -> list[bytes]:
-        return await self._send(client, script, self._calls.values(args))
-
-    async def _send(self, client: Redis[bytes], script: str, values: list[Value]) -> list[bytes]:
-        keys = self._calls.keys
+        keys, values = self._calls.keys, self._calls.values(args)
         try:
             answer = await client.evalsha(sha_of(script), keys, values)
         except NoScriptError:  # the server is new, or has dropped its scripts

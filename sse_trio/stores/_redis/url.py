@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-__all__ = ("RedisAddress", "parse_redis_url")
+__all__ = ("RedisAddress", "check_sentinel_credentials", "parse_redis_url")
 
 _FORM = (
     "write redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path[?db=0], "
@@ -48,6 +48,14 @@ class RedisAddress:
         if self.kind == "sentinel":
             return f"{self.service} of sentinel {nodes}"
         return self.path or (f"cluster {nodes}" if self.kind == "cluster" else nodes)
+
+
+def check_sentinel_credentials(address: RedisAddress | None, credentials: object) -> None:
+    """Raise ValueError if nobody would be asked for them: there is no address, or it names no sentinels."""
+    if credentials is not None and (address is None or address.kind != "sentinel"):
+        raise ValueError(
+            "sentinel_credentials must be None without sentinels; write a sentinel:// URL, or leave it out"
+        )
 
 
 def parse_redis_url(url: str) -> RedisAddress:
