@@ -11,9 +11,10 @@ import socket
 import subprocess
 import time
 
+from _waiting import PATIENCE
+
 SERVICE = "main"
 HUB = "hub"  # the name of the hub that is published to
-PATIENCE = 120
 
 
 def free_port():
@@ -70,12 +71,26 @@ def make_server(binary, folder, *options):
     return Server(binary, *given, "--repl-diskless-sync-delay", "0", *options, port=port)
 
 
-def cut_off_replica(primary):
-    primary.must("ACL SETUSER default -psync -sync")
-    primary.ask("CLIENT KILL TYPE replica")
+class Site:
+    """What both have: a primary and its replica, the `pair`, and `hand_over()`, which has them change places."""
+
+    def prepare(self, kind):
+        if kind == "lose":
+            self.pair[0].must("ACL SETUSER default -psync -sync")
+            self.pair[0].ask("CLIENT KILL TYPE replica")
+
+    def fail_over(self, kind):
+        if kind == "hand over":
+            self.hand_over()
+        else:
+            self.pair[0].kill()
+        self.pair.reverse()
+        self.pair[0].wait_for("INFO replication", b"role:master")
+        if kind == "hand over":
+            self.pair[1].wait_for("INFO replication", b"role:slave")
 
 
-class SentinelSite:
+class SentinelSite(Site):
     """Two servers, one of which is the primary, and a Sentinel."""
 
     kinds = ("kill", "lose", "hand over")
@@ -100,19 +115,8 @@ class SentinelSite:
         self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"%d" % self.pair[1].port)
         self.sentinel.wait_for(f"SENTINEL REPLICAS {SERVICE}", b"master-link-status\r\n$2\r\nok")
 
-    def prepare(self, kind):
-        if kind == "lose":
-            cut_off_replica(self.pair[0])
-
-    def fail_over(self, kind):
-        if kind == "hand over":  # it refuses for a while after another failover
-            self.sentinel.wait_for(f"SENTINEL FAILOVER {SERVICE}", b"+OK")
-        else:
-            self.pair[0].kill()
-        self.pair.reverse()
-        self.pair[0].wait_for("INFO replication", b"role:master")
-        if kind == "hand over":
-            self.pair[1].wait_for("INFO replication", b"role:slave")
+    def hand_over(self):
+        self.sentinel.wait_for(f"SENTINEL FAILOVER {SERVICE}", b"+OK")  # it refuses for a while after another one
 
     def restore(self):
         if self.pair[1].process is None:
@@ -123,7 +127,7 @@ class SentinelSite:
             server.kill()
 
 
-class ClusterSite:
+class ClusterSite(Site):
     """A Cluster of two primaries with a replica each, between which the hub's slot moves, and a third that votes."""
 
     kinds = ("kill", "lose", "hand over", "move")
@@ -181,23 +185,15 @@ class ClusterSite:
         for node in self.nodes:
             node.wait_for("CLUSTER INFO", b"cluster_state:ok")
 
-    def prepare(self, kind):
-        if kind == "lose":
-            cut_off_replica(self.pair[0])
+    def hand_over(self):
+        self.pair[1].wait_for("CLUSTER FAILOVER", b"+OK")
 
     def fail_over(self, kind):
-        if kind == "move":
-            self._move(self.pair[0], self.others[0])
-            self.pair, self.others = self.others, self.pair
+        if kind != "move":
+            super().fail_over(kind)
             return
-        if kind == "hand over":
-            self.pair[1].wait_for("CLUSTER FAILOVER", b"+OK")
-        else:
-            self.pair[0].kill()
-        self.pair.reverse()
-        self.pair[0].wait_for("INFO replication", b"role:master")
-        if kind == "hand over":
-            self.pair[1].wait_for("INFO replication", b"role:slave")
+        self._move(self.pair[0], self.others[0])
+        self.pair, self.others = self.others, self.pair
 
     def _move(self, source, target):
         source_name, target_name = self._name(source), self._name(target)

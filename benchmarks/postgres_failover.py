@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 from _postgres_site import open_site
+from _waiting import PATIENCE, comes_true
 from anyio import to_thread
 
 from sse_trio import StoreUnavailableError
@@ -29,7 +30,6 @@ from sse_trio.stores.postgres import PostgresStore
 
 ALL = TopicFilter("*")
 PUBLISHERS = 6
-PATIENCE = 120
 HOW = ("lossy", "lossless", "as it comes")
 
 
@@ -77,27 +77,22 @@ class Run:
                 for event in page.events:
                     self.know(event.id, event.payload)
 
-    async def wait_for(self, condition, what):
-        with anyio.move_on_after(PATIENCE) as scope:
-            while not condition():
-                await anyio.sleep(0.02)
-        assert not scope.cancelled_caught, f"hangs: {what}"
-
     async def pause(self):
         self.going = anyio.Event()
-        await self.wait_for(lambda: self.idle == PUBLISHERS, "a publisher")
+        assert await comes_true(lambda: self.idle == PUBLISHERS), "a publisher hangs"
 
     async def publish_some(self, number=3):
         """Return when each publisher has had this many more events acknowledged."""
         before = [*self.acks]
-        await self.wait_for(lambda: all(b >= a + number for a, b in zip(before, self.acks, strict=True)), "a publisher")
+        done = await comes_true(lambda: all(b >= a + number for a, b in zip(before, self.acks, strict=True)))
+        assert done, "a publisher hangs"
 
     async def calm_down(self, stores):
         """Let all publish, stop, and let the followers see it. Return the end of the log."""
         await self.publish_some()
         await self.pause()
         end = (await stores[0].read_last(ALL, 0)).tip
-        await self.wait_for(lambda: all(tip == end for tip in self.tips), "a follower")
+        assert await comes_true(lambda: all(tip == end for tip in self.tips)), f"a follower hangs: {self.tips}"
         return end
 
     async def fail_over(self, stores, how):

@@ -20,7 +20,8 @@ from collections import Counter
 from pathlib import Path
 
 import anyio
-from _redis_site import HUB, PATIENCE, ClusterSite, SentinelSite
+from _redis_site import HUB, ClusterSite, SentinelSite
+from _waiting import comes_true
 
 from sse_trio import StoreUnavailableError
 from sse_trio.publisher import Publisher
@@ -102,12 +103,6 @@ class Run:
                     if page.gap is None:  # after a gap come all kept events, which may have been seen under other ids
                         self.seen[which].add((event.id.sequence, event.payload))
 
-    async def wait_for(self, condition, what):
-        with anyio.move_on_after(PATIENCE) as scope:
-            while not condition():
-                await anyio.sleep(0.02)
-        assert not scope.cancelled_caught, f"hangs: {what}; followers are at {self.tips}"
-
     async def kept(self, store, after):
         page = await store.read(ALL, after)
         kept = {(event.id.sequence, event.payload) for event in page.events}
@@ -128,13 +123,13 @@ class Run:
         await anyio.sleep(0.1)
         await in_thread(self.site.fail_over, kind)
         before = list(self.acks)
-        await self.wait_for(lambda: all(a > b for a, b in zip(self.acks, before, strict=True)), "a publisher")
+        assert await comes_true(lambda: all(a > b for a, b in zip(self.acks, before, strict=True))), "a publisher hangs"
         failed_over = time.monotonic()
         self.pause()
         await in_thread(self.site.restore)
         await anyio.sleep(0.2)  # what is under way
         end = (await store.read_last(ALL, 0)).tip
-        await self.wait_for(lambda: self.tips == [end, end], f"a follower, which waits for {end}")
+        assert await comes_true(lambda: self.tips == [end, end]), f"a follower hangs: {self.tips}, not at {end}"
         self.behind = max(self.behind, time.monotonic() - failed_over)
         there = await self.kept(store, EventId(end.epoch, tip.sequence))
         gone = [{pair for pair in seen if pair[0] > tip.sequence} - there for seen in self.seen]
