@@ -47,19 +47,12 @@ def install_node_peers(session: nox.Session) -> None:
             session.run_install("npm", "ci", "--silent", "--no-audit", "--no-fund", external=True)
 
 
-def run_pytest(session: nox.Session, *args: str) -> None:
+def run_pytest(session: nox.Session, *args: str, silent: bool = False) -> None:
     """Run pytest on the installed package, from a folder that has no `sse_trio/` in it."""
     session.chdir(empty_folder(session))
     # Written even where bytecode is forbidden, as in many containers: each process of xdist would rewrite every
     # assertion of the suite anew, and each of its servers compile what it imports.
-    session.run("python", *PYTEST, *args, env={"PYTHONDONTWRITEBYTECODE": None})
-
-
-def write_bytecode(session: nox.Session) -> None:
-    """Rewrite the suite's assertions once. In a fresh clone, all processes of xdist would begin with it at once."""
-    session.chdir(empty_folder(session))
-    env = {"PYTHONDONTWRITEBYTECODE": None}
-    session.run("python", *PYTEST, "--collect-only", "-qq", str(ROOT / "tests"), env=env, silent=True)
+    session.run("python", *PYTEST, *args, env={"PYTHONDONTWRITEBYTECODE": None}, silent=silent)
 
 
 def empty_folder(session: nox.Session) -> Path:
@@ -75,8 +68,8 @@ def tests(session: nox.Session) -> None:
     """The whole suite: units, contracts, real servers, a browser, examples, README; in CI, all branches."""
     install(session, "tests", "compat")
     install_node_peers(session)
-    if not session.posargs:
-        write_bytecode(session)
+    if not session.posargs:  # in a fresh clone, all processes of xdist would rewrite assertions at once
+        run_pytest(session, "--collect-only", "-qq", str(ROOT / "tests"), silent=True)
     run_pytest(session, *(session.posargs or [*PARALLEL, *coverage_options(), str(ROOT / "tests")]))
 
 
