@@ -11,22 +11,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from _from_tests import tests
+
 DISK = "300m"
-
-
-def tests(name):
-    """Import a module of the tests of the stores."""
-    root = str(Path(__file__).parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    return importlib.import_module(f"tests.stores.{name}")
 
 
 @contextlib.contextmanager

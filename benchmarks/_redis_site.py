@@ -11,24 +11,11 @@ import socket
 import subprocess
 import time
 
+from _from_tests import tests
 from _waiting import PATIENCE
 
 SERVICE = "main"
 HUB = "hub"  # the name of the hub that is published to
-
-
-def free_port():
-    """A cluster's node takes the port 10,000 above its own, too."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-            if port >= 55_000:
-                continue
-            try:
-                socket.create_server(("127.0.0.1", port + 10_000)).close()
-            except OSError:
-                continue
-            return port
 
 
 class Server:
@@ -66,7 +53,7 @@ class Server:
 
 def make_server(binary, folder, *options):
     folder.mkdir()
-    port = free_port()
+    port = tests("conftest").free_port()
     given = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--loglevel", "warning")
     return Server(binary, *given, "--repl-diskless-sync-delay", "0", *options, port=port)
 
@@ -97,7 +84,7 @@ class SentinelSite(Site):
 
     def __init__(self, binary, folder):
         self.pair = [make_server(binary, folder / name) for name in ("one", "two")]
-        conf, port = folder / "sentinel.conf", free_port()
+        conf, port = folder / "sentinel.conf", tests("conftest").free_port()
         self.sentinel = Server(binary, str(conf), "--sentinel", port=port)
         self.pair[0].start()
         self.pair[1].start("--replicaof", "127.0.0.1", str(self.pair[0].port))

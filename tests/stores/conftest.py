@@ -46,6 +46,15 @@ def find_redis_servers():
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")  # for servers that are killed: a write waits for the disk
 
 
+def free_port():
+    """Return a port that is free, and so is the one 10,000 above it: there a cluster's nodes talk to each other."""
+    while True:
+        with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + 10_000)).close()
+            return port
+
+
 class ServerEndedError(Exception):
     """A server did not start: it doesn't know an option, or the port is taken."""
 
@@ -54,8 +63,7 @@ class RedisServer:
     """A server that can be killed and started again on the same port and files."""
 
     def __init__(self, binary, folder, *options):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._command = [
             binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
             "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,

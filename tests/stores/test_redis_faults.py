@@ -143,7 +143,7 @@ async def test_a_start_is_cancelled_at_once(shared_redis, make_proxy):
 async def test_down_later_publishers_get_the_error_and_followers_catch_up(make_redis):
     """While the server is down append raises after `retry_for`; afterwards all goes on, by itself and without a gap."""
     server = make_redis()
-    async with RedisStore(server.url, reply_within=0.3, retry_for=0.2) as store:
+    async with RedisStore(server.url, reply_within=2.0, retry_for=0.2) as store:
         (before,) = await store.append([("a", b"before")])
         async with store.follow(before) as pages:
             server.kill()
