@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -148,6 +149,20 @@ async def test_what_was_granted_stays_granted(old):
     assert ("publish", old.owner, one, True) in before
     assert ("publish_row", old.owner, "all", False) in before
     old.publish("x", "ttl => 60", user=other)
+
+
+async def test_many_that_start_at_once_do_it_once(old, caplog):
+    """Processes that find the functions of an earlier release at the same time all open, and one replaces them."""
+
+    async def open_and_append(n):
+        async with old.store(name=f"hub {n}") as store:
+            await store.append([("a", b"data: x\n\n")])
+
+    async with anyio.create_task_group() as group:
+        for n in range(5):
+            group.start_soon(open_and_append, n)
+    assert old.has_ttl()
+    assert not caplog.records
 
 
 async def test_who_may_not_leaves_them_alone(old, caplog):
