@@ -105,8 +105,8 @@ class Hub:
         remembers a key: ``remember_keys``.
 
         Raises:
-            ValueError, TypeError: the event is not legal, or has an id; the topic is not legal; the ttl is none, or the
-                store can't delete events that expire. The caller's fault.
+            ValueError, TypeError: the event is not legal, or has an id; the topic or the ttl is not legal; or the store
+                can't delete events that expire. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the hub was left. The caller's fault.
             RuntimeError: it was called outside the hub's event loop. The caller's fault.
@@ -292,7 +292,7 @@ def _check_after(after: object) -> None:
 state_of_hub: Callable[[Hub], HubState] = attrgetter("_state")
 """The state behind a hub, for runs."""
 publisher_of_hub: Callable[[Hub], Publisher] = attrgetter("_publisher")
-"""What publishes to its store, for runs."""
+"""What publishes to its store, for runs and for publish_endpoint()."""
 
 
 def _check_store(store: object) -> None:

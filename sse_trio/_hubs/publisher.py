@@ -68,6 +68,11 @@ class Publisher:
             self._expiring = expiring_store(self._store)
         return expiring(items, self._expiring.expiry_clock() + ttl)
 
+    def expiring_each(self, items: list[tuple[str, bytes]], ttls: list[float | None]) -> list[tuple[str, bytes]]:
+        """Return the items of events each of which has its own ttl, or none."""
+        pairs = zip(items, ttls, strict=True)
+        return [item if ttl is None else self.expiring([item], ttl)[0] for item, ttl in pairs]
+
     async def publish_held(self, items: list[tuple[str, bytes]], claim: Claim) -> list[EventId]:
         """Make a claim on a topic and append the items to it in the same step. HoldLostError if it is refused."""
         self._hub.check_here()

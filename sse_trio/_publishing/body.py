@@ -1,4 +1,4 @@
-# The body of a request to publish: JSON or a form, to pairs of a topic and an event. No I/O.
+# The body of a request to publish: JSON or a form, to pairs of a topic and an event, each with its ttl. No I/O.
 #
 # Rule 1: the body comes from outside. Whatever it is, the answer is events or a ValueError that says what is wrong.
 # Rule 2: the number of ids in the answer follows from the body: a list of events gets a list of ids, also of one.
@@ -6,26 +6,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from .._arguments.checks import shown
 from .._wire.event import ServerSentEvent
+from ..stores._expiry import check_ttl
 
 __all__ = ("FORM", "JSON", "Body", "parse_body")
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
-_FIELDS = ("data", "event", "retry", "topic")
-_MOST_FIELDS = 40_000  # of a form: of 10,000 events
+_FIELDS = ("data", "event", "retry", "topic", "ttl")
+_MOST_FIELDS = 50_000  # of a form: of 10,000 events
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 class Body(NamedTuple):
     """What is to be published."""
 
     events: list[tuple[str, ServerSentEvent]]
+    ttls: list[float | None]
+    """Of each event: the seconds until it expires, or None."""
     is_list: bool
     """Whether the answer is a list of ids."""
 
@@ -37,12 +42,11 @@ def parse_body(media_type: str, body: bytes) -> Body:
     except UnicodeDecodeError:
         raise ValueError("the body must be UTF-8") from None
     fields = _read_json(text) if media_type == JSON else _read_form(text)
-    if not isinstance(fields, list):
-        return Body([_event(fields)], is_list=False)
-    events = [_event(each) for each in cast("list[object]", fields)]
-    if not events:
+    each = cast("list[object]", fields) if isinstance(fields, list) else [fields]
+    if not each:
         raise ValueError("the body must have one event or more; got an empty list")
-    return Body(events, is_list=True)
+    named = [_checked(one) for one in each]
+    return Body([_event(one) for one in named], [_ttl(one) for one in named], isinstance(fields, list))
 
 
 def _read_json(text: str) -> object:
@@ -68,17 +72,24 @@ def _read_form(text: str) -> object:
             raise ValueError(f"a form must begin with a topic; got {shown(name)}")
         if name in events[-1]:
             raise ValueError(f"an event must have one {shown(name)}; begin the next one with its topic")
-        events[-1][name] = int(value) if name == "retry" and _is_number(value) else value
+        events[-1][name] = _number_or_text(name, value)
     if not events:
         raise ValueError("a form must have a topic")
     return events[0] if len(events) == 1 else events
+
+
+def _number_or_text(name: str, value: str) -> object:
+    # What is not a number stays a text, which the check of the field refuses.
+    if name == "retry" and _is_number(value):
+        return int(value)
+    return float(value) if name == "ttl" and _SECONDS.fullmatch(value) else value
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
-def _event(fields: object) -> tuple[str, ServerSentEvent]:
+def _checked(fields: object) -> Mapping[str, object]:
     if not isinstance(fields, Mapping):
         raise ValueError(  # noqa: TRY004 -- a client's mistake
             f'an event must be an object such as {{"topic": "news", "data": "hello"}}; got {shown(fields)}'
@@ -89,7 +100,19 @@ def _event(fields: object) -> tuple[str, ServerSentEvent]:
         raise ValueError(f"the fields of an event are {', '.join(_FIELDS)}; got {shown(unknown[0])}")
     if "topic" not in named or "data" not in named:
         raise ValueError("an event must have a topic and data")
-    return cast("str", named["topic"]), _server_sent_event(named)
+    return named
+
+
+def _ttl(fields: Mapping[str, object]) -> float | None:
+    ttl = cast("float | None", fields.get("ttl"))
+    try:
+        return None if ttl is None else check_ttl(ttl)
+    except TypeError as exc:
+        raise ValueError(str(exc)) from None
+
+
+def _event(fields: Mapping[str, object]) -> tuple[str, ServerSentEvent]:
+    return cast("str", fields["topic"]), _server_sent_event(fields)
 
 
 def _server_sent_event(fields: Mapping[str, object]) -> ServerSentEvent:

@@ -19,8 +19,9 @@ from starlette.websockets import WebSocketClose
 
 from .._arguments.checks import check_any_function, check_count, check_function
 from .._errors import StoreUnavailableError
-from .._hubs.hub import Hub
+from .._hubs.hub import Hub, publisher_of_hub
 from .._requests.authorize import Authorize, check_allowed, check_same_origin
+from ..stores._items import pack_items
 from .body import FORM, JSON, Body, parse_body
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def publish_endpoint(
 
     A POST has one event, ``{"topic": "news", "data": "hello"}``, or a list of events, which are published as
     neighbours, all or none of them. Fields: ``topic``; ``data``, a string, or anything else to be sent as JSON;
-    ``event`` and ``retry`` if you like. Or it has the same as a form, ``topic=news&data=hello``. The answer is
-    ``{"id": "..."}``, or ``{"ids": [...]}`` for a list. With the header ``Idempotency-Key``, the same request can be
-    sent again safely.
+    ``event``, ``retry`` and ``ttl``, the seconds after which the event expires, if you like. Or it has the same as a
+    form, ``topic=news&data=hello``. The answer is ``{"id": "..."}``, or ``{"ids": [...]}`` for a list. With the header
+    ``Idempotency-Key``, the same request can be sent again safely.
 
     Args:
         hub: the hub; or a function that takes the request and returns the hub, for a hub that is opened later, in the
@@ -148,9 +149,9 @@ class _PublishEndpoint:
                 await check_allowed(self._authorize_topic(request, topic), "you may not publish to this topic")
 
     async def _publish(self, request: Request, body: Body, key: tuple[str, int] | None) -> list[EventId]:
-        hub = self._hub if isinstance(self._hub, Hub) else self._hub(request)
+        publisher = publisher_of_hub(self._hub if isinstance(self._hub, Hub) else self._hub(request))
         try:
-            return await hub.publish_many(body.events, key=key)
+            return await publisher.publish(publisher.expiring_each(pack_items(body.events), body.ttls), key)
         except StoreUnavailableError:
             why = "the store is not available; send it again with the same Idempotency-Key"
             raise HTTPException(503, why, {"retry-after": _RETRY_AFTER}) from None

@@ -29,7 +29,7 @@ from anyio import ClosedResourceError
 
 from .._arguments.checks import check_flag, check_key
 from .._wire.event import Sendable
-from ..stores._expiry import check_ttl, expiring
+from ..stores._expiry import with_ttl
 from ..stores._items import pack_item, pack_items
 from ..stores._keys import key_of
 from ..stores._kicks import pack_kick
@@ -125,11 +125,12 @@ class Publisher:
         """Publish one event, as ``hub.publish()`` does, and return the id that it got.
 
         Blocks until the store keeps the event, as safely as that store promises. With ``key``, a name or a number that
-        each producer counts up, you can publish the same again safely. With ``ttl``, the event expires after so
-        many seconds: who comes later is not sent it.
+        each producer counts up, you can publish the same again safely. With ``ttl``, the event expires after that
+        many seconds: a subscriber that comes later is not sent it, and that is no gap.
 
         Raises:
-            ValueError, TypeError: the event is not legal, or has an id; or the topic is not legal. The caller's fault.
+            ValueError, TypeError: the event, the topic, the key or the ttl is not legal, or the event has an id. The
+                caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the publisher was closed. The caller's fault.
         """
@@ -156,8 +157,7 @@ class Publisher:
         self, items: list[tuple[str, bytes]], given_key: str | tuple[str, int] | None, ttl: float | None = None
     ) -> list[EventId]:
         key = key_of(given_key)
-        if ttl is not None:
-            items = expiring(items, self._clock() + check_ttl(ttl))
+        items = with_ttl(items, ttl, self._clock)
         if key is not None:
             check_key(key)
         if not self._close.alive:

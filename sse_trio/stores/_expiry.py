@@ -15,7 +15,17 @@ from typing import Final, Protocol, runtime_checkable
 from ._arguments import check_wait
 from ._protocol import EventStore, Page, StoredEvent
 
-__all__ = ("EXPIRES", "ExpiringStore", "check_ttl", "due_of", "expiring", "expiring_store", "read_last", "unexpired")
+__all__ = (
+    "EXPIRES",
+    "ExpiringStore",
+    "check_ttl",
+    "due_of",
+    "expiring",
+    "expiring_store",
+    "read_last",
+    "unexpired",
+    "with_ttl",
+)
 
 EXPIRES = b":expires "
 """How the payload of an event that expires begins. No other does: comments of users begin with ``: ``."""
@@ -60,6 +70,11 @@ def expiring(items: list[tuple[str, bytes]], due: float) -> list[tuple[str, byte
     """Return the items of events that expire at this moment."""
     mark = EXPIRES + f"{due:.6f}\n".encode()  # 17 characters until 2286
     return [(topic, mark + payload) for topic, payload in items]
+
+
+def with_ttl(items: list[tuple[str, bytes]], ttl: float | None, clock: Callable[[], float]) -> list[tuple[str, bytes]]:
+    """Return the items of events that expire after these seconds by this clock, or never for ``None``."""
+    return items if ttl is None else expiring(items, check_ttl(ttl) + clock())
 
 
 def due_of(payload: bytes) -> float | None:

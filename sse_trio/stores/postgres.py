@@ -24,7 +24,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
-from ._expiry import read_last, unexpired
+from ._expiry import read_last, unexpired, with_ttl
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
@@ -39,7 +39,7 @@ from ._postgres.holds import Record
 from ._postgres.names import check_hub_name
 from ._postgres.publish_in import Statement, execute
 from ._postgres.reader import PostgresReader
-from ._postgres.schema import migration
+from ._postgres.schema import additions, migration
 from ._postgres.writer import PostgresWriter
 from ._protocol import EventId, Page
 from ._redis.backoff import Backoff
@@ -47,7 +47,7 @@ from ._retention import KEY_SECONDS, Retention, check_remember_keys, maintenance
 from ._topic_limits import PerTopic, TopicLimits
 from ._topics import TopicFilter, check_topic
 
-__all__ = ("PostgresStore", "migration")
+__all__ = ("PostgresStore", "additions", "migration")
 
 _SHORTEST_WAIT = 0.001  # seconds: PostgreSQL counts milliseconds, and takes 0 to mean for ever
 _SHORTEST_POLL = 0.001  # seconds
@@ -71,7 +71,8 @@ class PostgresStore(OpenedOnce):
             in transaction mode, through which no wake-up comes, name the server itself here.
         name: of the hub. Hubs of several names share a schema.
         schema: where the tables are. :func:`migration` returns the SQL that makes them.
-        migrate: whether to make the tables where there are none. ``False``: only your own tool does.
+        migrate: whether to make the tables where there are none, and to give those of an earlier release what
+            :func:`additions` returns. ``False``: only your own tool does.
         max_events: of the hub.
         max_age: of an event, in seconds.
         max_bytes: of payload in the hub. An event of 100 bytes takes about 250 in PostgreSQL.
@@ -249,11 +250,23 @@ class PostgresStore(OpenedOnce):
 
     @overload
     def publish_in(  # pyright: ignore[reportOverlappingOverload] -- what is awaited is looked at first
-        self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+        self,
+        connection: AsyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> Awaitable[None]: ...
     @overload
     def publish_in(
-        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+        self,
+        connection: SyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> None: ...
     def publish_in(
         self,
@@ -262,6 +275,7 @@ class PostgresStore(OpenedOnce):
         event: Sendable,
         *,
         key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> Awaitable[None] | None:
         """Publish an event in a transaction of your own: it exists if and only if that transaction commits.
 
@@ -276,11 +290,12 @@ class PostgresStore(OpenedOnce):
             topic: as in ``hub.publish()``.
             event: as in ``hub.publish()``.
             key: as in ``hub.publish()``. An event whose key was used before is dropped when its turn comes.
+            ttl: as in ``hub.publish()``: seconds from this call, not from the commit.
 
         Raises:
-            ValueError, TypeError: a bad topic, event or key, or a connection of another kind. The caller's fault.
+            ValueError, TypeError: a bad topic, event, key or ttl, or a connection of another kind. The caller's fault.
         """
-        item = pack_item(topic, event)
+        (item,) = with_ttl([pack_item(topic, event)], ttl, self.expiry_clock)
         return execute(connection, self._statement, self._hub, item, check_key(key_of(key)))
 
     async def _maintain(self) -> None:

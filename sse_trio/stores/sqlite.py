@@ -25,7 +25,7 @@ from .._wire.event import Sendable
 from ._append import Append, Result
 from ._arguments import check_clock, check_follow, check_items, check_key, check_read, check_read_last, check_wait
 from ._connections import AsyncConnection, SyncConnection
-from ._expiry import read_last, unexpired
+from ._expiry import read_last, unexpired, with_ttl
 from ._follower import Follower
 from ._group_commit import GroupCommit
 from ._holds import Claim, Held, OnHeldDone, check_claim, check_held_due
@@ -251,11 +251,23 @@ class SQLiteStore(OpenedOnce):
 
     @overload
     def publish_in(  # pyright: ignore[reportOverlappingOverload] -- what is awaited is looked at first
-        self, connection: AsyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+        self,
+        connection: AsyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> Awaitable[None]: ...
     @overload
     def publish_in(
-        self, connection: SyncConnection, topic: str, event: Sendable, *, key: str | tuple[str, int] | None = None
+        self,
+        connection: SyncConnection,
+        topic: str,
+        event: Sendable,
+        *,
+        key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> None: ...
     def publish_in(
         self,
@@ -264,6 +276,7 @@ class SQLiteStore(OpenedOnce):
         event: Sendable,
         *,
         key: str | tuple[str, int] | None = None,
+        ttl: float | None = None,
     ) -> Awaitable[None] | None:
         """Publish an event in a transaction of your own, on this very file: it exists if and only if that commits.
 
@@ -277,11 +290,13 @@ class SQLiteStore(OpenedOnce):
             topic: as in ``hub.publish()``.
             event: as in ``hub.publish()``.
             key: as in ``hub.publish()``. An event whose key was used before is dropped when its turn comes.
+            ttl: as in ``hub.publish()``: seconds from this call, not from the commit.
 
         Raises:
-            ValueError, TypeError: a bad topic, event or key, or a connection of another kind. The caller's fault.
+            ValueError, TypeError: a bad topic, event, key or ttl, or a connection of another kind. The caller's fault.
         """
-        return publish_on(connection, pack_item(topic, event), check_key(key_of(key)))
+        (item,) = with_ttl([pack_item(topic, event)], ttl, self._clock)
+        return publish_on(connection, item, check_key(key_of(key)))
 
     async def _maintain(self) -> None:
         seconds = maintenance_interval(self._topic_limits.span[0])

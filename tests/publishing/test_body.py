@@ -37,7 +37,24 @@ from sse_trio._publishing.body import FORM, JSON, parse_body
 )
 def test_what_is_published(media_type, body, events, is_list):
     """Each form of a body, and the events that it stands for."""
-    assert parse_body(media_type, body.encode()) == (events, is_list)
+    assert parse_body(media_type, body.encode()) == (events, [None] * len(events), is_list)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "ttls"),
+    [
+        (JSON, '{"topic":"a","data":"x","ttl":60}', [60]),
+        (JSON, '{"topic":"a","data":"x","ttl":6e1}', [60]),
+        (JSON, '{"topic":"a","data":"x","ttl":null}', [None]),
+        (JSON, '[{"topic":"a","data":"x","ttl":0.001},{"topic":"a","data":"x"}]', [0.001, None]),
+        (FORM, "topic=a&data=x&ttl=60", [60]),
+        (FORM, "topic=a&ttl=0.5&data=x", [0.5]),
+        (FORM, "topic=a&data=x&topic=b&data=y&ttl=10000000000", [None, 1e10]),
+    ],
+)
+def test_each_event_has_its_ttl(media_type, body, ttls):
+    """Each event of a body may say after how many seconds it expires."""
+    assert parse_body(media_type, body.encode()).ttls == ttls
 
 
 @pytest.mark.parametrize(
@@ -56,12 +73,28 @@ def test_what_is_published(media_type, body, events, is_list):
         (JSON, b"[7]", "must be an object"),
         (JSON, b'{"topic":"a"}', "must have a topic and data"),
         (JSON, b'{"data":"x"}', "must have a topic and data"),
-        (JSON, b'{"topic":"a","data":"x","id":"7"}', "fields of an event are data, event, retry, topic; got 'id'"),
+        (JSON, b'{"topic":"a","data":"x","id":"7"}', "fields of an event are data, event, retry, topic, ttl; got 'id'"),
         (JSON, b'{"topic":"a","data":"x","retry":"5"}', "retry must be"),
         (JSON, b'{"topic":"a","data":"x","retry":-1}', "retry must be"),
         (JSON, b'{"topic":"a","data":"x","event":"a\\nb"}', "event must"),
         (JSON, b'{"topic":"a","data":"x","event":7}', "event must"),
         (JSON, b'{"topic":"a","data":"\\ud800"}', "surrogate"),
+        *[
+            (
+                JSON,
+                b'{"topic":"a","data":"x","ttl":%s}' % ttl,
+                r"ttl must be a number of seconds, from 0.001 to 1e\+10, or",
+            )
+            for ttl in (b"0", b"-1", b"0.0009", b"1e11", b"1e999", b"true", b'"60"', b"[]", b"1" + b"0" * 400)
+        ],
+        *[
+            (
+                FORM,
+                b"topic=a&data=x&ttl=%s" % ttl,
+                r"ttl must be a number of seconds, from 0.001 to 1e\+10, or None; got",
+            )
+            for ttl in (b"", b"0", b"-1", b"nan", b"inf", b"60s", b"1_0", b"\xd9\xa1", b"1" * 5000)
+        ],
         (FORM, b"", "must have a topic"),
         (FORM, b"data=x&topic=a", "must begin with a topic; got 'data'"),
         (FORM, b"topic=a&data=x&data=y", "one 'data'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
+import anyio
 import fastapi
 import httpx
 import pytest
@@ -47,6 +48,33 @@ async def test_one_event_and_many():
     assert [event.data for event in received] == ["hello", "hello", '{"n":1}', "hello"]
     assert [event.id for event in received] == [one.json()["id"], *many.json()["ids"], form.json()["id"]]
     assert received[0].event == "headline"
+
+
+async def test_an_event_may_expire():
+    """Each event of a request may have a ttl: who comes after that many seconds is not sent it, and that is no gap."""
+    async with hub_and_client() as (hub, client):
+        short, long = {**EVENT, "data": "short", "ttl": 5}, {**EVENT, "data": "long", "ttl": 50.5}
+        many = await client.post("/publish", json=[short, long, EVENT])
+        form = await client.post("/publish", data={**short, "data": "form"})
+        assert [len(many.json()["ids"]), form.status_code] == [3, 200]
+        for seconds, expected in (
+            (4.9, ["short", "long", "hello", "form"]),
+            (0.2, ["long", "hello"]),
+            (46, ["hello"]),
+        ):
+            await anyio.sleep(seconds)
+            history = await hub.history("*")
+            assert [event.data for event in history.events] == expected
+            assert not history.has_gap
+
+
+async def test_a_store_whose_events_cannot_expire(make_remote_store):
+    """On a store of the user's own without expiry_clock() a ttl is refused, and nothing of the request is published."""
+    async with hub_and_client(store := make_remote_store()) as (hub, client):
+        answer = await client.post("/publish", json=[EVENT, {**EVENT, "ttl": 5}])
+        assert (answer.status_code, hub.statistics().published) == (400, 0)
+        assert answer.text.startswith("ttl must be None: events can't expire in the store of this hub")
+        assert (await store.read_last(TopicFilter("*"), 100)).events == ()
 
 
 async def test_a_request_may_be_sent_again():
@@ -154,6 +182,12 @@ async def test_a_page_of_another_site_publishes_nothing(headers, status):
         ({"json": {"topic": "$sse_trio/kick", "data": "x"}}, 400, "does not begin with $sse_trio/"),
         ({"content": "{}", "headers": {"content-type": "text/plain"}}, 415, "application/json or"),
         ({"content": "{}"}, 415, "application/json or"),
+        ({"json": {**EVENT, "ttl": 0}}, 400, "ttl must be a number of seconds, from 0.001 to 1e+10, or None; got 0"),
+        (
+            {"data": {**EVENT, "ttl": "soon"}},
+            400,
+            "ttl must be a number of seconds, from 0.001 to 1e+10, or None; got 's",
+        ),
         ({"json": {"topic": "news", "data": "x" * 2000}}, 413, "1000 bytes at most"),
     ],
 )

@@ -47,10 +47,11 @@ class ByPage:
     def __init__(self, path):
         self._path = path
 
-    def __call__(self, topic, payload, *, producer=None, number=0, now=None):
-        publish, keys = blocks("sql")
+    def __call__(self, topic, payload, *, producer=None, number=0, now=None, due=None):
+        publish, keys, expiries = blocks("sql")
         find_key, add_key = keys.split(";\n\n")
         values = {"topic": topic, "payload": payload, "now": now or time.time(), "producer": producer, "number": number}
+        values["due"] = due
         with contextlib.closing(sqlite3.connect(self._path, timeout=10, isolation_level=None)) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (1,)
             connection.execute("PRAGMA synchronous = FULL")
@@ -62,8 +63,14 @@ class ByPage:
                 found = run_sql(connection, rest, **values)
                 if producer is not None:
                     run_sql(connection, add_key, **values)
+                if due is not None:
+                    run_sql(connection, expiries, **values)
             run_sql(connection, commit, **values)
         return found[0]
+
+    def count(self):
+        with contextlib.closing(sqlite3.connect(self._path)) as connection:
+            return connection.execute("SELECT count(*) FROM events").fetchone()[0]
 
     def wake(self):
         before = os.open(".", os.O_RDONLY)
@@ -87,11 +94,15 @@ class ByScript:
         self._client = redis.Redis.from_url(url)
         self._name = name
 
-    def __call__(self, topic, payload, *, producer=None, number=0, now=None):
+    def __call__(self, topic, payload, *, producer=None, number=0, now=None, due=None):
         key = "" if producer is None else f"{producer}:{number}"
         (script,) = blocks("lua")
         args = (secrets.token_hex(4), now or time.time(), topic, payload, key)
         return self._client.eval(script, 1, f"{{{self._name}}}:meta", *args).decode()
+
+    def count(self):
+        generation = self._client.hget(f"{{{self._name}}}:meta", "generation").decode()
+        return self._client.xlen(f"{{{self._name}}}:{generation}:log")
 
     def wake(self):
         """Do nothing: servers wait in Redis."""
@@ -192,6 +203,23 @@ async def test_where_a_topic_is_held(place):
         page = await store.read(TopicFilter("r/1"), held[0])
         assert ([event.event.data for event in page.events], page.gap is None) == (["8"], False)
         assert await store.held("r/1") is None
+
+
+async def test_an_event_by_the_page_expires(place):
+    """An event that expires by the page is there until its moment; then nobody gets it, and it is deleted."""
+    now = [time.time()]
+    due = now[0] + 1000
+    async with place.new_store(clock=lambda: now[0]) as store:
+        await store.append([("a", b"data: 0\n\n")])
+        place.publish("a", b":expires %.6f\ndata: 1\n\n" % due, due=due)
+        place.publish("a", b"data: 2\n\n")
+        for seconds, expected in ((999, ["0", "1", "2"]), (2, ["0", "2"])):
+            now[0] += seconds
+            page = await store.read(ALL, None)
+            assert ([event.event.data for event in page.events], page.gap) == (expected, None)
+        await store.append([("a", b"data: 3\n\n")])
+        assert place.publish.count() == 3
+        assert [event.event.data for event in (await store.read_last(ALL, 9)).events] == ["0", "2", "3"]
 
 
 async def test_time_does_not_go_back(place):

@@ -178,7 +178,8 @@ async def test_the_least_privileges(shared_postgres, name):
     call = f"SELECT {schema}.publish('sse_trio', 'a', 'from SQL')"
     import psycopg
 
-    for refused in (call, f"SELECT * FROM {schema}.events", f"INSERT INTO {schema}.outbox (hub) VALUES ('h')"):
+    packed = f"SELECT {schema}.publish_packed('sse_trio', 'a', 'x', NULL, NULL)"
+    for refused in (call, packed, f"SELECT * FROM {schema}.events", f"INSERT INTO {schema}.outbox (hub) VALUES ('h')"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             shared_postgres.sql(refused, user=publisher)
     shared_postgres.sql(of_publisher)

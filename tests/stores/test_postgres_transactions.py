@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from sse_trio import ServerSentEvent
 from sse_trio.stores import EventId
+from sse_trio.stores._expiry import due_of
 from sse_trio.stores._protocol import pack_event
 from sse_trio.testing._store_locations import ALL
 
@@ -315,6 +317,60 @@ async def test_sql_publishes_what_python_publishes(shared_postgres, store, name)
     assert found == [(topic, pack_event(event)) for topic, event in events]
 
 
+async def test_what_a_transaction_publishes_may_expire(shared_postgres, name):
+    """With a ttl the event is there until that many seconds after the call, and nobody gets it after them."""
+    now = [1.7e9]
+    async with PostgresStore(shared_postgres.url, name=name, clock=lambda: now[0]) as store:
+        with connect(shared_postgres) as connection:
+            store.publish_in(connection, "t", "short", ttl=5)
+            store.publish_in(connection, "t", "longer", ttl=50)
+            store.publish_in(connection, "t", "kept")
+            now[0] += 4  # between the call and the commit
+        assert await read_now(store) == ["short", "longer", "kept"]
+        with connect(shared_postgres) as connection:
+            store.publish_in(connection, "t", "waits too long", ttl=1)
+            connection.commit()
+            now[0] += 1
+        assert await read_now(store) == ["longer", "kept"]
+        now[0] += 45
+        assert await read_now(store) == ["kept"]
+        for ttl, error in ((0, ValueError), ("5", TypeError)):
+            with pytest.raises(error, match="ttl must be a number of seconds, from 0.001 to 1e\\+10, or None; got"):
+                store.publish_in(None, "t", "x", ttl=ttl)
+
+
+async def read_now(store):
+    """What a read gives, after a look into the outbox."""
+    await store.append([])
+    page = await store.read(ALL, None)
+    assert page.gap is None
+    return [event.event.data for event in page.events]
+
+
+async def test_what_sql_publishes_may_expire(shared_postgres, name):
+    """A ttl in SQL counts by the server's clock, and gives the event that Python's gives."""
+    now = [0.0]
+    async with PostgresStore(shared_postgres.url, name=name, clock=lambda: now[0]) as store:
+        ((before,),) = shared_postgres.sql("SELECT extract(epoch FROM clock_timestamp())::float8")
+        for ttl in ("60", "6e1::real", "60::numeric", "60.0", "1e10", "0.001"):
+            call = f"SELECT sse_trio.publish(%s, 't', 'x', 'e', ttl => {ttl})"
+            shared_postgres.sql(call, name)
+        for ttl in ("NULL", "NULL::float8"):
+            shared_postgres.sql(f"SELECT sse_trio.publish(%s, 't', 'kept', NULL, NULL, {ttl})", name)
+        ((after,),) = shared_postgres.sql("SELECT extract(epoch FROM clock_timestamp())::float8")
+        assert await read_now(store) == ["x"] * 6 + ["kept"] * 2
+        page = await store.read(ALL, None)
+        dues = [due_of(event.payload) for event in page.events]
+        assert [due is None for due in dues] == [False] * 6 + [True] * 2
+        least = [before + ttl for ttl in (60, 60, 60, 60, 1e10, 0.001)]
+        for due, wanted in zip(dues[:6], least, strict=True):
+            assert wanted - 0.001 <= due <= wanted + after - before + 0.001
+        for event in page.events[:6]:
+            assert event.payload.partition(b"\n")[2] == b"event: e\ndata: x\n\n"
+        now[0] = after + 61
+        assert await read_now(store) == ["x", "kept", "kept"]
+
+
 _REFUSED = [
     (("", "x"), "a topic must have"),
     ((None, "x"), "a topic must have"),
@@ -324,6 +380,10 @@ _REFUSED = [
     (("t", None), "must not be null"),
     (("t", "x", "a\nb"), "event must be one line"),
     (("t", "x", None, ""), "key must not be empty"),
+    *[
+        (("t", "x", None, None, ttl), r"ttl must be a number of seconds, from 0.001 to 1e\+10, or NULL; got")
+        for ttl in (0, -1, 0.0009, 1.1e10, math.inf, -math.inf, math.nan)
+    ],
 ]
 
 
@@ -333,6 +393,21 @@ async def test_sql_refuses_what_python_refuses(shared_postgres, name, store):
         marks = ", ".join(["%s"] * len(arguments))
         with pytest.raises(psycopg.errors.RaiseException, match=complaint):
             shared_postgres.sql(f"SELECT sse_trio.publish(%s, {marks})", name, *arguments)
+
+
+async def test_what_a_trigger_publishes_may_expire(shared_postgres, store, name):
+    """One more argument of the trigger is the ttl of its events."""
+    table = f"orders_{name}"
+    with connect(shared_postgres) as connection:
+        connection.execute(f"CREATE TABLE {table} (id text PRIMARY KEY)")
+        connection.execute(
+            f"CREATE TRIGGER publish AFTER INSERT ON {table} FOR EACH ROW "
+            f"EXECUTE FUNCTION sse_trio.publish_row('{name}', 'orders', 'id', 3600)"
+        )
+        connection.execute(f"INSERT INTO {table} VALUES ('7')")
+    (event,) = await take(store, 1)
+    assert (event.topic, event.event.data) == ("orders/7", '{"id": "7"}')
+    assert due_of(event.payload) is not None
 
 
 async def test_a_trigger_publishes_what_happens_to_a_table(shared_postgres, store, name):

@@ -135,6 +135,38 @@ async def test_a_process_that_writes_alone_does_not_look(path):
         assert [event.event.data for event in (await store.read(ALL, None)).events] == ["1", "2", "3", "4"]
 
 
+async def test_what_a_transaction_publishes_may_expire(path):
+    """With a ttl the event is there until that many seconds after the call, and nobody gets it after them."""
+    now = [1.7e9]
+    async with SQLiteStore(path, clock=lambda: now[0]) as store:
+        with closing(sqlite3.connect(path)) as connection:
+            store.publish_in(connection, "a", "short", ttl=5)
+            store.publish_in(connection, "a", "longer", ttl=50)
+            store.publish_in(connection, "a", "kept")
+            now[0] += 4  # between the call and the commit
+            connection.commit()
+            assert await read_now(store) == ["short", "longer", "kept"]
+            store.publish_in(connection, "a", "waits too long", ttl=1)
+            connection.commit()
+            now[0] += 1
+            assert await read_now(store) == ["longer", "kept"]
+            now[0] += 45
+            assert await read_now(store) == ["kept"]
+            await store.append([])  # which deletes what has expired
+            assert connection.execute("SELECT payload FROM events").fetchall() == [(b"data: kept\n\n",)]
+            for ttl, error in ((0, ValueError), ("5", TypeError)):
+                with pytest.raises(error, match="ttl must be a number of seconds, from 0.001 to 1e\\+10, or None; got"):
+                    store.publish_in(connection, "a", "x", ttl=ttl)
+
+
+async def read_now(store):
+    """What a read gives, after a look into the outbox."""
+    await store.append([])
+    page = await store.read(ALL, None)
+    assert page.gap is None
+    return [event.event.data for event in page.events]
+
+
 async def test_a_file_that_has_no_outbox_yet(path):
     """An older file, and one that no store has opened, are published to as any."""
     async with SQLiteStore(path) as store:

@@ -47,6 +47,8 @@ with Publisher("events.sqlite", max_age=3600, per_topic=Retention(max_events=5))
     assert_type(publisher.publish("news", "hello", key=("a", 1)), EventId)
     assert_type(publisher.publish_many([("news", ServerSentEvent("hello")), ("news", 1)]), list[EventId])
     assert_type(publisher.publish("news", "hello", ttl=60), EventId)
+    assert_type(publisher.publish_many([("news", "hello")], ttl=0.5), list[EventId])
+    publisher.publish("news", "hello", ttl="60")  # type: ignore[arg-type]
     publisher.kick({"user": "ann"}, group="streams")
     publisher.publish("news", None)  # type: ignore[arg-type]
 Publisher("events.sqlite", per_topic={"prices/*": Retention(max_events=1)})

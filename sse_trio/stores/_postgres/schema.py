@@ -1,6 +1,7 @@
 # The schema, as SQL that can be run by hand, by psql, by Alembic or by Django.
 #
 # Rule 1: it is versioned. A version that was released is never edited; a later one is another script that follows it.
+#         Only the functions that SQL calls may gain arguments within a version: they are in functions.py.
 # Rule 2: ids are counted up in the hub's row, which whoever appends locks until the commit. So the order of the ids is
 #         the order of the commits, and no id becomes visible after a later one. A sequence could not promise that.
 # Rule 3: what a user publishes in a transaction of his own goes to the outbox, which locks nothing. The store moves it
@@ -15,9 +16,10 @@
 from __future__ import annotations
 
 from .expiry import DUE, IS_MARKED
+from .functions import FUNCTIONS, UPDATE
 from .names import check_schema
 
-__all__ = ("VERSION", "migration")
+__all__ = ("VERSION", "additions", "migration")
 
 VERSION = 1
 
@@ -136,48 +138,9 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = {schema}, pg_temp A
     INSERT INTO outbox (hub, topic, payload, producer, number) VALUES ($1, $2, $3, $4, $5)
 $$;
 
--- What SQL calls: an event with this data, when the transaction commits.
-CREATE FUNCTION {schema}.publish(hub text, topic text, data text, event text DEFAULT NULL, key text DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
-BEGIN
-    IF hub IS NULL OR data IS NULL THEN
-        RAISE 'hub and data must not be null';
-    ELSIF coalesce(topic, '') = '' OR topic LIKE '%*%' OR length(topic) > 1024 THEN
-        RAISE 'a topic must have 1 to 1024 characters and no *; got %', topic;
-    ELSIF topic LIKE '$sse\_trio/%' THEN
-        RAISE 'a topic must not begin with $sse_trio/; got %', topic;
-    ELSIF event ~ E'[\r\n]' THEN
-        RAISE 'event must be one line; got %', event;
-    ELSIF key = '' THEN
-        RAISE 'key must not be empty; leave it out, or give each event its own';
-    END IF;
-    INSERT INTO outbox (hub, topic, payload, producer, number) VALUES (
-        hub,
-        replace(topic, chr(1), chr(1) || chr(2)),
-        convert_to(
-            coalesce('event: ' || event || E'\n', '') || 'data: ' ||
-            replace(regexp_replace(data, E'\r\n?', E'\n', 'g'), E'\n', E'\ndata: ') || E'\n\n', 'UTF8'),
-        sha256('\x00'::bytea || convert_to(key, 'UTF8')),
-        CASE WHEN key IS NOT NULL THEN 0 END
-    );
-END $$;
+REVOKE ALL ON FUNCTION {schema}.place_in_outbox(), {schema}.publish_packed(text, text, bytea, bytea, bigint)
+    FROM PUBLIC;
 
--- A trigger for any table: its rows as JSON, to the topic <first argument after the hub>/<value of the named column>.
-CREATE FUNCTION {schema}.publish_row() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
-DECLARE
-    changed jsonb;
-    named text;
-BEGIN
-    IF TG_OP = 'DELETE' THEN changed = to_jsonb(OLD); ELSE changed = to_jsonb(NEW); END IF;
-    named = replace(replace(changed ->> TG_ARGV[2], '%', '%25'), '*', '%2A');
-    PERFORM publish(TG_ARGV[0], TG_ARGV[1] || coalesce('/' || named, ''), changed::text, lower(TG_OP));
-    RETURN NULL;
-END $$;
-
-REVOKE ALL ON FUNCTION {schema}.place_in_outbox(), {schema}.publish_row(),
-    {schema}.publish(text, text, text, text, text),
-    {schema}.publish_packed(text, text, bytea, bytea, bigint) FROM PUBLIC;
 """
 
 
@@ -187,5 +150,14 @@ def migration(schema: str = "sse_trio") -> str:
     For your own tool: ``op.execute(migration())`` in Alembic, ``migrations.RunSQL(migration())`` in Django. Whoever
     runs it owns the schema. It makes everything or nothing if it is run in one transaction.
     """
-    sql = _SQL.strip().replace("{due}", DUE).replace("{is_marked}", IS_MARKED)
+    sql = (_SQL + FUNCTIONS).strip().replace("{due}", DUE).replace("{is_marked}", IS_MARKED)
     return sql.replace("{schema}", check_schema(schema)) + "\n"
+
+
+def additions(schema: str = "sse_trio") -> str:
+    """Return the SQL that gives tables of an earlier release the functions of this one: ``publish()`` with a ``ttl``.
+
+    For your own tool; without ``migrate=False`` a store runs it where its role owns the functions. Where nothing is
+    missing it does nothing. What you have granted stays granted.
+    """
+    return UPDATE.strip().replace("{schema}", check_schema(schema)) + "\n"
