@@ -1,5 +1,5 @@
 # How old an event is when a clock was wrong. No I/O: the state is a few pairs of numbers, and the Redis script
-# (_redis/scripts.py) computes the same.
+# (_redis/scripts/) computes the same.
 #
 # Rule 1: time never goes back in a log. An event gets the clock's time as its stamp, or the stamp of the event before
 #         it if the clock says less. So a clock that is slow for a while makes no event look old.

@@ -1,5 +1,5 @@
 # Gaps: where a read starts, and whether the reader has missed events. The stores decide here; the Redis script
-# (_redis/scripts.py) decides in the same way. Pure functions.
+# (_redis/scripts/) decides in the same way. Pure functions.
 #
 # A subscriber gets one `event: gap` for it, which History.add_page() (_hubs/history.py) puts in front of what the page
 # with `gap=True` brings. With overflow="drop_oldest" what is lost is only counted (_hubs/reading.py).
