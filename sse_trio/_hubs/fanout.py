@@ -93,11 +93,14 @@ class Fanout:
                 continue  # no subscriber may see it
             rings = self._index.rings_of(event.topic)
             if rings:
-                live = self._obey_mark(event, rings) if event.payload[:1] == b":" else event
+                may_be_mark = event.payload[:1] == b":"
+                live = self._obey_mark(event, rings) if may_be_mark else event
                 if live is not None:
                     chunk, place = live.encode(), self.timeline.place_of(event.id)
                     for ring in rings:
                         ring.append(live, chunk, place)
+                        if may_be_mark:
+                            ring.newest_mark = place
                         self._changed[ring] = None
         self.timeline.position = events[-1].id
         if self._changed:

@@ -194,7 +194,8 @@ class Feed:
         # of a ring too was not, nor who has lost events of one ring that are older than what another still holds.
         is_alone = start > cursor or any(self._is_small_beside(ring) for ring in self.rings)
         compressors = None if is_alone else self._compressors
-        return RingBatch(body, compressors, start, chunks[0][0], chunks[-1][0], len(chunks))
+        first, has_mark = chunks[0][0], max([ring.newest_mark for ring in self.rings]) > cursor
+        return RingBatch(body, compressors, start, first, chunks[-1][0], len(chunks), has_mark=has_mark)
 
     def statistics(self, lag: int) -> FeedStatistics:
         """Return a snapshot, with the lag that the hub has found among its subscribers."""

@@ -41,6 +41,7 @@ class Reading:
     __slots__ = (
         "_hub",
         "dropped",
+        "ends_at_mark",
         "filter",
         "history",
         "id_blocks",
@@ -51,7 +52,6 @@ class Reading:
         "position",
         "rewrite",
         "until",
-        "until_is_ours",
     )
 
     def __init__(
@@ -69,8 +69,8 @@ class Reading:
         self.overflow: HubOverflow = overflow
         self.filter: EventFilter | None = event_filter
         self.until: UntilEvent | None = until
-        self.until_is_ours: bool = False
-        """Whether that is no user's function, which has to be asked about each event, for each subscriber."""
+        self.ends_at_mark: bool = False
+        """Whether that is no user's function, and finds the end at a mark: so there is no other event to look at."""
         self.rewrite: Rewrite | None = rewrite
         self.position: Position = Position()
         self.history: History = History(hub, self.position)
@@ -117,15 +117,13 @@ class Reading:
         if not fresh or position.feed is None:
             return None, 0
         batch = position.feed.join(fresh, position.cursor)
-        if self.until is not None and batch.is_open_for is not self.until:
+        if self.until is not None and (batch.has_mark or not self.ends_at_mark):
             events = position.feed.events(fresh, position.cursor)
             count = cut_after(self.until, events)
             if count is not None:
                 self._finish()
                 is_all = count == len(events)
                 return batch if is_all else Batch(b"".join([event.encode() for event in events[:count]])), count
-            if self.until_is_ours:
-                batch.is_open_for = self.until
         position.advance(batch.end, batch.count)
         return batch, batch.count
 

@@ -46,18 +46,26 @@ class RingBatch(Batch):
     Any subscriber can take it whose cursor is at ``start`` or later and before ``first``.
     """
 
-    __slots__ = ("count", "first", "is_open_for")
+    __slots__ = ("count", "first", "has_mark")
 
     def __init__(
-        self, body: bytes, compressors: dict[str, Any] | None, start: int, first: int, end: int, count: int
+        self,
+        body: bytes,
+        compressors: dict[str, Any] | None,
+        start: int,
+        first: int,
+        end: int,
+        count: int,
+        *,
+        has_mark: bool,
     ) -> None:
         super().__init__(body, compressors, start, end)
         self.first: int = first
         """The place of its first event; ``start`` is that of the event before it."""
         self.count: int = count
         """How many events it has."""
-        self.is_open_for: object = None
-        """The function that says where subscribers end (until.py) and that found no end in it, if there is one."""
+        self.has_mark: bool = has_mark
+        """Whether one of its events may be a mark, such as that of the end of a run."""
 
 
 @final
@@ -74,6 +82,7 @@ class Ring:
         "compressors",
         "end",
         "floor",
+        "newest_mark",
         "pattern",
         "readers",
         "subscribers",
@@ -91,6 +100,8 @@ class Ring:
         self.floor: int = place
         self.end: int = place
         """The place of the newest event, or ``floor`` while there is none."""
+        self.newest_mark: int = -1
+        """The place of the newest event that may be a mark: its payload begins with a colon, as a comment's does."""
         self.total: int = 0
         """Events that it has ever got."""
         self.batch: RingBatch | None = None
@@ -160,7 +171,8 @@ class Ring:
             begin, chunks = bisect_right(self._places, cursor), self._chunks
             body = chunks[begin] if begin == len(chunks) - 1 else b"".join(chunks[begin:])
             first, count = self._places[begin], len(chunks) - begin
-            batch = self.batch = RingBatch(body, self.compressors, self._before(begin), first, self.end, count)
+            before, has_mark = self._before(begin), self.newest_mark >= first
+            batch = self.batch = RingBatch(body, self.compressors, before, first, self.end, count, has_mark=has_mark)
         return batch
 
     def place_before(self, cursor: int) -> int:

@@ -53,7 +53,8 @@ class SubscriptionSource(LiveSource):
             with all that are kept (None).
         overflow, filter, id_blocks, rewrite: as in ``Hub.subscribe()``.
         until: the same, of a stored event.
-        until_is_ours: whether that is no user's function: it may run wherever a batch is taken, and once for all.
+        ends_at_mark: whether that is no user's function, and finds the end at a mark. It may run wherever a batch is
+            taken.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -70,7 +71,7 @@ class SubscriptionSource(LiveSource):
         filter: Filter | None = None,  # noqa: A002 -- its name everywhere
         *,
         until: UntilEvent | None = None,
-        until_is_ours: bool = False,
+        ends_at_mark: bool = False,
         rewrite: Rewrite | None = None,
         id_blocks: bool = False,
     ) -> None:
@@ -79,7 +80,7 @@ class SubscriptionSource(LiveSource):
         self._start = start
         event_filter = None if filter is None else EventFilter(filter)
         self._reading = Reading(hub, overflow, event_filter, until, rewrite, id_blocks=id_blocks)
-        self._reading.until_is_ours = until_is_ours
+        self._reading.ends_at_mark = ends_at_mark
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
@@ -183,7 +184,7 @@ class SubscriptionSource(LiveSource):
 
     def _takes_batches(self) -> bool:
         # Whether it is sent what others are, up to some event, and no user's function decides that.
-        return self._reading.is_plain and (self._reading.until is None or self._reading.until_is_ours)
+        return self._reading.is_plain and (self._reading.until is None or self._reading.ends_at_mark)
 
     def backlog(self) -> Backlog:
         """Return what there is to take: the page of history that it holds, and its lag."""
@@ -252,7 +253,7 @@ class SubscriptionSource(LiveSource):
             batch = ring.batch
         if batch is None or not batch.start <= cursor < batch.first:
             return self._join()
-        if self._reading.until is not None and batch.is_open_for is not self._reading.until:
+        if batch.has_mark and self._reading.until is not None:
             return self._join()
         position.cursor = batch.end
         position.counted += batch.count

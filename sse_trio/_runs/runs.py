@@ -236,7 +236,7 @@ class Runs:
         )
 
     def _source(self, topics: TopicFilter, start: str | int | None) -> SubscriptionSource:
-        return SubscriptionSource(self._state, topics, start, "resume", until=is_end, until_is_ours=True)
+        return SubscriptionSource(self._state, topics, start, "resume", until=is_end, ends_at_mark=True)
 
     async def _stop_elsewhere(self, key: str) -> None:
         topics = TopicFilter(self._keys.topic_of(key))

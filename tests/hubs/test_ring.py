@@ -46,6 +46,18 @@ def test_a_batch_is_joined_once(ring):
     assert ring.chunks_after(15) == [(16, ring._chunks[2]), (17, ring._chunks[3])]
 
 
+def test_a_batch_knows_of_marks(ring):
+    """A batch without a mark has no end of a run in it, so nobody looks at its events."""
+    add(ring, 12)
+    assert not ring.join(10).has_mark
+    add(ring, 15)
+    ring.newest_mark = 15
+    add(ring, 16)
+    assert ring.join(10).has_mark
+    assert ring.join(14).has_mark
+    assert not ring.join(15).has_mark
+
+
 def test_what_is_after_a_place(ring):
     """A place is that of an event, or between two: what is after it is held from the next event on."""
     add(ring, 12, 15, 16)
