@@ -14,6 +14,7 @@ from typing import Any, final
 from anyio.abc import TaskGroup
 
 from .._reasons import CloseReason
+from .control import Request, RunRef
 from .statistics import RunObserver, RunsStatistics
 from .task import RunTask
 
@@ -68,14 +69,15 @@ class LocalRuns:
             except Exception:
                 _logger.exception("%r failed for the run %r", observer, task.key)
 
-    def on_message(self, message: dict[str, list[str]]) -> None:
-        """Do what another process asks."""
-        for key in message.get("stop", ()):
-            if key in self.tasks:
-                self.tasks[key].end("stopped", "stop", CloseReason.KICKED)
-        for key in message.get("watched", ()):
-            if key in self.tasks:
-                self.tasks[key].watched(0)
+    def on_message(self, request: Request, ref: RunRef) -> None:
+        """Do what another process asks of a run, if that is here still."""
+        task = self.tasks.get(ref.key)
+        if task is None or ref.run not in {"", task.run}:
+            return
+        if request == "stop":
+            task.end("stopped", "stop", CloseReason.KICKED)
+        else:
+            task.watched(0)
 
     def statistics(self, name: str, watchers: int) -> RunsStatistics:
         """Return a snapshot."""

@@ -96,6 +96,11 @@ class RunTask:
         self._recorder = Recorder(self._receive_channel, self._size, log)
 
     @property
+    def run(self) -> str:
+        """Which of the runs that have had the key it is."""
+        return self.record.run
+
+    @property
     def events(self) -> int:
         """The number of events that the producer has sent."""
         return self._size.events

@@ -1,7 +1,9 @@
 # Who watches a run in this process, and what a client that wants to is answered.
 #
 # Rule 1: the store decides what is there: this process asks it, but for its own runs, which it knows.
-# Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (control.py).
+# Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (watchers.py).
+# Rule 3: in this process, who watches a key watches whichever run has it: a client whose run is replaced before it has
+#         read all of it gets a gap, and then the new one.
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ from typing import final
 
 from ..stores._holds import Held, HoldingStore
 from ..stores._protocol import EventId
-from .control import Watchers
+from .control import RunRef
 from .keys import RunKeys
 from .record import RunRecord
 from .task import RunTask
+from .watchers import Watchers
 
 __all__ = ("RunLookup", "Watching")
 
@@ -88,8 +91,9 @@ class Watching:
         tell: AbstractContextManager[None] = nullcontext()
         if task is not None:
             task.watched(1)
-        elif record.is_running and record.unwatched is not None:
-            tell = self._watchers.watching(key, record.owner, record.unwatched)
+        is_elsewhere = task is None or task.run != record.run
+        if is_elsewhere and record.is_running and record.unwatched is not None:
+            tell = self._watchers.watching(record.owner, RunRef(key, record.run), record.unwatched)
         self._watched[key] += 1
         try:
             with tell:
@@ -98,6 +102,7 @@ class Watching:
             self._watched[key] -= 1
             if not self._watched[key]:
                 del self._watched[key]
+            task = self._tasks.get(key)
             if task is not None:
                 task.watched(-1)
 
