@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any, final
 
+from anyio import ClosedResourceError, Event, move_on_after
 from anyio.abc import TaskGroup
 
 from .._reasons import CloseReason
 from .control import Request, RunRef
 from .statistics import RunObserver, RunsStatistics
-from .task import RunTask
+from .task import FINAL_SECONDS, RunTask
 
 __all__ = ("LocalRuns",)
 
@@ -39,10 +41,29 @@ class LocalRuns:
         self.tasks: dict[str, RunTask] = {}
         """By key, the oldest first."""
         self.is_closed = False
+        self._is_over = False
+        self._starts = 0
+        self._started = Event()
 
     def add_observer(self, observer: RunObserver) -> None:
         """Tell this one of each run that ends from now on."""
         self._observers += (observer,)
+
+    @contextmanager
+    def starting(self) -> Generator[None]:
+        """Have close() wait for a start, which may end in a run."""
+        self._starts += 1
+        try:
+            yield
+        finally:
+            self._starts -= 1
+            self._started.set()
+
+    def check_begins(self) -> None:
+        """Raise ClosedResourceError if open_runs() has been left since the start began."""
+        if self._is_over:
+            msg = "open_runs() was left while this run was starting, so it is interrupted when its lease is over"
+            raise ClosedResourceError(msg)
 
     def begin(self, task: RunTask, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         """Run it."""
@@ -99,5 +120,10 @@ class LocalRuns:
         self.is_closed = True
         for task in [*self.tasks.values()]:
             task.end("interrupted", "shutdown", CloseReason.SHUTDOWN, grace)
+        with move_on_after(FINAL_SECONDS):  # a store that is down must not hold it
+            while self._starts:
+                self._started = Event()
+                await self._started.wait()
         for task in [*self.tasks.values()]:
             await task.ended.wait()
+        self._is_over = True

@@ -79,9 +79,20 @@ class RunLog:
     async def begin(self, record: RunRecord, expected: str | None) -> None:
         """Claim the topic. HoldLostError if it does not have the token that is expected."""
         token = new_token()
+        self._tried.add(token)
         claim = Claim(self.topic, expected, token, record.dump(), self._lease, clear=True)
         await self._publisher.publish_held([], claim)
         self._hold(token)
+
+    def has_tried(self, token: str) -> bool:
+        """Whether this log has tried to take the topic with this token."""
+        return token in self._tried
+
+    def hold_if_tried(self, token: str) -> bool:
+        """Return whether the topic is this log's: it has this token now, which a begin() has given it."""
+        if token in self._tried:
+            self._hold(token)
+        return token in self._tried
 
     async def renew(self) -> None:
         """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""

@@ -124,12 +124,14 @@ class Runs:
             return Run(key=key, started_here=False)
         record = self._new_record(options)
         log = RunLog(self._publisher, self._state.store, topic, self._options.lease)
-        if not await self._keeper.claim(key, log, record, replace=replace):
-            return Run(key=key, started_here=False)
-        limits = (self._options.max_events, self._options.max_bytes)
-        task = RunTask(key, log, record, options, limits, self._options.on_end)
-        task.watched(self._watching.count(key))
-        self._local.begin(task, cast("Callable[..., Awaitable[object]]", produce), args)
+        with self._local.starting():
+            if not await self._keeper.claim(key, log, record, replace=replace):
+                return Run(key=key, started_here=False)
+            self._local.check_begins()
+            limits = (self._options.max_events, self._options.max_bytes)
+            task = RunTask(key, log, record, options, limits, self._options.on_end)
+            task.watched(self._watching.count(key))
+            self._local.begin(task, cast("Callable[..., Awaitable[object]]", produce), args)
         return Run(key=key, started_here=True)
 
     async def stop(self, key: str) -> RunStatus | None:

@@ -39,7 +39,7 @@ from .options import RunOptions
 from .record import RunRecord, RunStatus
 from .recorder import BATCH, Recorder
 
-__all__ = ("RunTask",)
+__all__ = ("FINAL_SECONDS", "RunTask")
 
 FINAL_SECONDS = 1.0
 """How long a cancelled producer may go on sending in a shielded scope, and how long the last writes may take when the
