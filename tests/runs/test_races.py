@@ -157,6 +157,76 @@ async def test_a_start_that_outlasts_the_exit(store):
     assert "open_runs() was left while this run was starting" in outcome[0]
 
 
+# --- ending
+
+
+async def test_a_shutdown_while_the_store_is_down(store):
+    """A run that has sent more than could be stored in time has not completed, though its producer has returned and its
+    end could be stored.
+    """
+    async with open_hub(store) as hub, open_runs(hub, lease=60) as other:
+        async with open_runs(hub, lease=60) as runs:
+            await runs.start("a", count, 3, 0)
+            await anyio.sleep(1)
+            await runs.start("b", count, 3, 0)
+            store.change(is_down=True)
+            await anyio.sleep(1)
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(runs.close)
+                await anyio.sleep(1.1)
+                store.change(is_down=False)
+        assert (await other.status("a")).state == "completed"
+        with anyio.fail_after(100):
+            events = plain(await watch(other, "b"))
+        assert events[-1] == "interrupted"
+
+
+@pytest.mark.parametrize("sends", [False, True])
+async def test_an_end_that_another_process_has_written_before(store, sends):
+    """A run that is stopped after another process has ended it was interrupted, and stop() says so too."""
+
+    async def produce(send_channel):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if sends:
+                send_channel.send_nowait("too late")
+
+    async with open_hub(store) as hub, open_runs(hub, lease=60) as other, open_runs(hub, lease=60) as runs:
+        await runs.start("a", produce)
+        await anyio.sleep(1)
+        await other._keeper.settle(await other._store.held("runs/a"))
+        status = await runs.stop("a")
+        assert (status.state, status.reason) == ("interrupted", "lease")
+        assert runs.statistics().interrupted == 1
+        assert plain(await watch(other, "a")) == ["interrupted"]
+
+
+@pytest.mark.parametrize("error", [HoldLostError("runs/a"), StoreUnavailableError("the store", "no answer")])
+async def test_an_end_whose_answer_was_lost(store, error):
+    """An end that was kept, and whose answer was lost, is the end."""
+    store.after = only("end", once(error))
+    async with open_process(store) as runs:
+        await runs.start("a", count, 2)
+        (task,) = runs._tasks.values()
+        assert plain(await watch(runs, "a")) == ["0", "1", "completed"]
+        await task.ended.wait()
+        assert task.status().state == "completed"
+
+
+async def test_an_end_of_which_nothing_is_left(store, caplog):
+    """If a run was deleted before its end was known to be stored, its log says that it can't be told."""
+    store.after = only("end", once(StoreUnavailableError("the store", "no answer")))
+    async with open_hub(store) as hub, open_runs(hub, lease=60) as other, open_runs(hub, lease=60) as runs:
+        await runs.start("a", count, 1)
+        (task,) = runs._tasks.values()
+        await watch(other, "a")
+        await other.delete("a")
+        await task.ended.wait()
+        assert task.status().state == "completed"
+    assert "the end of the run 'a' (completed) could not be stored" in caplog.text
+
+
 # --- watching
 
 
