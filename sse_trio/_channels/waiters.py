@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sized
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast, final
 
 from anyio import ClosedResourceError
 
@@ -113,8 +113,18 @@ class WaitingSends:
             waiting.size = size_of(waiting.event)
 
 
-NO_SENDS = WaitingSends()
-NO_SENDS.queue = cast("list[WaitingSend]", ())  # nothing can be added
+@final
+class _NoSends(WaitingSends):
+    # No sends. It has no attributes of its own, so nothing can be set or added: channels of every loop share it.
+
+    __slots__ = ()
+    queue = cast("list[WaitingSend]", ())
+    resuming = 0
+
+    def __init__(self) -> None: ...
+
+
+NO_SENDS = _NoSends()
 
 
 class Receiver(Parked, Protocol):
@@ -217,5 +227,15 @@ class WaitingReceivers:
             waiting.unpark()
 
 
-NO_RECEIVERS = WaitingReceivers()
-NO_RECEIVERS.queue = cast("list[Receiver]", ())  # nothing can be added
+@final
+class _NoReceivers(WaitingReceivers):
+    # As _NoSends.
+
+    __slots__ = ()
+    queue = cast("list[Receiver]", ())
+    woken = 0
+
+    def __init__(self) -> None: ...
+
+
+NO_RECEIVERS = _NoReceivers()
