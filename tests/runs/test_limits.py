@@ -20,7 +20,7 @@ def store(request, make_remote_store):
 
 @pytest.mark.parametrize("seconds", [0, 1])
 @pytest.mark.parametrize("limits", [{"max_events": 5}, {"max_bytes": 5 * len(b"data: 0\n\n")}])
-async def test_a_run_that_sends_too_much(store, limits, seconds, anyio_backend_name):
+async def test_a_run_that_sends_too_much(store, limits, seconds):
     """It keeps what it may, however fast it sends, and has failed."""
 
     async def produce(send_channel):
