@@ -101,12 +101,14 @@ class Runs:
             max_duration: seconds after which it is stopped. By default as given to ``open_runs()``.
             stop_when_unwatched: seconds without a single watcher, in any process, after which it is stopped. The same.
 
-        Returns when the run is known to the store. Checkpoint: always. Cancellation: the run may have started.
+        Returns when the run is known to the store. Checkpoint: always. Cancellation: nothing runs. As after an error of
+        the store, its record may have been kept: the next start() here takes that over; for other processes it is a run
+        that is interrupted when its lease is over.
 
         Raises:
             RunExistsError: a run with this key has ended and is still kept.
-            StoreUnavailableError: the store is down. Nothing was started.
-            ClosedResourceError: the ``open_runs()`` was left, or is being left.
+            StoreUnavailableError: the store is down. Nothing runs.
+            ClosedResourceError: the ``open_runs()`` was left, or is being left. Nothing runs.
             TypeError, ValueError: an argument that makes no sense.
         """
         topic = self._keys.topic_of(key)
