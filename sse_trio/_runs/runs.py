@@ -16,7 +16,7 @@ from .._errors import HoldLostError
 from .._hubs.hub import Hub, publisher_of_hub, state_of_hub
 from .._hubs.publisher import holding_store
 from .._hubs.source import SubscriptionSource
-from .._hubs.subscription import Subscription
+from .._hubs.subscription import Subscription, source_of
 from ..stores._holds import Claim
 from ..stores._topics import TopicFilter
 from .control import Control
@@ -64,7 +64,7 @@ class Runs:
         self._watchers = Watchers(self._control)
         self._lookup = RunLookup(self._keys, self._store, self._tasks)
         self._stopping = Stopping(self._lookup, self._tasks, self._control, self._live)
-        self._watching = Watching(self._lookup, self._tasks, self._watchers)
+        self._watching = Watching(self._lookup, self._local, self._watchers)
         self._keeper = Keeper(
             self._publisher, self._store, self._keys, options.lease, options.on_end, self._owner, self._tasks
         )
@@ -180,11 +180,13 @@ class Runs:
             after: the client's last event id, from ``last_event_id(request)``: it is sent what it has not seen.
             options: as for :class:`EventSourceResponse`.
 
-        The stream completes after the run's end. A client that has seen the end is answered 204, which ends an
-        ``EventSource`` for good; an unknown or expired key 404. Serving it raises StoreUnavailableError before anything
-        is sent, if the store is down.
+        The stream completes after the run's end; or after a ``gap``, if the run is removed before all of it was sent. A
+        client that has seen the end is answered 204, which ends an ``EventSource`` for good; an unknown or expired key
+        404. Serving it raises StoreUnavailableError before anything is sent, if the store is down.
         """
-        return RunResponse(self.watch(key, after=after), partial(self._watching.admit, key, after), options)
+        subscription = self.watch(key, after=after)
+        admit = partial(self._watching.admit, key, after, source_of(subscription))
+        return RunResponse(subscription, admit, options)
 
     def watch(self, key: str, *, after: str | None = None) -> Subscription:
         """Return a subscription to the events of a run, which ends after the run's end. For your own tasks.

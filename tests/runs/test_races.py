@@ -257,3 +257,88 @@ async def test_a_watcher_that_comes_late_is_told_of_before_the_others(make_remot
             async with open_test_stream(other.response("b")):
                 await anyio.sleep(30)
                 assert (await one.status("b")).state == "running"
+
+
+def admit_late(runs, seconds=20):
+    """Let some time pass between the look at a run and the stream of it."""
+    admit = runs._watching.admit
+
+    async def late(*args):
+        admitted = await admit(*args)
+        await anyio.sleep(seconds)
+        return admitted
+
+    runs._watching.admit = late
+
+
+async def test_a_watcher_that_comes_when_a_run_expires(store):
+    """If a run is removed between the answer to a client and its stream, the stream ends: nothing can come any more."""
+    async with open_process(store, ttl=5, lease=1) as runs:
+        await runs.start("a", count, 2)
+        await watch(runs, "a")
+        admit_late(runs)
+        with anyio.fail_after(100):
+            async with open_test_stream(runs.response("a")) as opened:
+                assert [event async for event in opened if event.data] == []
+
+
+async def test_a_watcher_that_comes_before_the_first_event(store):
+    """A client whose run has sent nothing yet waits for it, also if it began while the client was answered."""
+    async with open_process(store, ttl=5, lease=1) as runs:
+        await runs.start("b", count, 0)
+        await watch(runs, "b")
+        admit_late(runs)
+        async with anyio.create_task_group() as nursery:
+            streams = {key: [] for key in "ab"}
+
+            async def stream(key):
+                async with open_test_stream(runs.response(key)) as opened:
+                    streams[key] += [event async for event in opened if event.data]
+
+            async def produce(send_channel):
+                await anyio.sleep(60)
+                await send_channel.send("0")
+
+            await runs.start("a", produce)
+            nursery.start_soon(stream, "a")
+            nursery.start_soon(stream, "b")
+            await anyio.sleep(15)
+            await runs.start("b", produce)
+        assert [plain(events) for events in streams.values()] == [["0", "completed"]] * 2
+
+
+@pytest.mark.parametrize("runs_still", [False, True])
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_watcher_that_reads_more_slowly_than_its_run_expires(store, leaves, runs_still):
+    """A client that has not read all of a run when it is removed gets a gap, and the end of its stream."""
+    got, held, may_look, errors = [], store.held, anyio.Event(), [StoreUnavailableError("the store", "no answer")]
+
+    async def stream(runs):
+        async with open_test_stream(runs.response("a")) as opened:
+            async for event in opened:
+                got.append(event.event)
+                if leaves and event.event == "gap":
+                    return
+
+    async def slow_held(topic):
+        await may_look.wait()
+        if errors:
+            raise errors.pop()
+        return await held(topic)
+
+    async with open_process(store, ttl=5, lease=1) as runs:
+        await runs.start("a", count, 5000, 0)  # more than a ring holds
+        if not runs_still:
+            await watch(runs, "a")
+        store.change(answers=False)
+        with anyio.fail_after(100):
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(stream, runs)
+                await anyio.sleep(1)
+                store.held = slow_held
+                await anyio.sleep(20)  # it has expired
+                store.change(answers=True)
+                await anyio.sleep(1)
+                may_look.set()
+        await anyio.sleep(1)
+    assert got.count("gap") == 1
