@@ -10,6 +10,7 @@ from sse_trio import HoldLostError, RunExistsError, StoreUnavailableError, open_
 from sse_trio.testing import open_test_stream
 
 from .conftest import open_process
+from .test_corners import steal
 from .test_runs import count, make_holding, plain, watch
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +119,36 @@ async def test_a_start_beside_an_end_that_is_late(store, replace):
             await runs.start("a", count, 1)
 
 
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_start_where_the_owner_is_gone(store, replace, caplog):
+    """A start that finds a run whose lease is over ends it first, and then it is like any other that has ended."""
+    async with open_hub(store) as hub, open_runs(hub, lease=1000) as gone, open_runs(hub, lease=1000) as runs:
+        await gone.start("a", lambda send_channel: anyio.sleep_forever())
+        await steal(gone, "a", seconds=0.0)
+        if replace:
+            assert (await runs.start("a", count, 1, replace=True)).started_here
+        else:
+            with pytest.raises(RunExistsError, match="interrupted"):
+                await runs.start("a", count, 1)
+        assert plain(await watch(runs, "a")) == (["0", "completed"] if replace else ["interrupted"])
+    assert "the run 'a' is interrupted: its process is gone" in caplog.text
+
+
 # --- leaving open_runs()
+
+
+async def test_nothing_is_begun_once_it_is_left(store):
+    """What a client would have done for it is not begun when open_runs() is being left."""
+    begun = []
+
+    async def note():
+        begun.append(True)
+
+    async with open_process(store) as runs:
+        await runs.close()
+        runs._local.start_soon(note)
+        await anyio.sleep(1)
+    assert begun == []
 
 
 async def leave_while_it_starts(store, outcome, *, grace=0.0):
