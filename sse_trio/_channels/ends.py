@@ -84,8 +84,9 @@ def open_event_channel(
     """Open a channel for events. Data flows from left to right.
 
     Args:
-        max_buffer_size: how many events the channel may buffer. With ``0`` a send waits for a receive, as in trio.
-            ``math.inf`` is allowed if ``max_buffer_bytes`` is finite.
+        max_buffer_size: how many events the channel may buffer. With ``0`` a send waits for a receive, as in trio; a
+            response receives from before its producer runs, except while it writes. ``math.inf`` is allowed if
+            ``max_buffer_bytes`` is finite.
         max_buffer_bytes: how many bytes, as on the wire, the channel may buffer. A larger event passes alone.
         overflow: what a send does when there is no room. ``"wait"`` waits; ``"drop_oldest"`` and ``"drop_newest"`` drop
             an event and count it in ``statistics()``; ``"close"`` closes the channel: buffered events are still

@@ -327,7 +327,7 @@ class ChannelState(StreamSource):
     def start(self) -> None:
         """Let the response send its head without waiting for an event."""
         self.started = True
-        self.receivers.wake_all()
+        self.receivers.wake_parked()
 
     def begin_ending(self, reason: CloseReason) -> None:
         """Note that the response is about to end the stream: the next send() yields, and wait_closing() returns."""

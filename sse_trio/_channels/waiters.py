@@ -3,7 +3,8 @@
 # Rule 1: once a waiter is woken, its outcome is decided (_loops/loop.py, rule 2). A wait that raises had no outcome yet
 #         and only leaves the queue. From the moment of its cancellation a waiter is skipped, also before its task runs.
 # Rule 2: each event wakes one receiver, which takes the event itself when it runs. Until then the event stays in the
-#         buffer, so a cancelled receiver loses nothing.
+#         buffer, so a cancelled receiver loses nothing. A writer that runs soon, for whatever it was woken, takes an
+#         event like one that waits: which of two tasks runs first is the loop's choice, and trio's is random.
 # Rule 3: the task that makes room moves the event of a waiting send into the buffer. The send doesn't do it itself, so
 #         that no other send overtakes it.
 # Rule 4: a channel has NO_SENDS and NO_RECEIVERS until a task first waits. Most channels never have a send that waits,
@@ -12,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sized
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast, final
 
 from anyio import ClosedResourceError
 
@@ -112,12 +113,26 @@ class WaitingSends:
             waiting.size = size_of(waiting.event)
 
 
-NO_SENDS = WaitingSends()
-NO_SENDS.queue = cast("list[WaitingSend]", ())  # nothing can be added
+@final
+class _NoSends(WaitingSends):
+    # No sends. It has no attributes of its own, so nothing can be set or added: channels of every loop share it.
+
+    __slots__ = ()
+    queue = cast("list[WaitingSend]", ())
+    resuming = 0
+
+    def __init__(self) -> None: ...
+
+
+NO_SENDS = _NoSends()
 
 
 class Receiver(Parked, Protocol):
     """A waiter for events: a receive(), or a stream's writer."""
+
+    def is_able(self) -> bool:
+        """Whether it takes an event that is sent now: it is parked, or it runs soon, and looks for events then."""
+        ...
 
     woken: bool
     """Whether the receiver was woken for an event and has not run yet."""
@@ -143,12 +158,12 @@ class IdleWriter(Protocol):
 class WaitingReceive:
     """A receive() that waits."""
 
-    __slots__ = ("end", "is_parked", "unpark", "woken")
+    __slots__ = ("end", "is_able", "is_parked", "unpark", "woken")
 
     def __init__(self, end: object, parking: Parked) -> None:
         self.end = end
         self.woken = False
-        self.is_parked = parking.is_parked
+        self.is_able = self.is_parked = parking.is_parked
         self.unpark = parking.unpark
 
 
@@ -166,7 +181,7 @@ class WaitingReceivers:
 
     def able(self) -> int:
         """Return how many events can be received: by receivers that were woken and receivers that still wait."""
-        return self.woken + sum(waiting.is_parked() for waiting in self.queue)
+        return self.woken + sum(waiting.is_able() for waiting in self.queue)
 
     def add(self, waiting: Receiver) -> None:
         """Queue a receiver, unless it is queued."""
@@ -186,6 +201,14 @@ class WaitingReceivers:
         while self.queue and len(buffer) > self.woken:  # measured each time: a receiver may take events inside _wake()
             self._wake(self.queue.pop(0))
 
+    def wake_parked(self) -> None:
+        """Wake every receiver that waits. One that runs soon anyway stays, and can still take an event."""
+        parked = [waiting for waiting in self.queue if waiting.is_parked()]
+        for waiting in parked:
+            self.queue.remove(waiting)
+        for waiting in parked:
+            self._wake(waiting)
+
     def wake_all(self) -> None:
         """Wake every receiver; each checks what has changed."""
         while self.queue:
@@ -204,5 +227,15 @@ class WaitingReceivers:
             waiting.unpark()
 
 
-NO_RECEIVERS = WaitingReceivers()
-NO_RECEIVERS.queue = cast("list[Receiver]", ())  # nothing can be added
+@final
+class _NoReceivers(WaitingReceivers):
+    # As _NoSends.
+
+    __slots__ = ()
+    queue = cast("list[Receiver]", ())
+    woken = 0
+
+    def __init__(self) -> None: ...
+
+
+NO_RECEIVERS = _NoReceivers()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 from anyio import CancelScope
@@ -33,7 +33,7 @@ and held, at once."""
 class History:
     """The events that a subscriber gets from the store."""
 
-    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "pending")
+    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "on_missing", "pending")
 
     def __init__(self, hub: HubState, position: Position) -> None:
         self._hub = hub
@@ -41,6 +41,8 @@ class History:
         self._is_stopped = False
         self._reading: CancelScope | None = None
         self._parking: Parked | None = None
+        self.on_missing: Callable[[bool], None] | None = None
+        """Is called if the store has nothing of what was asked for (False), or has a gap there (True)."""
         self.pending: Sequence[Entry] = ()
         """Events that were read and not taken yet. Mostly empty, and an empty tuple takes no memory."""
 
@@ -76,6 +78,8 @@ class History:
         if complete:
             self._position.go_live(page.next)
         self._position.wake()
+        if self.on_missing is not None and (page.gap is not None or not page.events):
+            self.on_missing(page.gap is not None)
         return complete
 
     def start(self, after: EventId | Page) -> None:

@@ -141,6 +141,10 @@ class SubscriptionSource(LiveSource):
         if self._reading.loop is not None:
             self._reading.history.add(PositionLine(last, is_block=self._reading.id_blocks))
 
+    def notice_missing(self, on_missing: Callable[[bool], None]) -> None:
+        """Call this if the store has nothing of what the subscriber asks for (False), or has a gap there (True)."""
+        self._reading.history.on_missing = on_missing
+
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""
         if self.is_closed:

@@ -14,6 +14,8 @@
 #   record.py     what the store keeps beside a run's events
 #   keeper.py     leases: renewed for the runs of this process, taken over from processes that are gone; and `ttl`
 #   control.py    messages between processes: stop, and who is watched where
+#   watchers.py   the watchers that this process has of runs elsewhere, as their owners are told
+#   stopping.py   stops a run, in whichever process, and waits for its end
 #   response.py   a run as a response
 #   options.py    the options, checked
 

@@ -3,28 +3,38 @@
 # Rule 1: each open_runs() has a topic of its own in the hub. A message is an event without data, which
 #         clients ignore if they have subscribed to everything. So a message is as durable and as ordered as any event,
 #         and wakes its reader as any event does; nothing polls.
-# Rule 2: a process that watches a run which stops when it is unwatched says so again and again. A process that is gone
-#         says nothing.
+# Rule 2: a message names runs, and not only their keys: when it arrives, another run may have the key. One of a release
+#         that did not say which run it means is for whichever has the key, and so is one for such a release's run.
+# Rule 3: what is not understood is left alone: another release may have written it, or a program that publishes to
+#         topics that are not its own.
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import cast, final
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, repeat
+from typing import Literal, NamedTuple, TypeAlias, cast, final
 
-from anyio import Event, sleep
 from anyio.abc import TaskStatus
 
-from .._errors import StoreUnavailableError
 from .._hubs.hub import Hub
 from .._wire.event import ServerSentEvent
 
-__all__ = ("Control", "Watchers")
+__all__ = ("Control", "OnMessage", "Request", "RunRef")
 
-MOST_OFTEN = 0.05
-"""Seconds between two messages about watchers, at least."""
+Request: TypeAlias = Literal["stop", "watched"]
+"""That the run is to stop, or that somebody watches it."""
+
+
+class RunRef(NamedTuple):
+    """Which run is meant."""
+
+    key: str
+    run: str
+    """``RunRecord.run``; empty for whichever run has the key."""
+
+
+OnMessage: TypeAlias = Callable[[Request, RunRef], None]
 
 
 @final
@@ -45,52 +55,34 @@ class Control:
     def _topic(self, owner: str) -> str:
         return f"{self._prefix}-control/{owner}"
 
-    async def send(self, owner: str, **message: list[str]) -> None:
+    async def send(self, owner: str, request: Request, refs: Collection[RunRef]) -> None:
         """Send a message to a process. Raises what ``publish()`` raises."""
+        message = {request: [ref.key for ref in refs], "runs": [ref.run for ref in refs]}
         await self._hub.publish(self._topic(owner), ServerSentEvent(comment=json.dumps(message)))
 
-    async def listen_for_messages(
-        self, on_message: Callable[[dict[str, list[str]]], None], *, task_status: TaskStatus[None]
-    ) -> None:
-        """Call the function with each message to this process."""
+    async def listen_for_messages(self, on_message: OnMessage, *, task_status: TaskStatus[None]) -> None:
+        """Call the function with each message to this process, once for each run that it names."""
         async with self._hub.subscribe(self._topic(self._owner)) as subscription:
             task_status.started()
             async for event in subscription:
-                if event.comment is not None:
-                    on_message(cast("dict[str, list[str]]", json.loads(event.comment)))
+                for request, ref in _read(event.comment):
+                    on_message(request, ref)
 
 
-@final
-class Watchers:
-    """The watchers that this process has of runs in other processes, if those stop when they are unwatched."""
+def _read(comment: str | None) -> Iterator[tuple[Request, RunRef]]:
+    try:
+        message: object = json.loads(comment or "{}")
+    except ValueError:
+        return
+    if isinstance(message, dict):
+        fields = cast("dict[str, object]", message)
+        runs = _texts(fields.get("runs"))
+        requests: tuple[Request, ...] = ("stop", "watched")
+        for request in requests:
+            for key, run in zip(_texts(fields.get(request)), chain(runs, repeat("")), strict=False):
+                yield request, RunRef(key, run)
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self._watched: Counter[tuple[str, str, float]] = Counter()
-        self._came = Event()
 
-    @contextmanager
-    def watching(self, key: str, owner: str, seconds: float) -> Generator[None]:
-        """Tell the owner about this watcher, while the body runs."""
-        entry = (owner, key, seconds)
-        self._watched[entry] += 1
-        self._came.set()
-        try:
-            yield
-        finally:
-            self._watched[entry] -= 1
-            self._watched += Counter[tuple[str, str, float]]()  # drop what is down to 0
-
-    async def tell(self) -> None:
-        """Tell the owners, three times in the shortest time that one waits."""
-        while True:
-            if not self._watched:
-                self._came = Event()
-                await self._came.wait()
-            for owner in {owner for owner, _, _ in self._watched}:
-                try:
-                    await self._control.send(owner, watched=[key for one, key, _ in self._watched if one == owner])
-                except StoreUnavailableError:
-                    break  # said again soon
-            shortest = min((seconds for _, _, seconds in self._watched), default=0.0)
-            await sleep(max(MOST_OFTEN, shortest / 3))
+def _texts(value: object) -> list[str]:
+    texts = cast("list[str]", value) if isinstance(value, list) else []
+    return texts if all(isinstance(cast("object", text), str) for text in texts) else []

@@ -66,27 +66,58 @@ class Keeper:
         self._tasks = tasks
         self._owner = owner
         self._is_behind = False
+        self._beginning: set[RunLog] = set()
 
     async def claim(self, key: str, log: RunLog, record: RunRecord, *, replace: bool) -> bool:
         """Return whether the run is ours now, and not one that runs already. RunExistsError if it has ended."""
-        expected: str | None = None
-        while True:
-            try:
-                await log.begin(record, expected)
-            except HoldLostError:
-                held = await self._store.held(log.topic)
-            else:
-                return True
-            expected = None if held is None else held.token
-            if held is None:
-                continue
-            there = RunRecord.load(held)
-            if there.is_running and held.due_in > 0:
-                return False
-            if there.is_running:
-                await self.settle(held)
-            elif not replace and held.due_in > 0:
-                raise RunExistsError(key, there.state)
+        self._beginning.add(log)
+        try:
+            expected: str | None = None
+            while True:
+                try:
+                    await log.begin(record, expected)
+                except HoldLostError:
+                    held = await self._store.held(log.topic)
+                else:
+                    return True
+                if held is not None and log.hold_if_tried(held.token):
+                    return True  # it was kept, and its answer was lost
+                if held is not None and self._runs_already(key, held):
+                    return False
+                expected = await self._make_way(key, held, replace=replace)
+        finally:
+            self._beginning.discard(log)
+
+    def _runs_already(self, key: str, held: Held) -> bool:
+        record = RunRecord.load(held)
+        if not record.is_running or self._was_never_begun(key, held, record):
+            return False
+        return held.due_in > 0 or record.owner == self._owner
+
+    def _was_never_begun(self, key: str, held: Held, record: RunRecord) -> bool:
+        # Whether it is what is left of a start() here that has failed, or was cancelled, after the store had kept it.
+        is_ours = record.owner == self._owner
+        return is_ours and not self._is_here(key, record) and not self._is_beginning(held)
+
+    def _is_beginning(self, held: Held) -> bool:
+        return any(log.has_tried(held.token) for log in self._beginning)
+
+    def _is_here(self, key: str, record: RunRecord) -> bool:
+        task = self._tasks.get(key)
+        return task is not None and task.run == record.run
+
+    async def _make_way(self, key: str, held: Held | None, *, replace: bool) -> str | None:
+        # Return the token to take the topic from. RunExistsError if there is a run that must not be replaced.
+        if held is None:
+            return None
+        record = RunRecord.load(held)
+        if not record.is_running:
+            if not replace and held.due_in > 0:
+                raise RunExistsError(key, record.state)
+        elif not self._was_never_begun(key, held, record):
+            await self.settle(held)
+            return None
+        return held.token
 
     async def renew(self) -> None:
         """Renew the leases of this process, for ever."""
@@ -130,7 +161,7 @@ class Keeper:
         record, key = RunRecord.load(held), self._keys.key_of(held.topic)
         if not record.is_running:
             claim, mark = Claim(held.topic, held.token, None, clear=True), []
-        elif key in self._tasks and record.owner == self._owner:
+        elif self._is_here(key, record) or self._is_beginning(held):
             return  # it runs here: this process was late, and is about to renew or to end it
         else:
             end = RunEnd(key=key, state="interrupted", reason="lease", labels=record.labels)

@@ -30,9 +30,9 @@ class RunSize:
         self.events: int = 0
         self._bytes = 0
 
-    def add(self, events: int, size: int) -> None:
-        """Count events in, and the bytes of all of them. RunTooLargeError if that is too much."""
-        self.events += events
+    def add(self, size: int) -> None:
+        """Count an event of this size in. RunTooLargeError if it is one too many, or too large."""
+        self.events += 1
         self._bytes += size
         if self.events > self._max_events:
             raise RunTooLargeError("max_events", f"it has sent more events than max_events={self._max_events}")

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, final
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, final
 
+from anyio import ClosedResourceError, Event, move_on_after
 from anyio.abc import TaskGroup
 
 from .._reasons import CloseReason
+from .control import Request, RunRef
 from .statistics import RunObserver, RunsStatistics
-from .task import RunTask
+from .task import FINAL_SECONDS, RunTask
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
 
 __all__ = ("LocalRuns",)
 
@@ -38,10 +46,34 @@ class LocalRuns:
         self.tasks: dict[str, RunTask] = {}
         """By key, the oldest first."""
         self.is_closed = False
+        self._is_over = False
+        self._starts = 0
+        self._started = Event()
 
     def add_observer(self, observer: RunObserver) -> None:
         """Tell this one of each run that ends from now on."""
         self._observers += (observer,)
+
+    @contextmanager
+    def starting(self) -> Generator[None]:
+        """Have close() wait for a start, which may end in a run."""
+        self._starts += 1
+        try:
+            yield
+        finally:
+            self._starts -= 1
+            self._started.set()
+
+    def start_soon(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: Unpack[Ts]) -> None:
+        """Run what has to be done for a client, unless open_runs() is being left."""
+        if not self.is_closed:
+            self._nursery.start_soon(fn, *args)
+
+    def check_begins(self) -> None:
+        """Raise ClosedResourceError if open_runs() has been left since the start began."""
+        if self._is_over:
+            msg = "open_runs() was left while this run was starting, so it is interrupted when its lease is over"
+            raise ClosedResourceError(msg)
 
     def begin(self, task: RunTask, produce: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         """Run it."""
@@ -68,14 +100,15 @@ class LocalRuns:
             except Exception:
                 _logger.exception("%r failed for the run %r", observer, task.key)
 
-    def on_message(self, message: dict[str, list[str]]) -> None:
-        """Do what another process asks."""
-        for key in message.get("stop", ()):
-            if key in self.tasks:
-                self.tasks[key].end("stopped", "stop", CloseReason.KICKED)
-        for key in message.get("watched", ()):
-            if key in self.tasks:
-                self.tasks[key].watched(0)
+    def on_message(self, request: Request, ref: RunRef) -> None:
+        """Do what another process asks of a run, if that is here still."""
+        task = self.tasks.get(ref.key)
+        if task is None or ref.run not in {"", task.run}:
+            return
+        if request == "stop":
+            task.end("stopped", "stop", CloseReason.KICKED)
+        else:
+            task.watched(0)
 
     def statistics(self, name: str, watchers: int) -> RunsStatistics:
         """Return a snapshot."""
@@ -97,5 +130,10 @@ class LocalRuns:
         self.is_closed = True
         for task in [*self.tasks.values()]:
             task.end("interrupted", "shutdown", CloseReason.SHUTDOWN, grace)
+        with move_on_after(FINAL_SECONDS):  # a store that is down must not hold it
+            while self._starts:
+                self._started = Event()
+                await self._started.wait()
         for task in [*self.tasks.values()]:
             await task.ended.wait()
+        self._is_over = True

@@ -4,7 +4,7 @@
 # Rule 2: while the store is down, the log waits and tries again. The outcome of the append that failed is unknown. So
 #         it takes a new token first, which shuts out whatever is still under way, and looks then whether the events are
 #         there: only this log appends to the topic, and an append is whole.
-# Rule 3: the end is written in one step with the record. It is known again by its token.
+# Rule 3: the end is written in one step with the record. It is known again by the run that the record is of.
 
 from __future__ import annotations
 
@@ -79,9 +79,20 @@ class RunLog:
     async def begin(self, record: RunRecord, expected: str | None) -> None:
         """Claim the topic. HoldLostError if it does not have the token that is expected."""
         token = new_token()
+        self._tried.add(token)
         claim = Claim(self.topic, expected, token, record.dump(), self._lease, clear=True)
         await self._publisher.publish_held([], claim)
         self._hold(token)
+
+    def has_tried(self, token: str) -> bool:
+        """Whether this log has tried to take the topic with this token."""
+        return token in self._tried
+
+    def hold_if_tried(self, token: str) -> bool:
+        """Return whether the topic is this log's: it has this token now, which a begin() has given it."""
+        if token in self._tried:
+            self._hold(token)
+        return token in self._tried
 
     async def renew(self) -> None:
         """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""
@@ -158,20 +169,25 @@ class RunLog:
         self._last = events[-1].id
         return True
 
-    async def end(self, mark: bytes, record: RunRecord) -> bool:
-        """Append the mark of the end, however long the store is down; return whether the run has ended with it."""
+    async def end(self, mark: bytes, record: RunRecord) -> RunRecord | None:
+        """Append the mark of the end, however long the store is down.
+
+        Return how the run has ended: so, or as another process has said before. None if that can't be told any more.
+        """
         self.is_renewable = False
         claim = Claim(self.topic, self._token, new_token(), record.dump(), record.ttl)
         while True:
             try:
-                return await self._try_end(mark, claim)
+                return await self._try_end(mark, claim, record)
             except StoreUnavailableError:
                 await sleep(RETRY_SECONDS)
 
-    async def _try_end(self, mark: bytes, claim: Claim) -> bool:
+    async def _try_end(self, mark: bytes, claim: Claim, record: RunRecord) -> RunRecord | None:
         try:
             await self._publisher.publish_held([(self.topic, mark)], claim)
         except HoldLostError:
             held = await self._holding.held(self.topic)
-            return held is not None and held.token == claim.token  # the first try was kept, and its answer was lost
-        return True
+            there = None if held is None else RunRecord.load(held)
+            # If it is ours, the first try was kept, and its answer was lost.
+            return there if there is not None and there.run == record.run and not there.is_running else None
+        return record

@@ -40,7 +40,8 @@ async def open_runs(
         hub: its store keeps the runs; processes that share the store share the runs.
         ttl: seconds for which a run is kept after its end.
         lease: seconds after which a process that has not been heard of counts as gone. Its runs are ``interrupted``
-            then, for every watcher.
+            then, for every watcher. The same in all processes: one with a longer lease looks for those that are gone
+            less often.
         grace: seconds that producers have to finish when this is left, before they are cancelled. What has not finished
             is ``interrupted``.
         on_end: what clients are sent as the last event of a run: takes the :class:`RunEnd` and returns the event, or

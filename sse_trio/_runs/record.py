@@ -52,6 +52,8 @@ class RunRecord:
     """The name of the ``open_runs()`` that it runs in: its control topic ends in it."""
     lease: float
     ttl: float
+    run: str = ""
+    """Which of the runs that have had the key it is; empty if a release has stored it that did not say."""
     state: RunState = "running"
     reason: RunReason | None = None
     started: float = field(default_factory=time.time)

@@ -82,10 +82,16 @@ class Recorder:
         return events
 
     async def keep(self, events: list[ServerSentEvent]) -> None:
-        """Append these events, and wait for it."""
-        payloads = [pack_event(event) for event in events]
-        self._size.add(len(payloads), sum(map(len, payloads)))
-        await self._log.append(payloads)
+        """Append these events, and wait for it. Raise the error of one that can't be kept, after those before it."""
+        payloads: list[bytes] = []
+        try:
+            for event in events:
+                payload = pack_event(event)
+                self._size.add(len(payload))
+                payloads.append(payload)
+        finally:
+            if payloads:
+                await self._log.append(payloads)
 
     async def _wait(self) -> None:
         waiting = WaitingReceive(self._receive_channel, self._parking)
@@ -111,7 +117,7 @@ class Recorder:
         self._state.received += 1
         try:
             payload = f"data: {event}\n\n".encode() if isinstance(event, str) else pack_event(event)
-            self._size.add(1, len(payload))
+            self._size.add(len(payload))
             self._under_way = self._log.append_soon(payload, self._on_done)
         except Exception as exc:  # noqa: BLE001 -- the run fails, not this send()
             self._fail(exc)

@@ -16,11 +16,10 @@ from .._errors import HoldLostError
 from .._hubs.hub import Hub, publisher_of_hub, state_of_hub
 from .._hubs.publisher import holding_store
 from .._hubs.source import SubscriptionSource
-from .._hubs.subscription import Subscription
-from .._reasons import CloseReason
+from .._hubs.subscription import Subscription, source_of
 from ..stores._holds import Claim
 from ..stores._topics import TopicFilter
-from .control import Control, Watchers
+from .control import Control
 from .ending import is_end
 from .keeper import Keeper
 from .keys import RunKeys
@@ -30,7 +29,9 @@ from .options import RunOptions, RunsOptions
 from .record import RunRecord, RunStatus
 from .response import RunResponse, RunResponseOptions
 from .statistics import Run, RunObserver, RunsStatistics
+from .stopping import Stopping
 from .task import RunTask
+from .watchers import Watchers
 from .watching import RunLookup, Watching
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Runs:
         self._control = Control(hub, prefix, self._owner)
         self._watchers = Watchers(self._control)
         self._lookup = RunLookup(self._keys, self._store, self._tasks)
-        self._watching = Watching(self._lookup, self._tasks, self._watchers)
+        self._stopping = Stopping(self._lookup, self._tasks, self._control, self._live)
+        self._watching = Watching(self._lookup, self._local, self._watchers)
         self._keeper = Keeper(
             self._publisher, self._store, self._keys, options.lease, options.on_end, self._owner, self._tasks
         )
@@ -99,12 +101,14 @@ class Runs:
             max_duration: seconds after which it is stopped. By default as given to ``open_runs()``.
             stop_when_unwatched: seconds without a single watcher, in any process, after which it is stopped. The same.
 
-        Returns when the run is known to the store. Checkpoint: always. Cancellation: the run may have started.
+        Returns when the run is known to the store. Checkpoint: always. Cancellation: nothing runs. As after an error of
+        the store, its record may have been kept: the next start() here takes that over; for other processes it is a run
+        that is interrupted when its lease is over.
 
         Raises:
             RunExistsError: a run with this key has ended and is still kept.
-            StoreUnavailableError: the store is down. Nothing was started.
-            ClosedResourceError: the ``open_runs()`` was left, or is being left.
+            StoreUnavailableError: the store is down. Nothing runs.
+            ClosedResourceError: the ``open_runs()`` was left, or is being left. Nothing runs.
             TypeError, ValueError: an argument that makes no sense.
         """
         topic = self._keys.topic_of(key)
@@ -122,31 +126,25 @@ class Runs:
             return Run(key=key, started_here=False)
         record = self._new_record(options)
         log = RunLog(self._publisher, self._state.store, topic, self._options.lease)
-        if not await self._keeper.claim(key, log, record, replace=replace):
-            return Run(key=key, started_here=False)
-        limits = (self._options.max_events, self._options.max_bytes)
-        task = RunTask(key, log, record, options, limits, self._options.on_end)
-        self._local.begin(task, cast("Callable[..., Awaitable[object]]", produce), args)
+        with self._local.starting():
+            if not await self._keeper.claim(key, log, record, replace=replace):
+                return Run(key=key, started_here=False)
+            self._local.check_begins()
+            limits = (self._options.max_events, self._options.max_bytes)
+            task = RunTask(key, log, record, options, limits, self._options.on_end)
+            task.watched(self._watching.count(key))
+            self._local.begin(task, cast("Callable[..., Awaitable[object]]", produce), args)
         return Run(key=key, started_here=True)
 
     async def stop(self, key: str) -> RunStatus | None:
-        """Stop a run, in whichever process it runs, and return when it has ended and cleaned up.
+        """Stop the run that has the key now, in whichever process, and return when it has ended and cleaned up.
 
         Returns its status then; that of a run that had ended before, or that has replaced it meanwhile; or ``None`` for
         a key that is not known.
         Checkpoint: always. Cancellation: the run may have been told. Raises what ``status()`` and ``publish()`` raise.
         """
-        self._keys.topic_of(key)
-        task = self._tasks.get(key)
-        if task is not None:
-            task.end("stopped", "stop", CloseReason.KICKED)
-            await task.ended.wait()
-            return task.status()
-        status = await self.status(key)
-        if status is not None and status.state == "running":
-            await self._stop_elsewhere(key)
-            status = await self.status(key)
-        return status
+        stopped = await self._stopping.stop(key)
+        return stopped.status() if isinstance(stopped, RunTask) else await self.status(key)
 
     async def status(self, key: str) -> RunStatus | None:
         """Return a snapshot of a run, in whichever process it runs; ``None`` for a key that never was, or has expired.
@@ -156,18 +154,19 @@ class Runs:
         found = await self._lookup.find(key)
         if found is None:
             return None
-        task = self._tasks.get(key) if found[0].is_running else None
-        events = None if task is None else task.events
-        return found[0].status(key, is_here=task is not None, watchers=self._watching.count(key), events=events)
+        task = self._tasks.get(key)
+        is_here = task is not None and found[0].is_running and task.run == found[0].run
+        events = task.events if task is not None and is_here else None
+        return found[0].status(key, is_here=is_here, watchers=self._watching.count(key), events=events)
 
     async def delete(self, key: str) -> None:
         """Stop a run if it runs, and delete all that is kept of it. The key is then as one that never was.
 
-        Checkpoint: always. Raises what ``stop()`` raises.
+        A run that replaces it meanwhile is left alone. Checkpoint: always. Raises what ``stop()`` raises.
         """
-        await self.stop(key)
+        stopped = await self._stopping.stop(key)
         held = await self._store.held(self._keys.topic_of(key))
-        if held is not None:
+        if held is not None and _may_go(RunRecord.load(held), stopped):
             try:
                 await self._publisher.publish_held([], Claim(held.topic, held.token, None, clear=True))
             except HoldLostError:
@@ -181,11 +180,13 @@ class Runs:
             after: the client's last event id, from ``last_event_id(request)``: it is sent what it has not seen.
             options: as for :class:`EventSourceResponse`.
 
-        The stream completes after the run's end. A client that has seen the end is answered 204, which ends an
-        ``EventSource`` for good; an unknown or expired key 404. Serving it raises StoreUnavailableError before anything
-        is sent, if the store is down.
+        The stream completes after the run's end; or after a ``gap``, if the run is removed before all of it was sent. A
+        client that has seen the end is answered 204, which ends an ``EventSource`` for good; an unknown or expired key
+        404. Serving it raises StoreUnavailableError before anything is sent, if the store is down.
         """
-        return RunResponse(self.watch(key, after=after), partial(self._watching.admit, key, after), options)
+        subscription = self.watch(key, after=after)
+        admit = partial(self._watching.admit, key, after, source_of(subscription))
+        return RunResponse(subscription, admit, options)
 
     def watch(self, key: str, *, after: str | None = None) -> Subscription:
         """Return a subscription to the events of a run, which ends after the run's end. For your own tasks.
@@ -229,6 +230,7 @@ class Runs:
     def _new_record(self, options: RunOptions) -> RunRecord:
         return RunRecord(
             owner=self._owner,
+            run=secrets.token_hex(8),
             lease=self._options.lease,
             ttl=min(self._options.ttl, LONGEST_TTL),
             unwatched=options.stop_when_unwatched,
@@ -238,15 +240,8 @@ class Runs:
     def _source(self, topics: TopicFilter, start: str | int | None) -> SubscriptionSource:
         return SubscriptionSource(self._state, topics, start, "resume", until=is_end, ends_at_mark=True)
 
-    async def _stop_elsewhere(self, key: str) -> None:
-        topics = TopicFilter(self._keys.topic_of(key))
-        async with Subscription(self._source(topics, 0)) as subscription:
-            found = await self._lookup.find(key)  # now that its end can't be missed
-            if found is None or not found[0].is_running:
-                return
-            await self._control.send(found[0].owner, stop=[key])
-            async for _ in subscription:
-                pass
+    def _live(self, key: str) -> Subscription:
+        return Subscription(self._source(TopicFilter(self._keys.topic_of(key)), 0))
 
     async def serve(self) -> None:
         """Start the tasks that all runs share."""
@@ -258,3 +253,10 @@ class Runs:
     async def close(self) -> None:
         """Tell every run, give it its grace, and wait for its end."""
         await self._local.close(self._options.grace)
+
+
+def _may_go(there: RunRecord, stopped: RunTask | RunRecord | None) -> bool:
+    # Whether what is kept is of the run that was to be deleted, or of one whose time is over.
+    if stopped is None:
+        return not there.is_running
+    return there.run == stopped.run and (bool(there.run) or not there.is_running)

@@ -3,7 +3,8 @@
 # Rule 1: the producer runs in the nursery of open_runs(), in its own scope, with the contracts of a stream: it is told
 #         first (wait_closing), has its grace, is cancelled, cleans up, and has returned before the run has ended. Sends
 #         of a producer that shields itself are refused a second later.
-# Rule 2: nothing accepted is lost: what the producer has sent is kept before the mark of the end.
+# Rule 2: nothing accepted is lost: what the producer has sent is kept before the mark of the end. If it could not be in
+#         the time that there was (rule 4), the run is interrupted, whatever it was about to be.
 # Rule 3: the first cause of the end counts. What a producer raises later is logged.
 # Rule 4: if this task is cancelled from outside, the last writes have a bounded time. What could not be written then,
 #         another process ends when the lease is over.
@@ -39,7 +40,7 @@ from .options import RunOptions
 from .record import RunRecord, RunStatus
 from .recorder import BATCH, Recorder
 
-__all__ = ("RunTask",)
+__all__ = ("FINAL_SECONDS", "RunTask")
 
 FINAL_SECONDS = 1.0
 """How long a cancelled producer may go on sending in a shielded scope, and how long the last writes may take when the
@@ -82,6 +83,8 @@ class RunTask:
         self._ending: tuple[RunState, RunReason | None] | None = None
         self._has_lost = False
         self._has_returned = False
+        self._is_cut = False
+        """Whether what it has sent could not be kept in time."""
         self._is_over = False
         self.is_ending = False
         """Whether its end may be in the store already, which then knows better."""
@@ -94,6 +97,11 @@ class RunTask:
         self._send_channel, self._receive_channel = open_event_channel(BATCH)
         self._channel = state_of(self._receive_channel)
         self._recorder = Recorder(self._receive_channel, self._size, log)
+
+    @property
+    def run(self) -> str:
+        """Which of the runs that have had the key it is."""
+        return self.record.run
 
     @property
     def events(self) -> int:
@@ -218,6 +226,7 @@ class RunTask:
 
     async def _keep_events(self) -> None:
         with CancelScope(shield=True) as self._writes:
+            self._is_cut = True
             try:
                 await self._recorder.run()
             except HoldLostError:
@@ -230,18 +239,25 @@ class RunTask:
                 self._scope.cancel()
             finally:
                 self._receive_channel.close()
+            self._is_cut = False
 
     # --- its end
 
     async def _write_end(self) -> None:
         self.is_ending = True
         ending = self._ending
-        if self._has_returned and ending == ("interrupted", "shutdown"):
+        if self._has_lost:
+            ending = ("interrupted", "lease")
+        elif self._is_cut:
+            ending = ("interrupted", "shutdown")  # whatever it was about to be: some of it is missing
+        elif self._has_returned and ending == ("interrupted", "shutdown"):
             ending = None  # it has finished in its grace
         state, reason = ending or ("completed", None)
         self.record = self.record.ended_as(state, reason)
         if self._has_lost:
             return
         end = RunEnd(key=self.key, state=state, reason=reason, exception=self._exception, labels=self._options.labels)
-        if not await self.log.end(end_mark(end, self._on_end), self.record):
+        kept = await self.log.end(end_mark(end, self._on_end), self.record)
+        self.record = kept or self.record
+        if kept is None:
             _logger.warning("the end of the run %r (%s) could not be stored", self.key, state)

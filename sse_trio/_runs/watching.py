@@ -1,21 +1,32 @@
 # Who watches a run in this process, and what a client that wants to is answered.
 #
 # Rule 1: the store decides what is there: this process asks it, but for its own runs, which it knows.
-# Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (control.py).
+# Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (watchers.py).
+# Rule 3: in this process, who watches a key watches whichever run has it: a client whose run is replaced before it has
+#         read all of it gets a gap, and then the new one. If there is none, because the run has expired or was deleted,
+#         the stream ends after the gap: no end can come any more.
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import final
 
+from anyio import sleep
+
+from .._errors import StoreUnavailableError
+from .._hubs.source import SubscriptionSource
 from ..stores._holds import Held, HoldingStore
 from ..stores._protocol import EventId
-from .control import Watchers
+from .control import RunRef
 from .keys import RunKeys
+from .local import LocalRuns
+from .log import RETRY_SECONDS
 from .record import RunRecord
 from .task import RunTask
+from .watchers import Watchers
 
 __all__ = ("RunLookup", "Watching")
 
@@ -54,13 +65,14 @@ class Watching:
 
     Args:
         lookup: finds runs.
-        tasks: the runs of this process, by key.
+        local: the runs of this process.
         watchers: tells other processes.
     """
 
-    def __init__(self, lookup: RunLookup, tasks: Mapping[str, RunTask], watchers: Watchers) -> None:
+    def __init__(self, lookup: RunLookup, local: LocalRuns, watchers: Watchers) -> None:
         self._lookup = lookup
-        self._tasks = tasks
+        self._local = local
+        self._tasks = local.tasks
         self._watchers = watchers
         self._watched: Counter[str] = Counter()
 
@@ -72,7 +84,9 @@ class Watching:
         """Return the number of responses that watch any run."""
         return self._watched.total()
 
-    async def admit(self, key: str, after: str | None) -> int | AbstractContextManager[None]:
+    async def admit(
+        self, key: str, after: str | None, source: SubscriptionSource
+    ) -> int | AbstractContextManager[None]:
         """Return the status to answer a client with, or what to hold open while it watches."""
         found = await self._lookup.find(key)
         if found is None:
@@ -80,7 +94,23 @@ class Watching:
         record, held = found
         if held is not None and not record.is_running and _has_seen(after, held.end):
             return 204
+        source.notice_missing(partial(self._note_missing, key, record, source))
         return self._watching(key, record)
+
+    def _note_missing(self, key: str, record: RunRecord, source: SubscriptionSource, has_gap: bool) -> None:  # noqa: FBT001
+        if has_gap or not record.is_running:
+            self._local.start_soon(self._end_if_gone, key, source)
+
+    async def _end_if_gone(self, key: str, source: SubscriptionSource) -> None:
+        while not source.is_closed:
+            try:
+                found = await self._lookup.find(key)
+            except StoreUnavailableError:
+                await sleep(RETRY_SECONDS)
+                continue
+            if found is None and not source.is_closed:
+                source.refuse_sends()
+            return
 
     @contextmanager
     def _watching(self, key: str, record: RunRecord) -> Generator[None]:
@@ -88,8 +118,9 @@ class Watching:
         tell: AbstractContextManager[None] = nullcontext()
         if task is not None:
             task.watched(1)
-        elif record.is_running and record.unwatched is not None:
-            tell = self._watchers.watching(key, record.owner, record.unwatched)
+        is_elsewhere = task is None or task.run != record.run
+        if is_elsewhere and record.is_running and record.unwatched is not None:
+            tell = self._watchers.watching(record.owner, RunRef(key, record.run), record.unwatched)
         self._watched[key] += 1
         try:
             with tell:
@@ -98,6 +129,7 @@ class Watching:
             self._watched[key] -= 1
             if not self._watched[key]:
                 del self._watched[key]
+            task = self._tasks.get(key)
             if task is not None:
                 task.watched(-1)
 

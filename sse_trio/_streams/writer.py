@@ -190,6 +190,10 @@ class Writer:
         """Whether it is idle, so that unpark() wakes it."""
         return self._phase is IDLE
 
+    def is_able(self) -> bool:
+        """Whether it takes an event that is sent now: it is idle, or it was woken, has not run, and holds none yet."""
+        return self._phase is IDLE or (self._phase is STARTING and self.pending.untaken is None)
+
     def unpark(self) -> None:
         """Wake an idle writer. Does nothing if it is writing."""
         if self._phase is not IDLE:

@@ -24,6 +24,7 @@ from ..stores._append import Append, Result
 from ..stores._arguments import check_clock, check_wait
 from ..stores._redis.backoff import CHECK_AFTER, Backoff
 from ..stores._redis.calls import RedisCalls, Value, sha_of
+from ..stores._redis.credentials import LogIn
 from ..stores._redis.name import check_hub_name
 from ..stores._redis.scripts import APPEND
 from ..stores._redis.url import RedisAddress, check_sentinel_credentials, parse_redis_url
@@ -34,7 +35,7 @@ from ._redis_clients import Clients, FixedClient, PrimaryClient, Provider
 __all__ = ("check_redis", "new_redis")
 
 _SHORTEST_WAIT = 0.001  # seconds
-_Credentials: TypeAlias = "Callable[[], tuple[str | None, str]]"
+_Credentials: TypeAlias = "Callable[[], LogIn]"
 
 
 def check_redis(value: object) -> bool:
@@ -105,16 +106,20 @@ def _clients(
     if address.kind == "server":
         return lambda _: FixedClient(Redis(**_location(address), **options)), name
     is_cluster = address.kind == "cluster"  # a sentinel has no databases, and users of its own
-    to_ask = options if is_cluster else _options(address, reply_within, _provider(sentinel_credentials))
+    to_ask = (
+        options
+        if is_cluster
+        else _options(address, reply_within, _provider("sentinel_credentials", sentinel_credentials))
+    )
     return lambda calls: PrimaryClient(address, options, to_ask, calls, min(CHECK_AFTER, reply_within)), name
 
 
-def _provider(credentials: _Credentials | None) -> dict[str, Any]:
-    return {} if credentials is None else {"credential_provider": Provider(credentials)}
+def _provider(name: str, credentials: _Credentials | None) -> dict[str, Any]:
+    return {} if credentials is None else {"credential_provider": Provider(name, credentials)}
 
 
 def _log_in(address: RedisAddress, credentials: _Credentials | None) -> dict[str, Any]:
-    return _provider(credentials) or {"username": address.username, "password": address.password}
+    return _provider("credentials", credentials) or {"username": address.username, "password": address.password}
 
 
 def _options(address: RedisAddress, reply_within: float, log_in: dict[str, Any]) -> dict[str, Any]:

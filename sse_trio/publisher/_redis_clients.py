@@ -18,6 +18,7 @@ from redis import CredentialProvider, Redis
 from redis.exceptions import RedisError
 
 from ..stores._redis.calls import RedisCalls
+from ..stores._redis.credentials import LogIn, has_raised, has_returned, is_log_in
 from ..stores._redis.scripts import ADOPT
 from ..stores._redis.url import RedisAddress
 
@@ -59,17 +60,26 @@ class FixedClient:
 
 @final
 class Provider(CredentialProvider):
-    """Asks the user's function for each connection."""
+    """Asks the user's function for each connection.
 
-    def __init__(self, credentials: Callable[[], tuple[str | None, str]]) -> None:
+    Args:
+        name: of the argument that the function is.
+        credentials: the function.
+    """
+
+    def __init__(self, name: str, credentials: Callable[[], LogIn]) -> None:
+        self._name = name
         self._credentials = credentials
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return a password, or a user and a password."""
         try:
-            username, password = self._credentials()
+            answer: object = self._credentials()
         except Exception as exc:  # what it asks may be down: the call is tried again, as if the server were
-            raise RedisConnectionError(f"credentials() raised {exc!r}") from exc
+            raise RedisConnectionError(has_raised(self._name, exc)) from exc
+        if not is_log_in(answer):
+            raise RedisConnectionError(has_returned(self._name, answer))
+        username, password = answer
         return (password,) if username is None else (username, password)
 
 

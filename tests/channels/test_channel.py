@@ -25,6 +25,7 @@ from sse_trio import (
 from sse_trio._channels import ends as channel
 from sse_trio._channels import pacer
 from sse_trio._channels.ends import state_of
+from sse_trio._channels.waiters import NO_RECEIVERS, NO_SENDS
 from sse_trio._loops.current import current_loop
 from sse_trio._wire.batch import Batch
 from sse_trio.testing import wait_all_tasks_blocked
@@ -913,6 +914,19 @@ async def test_rendezvous_holds_nothing_that_nobody_waits_for(open_pair: OpenPai
         assert sent == [0]
         assert (await receive_channel.receive()).data == "1"
     assert sent == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shared", "counter"), [(NO_SENDS, "resuming"), (NO_RECEIVERS, "woken")], ids=["sends", "receivers"]
+)
+def test_what_stands_for_no_waiters_cannot_change(shared: Any, counter: str) -> None:
+    """All channels, of every loop and thread, share one object each until a task first waits: nothing can change it."""
+    for name, value in (("queue", []), (counter, 1), ("other", 1)):
+        with pytest.raises(AttributeError):
+            setattr(shared, name, value)
+    with pytest.raises(AttributeError):
+        shared.add("a waiter")
+    assert (list(shared.queue), getattr(shared, counter)) == ([], 0)
 
 
 # --- order

@@ -13,7 +13,7 @@ from sse_trio.publisher import Publisher
 from sse_trio.stores import Retention, TopicFilter
 from sse_trio.stores._topic_limits import TopicLimits
 
-from ..stores._sentinel import Pair, make_cluster, move_slot
+from ..stores._sentinel import BAD_CREDENTIALS, Pair, make_cluster, move_slot
 
 redis = pytest.importorskip("redis", reason="redis-py is not installed")
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
@@ -162,6 +162,17 @@ def test_sentinels_that_want_a_password(make_pair):
         Publisher(pair.primary.url, sentinel_credentials=lambda: (None, "secret"))
     with pytest.raises(TypeError, match="sentinel_credentials must be an ordinary function"):
         Publisher(pair.url, sentinel_credentials="secret")
+
+
+def test_credentials_that_fail(make_pair):
+    """The error names the argument whose function failed and what to return, and quotes no password."""
+    pair = make_pair()
+    for name in ("credentials", "sentinel_credentials"):
+        for function, message in BAD_CREDENTIALS:
+            with open_publisher(pair.url, retry_for=0.0, **{name: function}) as publisher:
+                with pytest.raises(StoreUnavailableError, match=rf" {name}{message}") as caught:
+                    publisher.publish("a", "1")
+                assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("user", ["app", None])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sse_trio import HoldLostError, open_hub, open_runs
+from sse_trio import HoldLostError, ServerSentEvent, open_hub, open_runs
+from sse_trio._runs.control import RunRef
 from sse_trio.stores import Claim, MemoryStore
 from sse_trio.testing import open_test_stream
 
@@ -142,18 +143,23 @@ async def test_a_start_that_meets_the_end_of_open_runs(make_remote_store):
             assert (await later.status("a")).state == "interrupted"
 
 
+def look_late(runs):
+    """Let five seconds pass after each look at a run."""
+    find = runs._lookup.find
+
+    async def late(key):
+        found = await find(key)
+        await anyio.sleep(5)
+        return found
+
+    runs._lookup.find = late
+
+
 async def test_stop_meets_the_end():
     """A stop of a run that ends at that moment, in another process, returns its status."""
     async with open_hub() as hub, open_runs(hub) as one, open_runs(hub) as other:
         await one.start("a", count, 3)
-        status = other.status
-
-        async def late(key):
-            found = await status(key)
-            await anyio.sleep(5)
-            return found
-
-        other.status = late
+        look_late(other)
         assert (await other.stop("a")).state == "completed"
 
 
@@ -186,11 +192,15 @@ async def test_a_shutdown_during_a_grace_and_a_stop():
 
 
 async def test_what_others_say_on_a_control_topic():
-    """A message for a run that is not here, or an event of someone else's, changes nothing."""
+    """A message for a run that is not here, of a release to come, or someone else's, changes nothing."""
     async with open_hub() as hub, open_runs(hub) as runs:
         await runs.start("a", count, 5)
-        await hub.publish(f"runs-control/{runs._owner}", "data")
-        await runs._control.send(runs._owner, stop=["b"], watched=["b"])
+        control = f"runs-control/{runs._owner}"
+        await hub.publish(control, "data")
+        for comment in ("no JSON", "[1]", '{"stop": "a"}', '{"stop": [1, "a"]}', '{"watched": null}', '{"new": ["a"]}'):
+            await hub.publish(control, ServerSentEvent(comment=comment))
+        for request in ("stop", "watched"):
+            await runs._control.send(runs._owner, request, [RunRef("b", "")])
         assert plain(await watch(runs, "a")) == ["0", "1", "2", "3", "4", "completed"]
 
 

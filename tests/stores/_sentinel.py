@@ -1,4 +1,4 @@
-# Sentinels and cluster nodes of the tests' own.
+# Sentinels and cluster nodes of the tests' own, and functions for credentials that say nothing.
 #
 # Rule 1: a test decides when there is a failover, and to which server: it tells its sentinel. So it waits for nothing,
 #         and knows what the new primary has. benchmarks/redis_failover.py has failovers that sentinels decide on.
@@ -107,3 +107,20 @@ def move_slot(key, source, target):
     move = SlotMove(key, source, target)
     move.move_keys(*move.keys())
     move.finish()
+
+
+def refusing():
+    raise OSError("no token now")
+
+
+BAD_CREDENTIALS = [
+    (refusing, r"\(\) raised OSError\('no token now'\); have it return a user, or None .*; each new try asks it again"),
+    (
+        lambda: "secret",
+        r"\(\) returned an object of type str; have it return a user, or None .*: return None",
+    ),
+    (lambda: ("app", None), r"\(\) returned a tuple of \['str', 'NoneType'\]; have it return"),
+    (lambda: (b"app", "secret"), r"\(\) returned a tuple of \['bytes', 'str'\]; have it return"),
+    (lambda: ["secret"], r"\(\) returned a list of \['str'\]; have it return"),
+]
+"""Functions that say nothing of who logs in, and what the error says of each."""

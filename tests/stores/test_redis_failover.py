@@ -13,7 +13,7 @@ from sse_trio._errors import StoreUnavailableError
 from sse_trio.stores import EventId, TopicFilter
 from sse_trio.stores._append import Append
 
-from ._sentinel import Pair, SlotMove, make_cluster, move_slot
+from ._sentinel import BAD_CREDENTIALS, Pair, SlotMove, make_cluster, move_slot
 
 RedisStore = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed").RedisStore
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock", "forgive_coredis")]
@@ -201,6 +201,17 @@ async def test_sentinels_that_want_a_password(make_pair):
     async with open_store(pair.url, sentinel_credentials=lambda: (None, "secret")) as store:
         await fill(store, b"0")
         assert await read(store, None) == (None, [b"0"])
+
+
+@pytest.mark.parametrize("name", ["credentials", "sentinel_credentials"])
+@pytest.mark.parametrize(("function", "message"), BAD_CREDENTIALS, ids=range(len(BAD_CREDENTIALS)))
+async def test_credentials_that_fail(name, function, message):
+    """The error names the argument whose function failed and what to return, and quotes no password."""
+    url = "redis://127.0.0.1:1" if name == "credentials" else "sentinel://127.0.0.1:1/primary"
+    with pytest.raises(StoreUnavailableError, match=rf" {name}{message}") as caught:
+        async with open_store(url, **{name: function}):
+            pass
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["redis://localhost", "cluster://localhost"])

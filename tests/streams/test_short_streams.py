@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from time import time
 
 import anyio
@@ -16,6 +17,7 @@ from sse_trio._channels import ends, pacer
 from sse_trio._groups.group import run_of
 from sse_trio._servers.connection import Connection
 from sse_trio._streams.server_send import MOST_JOINED
+from sse_trio.testing import virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -309,14 +311,99 @@ async def test_a_cancellation_that_comes_too_late():
     assert reasons == [CloseReason.COMPLETED]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("overflow", ["wait", "drop_newest", "close"])
-async def test_a_channel_without_a_buffer(overflow):
-    """The first event finds its writer waiting: it isn't dropped, nor is it too much."""
+LOOPS = {"asyncio": virtual_backend("asyncio"), "trio": virtual_backend("trio")}
+if sys.platform != "win32":
+    LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
+ON_EACH_LOOP = pytest.mark.parametrize("anyio_backend", LOOPS.values(), ids=LOOPS)
+ON_OVERFLOW = pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest", "close"])
+
+
+async def after_it_has_started(send_channel):
+    send_channel.started()
+    await send_channel.send("event")
+
+
+async def after_a_checkpoint(send_channel):
+    await checkpoint()
+    await send_channel.send("event")
+
+
+@ON_EACH_LOOP
+@ON_OVERFLOW
+@pytest.mark.parametrize("produce", [short, after_it_has_started, after_a_checkpoint])
+async def test_a_channel_without_a_buffer(overflow, produce):
+    """The first event finds its writer ready for it: it isn't dropped, nor is it too much."""
     server = Server()
-    response, reasons = response_of(short, max_buffer_size=0, overflow=overflow)
+    response, reasons = response_of(produce, max_buffer_size=0, overflow=overflow)
     await server.serve(response)
     assert server.has_all()
+    assert reasons == [CloseReason.COMPLETED]
+
+
+@ON_EACH_LOOP
+@ON_OVERFLOW
+async def test_a_channel_without_a_buffer_whose_producer_is_one_of_several(overflow):
+    """Whichever task runs first, the writer or a producer, the first event is taken."""
+    server = Server()
+    send_channel, receive_channel = ends.open_event_channel(0, overflow=overflow)
+    response, reasons = response_of(receive_channel, producers=[partial(sending, send_channel), checkpoint])
+    await server.serve(response)
+    assert server.has_all()
+    assert reasons == [CloseReason.COMPLETED]
+
+
+async def sending(send_channel):
+    async with send_channel:
+        await send_channel.send("event")
+
+
+@ON_EACH_LOOP
+@ON_OVERFLOW
+async def test_a_channel_without_a_buffer_and_a_ping(overflow):
+    """A writer that was woken for a ping, and has not run yet, takes an event too."""
+    group = StreamGroup(signals=False)
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        await anyio.wait_all_tasks_blocked()
+        (stream,) = run_of(group).streams
+        stream._writer.ping(b": ping\n\n")
+        await send_channel.send("event")
+
+    server = Server()
+    response, reasons = response_of(produce, max_buffer_size=0, overflow=overflow, group=group)
+    await server.serve(response)
+    assert b"".join(server.sent).count(EVENT) == 2
+    assert reasons == [CloseReason.COMPLETED]
+
+
+class FullConnection:
+    """A way past the server's `send` that takes nothing now."""
+
+    def try_event(self, body):
+        return False
+
+    def try_write(self, batch):
+        return False
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_a_channel_without_a_buffer_whose_writer_holds_an_event():
+    """A writer that has taken an event, and has not run yet, takes no other: there is no buffer for it."""
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        await anyio.sleep(1)
+        await send_channel.send("held")
+        await send_channel.send("too much")
+        dropped.append(send_channel.statistics().events_dropped)
+
+    server, dropped = Server(), []
+    server.direct_writer = FullConnection()
+    response, reasons = response_of(produce, max_buffer_size=0, overflow="drop_newest")
+    await server.serve(response)
+    assert b"".join(server.sent) == b"head" + EVENT + b"data: held\n\n"
+    assert dropped == [1]
     assert reasons == [CloseReason.COMPLETED]
 
 

@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeAlias, TypedDict, cast, final
 
@@ -27,6 +28,7 @@ from coredis.pool import ConnectionPool
 from coredis.retry import NoRetryPolicy
 
 from .._lifetime import bare_errors
+from .credentials import LogIn, has_raised, has_returned, is_log_in
 from .primary import Node, NotPrimaryError, check_role, find_primary
 from .url import check_sentinel_credentials, parse_redis_url
 
@@ -45,7 +47,7 @@ def is_unavailable(exc: BaseException) -> bool:
     return isinstance(exc, _FAILURES)
 
 
-Credentials: TypeAlias = "Callable[[], tuple[str | None, str] | Awaitable[tuple[str | None, str]]]"
+Credentials: TypeAlias = "Callable[[], LogIn | Awaitable[LogIn]]"
 """Returns a user, or None for the default one, and a password. Asked at each connection."""
 
 Adopt: TypeAlias = "Callable[[Redis[bytes]], Awaitable[None]]"
@@ -74,26 +76,32 @@ class _Endpoint(TypedDict, total=False):
     ssl_context: ssl.SSLContext
 
 
-class _LogIn(TypedDict):
+class _User(TypedDict):
     username: str | None
     password: str | None
 
 
 class CredentialsError(RedisError):
-    """The user's `credentials` failed."""
+    """The user's `credentials` or `sentinel_credentials` failed."""
 
 
-def _nobody() -> tuple[None, None]:
-    return None, None
+async def _nobody() -> _User:
+    return {"username": None, "password": None}
 
 
-async def _log_in(credentials: Callable[[], object]) -> _LogIn:
+async def _ask(name: str, credentials: Credentials) -> _User:
     try:
-        answer = credentials()
-        username, password = cast("tuple[str | None, str | None]", await answer if isawaitable(answer) else answer)
+        asked = credentials()
+        answer: object = await asked if isawaitable(asked) else asked
     except Exception as exc:  # whatever it asks may be down; a call is tried again, as if the server were
-        raise CredentialsError(f"credentials() raised {exc!r}") from exc
-    return {"username": username, "password": password}
+        raise CredentialsError(has_raised(name, exc)) from exc
+    if not is_log_in(answer):
+        raise CredentialsError(has_returned(name, answer))
+    return {"username": answer[0], "password": answer[1]}
+
+
+def _asking(name: str, credentials: Credentials | None) -> Callable[[], Awaitable[_User]] | None:
+    return None if credentials is None else partial(_ask, name, credentials)
 
 
 @final
@@ -126,9 +134,9 @@ class RedisServer:
         self.reply_within = reply_within
         self._key = key
         self._adopt = adopt
-        self._credentials = credentials or self._in_url
+        self._user = _asking("credentials", credentials) or self._in_url
         check_sentinel_credentials(self._address, sentinel_credentials)
-        self._sentinel_credentials = sentinel_credentials or _nobody
+        self._sentinel_user = _asking("sentinel_credentials", sentinel_credentials) or _nobody
         self._ssl_context = self._find_ssl_context(ssl_context)
 
     @property
@@ -145,14 +153,14 @@ class RedisServer:
         # Ours, because the one of coredis doesn't check the server's name.
         return ssl_context or ssl.create_default_context()
 
-    def _in_url(self) -> tuple[str | None, str | None]:
-        return self._address.username, self._address.password
+    async def _in_url(self) -> _User:
+        return {"username": self._address.username, "password": self._address.password}
 
     @asynccontextmanager
     async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
         """Open a client with one connection. A command may block in the server for ``block`` seconds."""
         node = await self._find_node()
-        async with self._open(node, await _log_in(self._credentials), self._address.db, block) as client:
+        async with self._open(node, await self._user(), self._address.db, block) as client:
             if self.can_change:
                 await check_role(client)
                 await self._adopt(client)
@@ -173,9 +181,8 @@ class RedisServer:
         if not self.can_change:
             return None if self._address.path else self._address.nodes[0]
         # A sentinel has other users than the server.
-        credentials = self._credentials if self._address.kind == "cluster" else self._sentinel_credentials
-        log_in = await _log_in(credentials)
-        return await find_primary(self._address, lambda node: self._open(node, log_in), self._key)
+        user = await (self._user() if self._address.kind == "cluster" else self._sentinel_user())
+        return await find_primary(self._address, lambda node: self._open(node, user), self._key)
 
     def _endpoint(self, node: Node | None) -> _Endpoint:
         if node is None:
@@ -187,12 +194,11 @@ class RedisServer:
 
     @asynccontextmanager
     async def _open(
-        self, node: Node | None, log_in: _LogIn, db: int = 0, block: float = 0.0
+        self, node: Node | None, user: _User, db: int = 0, block: float = 0.0
     ) -> AsyncGenerator[Redis[bytes]]:
         client: Redis[bytes] = Redis(
             **self._endpoint(node),
-            username=log_in["username"],
-            password=log_in["password"],
+            **user,
             db=db,
             verify_version=False,  # a version of Valkey or of a managed service says nothing
             retry_policy=NoRetryPolicy(),
