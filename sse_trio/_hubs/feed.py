@@ -77,7 +77,7 @@ class Feed:
         self.timeline: Timeline = timeline
         self._before = self.total()
         self._batch: RingBatch | None = None
-        self._cuts = self._count_cuts()
+        self._cuts = 0
         self._compressors: dict[str, Any] = {}
         self.subscribers: int = 0
 
@@ -183,11 +183,8 @@ class Feed:
     def _is_small_beside(self, ring: Ring) -> bool:
         return ring.subscribers >= OTHERS * self.subscribers
 
-    def _count_cuts(self) -> int:
-        return sum([ring.cuts for ring in self.rings])
-
     def _join_own(self, fresh: Sequence[Ring], cursor: int) -> RingBatch:
-        cuts = self._count_cuts()
+        cuts = sum([ring.cuts for ring in self.rings])
         if cuts != self._cuts:
             self._cuts, self._compressors = cuts, {}  # as in Ring.purge()
         chunks = [chunk for ring in fresh for chunk in ring.chunks_after(cursor)]
