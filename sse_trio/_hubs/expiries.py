@@ -1,7 +1,8 @@
 # The events in a hub's rings that expire, and the task that takes them out when they do.
 #
 # Rule 1: a ring holds no event beyond its moment. What a subscriber has taken by then is delivered.
-# Rule 2: the task runs only in a hub that has had such an event.
+# Rule 2: the task runs only in a hub that has had such an event. It takes out a few at a time, so that many with one
+#         moment don't hold up the loop.
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple, final
 
 from anyio import move_on_after
+from anyio.lowlevel import checkpoint
 
 from .._loops.current import current_loop
 from .._loops.loop import Parking
@@ -18,6 +20,10 @@ from ..stores._protocol import StoredEvent
 from .position_line import Entry
 
 __all__ = ("Expiries", "Expiry", "without_mark")
+
+
+AT_ONCE = 100
+"""Events that are taken out before other tasks get a turn: less than a millisecond."""
 
 
 class Expiry(NamedTuple):
@@ -68,17 +74,18 @@ class Expiries:
     async def _run(self) -> None:
         assert self._parking is not None
         while True:
+            while over := self._take_over(self._clock()):
+                self._drop(over)
+                await checkpoint()
             if self._heap:
                 with move_on_after(self._heap[0].due - self._clock()):
                     await self._parking.park()
             else:
                 await self._parking.park()
-            if over := self._take_over(self._clock()):
-                self._drop(over)
 
     def _take_over(self, now: float) -> list[Expiry]:
         over: list[Expiry] = []
-        while self._heap and self._heap[0].due <= now:
+        while self._heap and self._heap[0].due <= now and len(over) < AT_ONCE:
             over.append(heappop(self._heap))
         return over
 

@@ -109,7 +109,8 @@ class Fanout:
     def _obey_mark(self, event: StoredEvent, rings: Sequence[Ring]) -> StoredEvent | None:
         # An event whose payload may begin with a mark: do what it says, and return what subscribers are sent.
         if is_deletion(event.payload):
-            self._forget(event.topic, rings)
+            for ring in rings:
+                ring.purge(event.topic)  # what was deleted must not be delivered; its mark follows, which tells of it
         due = due_of(event.payload)
         if due is None or self.expiries is None:
             return event
@@ -123,18 +124,6 @@ class Fanout:
         for _, place, topic in expired:
             for ring in self._index.rings_of(topic):
                 ring.drop(place)
-            self._forget_batches(topic)
-
-    def _forget_batches(self, topic: str) -> None:
-        for feed in self._feeds.values():
-            if feed.topics.matches(topic):
-                feed.forget_batches()
-
-    def _forget(self, topic: str, rings: Sequence[Ring]) -> None:
-        # What was deleted must not be delivered from a ring. Its mark follows, which tells of it.
-        for ring in rings:
-            ring.purge(topic)
-        self._forget_batches(topic)
 
     def reset(self, floor: EventId) -> None:
         """Empty every ring: events up to ``floor`` are gone. The store knows what each subscriber has missed."""

@@ -67,7 +67,7 @@ class Feed:
         timeline: the places of the hub's events.
     """
 
-    __slots__ = ("_batch", "_before", "_compressors", "ring", "rings", "subscribers", "timeline", "topics")
+    __slots__ = ("_batch", "_before", "_compressors", "_cuts", "ring", "rings", "subscribers", "timeline", "topics")
 
     def __init__(self, topics: TopicFilter, rings: tuple[Ring, ...], timeline: Timeline) -> None:
         self.topics: TopicFilter = topics
@@ -77,6 +77,7 @@ class Feed:
         self.timeline: Timeline = timeline
         self._before = self.total()
         self._batch: RingBatch | None = None
+        self._cuts = 0
         self._compressors: dict[str, Any] = {}
         self.subscribers: int = 0
 
@@ -118,11 +119,6 @@ class Feed:
 
     # --- its events
 
-    def forget_batches(self) -> None:
-        """Share nothing any more of what was joined before: some of it was deleted."""
-        self._batch = None
-        self._compressors = {}
-
     def floor(self) -> int:
         """Return the place after which its rings hold every event."""
         return max([ring.floor for ring in self.rings])
@@ -157,10 +153,12 @@ class Feed:
         batch = self._batch
         if batch is None or not batch.start <= cursor < batch.first:
             return None
+        cuts = 0
         for ring in self.rings:
             if ring.end > batch.end:
                 return None
-        return batch
+            cuts += ring.cuts
+        return batch if cuts == self._cuts else None
 
     def fresh(self, cursor: int) -> list[Ring]:
         """Return the rings that have got an event after the cursor. They may have let go of it."""
@@ -186,6 +184,9 @@ class Feed:
         return ring.subscribers >= OTHERS * self.subscribers
 
     def _join_own(self, fresh: Sequence[Ring], cursor: int) -> RingBatch:
+        cuts = sum([ring.cuts for ring in self.rings])
+        if cuts != self._cuts:
+            self._cuts, self._compressors = cuts, {}  # as in Ring.purge()
         chunks = [chunk for ring in fresh for chunk in ring.chunks_after(cursor)]
         chunks.sort(key=itemgetter(0))
         body = chunks[0][1] if len(chunks) == 1 else b"".join([chunk for _, chunk in chunks])

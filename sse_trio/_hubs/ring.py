@@ -80,6 +80,7 @@ class Ring:
         "_size",
         "batch",
         "compressors",
+        "cuts",
         "end",
         "floor",
         "newest_mark",
@@ -104,6 +105,8 @@ class Ring:
         """The place of the newest event that may be a mark: its payload begins with a colon, as a comment's does."""
         self.total: int = 0
         """Events that it has ever got."""
+        self.cuts: int = 0
+        """How often events were taken out of it from between others: what was joined before must not be sent."""
         self.batch: RingBatch | None = None
         """The latest batch: everything from some place to the end. None once another event has come."""
         self.compressors: dict[str, Any] = {}
@@ -142,6 +145,7 @@ class Ring:
         self._events = [self._events[index] for index in kept]
         self._chunks = [self._chunks[index] for index in kept]
         self._size = sum(map(len, self._chunks))
+        self.cuts += 1
         self.compressors = {}  # the shared ones keep what they have compressed
 
     def drop(self, place: int) -> None:
@@ -153,6 +157,7 @@ class Ring:
         del self._places[index], self._events[index], self._chunks[index]
         self.end = self._places[-1] if self._places else self.floor
         self.batch = None
+        self.cuts += 1
         self.compressors = {}  # as in purge()
 
     def _let_go(self, count: int) -> None:

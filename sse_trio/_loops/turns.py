@@ -31,9 +31,11 @@ class Turns:
         """Return whether this task, which is about to write, may do so. If its turn is over, the next one begins."""
         number = id(task)
         if number != self._task:
+            if task is None:
+                return "elsewhere"
             self._task = number
             self._ends_at = now + TURN_SECONDS
-            return "has" if task is not None else "elsewhere"
+            return "has"
         if now < self._ends_at:
             return "has"
         self._task = 0

@@ -141,7 +141,11 @@ class Deadlines:
             stream.end(CloseReason.DISCONNECTED if due is Due.GONE else CloseReason.LIFETIME)
 
     def _watch_disconnect(self) -> None:
-        self._watcher = self._stream.run.loop.spawn_detached(self._watch, context=self._stream.writer.context)
+        # A copy: what is around `receive` may send to this stream, and a send() that writes at once enters the context
+        # of the writer, so nobody may be in that. An eager task (Python 3.12) would stop the loop of asyncio for ever.
+        context = self._stream.writer.context
+        copied = None if context is None else context.copy()  # an empty context is false
+        self._watcher = self._stream.run.loop.spawn_detached(self._watch, context=copied)
 
     def _watch(self) -> Awaitable[None]:
         return watch_beside(self._stream, self._receive, self._path)

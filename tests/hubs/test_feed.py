@@ -84,6 +84,19 @@ def test_what_one_ring_has_lost_ends_the_compressors_line(rings):
     assert rings.join(10) is not batch  # it fits nobody else
 
 
+@pytest.mark.parametrize("take_out", [lambda ring: ring.drop(11), lambda ring: ring.purge("a")], ids=["drop", "purge"])
+def test_what_was_joined_before_an_event_was_taken_out(rings, take_out):
+    """Nobody is given a batch of several rings with an event that one of them holds no more."""
+    rings.add("a")
+    wire = rings.add("b")
+    old = rings.join(10)
+    take_out(rings.rings["a"])
+    assert rings.feed.latest_batch(10) is None
+    assert rings.join(10).body == wire
+    assert rings.join(10).compressors is not old.compressors
+    assert rings.feed.latest_batch(10) is rings.join(10)
+
+
 @pytest.mark.anyio
 async def test_who_waits_for_the_next_call_leaves_nothing_behind(rings):
     """wait_woken() returns when the readers are called; cancelled, it is not called any more."""

@@ -519,6 +519,33 @@ async def test_a_send_that_sends(server):
     assert server.written == [b"head", *events("first", "second", "nested"), b""]
 
 
+async def test_a_receive_that_sends(server):
+    """A middleware around `receive` may send to the stream from there; the disconnect is heard all the same."""
+    ends = []
+
+    async def produce(send_channel):
+        ends.append(send_channel)
+        await send_channel.send("first")
+        await anyio.sleep_forever()
+
+    async def receive():
+        for n in range(2):
+            await anyio.sleep(1)
+            await ends[0].send(f"received {n}")
+        await anyio.sleep(1)  # until it is written
+        server.gone.set()
+        return await Server.receive(server)
+
+    server.receive = receive
+    reasons = []
+
+    async def on_close(reason):
+        reasons.append(reason)
+
+    await server.serve(response_of(produce, on_close=on_close))
+    assert (server.written[1:4], reasons) == (events("first", "received 0", "received 1"), [CloseReason.DISCONNECTED])
+
+
 async def test_a_stream_that_is_abandoned_inside_of_its_write(server):
     """If the server's code ends the stream, and then waits, the write is cancelled and nothing more is sent."""
 
