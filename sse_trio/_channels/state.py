@@ -324,6 +324,15 @@ class ChannelState(StreamSource):
         if self.buffer.size:
             self.buffer.drain(self.sep)
 
+    def open_for_stream(self) -> None:
+        """Have a stream be the receiver, without a receive end: nobody else could receive. It closes it by close()."""
+        self.open_receivers = 1
+
+    def close(self) -> None:
+        """Refuse all sends, if it was opened for a stream."""
+        if self.open_receivers:
+            self.close_receiver(self)
+
     def start(self) -> None:
         """Let the response send its head without waiting for an event."""
         self.started = True

@@ -34,11 +34,12 @@ class Uvicorn(Connection):
     A WebSocket's is a method of the protocol itself, which has the transport as well, but no flags or flow control.
     """
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_fd")
 
     def __init__(self, cycle: Any) -> None:
         super().__init__()
         self._cycle = cycle
+        self._fd = -1  # the socket's number, while it is watched
 
     @property
     def is_lost(self) -> bool | None:
@@ -81,13 +82,9 @@ class UvicornHttp(Uvicorn):
     `receive` look at, and the event that `receive` waits for.
     """
 
-    __slots__ = ("_fd",)
+    __slots__ = ()
 
     joins_final = True
-
-    def __init__(self, cycle: Any) -> None:
-        super().__init__(cycle)
-        self._fd = -1
 
     @property
     def is_lost(self) -> bool | None:

@@ -19,7 +19,6 @@ import logging
 from time import time
 from typing import TYPE_CHECKING
 
-from .._channels.ends import EventReceiveChannel
 from .._channels.source import LiveSource, StreamSource
 from .._failures import is_failure
 from .._groups.group import current_run
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
+    from .._channels.ends import EventReceiveChannel
+    from .._channels.state import ChannelState
     from .._compression.coder import Coder
     from .._groups.statistics import StreamStatistics, StreamTotals
     from .options import StreamOptions
@@ -75,7 +76,7 @@ class Stream:
         self,
         options: StreamOptions,
         source: StreamSource,
-        receive_end: EventReceiveChannel | LiveSource,
+        receive_end: EventReceiveChannel | ChannelState | LiveSource,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -88,7 +89,7 @@ class Stream:
         self._receive = receive
         self._connection = connection = find_connection(scope, receive, send)
         self._source = source
-        self._head: Message | None = None if isinstance(receive_end, EventReceiveChannel) else head
+        self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
         pending = Pending(
             source,
             head,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .._channels.ends import EventReceiveChannel
     from .._channels.source import LiveSource, StreamSource
+    from .._channels.state import ChannelState
     from .._groups.run import GroupRun
     from .._loops.loop import Parking
     from .options import StreamOptions
@@ -119,7 +120,7 @@ class Teardown:
         options: StreamOptions,
         run: GroupRun,
         source: StreamSource,
-        receive_end: EventReceiveChannel | LiveSource,
+        receive_end: EventReceiveChannel | ChannelState | LiveSource,
         writer: Writer,
     ) -> None:
         self.options = options
