@@ -7,9 +7,10 @@ import contextvars
 import sys
 import weakref
 from asyncio import Task, current_task, get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from threading import get_ident
+from types import coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio import CancelScope
@@ -140,9 +141,10 @@ class AsyncioLoop:
         assert loop is not None  # it runs
         loop.call_soon(fn)
 
-    async def next_pass(self) -> None:
-        """Wait for the next pass."""
-        await asyncio.sleep(0)
+    @coroutine
+    def next_pass(self) -> Generator[None, None, None]:
+        """Wait for the next pass, as asyncio.sleep(0) does: a task that yields nothing goes on in the next pass."""
+        yield
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference until it has ended: asyncio's own references are weak."""

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 __all__ = ("Remainder",)
 
 
 class Remainder(Coroutine[Any, Any, None]):
-    """What is left of a coroutine that waits for this."""
+    """What is left of a coroutine that waits for this. A task may run it as its own coroutine, or await it."""
 
     __slots__ = ("_coroutine", "_first")
 
@@ -26,9 +26,12 @@ class Remainder(Coroutine[Any, Any, None]):
         self._first: tuple[object] | None = (waits_for,)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Raise TypeError: a task runs it, as its own coroutine, and nobody awaits it."""
-        msg = "the remainder of a coroutine can't be awaited; start a task with it"
-        raise TypeError(msg)
+        """Go on in the coroutine that awaits it. Once."""
+        return cast("Generator[Any, Any, None]", self)  # as an iterator with send() and throw(), which is all it needs
+
+    def __next__(self) -> Any:
+        """Go on, as send(None)."""
+        return self.send(None)
 
     def send(self, value: Any, /) -> Any:
         """Go on; the first time, wait for what the coroutine waits for."""

@@ -285,8 +285,11 @@ class EventSourceResponse(Response):
                 await close_source(self._source)
 
     def _new_head(self, scope: Scope) -> tuple[Message, Coding | None]:
-        headers = [*self._default_headers()] if self._raw_headers is None else self._raw_headers
-        head, compress = new_head(scope, self.status_code, headers), self._options.compress
+        compress = self._options.compress
+        headers = self._raw_headers
+        if headers is None:
+            headers = [*(COMPRESSED_RAW_HEADERS if compress else RAW_HEADERS)]
+        head = new_head(scope, self.status_code, headers)
         return head, negotiate(scope, head, compress) if compress else None
 
     def _coder(self, coding: Coding, end: EventReceiveChannel | ChannelState | LiveSource) -> Coder:

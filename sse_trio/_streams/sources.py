@@ -164,11 +164,10 @@ def open_source(
     options: ChannelOptions,
 ) -> OpenSource:
     """Return the source in the one form that a stream knows."""
-    running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if isinstance(source, Subscription):
-        return source_of(source), running
+        return source_of(source), []
     if isinstance(source, EventReceiveChannel):
-        return source, running
+        return source, [(producer, None) for producer in producers]
     channel = new_channel_state(*options)  # they are checked
     channel.open_for_stream()
     send_channel = EventSendChannel(channel)
@@ -181,7 +180,7 @@ def open_source(
         feed = partial(iterate_in_thread, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
-    return channel, [(feed, send_channel), *running]
+    return channel, [(feed, send_channel), *[(producer, None) for producer in producers]]
 
 
 async def iterate(

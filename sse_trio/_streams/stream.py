@@ -23,7 +23,6 @@ from .._channels.source import LiveSource, StreamSource
 from .._failures import is_failure
 from .._groups.group import current_run
 from .._reasons import ENDINGS, CloseReason
-from .._servers.discovery import find_connection
 from .deadlines import Deadlines
 from .disconnect import watch_disconnect
 from .drain import drain
@@ -87,7 +86,7 @@ class Stream:
         self._run = run = current_run(options.group)
         self._path: str = scope.get("path", "")
         self._receive = receive
-        self._connection = connection = find_connection(scope, receive, send)
+        self._connection = connection = run.servers.connection_of(scope, receive, send)
         self._source = source
         self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
         pending = Pending(
@@ -196,19 +195,17 @@ class Stream:
         if self._options.expires_at is not None and self._options.expires_at <= time():
             self._teardown.end(CloseReason.LIFETIME)  # before its deadlines have noticed it
             return
-        self._writer.finish_at_once()
-        if self._writer.is_flushing:
-            await self._flush()
+        writer = self._writer
+        writer.finish_at_once()
+        if writer.is_flushing:
+            try:
+                await self._run.loop.next_pass()
+            finally:
+                writer.flush_now()
+                if writer.outcome is None:
+                    self._stay()
         if self._teardown.reason is None:
             await self._teardown.wait_ended(by_writer=False)
-
-    async def _flush(self) -> None:
-        try:
-            await self._run.loop.next_pass()
-        finally:
-            self._writer.flush_now()
-            if self._writer.outcome is None:
-                self._stay()
 
     def _close(self) -> CloseReason:
         teardown = self._teardown

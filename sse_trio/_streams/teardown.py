@@ -201,7 +201,8 @@ class Teardown:
         outcome = self.writer.outcome
         if outcome is FINISHED:
             self.reason = self.reason or CloseReason.COMPLETED
-            self.cancel()  # the task may be waiting in the server's `receive`, which may not return
+            if self.scope is not None:
+                self.cancel()  # the task may be waiting in the server's `receive`, which may not return
         elif outcome is GONE:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is FAILED:
