@@ -295,7 +295,8 @@ class ChannelState(StreamSource):
     def end_waiting(self, waiting: Receiver) -> None:
         """Remove the receiver, which was woken or has stopped waiting."""
         self.idle_writer = None
-        self.receivers.discard(waiting)
+        if self.receivers is not NO_RECEIVERS:
+            self.receivers.discard(waiting)
 
     def keep_waiting(self, waiting: Receiver) -> None:
         """Queue the receiver again. It took the events inside a send(), and other tasks have not run since."""

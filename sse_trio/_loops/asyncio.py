@@ -82,7 +82,9 @@ class AsyncioLoop:
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        return get_running_loop().time
+        loop = self._loop()  # not get_running_loop(), see turn()
+        assert loop is not None  # it runs
+        return loop.time
 
     def counting_task(self) -> CountingTask | None:
         """Return the running task. Tasks count from Python 3.11 on."""

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._channels.pacer import SLICE_SECONDS
 from .._groups.statistics import STALL_SECONDS
@@ -20,7 +20,7 @@ from .._loops.by_hand import Remainder
 from .._wire.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from starlette.types import Message, Send
 
@@ -198,7 +198,7 @@ class Outlet:
         """
         self.idle_since = None
         self.write_began = now = self.current_time()
-        coroutine = cast("Coroutine[Any, Any, None]", self._send(message))
+        coroutine: Any = self._send(message)  # of an `async def`
         try:
             waits_for: object = coroutine.send(None)
         except StopIteration:

@@ -180,7 +180,10 @@ def open_source(
         feed = partial(iterate_in_thread, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
-    return channel, [(feed, send_channel), *[(producer, None) for producer in producers]]
+    running: list[tuple[Producer, EventSendChannel | None]] = [(feed, send_channel)]
+    if producers:
+        running += [(producer, None) for producer in producers]
+    return channel, running
 
 
 async def iterate(

@@ -20,6 +20,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from .._channels.source import LiveSource, StreamSource
+from .._channels.state import ChannelState
 from .._failures import is_failure
 from .._groups.group import current_run
 from .._reasons import ENDINGS, CloseReason
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from .._channels.ends import EventReceiveChannel
-    from .._channels.state import ChannelState
     from .._compression.coder import Coder
     from .._groups.statistics import StreamStatistics, StreamTotals
     from .options import StreamOptions
@@ -88,14 +88,9 @@ class Stream:
         self._receive = receive
         self._connection = connection = run.servers.connection_of(scope, receive, send)
         self._source = source
-        self._head: Message | None = head if isinstance(receive_end, LiveSource) else None
-        pending = Pending(
-            source,
-            head,
-            opening=opening_notices(options, run.state),
-            coder=coder,
-            may_write_directly=scope["type"] == "http" and scope.get("http_version") == "1.1",
-        )
+        self._head: Message | None = None if type(source) is ChannelState else head  # isinstance() asks an ABC
+        may_write_directly = scope["type"] == "http" and scope.get("http_version") == "1.1"
+        pending = Pending(source, head, opening_notices(options, run.state), coder, may_write_directly)
         self._writer = Writer(pending, Outlet(send, head, source, connection, run), run.loop)
         self._teardown = teardown = Teardown(options, run, source, receive_end, self._writer)
         self._writer.own_by(teardown)

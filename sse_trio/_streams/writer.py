@@ -183,11 +183,12 @@ class Writer:
         except BaseException:
             self._end(ABANDONED)
             raise
+        is_flushed = None if last is None else outlet.connection.is_flushed
         if not is_sent:
             self._wake()
-        elif last is None or outlet.connection.is_flushed is None:
+        elif is_flushed is None:
             self._run_at_once(by_hand=True)
-        elif outlet.connection.is_flushed:
+        elif is_flushed:
             self._end(FINISHED)
         else:
             self._phase = FLUSHING
