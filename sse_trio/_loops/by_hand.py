@@ -6,7 +6,7 @@
 #         of anyio's, asyncio.timeout()) breaks. Futures and locks are fine: they wake any task that waits for them.
 # Rule 2: what the coroutine waits for when it is left is what the task waits for first: nothing is lost, or done twice.
 # Rule 3: a task that is cancelled before it has run raises inside the coroutine all the same. (It would never enter an
-#         `async def` around it.)
+#         `async def` around it: where it is awaited, its owner closes it then.)
 
 from __future__ import annotations
 

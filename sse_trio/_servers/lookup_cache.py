@@ -44,12 +44,13 @@ class KnownServers:
         """Return the connection behind these callables, as find_connection() does."""
         if scope.get("extensions"):  # ServerBridge may have placed it there
             return find_connection(scope, receive, send)
-        cycle = getattr(receive, "__self__", None)
-        kind = self._kinds.get(type(cycle))
+        cycle: object = getattr(receive, "__self__", None)
+        cls = type(cycle)
+        kind = self._kinds.get(cls)
         if kind is None:
             if owner_of(receive, "uvicorn") is None:
                 return find_connection(scope, receive, send)
-            kind = self._kinds[type(cycle)] = kind_of(cycle)
+            kind = self._kinds[cls] = kind_of(cycle)
         return kind(cycle)
 
     def shutdown_of(self, connection: Connection) -> ServerShutdown | None:

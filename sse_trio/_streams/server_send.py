@@ -117,7 +117,7 @@ class Outlet:
         if self.write_began is not None:
             self.stalls += self.is_stalled()
             self.write_began = None
-        if self.unfinished is not None:
+        if self.unfinished is not None:  # its task was not to go on with it
             self.unfinished.close()
             self.unfinished = None
         self.writer = None  # leave no reference cycle

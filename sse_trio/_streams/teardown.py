@@ -209,7 +209,8 @@ class Teardown:
             self.end(CloseReason.FAILED)
         elif self.reason is None:
             self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, but not by the stream
-        self.wake()
+        if self.parking is not None:
+            self.parking.unpark()
 
     def wake(self) -> None:
         """Wake the stream if it waits for its writer."""

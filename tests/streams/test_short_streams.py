@@ -423,7 +423,11 @@ async def test_a_send_that_never_ends(at):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("at", [0, 1], ids=["head", "event"])
 async def test_a_disconnect_that_meets_an_unfinished_send(at):
-    """The stream ends before its task has gone on with the write, which is abandoned with it."""
+    """The stream ends before its task has gone on with the write, which is over when `on_close` is called."""
+    seen = []
+
+    async def on_close(reason):
+        seen.append((reason, server.was_cancelled))
 
     def leave():
         run_of(group).end_all(lambda _: True, CloseReason.DISCONNECTED)
@@ -433,10 +437,8 @@ async def test_a_disconnect_that_meets_an_unfinished_send(at):
         asyncio.get_running_loop().call_soon(leave)
 
     server, group = Waiting(at), StreamGroup(signals=False)
-    response, reasons = response_of(produce, group=group)
-    await server.serve(response)
-    assert reasons == [CloseReason.DISCONNECTED]
-    assert server.was_cancelled
+    await server.serve(EventSourceResponse(produce, on_close=on_close, group=group))
+    assert seen == [(CloseReason.DISCONNECTED, True)]
 
 
 class Failing(Server):
@@ -464,11 +466,12 @@ class Failing(Server):
     ids=["gone", "failed", "interrupted"],
 )
 async def test_a_send_that_fails(error, reason, at, anyio_backend_name):
-    """A client that is gone is no error, and whatever else the server raises is the response's."""
+    """A client that is gone is no error, and whatever else the server raises is the response's, at once."""
     if isinstance(error, KeyboardInterrupt) and (anyio_backend_name == "trio" or not Server.joins_final):
         pytest.skip("not applicable: it is raised in the writer's task, and ends the loop")
     server = Failing(error, at)
     response, reasons = response_of(short)
+    began = anyio.current_time()
     try:
         await server.serve(response)
     except BaseException as exc:
@@ -477,3 +480,4 @@ async def test_a_send_that_fails(error, reason, at, anyio_backend_name):
     else:
         assert isinstance(error, OSError)
     assert reasons == [reason]
+    assert anyio.current_time() - began < 0.5
