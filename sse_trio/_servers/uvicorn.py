@@ -90,10 +90,6 @@ class UvicornHttp(Uvicorn):
     def is_lost(self) -> bool | None:
         return self._cycle.disconnected or self._is_closing()
 
-    @property
-    def is_flushed(self) -> bool:
-        return is_flushed(self._cycle.transport)
-
     def is_own_send(self, send: Send, /) -> bool:
         return is_own_method(send, self._cycle, "uvicorn")
 
