@@ -38,7 +38,7 @@ __all__ = (
     "EventReceiveChannel",
     "EventSendChannel",
     "check_limits",
-    "new_event_channel",
+    "new_channel_state",
     "open_event_channel",
     "state_of",
 )
@@ -108,21 +108,22 @@ def open_event_channel(
         check_function("conflate", conflate, "a function of an event that returns its key")
     if errors != "strict":
         check_errors(errors)
-    return new_event_channel(max_buffer_size, max_buffer_bytes, overflow, conflate, errors)
+    state = new_channel_state(max_buffer_size, max_buffer_bytes, overflow, conflate, errors)
+    return EventSendChannel(state), EventReceiveChannel(state)
 
 
-def new_event_channel(
+def new_channel_state(
     max_buffer_size: float,
     max_buffer_bytes: float,
     overflow: Overflow,
     conflate: Callable[[ServerSentEvent], Hashable] | None,
     errors: TextErrors,
-) -> tuple[EventSendChannel, EventReceiveChannel]:
-    """Open a channel with options that are checked already."""
+) -> ChannelState:
+    """Open a channel with options that are checked already. Make its ends as you need them."""
     buffer = FifoBuffer() if conflate is None else ConflatingBuffer(conflate)
     state = ChannelState(buffer, max_buffer_size, max_buffer_bytes, overflow)
     state.errors = errors
-    return EventSendChannel(state), EventReceiveChannel(state)
+    return state
 
 
 def check_limits(max_buffer_size: float, max_buffer_bytes: float, overflow: str = "wait") -> None:

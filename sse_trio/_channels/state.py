@@ -295,7 +295,8 @@ class ChannelState(StreamSource):
     def end_waiting(self, waiting: Receiver) -> None:
         """Remove the receiver, which was woken or has stopped waiting."""
         self.idle_writer = None
-        self.receivers.discard(waiting)
+        if self.receivers is not NO_RECEIVERS:
+            self.receivers.discard(waiting)
 
     def keep_waiting(self, waiting: Receiver) -> None:
         """Queue the receiver again. It took the events inside a send(), and other tasks have not run since."""
@@ -323,6 +324,15 @@ class ChannelState(StreamSource):
         self.refuse_sends()
         if self.buffer.size:
             self.buffer.drain(self.sep)
+
+    def open_for_stream(self) -> None:
+        """Have a stream be the receiver, without a receive end: nobody else could receive. It closes it by close()."""
+        self.open_receivers = 1
+
+    def close(self) -> None:
+        """Refuse all sends, if it was opened for a stream."""
+        if self.open_receivers:
+            self.close_receiver(self)
 
     def start(self) -> None:
         """Let the response send its head without waiting for an event."""

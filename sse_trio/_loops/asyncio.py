@@ -7,9 +7,10 @@ import contextvars
 import sys
 import weakref
 from asyncio import Task, current_task, get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from threading import get_ident
+from types import coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio import CancelScope
@@ -81,7 +82,9 @@ class AsyncioLoop:
     @property
     def current_time(self) -> Callable[[], float]:
         """The loop's clock."""
-        return get_running_loop().time
+        loop = self._loop()  # not get_running_loop(), see turn()
+        assert loop is not None  # it runs
+        return loop.time
 
     def counting_task(self) -> CountingTask | None:
         """Return the running task. Tasks count from Python 3.11 on."""
@@ -140,9 +143,10 @@ class AsyncioLoop:
         assert loop is not None  # it runs
         loop.call_soon(fn)
 
-    async def next_pass(self) -> None:
-        """Wait for the next pass."""
-        await asyncio.sleep(0)
+    @coroutine
+    def next_pass(self) -> Generator[None, None, None]:
+        """Wait for the next pass, as asyncio.sleep(0) does: a task that yields nothing goes on in the next pass."""
+        yield
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference until it has ended: asyncio's own references are weak."""

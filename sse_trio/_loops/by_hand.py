@@ -6,18 +6,18 @@
 #         of anyio's, asyncio.timeout()) breaks. Futures and locks are fine: they wake any task that waits for them.
 # Rule 2: what the coroutine waits for when it is left is what the task waits for first: nothing is lost, or done twice.
 # Rule 3: a task that is cancelled before it has run raises inside the coroutine all the same. (It would never enter an
-#         `async def` around it.)
+#         `async def` around it: where it is awaited, its owner closes it then.)
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 __all__ = ("Remainder",)
 
 
 class Remainder(Coroutine[Any, Any, None]):
-    """What is left of a coroutine that waits for this."""
+    """What is left of a coroutine that waits for this. A task may run it as its own coroutine, or await it."""
 
     __slots__ = ("_coroutine", "_first")
 
@@ -26,9 +26,12 @@ class Remainder(Coroutine[Any, Any, None]):
         self._first: tuple[object] | None = (waits_for,)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Raise TypeError: a task runs it, as its own coroutine, and nobody awaits it."""
-        msg = "the remainder of a coroutine can't be awaited; start a task with it"
-        raise TypeError(msg)
+        """Go on in the coroutine that awaits it. Once."""
+        return cast("Generator[Any, Any, None]", self)  # as an iterator with send() and throw(), which is all it needs
+
+    def __next__(self) -> Any:
+        """Go on, as send(None)."""
+        return self.send(None)
 
     def send(self, value: Any, /) -> Any:
         """Go on; the first time, wait for what the coroutine waits for."""

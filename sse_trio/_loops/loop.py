@@ -152,8 +152,9 @@ class Loop(Protocol):
         As a task that is started now would run. If that is what fn() does, it runs a pass later.
         """
 
-    async def next_pass(self) -> None:
+    def next_pass(self) -> Awaitable[None]:
         """Wait for the next pass of the loop. A checkpoint."""
+        ...
 
     def cancel_detached(self, task: DetachedTask) -> None:
         """Cancel the task, and keep a reference to it until it has ended."""

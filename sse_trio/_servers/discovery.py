@@ -37,8 +37,8 @@ def find_connection(scope: Scope, receive: Receive, send: Send) -> Connection:
 
     Never raises; a server that isn't known gives a plain ``Connection``.
     """
-    extensions: Mapping[str, Mapping[str, Connection]] = scope.get("extensions") or {}
-    placed = extensions.get(EXTENSION, {}).get("connection")
+    extensions: Mapping[str, Mapping[str, Connection]] | None = scope.get("extensions")
+    placed = None if not extensions else extensions.get(EXTENSION, {}).get("connection")
     return placed if placed is not None else connection_of(receive, send)
 
 

@@ -1,9 +1,11 @@
 # What the streams of one event loop have found out about their servers, so that the next one needs only a look.
 #
-# A stream asks twice: how it will learn of its server's shutdown, and what lies between it and its server. Both answers
-# are found by looking into objects that most streams share, and would be a tenth of the cost of a short one.
+# A stream asks three times: what its connection can do, how it will learn of its server's shutdown, and what lies
+# between it and its server. The answers are found by looking into objects that most streams share, and would be a tenth
+# of the cost of a short one.
 #
-# Rule: an answer is for exactly the object that was looked at: this server, the code and the module of this wrapper.
+# Rule: an answer is for exactly the object that was looked at: the class of what answers for this request, this server,
+# the code and the module of this wrapper.
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .closures import MOST_WRAPPERS
+from .discovery import find_connection
 from .nobody_between import sees_only_the_head
+from .transports import owner_of
+from .uvicorn import Uvicorn, kind_of
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from starlette.types import Send
+    from starlette.types import Receive, Scope, Send
 
     from .connection import Connection, ServerShutdown
 
@@ -27,12 +32,26 @@ __all__ = ("KnownServers",)
 class KnownServers:
     """The answers."""
 
-    __slots__ = ("_server", "_shutdown", "_wrappers")
+    __slots__ = ("_kinds", "_server", "_shutdown", "_wrappers")
 
     def __init__(self) -> None:
+        self._kinds: dict[type, type[Uvicorn]] = {}
         self._server: ref[Any] | None = None
         self._shutdown: ServerShutdown | None = None
         self._wrappers: dict[CodeType, tuple[dict[str, Any], int]] = {}
+
+    def connection_of(self, scope: Scope, receive: Receive, send: Send) -> Connection:
+        """Return the connection behind these callables, as find_connection() does."""
+        if scope.get("extensions"):  # ServerBridge may have placed it there
+            return find_connection(scope, receive, send)
+        cycle: object = getattr(receive, "__self__", None)
+        cls = type(cycle)
+        kind = self._kinds.get(cls)
+        if kind is None:
+            if owner_of(receive, "uvicorn") is None:
+                return find_connection(scope, receive, send)
+            kind = self._kinds[cls] = kind_of(cycle)
+        return kind(cycle)
 
     def shutdown_of(self, connection: Connection) -> ServerShutdown | None:
         """Return the server's own notice of its shutdown (``Connection.shutdown_event``)."""

@@ -73,8 +73,8 @@ def close_transport(transport: Any) -> None:
 def is_flushed(transport: Any) -> bool:
     """Return whether a transport is empty, as far as it can be asked."""
     try:
-        return not hasattr(transport, "get_write_buffer_size") or transport.get_write_buffer_size() == 0
-    except RuntimeError:  # uvloop's for a closed transport, which holds nothing any more
+        return bool(transport.get_write_buffer_size() == 0)
+    except (AttributeError, RuntimeError):  # it can't be asked; uvloop's for a closed transport, which holds nothing
         return True
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._reasons import CloseReason
     from .connection import ServerShutdown
 
-__all__ = ("uvicorn_connection",)
+__all__ = ("Uvicorn", "kind_of", "uvicorn_connection")
 
 
 class Uvicorn(Connection):
@@ -34,11 +34,12 @@ class Uvicorn(Connection):
     A WebSocket's is a method of the protocol itself, which has the transport as well, but no flags or flow control.
     """
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_fd")
 
     def __init__(self, cycle: Any) -> None:
         super().__init__()
         self._cycle = cycle
+        self._fd = -1  # the socket's number, while it is watched
 
     @property
     def is_lost(self) -> bool | None:
@@ -49,7 +50,7 @@ class Uvicorn(Connection):
 
     @property
     def server(self) -> object | None:
-        return getattr(owner_of(getattr(self._cycle, "on_response", None), "uvicorn"), "server_state", None)
+        return getattr(getattr(getattr(self._cycle, "on_response", None), "__self__", None), "server_state", None)
 
     def shutdown_event(self) -> ServerShutdown | None:
         state = self.server
@@ -81,13 +82,9 @@ class UvicornHttp(Uvicorn):
     `receive` look at, and the event that `receive` waits for.
     """
 
-    __slots__ = ("_fd",)
+    __slots__ = ()
 
     joins_final = True
-
-    def __init__(self, cycle: Any) -> None:
-        super().__init__(cycle)
-        self._fd = -1
 
     @property
     def is_lost(self) -> bool | None:
@@ -130,7 +127,7 @@ class UvicornHttp(Uvicorn):
         del reason
         if self._fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._fd, self)
-        if self._is_closing() and not self._cycle.response_complete and hasattr(self._cycle, "message_event"):
+        if not self._cycle.response_complete and self._is_closing() and hasattr(self._cycle, "message_event"):
             self._set_lost()  # or uvicorn would log that the application didn't complete its response
 
     def _watchable_socket(self) -> Any:
@@ -172,10 +169,14 @@ class UvicornDirectWriter(DirectWriter):
 
 def uvicorn_connection(cycle: Any) -> Uvicorn:
     """Return the connection of this ``RequestResponseCycle``, or of a WebSocket's protocol."""
-    # Written out, because this runs for every stream.
+    return kind_of(cycle)(cycle)
+
+
+def kind_of(cycle: Any) -> type[Uvicorn]:
+    """Return what the connections of all objects of this one's class are."""
     is_known = hasattr(cycle, "transport") and hasattr(cycle, "response_complete") and hasattr(cycle, "disconnected")
     is_framed = _frames_chunks(cycle) or hasattr(getattr(cycle, "conn", None), "our_state")
-    return UvicornHttp(cycle) if is_known and is_framed else Uvicorn(cycle)
+    return UvicornHttp if is_known and is_framed else Uvicorn
 
 
 def _frames_chunks(cycle: Any) -> bool:

@@ -39,9 +39,9 @@ class _Check(Protocol):
     def __call__(self, name: str, value: object, *, zero: bool, none: str) -> None: ...
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class StreamOptions:
-    """The options of one stream. EventSourceResponse documents them."""
+    """The options of one stream, which never change. EventSourceResponse documents them, and has their order."""
 
     ping: float | None
     ping_message_factory: Callable[[], ServerSentEvent] | None
@@ -60,7 +60,7 @@ class StreamOptions:
     compress: Sequence[Coding]
 
     def __post_init__(self) -> None:
-        # This runs for every response, and most options are defaults: skip those by a cheap comparison first.
+        # Most options are defaults: skip those by a cheap comparison first.
         self._check_times()
         self._check_functions()
         if self.sep != "\n":

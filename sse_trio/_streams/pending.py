@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .._wire.batch import Batch
 from .last_writes import FINAL_FRAME, LastWrites
-from .server_send import OutletShutError
+from .server_send import MOST_JOINED, OutletShutError
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -33,10 +33,9 @@ class Pending:
         self,
         source: StreamSource,
         head: Message,
-        *,
         opening: bytes = b"",
         coder: Coder | None = None,
-        may_write_directly: bool = False,
+        may_write_directly: bool = False,  # noqa: FBT001, FBT002 -- made for every stream
     ) -> None:
         self.source = source
         self.head: Message | None = head
@@ -54,6 +53,28 @@ class Pending:
     def is_plain(self) -> bool:
         """Whether events may be written one by one, as they come: the head is sent, nothing is compressed or ends."""
         return self.head is None and self._coder is None and self.last_writes is None
+
+    def take_head(self) -> Message | None:
+        """Return the head, if it wasn't sent and nothing is compressed, and what is written with it is next."""
+        head = self.head
+        if head is None or self._coder is not None:
+            return None
+        self.head = None
+        if self._notices:
+            self.untaken = Batch(self._notices)
+        return head
+
+    def take_last(self) -> bytes | None:
+        """Take everything that is left, if one message may have it and the final frame; if not, write() is next."""
+        noticed, taken = self.untaken, self.source.take_batch()
+        body = b"" if taken is None else taken.body
+        if noticed is not None:
+            body = noticed.body + body
+        if self.last_writes is FINAL_FRAME and len(body) <= MOST_JOINED and self.source.at_end():
+            self.untaken = None
+            return body
+        self.untaken = Batch(body) if body else None
+        return None
 
     def add_ping(self, chunk: bytes) -> None:
         """Write this if there is nothing else to write by then."""
@@ -92,6 +113,8 @@ class Pending:
         source = self.source
         if outlet.is_shut:  # in the pass of the loop in which the writer was woken
             raise OutletShutError
+        if outlet.unfinished is not None:
+            await outlet.send_unfinished(outlet.unfinished)
         if outlet.final_began:
             return True
         if self.head is not None:

@@ -9,7 +9,8 @@ import datetime
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from operator import is_
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import get_cancelled_exc_class
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from .._arguments.moments import seconds_since_1970
 from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
 from .._channels.overflow import Overflow
 from .._channels.source import LiveSource
+from .._channels.state import ChannelState
 from .._compression.coder import Coder, ConnectionCoder
 from .._compression.codings import SHARED_CODINGS, Coding
 from .._compression.shared import new_shared_coder
@@ -168,25 +170,29 @@ class EventSourceResponse(Response):
         check_source(source, args)
         if producers != ():
             producers = check_producers(producers, source)
-        self._options = StreamOptions(
-            ping=ping,
-            ping_message_factory=ping_message_factory,
-            send_timeout=send_timeout,
-            commit_within=commit_within,
-            grace=grace,
-            max_lifetime=max_lifetime,
-            expires_at=None if expires_at is None else seconds_since_1970("expires_at", expires_at),
-            retry=retry,
-            farewell=farewell,
-            on_error=on_error,
-            on_close=on_close,
-            sep=sep,
-            labels=NO_LABELS if labels is None else labels,
-            group=group,
-            compress=() if compress is None else compress,
+        options = (
+            ping,
+            ping_message_factory,
+            send_timeout,
+            commit_within,
+            grace,
+            max_lifetime,
+            None if expires_at is None else seconds_since_1970("expires_at", expires_at),
+            retry,
+            farewell,
+            on_error,
+            on_close,
+            sep,
+            NO_LABELS if labels is None else labels,
+            group,
+            () if compress is None else compress,
         )
+        # Nearly every response has the defaults. They are checked once, and all of them share one object, which is 4 us
+        # of a short stream. Compared by identity: False is no 0.0, and nobody's __eq__ is called.
+        self._options = DEFAULTS if all(map(is_, options, DEFAULT_VALUES)) else StreamOptions(*options)
         channel_options = ChannelOptions(max_buffer_size, max_buffer_bytes, overflow, conflate, errors)
-        channel_options.check(source)
+        if not all(map(is_, channel_options, CHANNEL_DEFAULTS)):
+            channel_options.check(source)
         if status_code != 200 or type(status_code) is not int:
             check_status_code(status_code)
         if background is not None:
@@ -279,11 +285,14 @@ class EventSourceResponse(Response):
                 await close_source(self._source)
 
     def _new_head(self, scope: Scope) -> tuple[Message, Coding | None]:
-        headers = [*self._default_headers()] if self._raw_headers is None else self._raw_headers
-        head, compress = new_head(scope, self.status_code, headers), self._options.compress
+        compress = self._options.compress
+        headers = self._raw_headers
+        if headers is None:
+            headers = [*(COMPRESSED_RAW_HEADERS if compress else RAW_HEADERS)]
+        head = new_head(scope, self.status_code, headers)
         return head, negotiate(scope, head, compress) if compress else None
 
-    def _coder(self, coding: Coding, end: EventReceiveChannel | LiveSource) -> Coder:
+    def _coder(self, coding: Coding, end: EventReceiveChannel | ChannelState | LiveSource) -> Coder:
         if coding in SHARED_CODINGS and isinstance(end, LiveSource) and end.is_shared(self._options.sep):
             return new_shared_coder(coding)
         return ConnectionCoder(coding)
@@ -312,6 +321,16 @@ class EventSourceResponse(Response):
                 await self._close_unserved()
             finally:
                 await self._options.call_on_close(reason)
+
+
+def _default_values() -> dict[str, Any]:
+    # As the signature has them, and nowhere else.
+    return {**(EventSourceResponse.__init__.__kwdefaults__ or {}), "labels": NO_LABELS, "compress": ()}
+
+
+DEFAULT_VALUES = tuple(_default_values()[name] for name in StreamOptions.__slots__)
+DEFAULTS = StreamOptions(*DEFAULT_VALUES)
+CHANNEL_DEFAULTS = ChannelOptions(*[_default_values()[name] for name in ChannelOptions._fields])
 
 
 def _request_of(scope: Scope) -> Request:

@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._channels.pacer import SLICE_SECONDS
 from .._groups.statistics import STALL_SECONDS
+from .._loops.by_hand import Remainder
 from .._wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Outlet:
         "is_own",
         "is_shut",
         "stalls",
+        "unfinished",
         "write_began",
         "writer",
         "written_bytes",
@@ -83,6 +85,7 @@ class Outlet:
         self._send = send
         self._past: Send | None = None  # the `send` for what comes after the head, once it was looked for
         self._source = source
+        self.unfinished: Remainder | None = None
         self._prefix = _DENIAL_BODY if head["type"].startswith("websocket") else "http.response.body"
         self.direct_writer = connection.direct_writer
         self.connection = connection
@@ -114,6 +117,9 @@ class Outlet:
         if self.write_began is not None:
             self.stalls += self.is_stalled()
             self.write_began = None
+        if self.unfinished is not None:  # its task was not to go on with it
+            self.unfinished.close()
+            self.unfinished = None
         self.writer = None  # leave no reference cycle
 
     def leads_to_server(self) -> bool:
@@ -122,6 +128,10 @@ class Outlet:
             self._past = self._known.past_starlette(self._send)
             self.is_own = self.connection.is_own_send(self._past)
         return self.is_own
+
+    def leads_to_joining(self) -> bool:
+        """Whether leads_to_server(), and the server joins the last body and the final frame if one message has both."""
+        return self.connection.joins_final and self.leads_to_server()
 
     def head_is_sent(self, *, goes_on: bool, direct_writes: bool) -> None:
         """Take the shortest way for what comes after the head; where nobody would be bypassed, write directly.
@@ -181,6 +191,31 @@ class Outlet:
         if now - began >= STALL_SECONDS:
             self.stalls += 1
 
+    def send_now(self, message: Message) -> bool:
+        """Give one message to the server, and return whether that needed no waiting. If not, send_unfinished() is next.
+
+        Only where leads_to_server(): its `send` is stepped by hand (``_loops/by_hand.py``).
+        """
+        self.idle_since = None
+        self.write_began = now = self.current_time()
+        coroutine: Any = self._send(message)  # of an `async def`
+        try:
+            waits_for: object = coroutine.send(None)
+        except StopIteration:
+            self.write_began = None
+            self.idle_since = now
+            return True
+        self.unfinished = Remainder(coroutine, waits_for)
+        return False
+
+    async def send_unfinished(self, unfinished: Remainder) -> None:
+        """Finish what send_now() could not."""
+        self.unfinished = None
+        await unfinished
+        self.stalls += self.is_stalled()
+        self.write_began = None
+        self.idle_since = self.current_time()
+
     async def write(self, batch: Batch) -> None:
         """Write a batch: directly, or as a message. It must not be one that write_nowait() has written."""
         self.written_bytes += len(batch.body)
@@ -218,6 +253,15 @@ class Outlet:
         self.written_bytes += len(last)
         await self.connection.before_final()
         await self.send({"type": self._prefix, "body": last, "more_body": False})
+
+    def final_now(self, last: bytes) -> bool:
+        """Do as write_final() without waiting, where joins_final() allows it; as send_now()."""
+        assert self._past is not None  # leads_to_server() has found it
+        self.final_began = True
+        self.written_bytes += len(last)
+        self._send = self._past
+        self.first_event_at = self.current_time() if self._source.received else None
+        return self.send_now({"type": self._prefix, "body": last, "more_body": False})
 
     async def flush(self) -> None:
         """Wait until the connection has taken everything, if it hasn't by now; it counts as a write."""

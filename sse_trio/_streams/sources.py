@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from anyio import move_on_after
 
 from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
-from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, new_event_channel
+from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, new_channel_state
 from .._channels.overflow import Overflow
 from .._channels.source import LiveSource
+from .._channels.state import ChannelState
 from .._hubs.subscription import Subscription, source_of
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, check_errors
 from .threads import close_in_thread, iterate_in_thread
@@ -50,8 +51,11 @@ Producer: TypeAlias = Callable[[], Awaitable[object]]
 Source: TypeAlias = (
     Callable[..., Awaitable[object]] | EventReceiveChannel | Subscription | AsyncIterable[Sendable] | Iterator[Sendable]
 )
-OpenSource: TypeAlias = tuple[EventReceiveChannel | LiveSource, list[tuple[Producer, EventSendChannel | None]]]
-"""The source to write from, and its producers, each with the send channel to close when it returns."""
+OpenSource: TypeAlias = tuple[
+    EventReceiveChannel | ChannelState | LiveSource, list[tuple[Producer, EventSendChannel | None]]
+]
+"""The source to write from, and its producers, each with the send channel to close when it returns. A channel that was
+opened for the source has no receive end."""
 
 
 NO_SOURCE: Any = object()
@@ -160,12 +164,13 @@ def open_source(
     options: ChannelOptions,
 ) -> OpenSource:
     """Return the source in the one form that a stream knows."""
-    running: list[tuple[Producer, EventSendChannel | None]] = [(producer, None) for producer in producers]
     if isinstance(source, Subscription):
-        return source_of(source), running
+        return source_of(source), []
     if isinstance(source, EventReceiveChannel):
-        return source, running
-    send_channel, receive_channel = new_event_channel(*options)  # they are checked
+        return source, [(producer, None) for producer in producers]
+    channel = new_channel_state(*options)  # they are checked
+    channel.open_for_stream()
+    send_channel = EventSendChannel(channel)
     feed: Producer
     if isinstance(source, FunctionType):
         feed = partial(source, send_channel, *args)
@@ -175,7 +180,10 @@ def open_source(
         feed = partial(iterate_in_thread, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
-    return receive_channel, [(feed, send_channel), *running]
+    running: list[tuple[Producer, EventSendChannel | None]] = [(feed, send_channel)]
+    if producers:
+        running += [(producer, None) for producer in producers]
+    return channel, running
 
 
 async def iterate(

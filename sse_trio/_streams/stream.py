@@ -19,12 +19,11 @@ import logging
 from time import time
 from typing import TYPE_CHECKING
 
-from .._channels.ends import EventReceiveChannel
 from .._channels.source import LiveSource, StreamSource
+from .._channels.state import ChannelState
 from .._failures import is_failure
 from .._groups.group import current_run
 from .._reasons import ENDINGS, CloseReason
-from .._servers.discovery import find_connection
 from .deadlines import Deadlines
 from .disconnect import watch_disconnect
 from .drain import drain
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
+    from .._channels.ends import EventReceiveChannel
     from .._compression.coder import Coder
     from .._groups.statistics import StreamStatistics, StreamTotals
     from .options import StreamOptions
@@ -75,7 +75,7 @@ class Stream:
         self,
         options: StreamOptions,
         source: StreamSource,
-        receive_end: EventReceiveChannel | LiveSource,
+        receive_end: EventReceiveChannel | ChannelState | LiveSource,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -86,16 +86,11 @@ class Stream:
         self._run = run = current_run(options.group)
         self._path: str = scope.get("path", "")
         self._receive = receive
-        self._connection = connection = find_connection(scope, receive, send)
+        self._connection = connection = run.servers.connection_of(scope, receive, send)
         self._source = source
-        self._head: Message | None = None if isinstance(receive_end, EventReceiveChannel) else head
-        pending = Pending(
-            source,
-            head,
-            opening=opening_notices(options, run.state),
-            coder=coder,
-            may_write_directly=scope["type"] == "http" and scope.get("http_version") == "1.1",
-        )
+        self._head: Message | None = None if type(source) is ChannelState else head  # isinstance() asks an ABC
+        may_write_directly = scope["type"] == "http" and scope.get("http_version") == "1.1"
+        pending = Pending(source, head, opening_notices(options, run.state), coder, may_write_directly)
         self._writer = Writer(pending, Outlet(send, head, source, connection, run), run.loop)
         self._teardown = teardown = Teardown(options, run, source, receive_end, self._writer)
         self._writer.own_by(teardown)
@@ -195,19 +190,17 @@ class Stream:
         if self._options.expires_at is not None and self._options.expires_at <= time():
             self._teardown.end(CloseReason.LIFETIME)  # before its deadlines have noticed it
             return
-        self._writer.finish_at_once()
-        if self._writer.is_flushing:
-            await self._flush()
+        writer = self._writer
+        writer.finish_at_once()
+        if writer.is_flushing:
+            try:
+                await self._run.loop.next_pass()
+            finally:
+                writer.flush_now()
+                if writer.outcome is None:
+                    self._stay()
         if self._teardown.reason is None:
             await self._teardown.wait_ended(by_writer=False)
-
-    async def _flush(self) -> None:
-        try:
-            await self._run.loop.next_pass()
-        finally:
-            self._writer.flush_now()
-            if self._writer.outcome is None:
-                self._stay()
 
     def _close(self) -> CloseReason:
         teardown = self._teardown

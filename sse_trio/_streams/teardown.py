@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .._channels.ends import EventReceiveChannel
     from .._channels.source import LiveSource, StreamSource
+    from .._channels.state import ChannelState
     from .._groups.run import GroupRun
     from .._loops.loop import Parking
     from .options import StreamOptions
@@ -119,7 +120,7 @@ class Teardown:
         options: StreamOptions,
         run: GroupRun,
         source: StreamSource,
-        receive_end: EventReceiveChannel | LiveSource,
+        receive_end: EventReceiveChannel | ChannelState | LiveSource,
         writer: Writer,
     ) -> None:
         self.options = options
@@ -200,14 +201,16 @@ class Teardown:
         outcome = self.writer.outcome
         if outcome is FINISHED:
             self.reason = self.reason or CloseReason.COMPLETED
-            self.cancel()  # the task may be waiting in the server's `receive`, which may not return
+            if self.scope is not None:
+                self.cancel()  # the task may be waiting in the server's `receive`, which may not return
         elif outcome is GONE:
             self.end(CloseReason.DISCONNECTED)
         elif outcome is FAILED:
             self.end(CloseReason.FAILED)
         elif self.reason is None:
             self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, but not by the stream
-        self.wake()
+        if self.parking is not None:
+            self.parking.unpark()
 
     def wake(self) -> None:
         """Wake the stream if it waits for its writer."""

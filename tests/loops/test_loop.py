@@ -484,11 +484,44 @@ def test_a_function_that_is_started_at_once_and_cancelled(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_remainder_of_a_coroutine() -> None:
-    """It is for a task to run, not to be awaited. Closing it closes the coroutine."""
+    """Closing it closes the coroutine."""
     at_once = AtOnce()
     coroutine = at_once.waits()
-    remainder = Remainder(coroutine, coroutine.send(None))
-    with pytest.raises(TypeError, match="start a task"):
-        await remainder
-    remainder.close()
+    Remainder(coroutine, coroutine.send(None)).close()
     assert at_once.log == ["began", "ended"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_remainder_that_is_awaited(is_cancelled: bool) -> None:
+    """What a coroutine still waits for, the one that awaits its remainder waits for, and is cancelled there."""
+    log: list[str] = []
+    first, second = anyio.Event(), anyio.Event()
+
+    async def waits() -> None:
+        try:
+            await first.wait()
+            log.append("first")
+            await second.wait()
+            log.append("second")
+        finally:
+            log.append("ended")
+
+    scope, coroutine = anyio.CancelScope(), waits()
+    remainder = Remainder(coroutine, coroutine.send(None))
+
+    async def await_it() -> None:
+        with scope:
+            await remainder
+            log.append("awaited")
+
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(await_it)
+        await anyio.sleep(0.01)
+        first.set()
+        await anyio.sleep(0.01)
+        if is_cancelled:
+            scope.cancel()
+        else:
+            second.set()
+    assert log == (["first", "ended"] if is_cancelled else ["first", "second", "ended", "awaited"])

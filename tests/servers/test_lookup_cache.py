@@ -9,6 +9,7 @@ import pytest
 from sse_trio._servers.connection import Connection
 from sse_trio._servers.lookup_cache import KnownServers
 from sse_trio._servers.nobody_between import past_starlette
+from sse_trio._servers.uvicorn import Uvicorn, UvicornHttp
 
 from ._packages import by_package
 
@@ -106,3 +107,36 @@ def test_a_wrapper_that_holds_itself():
     wrapped.__closure__[wrapped.__code__.co_freevars.index("send")].cell_contents = wrapped
     cell.append(known.past_starlette(wrapped))
     assert cell == [wrapped]
+
+
+class Cycle:
+    """An object behind a request's `receive` that no server has made."""
+
+    async def receive(self):
+        """Receive nothing."""
+
+
+UvicornCycle = type("RequestResponseCycle", (Cycle,), {"__module__": "uvicorn.protocols"})
+
+
+@pytest.mark.parametrize("extensions", [{}, None, {"other": {}}], ids=["empty", "none", "others'"])
+def test_a_class_is_looked_at_once(extensions):
+    """What a connection can do is found out for the first request of a server, and is the same for the next."""
+    known, scope = KnownServers(), {"type": "http", "extensions": extensions}
+    first, second = UvicornCycle(), UvicornCycle()
+    of_first = known.connection_of(scope, first.receive, server_send)
+    assert type(of_first) is Uvicorn
+    assert known.connection_of(scope, first.receive, server_send) is not of_first
+    first.transport = first.response_complete = first.disconnected = first.chunked_encoding = None
+    first.response_started = None
+    assert type(known.connection_of(scope, first.receive, server_send)) is (UvicornHttp if extensions else Uvicorn)
+    assert type(known.connection_of(scope, second.receive, server_send)) is Uvicorn
+    assert type(known.connection_of(scope, Cycle().receive, server_send)) is Connection
+
+
+def test_what_is_in_the_scope_comes_first():
+    """The connection that ServerBridge has placed there is the one."""
+    known, placed, cycle = KnownServers(), Connection(), UvicornCycle()
+    known.connection_of({}, cycle.receive, server_send)
+    scope = {"extensions": {"sse_trio": {"connection": placed}}}
+    assert known.connection_of(scope, cycle.receive, server_send) is placed

@@ -457,3 +457,114 @@ async def test_signals_are_noticed_while_it_closes():
         signal.signal(signal.SIGTERM, before)
     assert seen[0] is not handler
     assert seen[1] is handler
+
+
+class Waiting(Server):
+    """A server whose `send` waits in one of its calls, as uvicorn's does while its transport holds too much."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+        self.may_go_on, self.was_cancelled = anyio.Event(), False
+
+    async def send(self, message):
+        if len(self.sent) == self.at:
+            try:
+                await self.may_go_on.wait()
+            finally:
+                self.was_cancelled = not self.may_go_on.is_set()
+        await super().send(message)
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["head", "event"])
+async def test_a_send_that_waits(at):
+    """What the server can't take at once is given to it as soon as it can, in the right order, and counted once."""
+    server, group = Waiting(at), StreamGroup(signals=False)
+    response, reasons = response_of(short, group=group, retry=5)
+    began = anyio.current_time()
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(server.serve, response)
+        await anyio.sleep(5)
+        assert reasons == []
+        assert group.streams()[0].writing_for == pytest.approx(5, abs=0.2)
+        server.may_go_on.set()
+    assert b"".join(server.sent) == b"head" + b"retry: 5\n" + EVENT
+    assert server.has_ended
+    assert reasons == [CloseReason.COMPLETED]
+    assert anyio.current_time() - began == pytest.approx(5, abs=0.2)
+    statistics = group.statistics()
+    assert (statistics.written_events, statistics.stalls) == (1, 1)
+    assert statistics.written_bytes == len(b"".join(server.sent[1:]))
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["head", "event"])
+async def test_a_send_that_never_ends(at):
+    """A client that takes nothing is dropped within `send_timeout` (C11), and nothing is left of the write."""
+    server = Waiting(at)
+    response, reasons = response_of(short, send_timeout=3)
+    await server.serve(response)
+    assert reasons == [CloseReason.SEND_TIMEOUT]
+    assert (server.is_aborted, server.was_cancelled) == (True, True)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("at", [0, 1], ids=["head", "event"])
+async def test_a_disconnect_that_meets_an_unfinished_send(at):
+    """The stream ends before its task has gone on with the write, which is over when `on_close` is called."""
+    seen = []
+
+    async def on_close(reason):
+        seen.append((reason, server.was_cancelled))
+
+    def leave():
+        run_of(group).end_all(lambda _: True, CloseReason.DISCONNECTED)
+
+    async def produce(send_channel):
+        await send_channel.send("event")
+        asyncio.get_running_loop().call_soon(leave)
+
+    server, group = Waiting(at), StreamGroup(signals=False)
+    await server.serve(EventSourceResponse(produce, on_close=on_close, group=group))
+    assert seen == [(CloseReason.DISCONNECTED, True)]
+
+
+class Failing(Server):
+    """A server whose `send` raises in one of its calls."""
+
+    def __init__(self, error, at):
+        super().__init__()
+        self.error = error
+        self.at = at
+
+    async def send(self, message):
+        if len(self.sent) == self.at:
+            raise self.error
+        await super().send(message)
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["head", "event"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(), CloseReason.DISCONNECTED),
+        (ValueError("the server's"), CloseReason.FAILED),
+        (KeyboardInterrupt(), CloseReason.CANCELLED),
+    ],
+    ids=["gone", "failed", "interrupted"],
+)
+async def test_a_send_that_fails(error, reason, at, anyio_backend_name):
+    """A client that is gone is no error, and whatever else the server raises is the response's, at once."""
+    if isinstance(error, KeyboardInterrupt) and (anyio_backend_name == "trio" or not Server.joins_final):
+        pytest.skip("not applicable: it is raised in the writer's task, and ends the loop")
+    server = Failing(error, at)
+    response, reasons = response_of(short)
+    began = anyio.current_time()
+    try:
+        await server.serve(response)
+    except BaseException as exc:
+        assert exc is error
+        assert not isinstance(exc, OSError)
+    else:
+        assert isinstance(error, OSError)
+    assert reasons == [reason]
+    assert anyio.current_time() - began < 0.5
