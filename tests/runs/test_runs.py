@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import time
 from contextlib import AsyncExitStack
 
 import anyio
@@ -15,6 +17,7 @@ from starlette.routing import Route
 from sse_trio import (
     CloseReason,
     EventSendChannel,
+    EventSourceResponse,
     RunExistsError,
     ServerSentEvent,
     StoreUnavailableError,
@@ -22,6 +25,7 @@ from sse_trio import (
     open_hub,
     open_runs,
 )
+from sse_trio._runs.response import RunResponseOptions
 from sse_trio.stores import MemoryStore, Retention
 from sse_trio.testing import StreamingASGITransport, open_test_stream, wait_all_tasks_blocked
 
@@ -224,6 +228,26 @@ async def test_the_start_and_the_watching_are_one_request():
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.text.endswith(':end completed\nevent: end\ndata: {"state":"completed"}\n\n')
+
+
+async def test_options_of_a_response():
+    """A run's stream takes every option of a response, except those of a producer's channel and of a status."""
+    options = {*inspect.signature(EventSourceResponse).parameters}
+    of_a_producer = {"source", "args", "content", "producers", "grace", "on_error", "errors", "overflow", "conflate"}
+    assert {*RunResponseOptions.__annotations__} == options - of_a_producer - {
+        *("status_code", "max_buffer_size", "max_buffer_bytes")
+    }
+
+
+async def test_a_stream_of_a_run_expires():
+    """`expires_at=` ends the stream when the client's token does; the run goes on."""
+    async with open_process() as runs:
+        await runs.start("a", count, 50)
+        async with open_test_stream(runs.response("a", expires_at=time.time())) as opened:
+            await opened.wait_closed()
+        assert opened.close_reason is CloseReason.LIFETIME
+        assert (await runs.status("a")).state == "running"
+        assert plain(await watch(runs, "a"))[-1] == "completed"
 
 
 async def test_a_producer_that_raises(caplog):
