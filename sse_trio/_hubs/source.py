@@ -25,7 +25,7 @@ from ..stores._protocol import EventId, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter, Filter
-from .history import read_latest
+from .history import EndsWith, read_latest
 from .position_line import Entry, PositionLine
 from .reading import HUB_OVERFLOWS, HubOverflow, Reading
 from .state import HubState
@@ -54,6 +54,7 @@ class SubscriptionSource(LiveSource):
         overflow, filter, id_blocks, rewrite: as in ``Hub.subscribe()``.
         until: the same, of a stored event.
         until_is_ours: whether that is no user's function: it may run wherever a batch is taken, and once for all.
+        ends_with: asked whether nothing can follow a page with a gap, or an empty beginning.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -71,6 +72,7 @@ class SubscriptionSource(LiveSource):
         *,
         until: UntilEvent | None = None,
         until_is_ours: bool = False,
+        ends_with: EndsWith | None = None,
         rewrite: Rewrite | None = None,
         id_blocks: bool = False,
     ) -> None:
@@ -80,6 +82,7 @@ class SubscriptionSource(LiveSource):
         event_filter = None if filter is None else EventFilter(filter)
         self._reading = Reading(hub, overflow, event_filter, until, rewrite, id_blocks=id_blocks)
         self._reading.until_is_ours = until_is_ours
+        self._reading.history.ends_with = ends_with
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
@@ -116,7 +119,12 @@ class SubscriptionSource(LiveSource):
         page = await self._read_first_page()
         if page.gap is not None:
             head["headers"].append((GAP_HEADER, _header_value(page.gap.after)))
+        ends_with = self._reading.history.ends_with
+        may_end = page.gap is not None or not page.events
+        is_last = may_end and ends_with is not None and await ends_with(page)
         self._go_on_from(page)
+        if is_last:
+            self.refuse_sends()
 
     async def _read_first_page(self) -> Page:
         if self._start is None:

@@ -2,6 +2,8 @@
 #
 # Rule 1: the store decides what is there: this process asks it, but for its own runs, which it knows.
 # Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (control.py).
+# Rule 3: a log goes as a whole, its end with it. Who had not read as far gets a gap, and then nothing more could come,
+#         so the stream ends. The next request of that client is a 404.
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import final
 
 from ..stores._holds import Held, HoldingStore
-from ..stores._protocol import EventId
+from ..stores._protocol import EventId, Page
 from .control import Watchers
 from .keys import RunKeys
 from .record import RunRecord
@@ -46,6 +48,16 @@ class RunLookup:
             return None
         record = RunRecord.load(held)
         return None if not record.is_running and held.due_in <= 0 else (record, held)
+
+    async def is_gone(self, key: str, page: Page) -> bool:
+        """Whether the log of a run went while it was read: this page says that there is a gap."""
+        return page.gap is not None and await self._store.held(self._keys.topic_of(key)) is None
+
+    async def is_gone_since(self, key: str, page: Page) -> bool:
+        """The same of a run that was there when its watcher was admitted, so that no log is gone, too."""
+        if page.gap is None and key in self._tasks:
+            return False  # it has sent nothing yet
+        return await self._store.held(self._keys.topic_of(key)) is None
 
 
 @final

@@ -27,6 +27,7 @@ from sse_trio import (
 )
 from sse_trio._runs.response import RunResponseOptions
 from sse_trio.stores import MemoryStore, Retention
+from sse_trio.stores._holds import Claim
 from sse_trio.testing import StreamingASGITransport, open_test_stream, wait_all_tasks_blocked
 
 from .conftest import open_process
@@ -210,6 +211,68 @@ async def test_an_expired_run_is_gone_as_a_whole():
         await anyio.sleep(45)
         assert (await hub.history("runs/a")).events == ()
         assert await store.held("runs/a") is None
+
+
+@pytest.mark.parametrize("how", ["expires", "deleted", "replaced"])
+async def test_a_reader_that_is_slower_than_the_time_to_live(how):
+    """Who has yet to read the beginning when a run's log goes is sent a gap, and does not wait for what can't come."""
+    async with open_process(ttl=60) as runs, AsyncExitStack() as stack:
+        await runs.start("a", count, 3000, 0)
+        await watch(runs, "a")
+        own = await stack.enter_async_context(runs.watch("a"))
+        client = await stack.enter_async_context(open_test_stream(runs.response("a", send_timeout=None)))
+        client.stall()
+        await own.receive()
+        if how == "expires":
+            await anyio.sleep(300)
+        elif how == "deleted":
+            await runs.delete("a")
+        else:
+            await runs.start("a", count, 2, replace=True)
+        client.resume()
+        with anyio.fail_after(30):
+            received = [[event async for event in source] for source in (own, client)]
+        for events in received:
+            last = ["gap", *([None, None, "end"] if how == "replaced" else [])]
+            assert [event.event if event.event != "message" else None for event in events][-len(last) :] == last
+
+
+async def test_a_run_that_goes_when_its_watcher_was_admitted():
+    """A client that asks for a run in the moment in which it goes gets an empty stream, which ends."""
+
+    class Store(MemoryStore):
+        async def held(self, topic):
+            found = await super().held(topic)
+            if found is not None:
+                await self.append_held([], Claim(topic, found.token, None, clear=True))
+            return found
+
+    async with open_process(Store()) as runs:
+        await runs.start("a", count, 3)
+        await watch(runs, "a")
+        with anyio.fail_after(30):
+            assert await stream(runs, "a") == []
+        assert await status_of(runs.response("a")) == 404
+
+
+async def test_a_watcher_that_comes_before_the_first_event():
+    """It waits for it, and the store is not asked whether the run is still there."""
+    asked = []
+
+    class Store(MemoryStore):
+        async def held(self, topic):
+            asked.append(topic)
+            return await super().held(topic)
+
+    async def late(send_channel):
+        await anyio.sleep(1)
+        await send_channel.send("late")
+
+    async with open_process(Store()) as runs:
+        await runs.start("a", late)
+        del asked[:]
+        assert plain(await stream(runs, "a")) == ["late", "completed"]
+        assert asked == []
 
 
 async def test_the_start_and_the_watching_are_one_request():
