@@ -248,11 +248,19 @@ async def test_a_run_that_goes_when_its_watcher_was_admitted():
             return found
 
     async with open_process(Store()) as runs:
-        await runs.start("a", count, 3)
-        await watch(runs, "a")
         with anyio.fail_after(30):
+            await runs.start("a", count, 3)
+            await watch(runs, "a")
             assert await stream(runs, "a") == []
         assert await status_of(runs.response("a")) == 404
+
+
+async def test_a_task_that_watches_before_the_start():
+    """A task that watches a key that is not known yet gets the run that begins under it."""
+    async with open_process() as runs, runs.watch("a") as early:
+        await runs.start("a", count, 2)
+        with anyio.fail_after(30):
+            assert plain([event async for event in early]) == ["0", "1", "completed"]
 
 
 async def test_a_watcher_that_comes_before_the_first_event():
