@@ -14,7 +14,7 @@ from .._channels.ends import EventReceiveChannel, state_of
 from .._channels.waiters import WaitingReceive
 from .._errors import StoreUnavailableError
 from ..stores._protocol import EventId, pack_event
-from .limits import RunSize
+from .limits import RunSize, RunTooLargeError
 from .log import RunLog
 
 if TYPE_CHECKING:
@@ -82,10 +82,23 @@ class Recorder:
         return events
 
     async def keep(self, events: list[ServerSentEvent]) -> None:
-        """Append these events, and wait for it."""
-        payloads = [pack_event(event) for event in events]
-        self._size.add(len(payloads), sum(map(len, payloads)))
-        await self._log.append(payloads)
+        """Append these events, and wait for it. If one can't be kept, append those before it, and raise."""
+        payloads, error = self._pack(events)
+        if payloads:
+            await self._log.append(payloads)
+        if error is not None:
+            raise error
+
+    def _pack(self, events: list[ServerSentEvent]) -> tuple[list[bytes], Exception | None]:
+        payloads: list[bytes] = []
+        try:
+            for event in events:
+                payload = pack_event(event)
+                self._size.add(1, len(payload))
+                payloads.append(payload)
+        except (RunTooLargeError, ValueError, TypeError) as exc:
+            return payloads, exc
+        return payloads, None
 
     async def _wait(self) -> None:
         waiting = WaitingReceive(self._receive_channel, self._parking)

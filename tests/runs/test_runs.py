@@ -231,7 +231,7 @@ async def test_a_reader_that_is_slower_than_the_time_to_live(how):
             await runs.start("a", count, 2, replace=True)
         client.resume()
         with anyio.fail_after(30):
-            received = [[event async for event in source] for source in (own, client)]
+            received = [event async for event in own], [event async for event in client]
         for events in received:
             last = ["gap", *([None, None, "end"] if how == "replaced" else [])]
             assert [event.event if event.event != "message" else None for event in events][-len(last) :] == last
@@ -482,6 +482,22 @@ async def test_limits(caplog):
         assert plain(await watch(runs, "bytes")) == ["failed"]
         assert (await runs.status("bytes")).reason == "max_bytes"
     assert "the run 'events' failed: it has sent more events than max_events=5" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["max_events", "max_bytes", "exception"])
+async def test_what_was_sent_before_the_limit_is_kept(what):
+    """A run that fails in the middle of a burst keeps all of it that it may, however it came to the store."""
+
+    async def flood(send_channel):
+        for n in range(200):
+            has_id = what == "exception" and n == 100
+            await send_channel.send(ServerSentEvent(f"{n:03}", id="1" if has_id else None))
+
+    limits = {"max_events": {"max_events": 100}, "max_bytes": {"max_bytes": 100 * len("data: 000\n\n")}}
+    async with open_process(**limits.get(what, {})) as runs:
+        await runs.start("a", flood)
+        assert plain(await watch(runs, "a")) == [*[f"{n:03}" for n in range(100)], "failed"]
+        assert (await runs.status("a")).reason == what
 
 
 async def test_max_duration():
