@@ -3,12 +3,14 @@
 # Rule 1: each open_runs() has a topic of its own in the hub. A message is an event without data, which
 #         clients ignore if they have subscribed to everything. So a message is as durable and as ordered as any event,
 #         and wakes its reader as any event does; nothing polls.
+#         What is not such a message, from whoever may publish there, is logged and changes nothing.
 # Rule 2: a process that watches a run which stops when it is unwatched says so again and again. A process that is gone
 #         says nothing.
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ __all__ = ("Control", "Watchers")
 
 MOST_OFTEN = 0.05
 """Seconds between two messages about watchers, at least."""
+
+_logger = logging.getLogger("sse_trio")
 
 
 @final
@@ -57,7 +61,16 @@ class Control:
             task_status.started()
             async for event in subscription:
                 if event.comment is not None:
-                    on_message(cast("dict[str, list[str]]", json.loads(event.comment)))
+                    on_message(_read_message(event.comment))
+
+
+def _read_message(text: str) -> dict[str, list[str]]:
+    try:
+        message = cast("dict[str, list[object]]", json.loads(text))
+        return {name: [key for key in keys if isinstance(key, str)] for name, keys in message.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        _logger.warning("a message to the runs of this process makes no sense; was it sent by another version?")
+        return {}
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sse_trio import HoldLostError, open_hub, open_runs
+from sse_trio import HoldLostError, ServerSentEvent, open_hub, open_runs
 from sse_trio.stores import Claim, MemoryStore
 from sse_trio.testing import open_test_stream
 
@@ -185,11 +185,15 @@ async def test_a_shutdown_during_a_grace_and_a_stop():
         assert repr(runs) == "<Runs in the hub 'hub': 0 running here>"
 
 
-async def test_what_others_say_on_a_control_topic():
+@pytest.mark.parametrize(
+    "other",
+    ["data", *[ServerSentEvent(comment=c) for c in ("text", "[1]", '{"stop":1}', '{"stop":[["a"]]}', "[" * 99_999)]],
+)
+async def test_what_others_say_on_a_control_topic(other):
     """A message for a run that is not here, or an event of someone else's, changes nothing."""
     async with open_hub() as hub, open_runs(hub) as runs:
         await runs.start("a", count, 5)
-        await hub.publish(f"runs-control/{runs._owner}", "data")
+        await hub.publish(f"runs-control/{runs._owner}", other)
         await runs._control.send(runs._owner, stop=["b"], watched=["b"])
         assert plain(await watch(runs, "a")) == ["0", "1", "2", "3", "4", "completed"]
 
