@@ -4,6 +4,7 @@
 # Rule 2: an event that is left out does not move the client's `Last-Event-ID`. A client whose filter lets little
 #         through would come back with an old id, and get a gap for events that it was never meant to see. So the hub
 #         sends it its position (position_line.py) when its id has fallen far enough behind.
+# Rule 3: a filter sees what users have published. The gap of a topic that was deleted passes it, as every gap does.
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from .._wire.event import ServerSentEvent
 from .._wire.returned import returned_bool
+from ..stores._holds import is_deletion
 from ..stores._protocol import EventId, StoredEvent
 from .position_line import Entry
 
@@ -42,7 +44,9 @@ class EventFilter:
         self._last: EventId | None = None
 
     def wants(self, event: StoredEvent) -> bool:
-        """Whether the filter lets the event through. Raises what the function raises."""
+        """Whether the subscriber is sent the event. Raises what the function raises."""
+        if is_deletion(event.payload):
+            return True
         wanted = self._function(event.topic, event.event)
         return wanted if wanted is True or wanted is False else returned_bool("filter", wanted)
 

@@ -2,11 +2,13 @@
 #
 # Rule 1: at most one page is held. The next one is read when the subscriber has taken it.
 # Rule 2: the store decides what is a gap. It becomes one event, before the events that follow it.
+# Rule 3: a subscriber whose topic may be gone for good, as that of a run, ends with the gap that says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias, final
 
 from anyio import CancelScope
 
@@ -22,18 +24,21 @@ from .position import Position
 from .position_line import Entry
 from .state import HubState
 
-__all__ = ("MAX_REPLAY", "History", "read_latest")
+__all__ = ("MAX_REPLAY", "EndsWith", "History", "read_latest")
 
 MAX_REPLAY = 1000
 """Events that a subscriber without an id may be sent first, and that its filter may look at for that: they are read,
 and held, at once."""
+
+EndsWith: TypeAlias = Callable[[Page], Awaitable[bool]]
+"""Asked about a page with a gap, and about a first page without events: whether nothing can follow it."""
 
 
 @final
 class History:
     """The events that a subscriber gets from the store."""
 
-    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "on_missing", "pending")
+    __slots__ = ("_hub", "_is_stopped", "_parking", "_position", "_reading", "ends_with", "pending")
 
     def __init__(self, hub: HubState, position: Position) -> None:
         self._hub = hub
@@ -41,8 +46,7 @@ class History:
         self._is_stopped = False
         self._reading: CancelScope | None = None
         self._parking: Parked | None = None
-        self.on_missing: Callable[[bool], None] | None = None
-        """Is called if the store has nothing of what was asked for (False), or has a gap there (True)."""
+        self.ends_with: EndsWith | None = None
         self.pending: Sequence[Entry] = ()
         """Events that were read and not taken yet. Mostly empty, and an empty tuple takes no memory."""
 
@@ -50,6 +54,11 @@ class History:
     def is_reading(self) -> bool:
         """Whether a task reads the store."""
         return self._reading is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing is read any more: what is pending is the last."""
+        return self._is_stopped
 
     def add(self, *entries: Entry) -> None:
         """Add entries to what is pending."""
@@ -78,8 +87,6 @@ class History:
         if complete:
             self._position.go_live(page.next)
         self._position.wake()
-        if self.on_missing is not None and (page.gap is not None or not page.events):
-            self.on_missing(page.gap is not None)
         return complete
 
     def start(self, after: EventId | Page) -> None:
@@ -107,11 +114,18 @@ class History:
                 await self._wait_taken()
             epoch = feed.timeline.position.epoch
             page = await self._hub.read_patiently(feed.topics, after)
-            if self.add_page(page):
+            if await self._is_last(page):
+                self._is_stopped = True  # before the page wakes who takes it
+            if self.add_page(page) or self._is_stopped:
                 return
             after = page
             if page.next == page.tip and page.next.epoch != epoch == feed.timeline.position.epoch:
                 await feed.wait_woken()  # the store has begun a new history, which the hub has yet to hear of
+
+    async def _is_last(self, page: Page) -> bool:
+        if self.ends_with is None or page.gap is None:
+            return False
+        return await self._hub.patiently(partial(self.ends_with, page))
 
     async def _wait_taken(self) -> None:
         parking = self._parking = current_loop().new_parking()

@@ -144,7 +144,7 @@ class Reading:
         except BaseException:
             self.history.put_back(taken)  # nothing was taken; and a stream that fails takes nothing more
             raise
-        if is_end:
+        if is_end or (self.history.is_stopped and not self.is_refusing):
             self._finish()
         return sent, count
 

@@ -25,7 +25,7 @@ from ..stores._protocol import EventId, Page, StoredEvent
 from ..stores._topics import TopicFilter
 from .feed import Feed
 from .filtering import EventFilter, Filter
-from .history import read_latest
+from .history import EndsWith, read_latest
 from .position_line import Entry, PositionLine
 from .reading import HUB_OVERFLOWS, HubOverflow, Reading
 from .state import HubState
@@ -55,6 +55,7 @@ class SubscriptionSource(LiveSource):
         until: the same, of a stored event.
         ends_at_mark: whether that is no user's function, and finds the end at a mark. It may run wherever a batch is
             taken.
+        ends_with: asked whether nothing can follow a page with a gap, or an empty beginning.
 
     Its class is over 200 lines, and half of them are the methods that a stream asks of any source.
     """
@@ -72,6 +73,7 @@ class SubscriptionSource(LiveSource):
         *,
         until: UntilEvent | None = None,
         ends_at_mark: bool = False,
+        ends_with: EndsWith | None = None,
         rewrite: Rewrite | None = None,
         id_blocks: bool = False,
     ) -> None:
@@ -81,6 +83,7 @@ class SubscriptionSource(LiveSource):
         event_filter = None if filter is None else EventFilter(filter)
         self._reading = Reading(hub, overflow, event_filter, until, rewrite, id_blocks=id_blocks)
         self._reading.ends_at_mark = ends_at_mark
+        self._reading.history.ends_with = ends_with
         self._position = self._reading.position
         self.is_closed = False
         self._sep = "\n"
@@ -117,7 +120,12 @@ class SubscriptionSource(LiveSource):
         page = await self._read_first_page()
         if page.gap is not None:
             head["headers"].append((GAP_HEADER, _header_value(page.gap.after)))
+        ends_with = self._reading.history.ends_with
+        may_end = page.gap is not None or not page.events
+        is_last = may_end and ends_with is not None and await ends_with(page)
         self._go_on_from(page)
+        if is_last:
+            self.refuse_sends()
 
     async def _read_first_page(self) -> Page:
         if self._start is None:
@@ -140,10 +148,6 @@ class SubscriptionSource(LiveSource):
         # published meanwhile.
         if self._reading.loop is not None:
             self._reading.history.add(PositionLine(last, is_block=self._reading.id_blocks))
-
-    def notice_missing(self, on_missing: Callable[[bool], None]) -> None:
-        """Call this if the store has nothing of what the subscriber asks for (False), or has a gap there (True)."""
-        self._reading.history.on_missing = on_missing
 
     def close(self) -> None:
         """Let go of everything. Not a checkpoint. Closing twice does nothing."""

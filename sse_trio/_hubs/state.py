@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, final
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeVar, final
 
 from anyio import ClosedResourceError, sleep
 from anyio.abc import TaskGroup
@@ -21,6 +22,8 @@ from .expiries import Expiries
 from .fanout import Fanout
 from .feed import Feed, FeedStatistics
 from .orders import without_orders
+
+T = TypeVar("T")
 
 __all__ = ("Counters", "HubState", "Subscriber")
 
@@ -156,8 +159,13 @@ class HubState:
 
     async def read_patiently(self, topics: TopicFilter, after: EventId | Page) -> Page:
         """Read the store, and try again while it is down."""
+        return await self.patiently(partial(self.read, topics, after))
+
+    @staticmethod
+    async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what a question to the store returns; ask again while it is down."""
         while True:
             try:
-                return await self.read(topics, after)
+                return await ask()
             except StoreUnavailableError:
                 await sleep(RETRY_SECONDS)

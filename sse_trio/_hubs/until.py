@@ -2,6 +2,7 @@
 #
 # Rule 1: the event that ends a subscription is delivered, and nothing after it.
 # Rule 2: the predicate is called for each event once, in order, and only for what the subscriber's filter lets through.
+# Rule 3: these functions see what users have published. The gap of a topic that was deleted passes them as it is.
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def until_of(function: Until) -> UntilEvent:
     """Return the user's function as one of a stored event. It fails closed, as a filter does."""
 
     def is_last(event: StoredEvent) -> bool:
-        return returned_bool("until", function(event.topic, event.event))
+        return not is_deletion(event.payload) and returned_bool("until", function(event.topic, event.event))
 
     return is_last
 

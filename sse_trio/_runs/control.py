@@ -72,7 +72,7 @@ class Control:
 def _read(comment: str | None) -> Iterator[tuple[Request, RunRef]]:
     try:
         message: object = json.loads(comment or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     if isinstance(message, dict):
         fields = cast("dict[str, object]", message)

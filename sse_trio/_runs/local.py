@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from anyio import ClosedResourceError, Event, move_on_after
 from anyio.abc import TaskGroup
@@ -19,11 +19,6 @@ from .._reasons import CloseReason
 from .control import Request, RunRef
 from .statistics import RunObserver, RunsStatistics
 from .task import FINAL_SECONDS, RunTask
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVarTuple, Unpack
-
-    Ts = TypeVarTuple("Ts")
 
 __all__ = ("LocalRuns",)
 
@@ -63,11 +58,6 @@ class LocalRuns:
         finally:
             self._starts -= 1
             self._started.set()
-
-    def start_soon(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: Unpack[Ts]) -> None:
-        """Run what has to be done for a client, unless open_runs() is being left."""
-        if not self.is_closed:
-            self._nursery.start_soon(fn, *args)
 
     def check_begins(self) -> None:
         """Raise ClosedResourceError if open_runs() has been left since the start began."""

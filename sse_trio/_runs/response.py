@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, final
 
@@ -37,6 +38,7 @@ class RunResponseOptions(TypedDict, total=False):
     send_timeout: float | None
     commit_within: float | None
     max_lifetime: float | None
+    expires_at: datetime.datetime | float | None
     retry: int | None
     farewell: Farewell | None
     on_close: Callable[[CloseReason], Awaitable[object]] | None

@@ -13,11 +13,13 @@ from anyio.abc import TaskGroup
 from .._arguments.checks import check_coroutine_function, check_flag, check_function, wrong
 from .._channels.ends import EventSendChannel
 from .._errors import HoldLostError
+from .._hubs.history import EndsWith
 from .._hubs.hub import Hub, publisher_of_hub, state_of_hub
 from .._hubs.publisher import holding_store
 from .._hubs.source import SubscriptionSource
-from .._hubs.subscription import Subscription, source_of
+from .._hubs.subscription import Subscription
 from ..stores._holds import Claim
+from ..stores._protocol import Page
 from ..stores._topics import TopicFilter
 from .control import Control
 from .ending import is_end
@@ -64,7 +66,7 @@ class Runs:
         self._watchers = Watchers(self._control)
         self._lookup = RunLookup(self._keys, self._store, self._tasks)
         self._stopping = Stopping(self._lookup, self._tasks, self._control, self._live)
-        self._watching = Watching(self._lookup, self._local, self._watchers)
+        self._watching = Watching(self._lookup, self._local.tasks, self._watchers)
         self._keeper = Keeper(
             self._publisher, self._store, self._keys, options.lease, options.on_end, self._owner, self._tasks
         )
@@ -184,19 +186,22 @@ class Runs:
         client that has seen the end is answered 204, which ends an ``EventSource`` for good; an unknown or expired key
         404. Serving it raises StoreUnavailableError before anything is sent, if the store is down.
         """
-        subscription = self.watch(key, after=after)
-        admit = partial(self._watching.admit, key, after, source_of(subscription))
-        return RunResponse(subscription, admit, options)
+        subscription = self._watch(key, after, self._lookup.is_gone_since)
+        return RunResponse(subscription, partial(self._watching.admit, key, after), options)
 
     def watch(self, key: str, *, after: str | None = None) -> Subscription:
         """Return a subscription to the events of a run, which ends after the run's end. For your own tasks.
 
-        For an unknown key it waits for the run to begin.
+        For an unknown key it waits for the run to begin. If the run is deleted, or expires, before all of it was read,
+        the last event is a ``gap``.
         """
+        return self._watch(key, after, self._lookup.is_gone)
+
+    def _watch(self, key: str, after: str | None, is_gone: Callable[[str, Page], Awaitable[bool]]) -> Subscription:
         if after is not None and not isinstance(cast("object", after), str):
             raise wrong(TypeError, "after", "the text of an id: last_event_id(request)", after)
         topics = TopicFilter(self._keys.topic_of(key))
-        return Subscription(self._source(topics, after or None))
+        return Subscription(self._source(topics, after or None, partial(is_gone, key)))
 
     def statistics(self) -> RunsStatistics:
         """Return a snapshot of this process. Not a checkpoint. From any thread."""
@@ -237,8 +242,12 @@ class Runs:
             labels=dict(options.labels),
         )
 
-    def _source(self, topics: TopicFilter, start: str | int | None) -> SubscriptionSource:
-        return SubscriptionSource(self._state, topics, start, "resume", until=is_end, ends_at_mark=True)
+    def _source(
+        self, topics: TopicFilter, start: str | int | None, ends_with: EndsWith | None = None
+    ) -> SubscriptionSource:
+        return SubscriptionSource(
+            self._state, topics, start, "resume", until=is_end, ends_at_mark=True, ends_with=ends_with
+        )
 
     def _live(self, key: str) -> Subscription:
         return Subscription(self._source(TopicFilter(self._keys.topic_of(key)), 0))

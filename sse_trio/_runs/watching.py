@@ -4,26 +4,19 @@
 # Rule 2: a run that stops when it is unwatched has to hear of watchers in other processes (watchers.py).
 # Rule 3: in this process, who watches a key watches whichever run has it: a client whose run is replaced before it has
 #         read all of it gets a gap, and then the new one. If there is none, because the run has expired or was deleted,
-#         the stream ends after the gap: no end can come any more.
+#         the stream ends with the gap, since no end can come any more. The next request of that client is a 404.
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from typing import final
 
-from anyio import sleep
-
-from .._errors import StoreUnavailableError
-from .._hubs.source import SubscriptionSource
 from ..stores._holds import Held, HoldingStore
-from ..stores._protocol import EventId
+from ..stores._protocol import EventId, Page
 from .control import RunRef
 from .keys import RunKeys
-from .local import LocalRuns
-from .log import RETRY_SECONDS
 from .record import RunRecord
 from .task import RunTask
 from .watchers import Watchers
@@ -58,6 +51,16 @@ class RunLookup:
         record = RunRecord.load(held)
         return None if not record.is_running and held.due_in <= 0 else (record, held)
 
+    async def is_gone(self, key: str, page: Page) -> bool:
+        """Whether the log of a run went while it was read: this page says that there is a gap."""
+        return page.gap is not None and await self._store.held(self._keys.topic_of(key)) is None
+
+    async def is_gone_since(self, key: str, page: Page) -> bool:
+        """The same of a run that was there when its watcher was admitted, so that no log is gone, too."""
+        if page.gap is None and key in self._tasks:
+            return False  # it has sent nothing yet
+        return await self._store.held(self._keys.topic_of(key)) is None
+
 
 @final
 class Watching:
@@ -65,14 +68,13 @@ class Watching:
 
     Args:
         lookup: finds runs.
-        local: the runs of this process.
+        tasks: the runs of this process, by key.
         watchers: tells other processes.
     """
 
-    def __init__(self, lookup: RunLookup, local: LocalRuns, watchers: Watchers) -> None:
+    def __init__(self, lookup: RunLookup, tasks: Mapping[str, RunTask], watchers: Watchers) -> None:
         self._lookup = lookup
-        self._local = local
-        self._tasks = local.tasks
+        self._tasks = tasks
         self._watchers = watchers
         self._watched: Counter[str] = Counter()
 
@@ -84,9 +86,7 @@ class Watching:
         """Return the number of responses that watch any run."""
         return self._watched.total()
 
-    async def admit(
-        self, key: str, after: str | None, source: SubscriptionSource
-    ) -> int | AbstractContextManager[None]:
+    async def admit(self, key: str, after: str | None) -> int | AbstractContextManager[None]:
         """Return the status to answer a client with, or what to hold open while it watches."""
         found = await self._lookup.find(key)
         if found is None:
@@ -94,23 +94,7 @@ class Watching:
         record, held = found
         if held is not None and not record.is_running and _has_seen(after, held.end):
             return 204
-        source.notice_missing(partial(self._note_missing, key, record, source))
         return self._watching(key, record)
-
-    def _note_missing(self, key: str, record: RunRecord, source: SubscriptionSource, has_gap: bool) -> None:  # noqa: FBT001
-        if has_gap or not record.is_running:
-            self._local.start_soon(self._end_if_gone, key, source)
-
-    async def _end_if_gone(self, key: str, source: SubscriptionSource) -> None:
-        while not source.is_closed:
-            try:
-                found = await self._lookup.find(key)
-            except StoreUnavailableError:
-                await sleep(RETRY_SECONDS)
-                continue
-            if found is None and not source.is_closed:
-                source.refuse_sends()
-            return
 
     @contextmanager
     def _watching(self, key: str, record: RunRecord) -> Generator[None]:

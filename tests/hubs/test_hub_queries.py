@@ -294,6 +294,33 @@ async def test_what_is_deleted_is_not_in_what_is_compressed(topics):
         assert texts[1].count("event: gap") == 1
 
 
+def check_published(event):
+    return {"kept": True, "last": False}[event.data]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filter": lambda _, event: check_published(event)},
+        {"until": lambda _, event: not check_published(event)},
+        {"rewrite": lambda _, event: ServerSentEvent(str(check_published(event)))},
+    ],
+    ids=["filter", "until", "rewrite"],
+)
+@pytest.mark.parametrize("replay", [5, "all"])
+async def test_the_gap_of_a_deletion_passes_every_function(options, replay):
+    """Functions of a subscription see what was published: they can't hide that a topic was deleted, or fail for it."""
+    async with open_hub() as hub, hub.subscribe("a", replay=replay, **options) as live:
+        await hub.delete("a")
+        await hub.publish("a", "kept")
+        async with hub.subscribe("a", replay=replay, **options) as late:
+            for subscription in (live, late):
+                with anyio.fail_after(30):
+                    gap, event = [await subscription.receive() for _ in range(2)]
+                assert (gap.event, gap.data, gap.topic) == ("gap", '{"after":null,"oldest":null}', "a")
+                assert event.data in {"kept", "True"}
+
+
 async def test_delete_leaves_what_the_hub_tells_itself():
     """Nobody deletes a topic that is reserved."""
     async with open_hub() as hub:

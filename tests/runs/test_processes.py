@@ -132,6 +132,16 @@ async def test_old_runs_go(shared_store):
         assert (await runs._hub.history("runs/a")).events == ()
 
 
+async def test_who_comes_back_to_a_run_that_was_deleted(two):
+    """A task that goes on with the id of a run that is gone is sent a gap, and waits for no run."""
+    one, other = two
+    await one.start("a", count, 3)
+    first = (await watch(other, "a"))[0].id
+    await other.delete("a")
+    with anyio.fail_after(30):
+        assert [event.event for event in await watch(other, "a", after=first)] == ["gap"]
+
+
 async def test_delete_tells_subscribers_everywhere(two):
     """`hub.delete()` leaves nothing, in the store or in a ring, and subscribers in every process get one `gap`."""
     one, other = (runs._hub for runs in two)

@@ -137,20 +137,6 @@ async def test_a_start_where_the_owner_is_gone(store, replace, caplog):
 # --- leaving open_runs()
 
 
-async def test_nothing_is_begun_once_it_is_left(store):
-    """What a client would have done for it is not begun when open_runs() is being left."""
-    begun = []
-
-    async def note():
-        begun.append(True)
-
-    async with open_process(store) as runs:
-        await runs.close()
-        runs._local.start_soon(note)
-        await anyio.sleep(1)
-    assert begun == []
-
-
 async def leave_while_it_starts(store, outcome, *, grace=0.0):
     """Leave open_runs() while a start is under way; return the status of its run for another process."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import time
 from contextlib import AsyncExitStack
 
 import anyio
@@ -15,6 +17,7 @@ from starlette.routing import Route
 from sse_trio import (
     CloseReason,
     EventSendChannel,
+    EventSourceResponse,
     RunExistsError,
     ServerSentEvent,
     StoreUnavailableError,
@@ -22,7 +25,9 @@ from sse_trio import (
     open_hub,
     open_runs,
 )
+from sse_trio._runs.response import RunResponseOptions
 from sse_trio.stores import MemoryStore, Retention
+from sse_trio.stores._holds import Claim
 from sse_trio.testing import StreamingASGITransport, open_test_stream, wait_all_tasks_blocked
 
 from .conftest import open_process
@@ -208,6 +213,76 @@ async def test_an_expired_run_is_gone_as_a_whole():
         assert await store.held("runs/a") is None
 
 
+@pytest.mark.parametrize("how", ["expires", "deleted", "replaced"])
+async def test_a_reader_that_is_slower_than_the_time_to_live(how):
+    """Who has yet to read the beginning when a run's log goes is sent a gap, and does not wait for what can't come."""
+    async with open_process(ttl=60) as runs, AsyncExitStack() as stack:
+        await runs.start("a", count, 3000, 0)
+        await watch(runs, "a")
+        own = await stack.enter_async_context(runs.watch("a"))
+        client = await stack.enter_async_context(open_test_stream(runs.response("a", send_timeout=None)))
+        client.stall()
+        await own.receive()
+        if how == "expires":
+            await anyio.sleep(300)
+        elif how == "deleted":
+            await runs.delete("a")
+        else:
+            await runs.start("a", count, 2, replace=True)
+        client.resume()
+        with anyio.fail_after(30):
+            received = [event async for event in own], [event async for event in client]
+        for events in received:
+            last = ["gap", *([None, None, "end"] if how == "replaced" else [])]
+            assert [event.event if event.event != "message" else None for event in events][-len(last) :] == last
+
+
+async def test_a_run_that_goes_when_its_watcher_was_admitted():
+    """A client that asks for a run in the moment in which it goes gets an empty stream, which ends."""
+
+    class Store(MemoryStore):
+        async def held(self, topic):
+            found = await super().held(topic)
+            if found is not None:
+                await self.append_held([], Claim(topic, found.token, None, clear=True))
+            return found
+
+    async with open_process(Store()) as runs:
+        with anyio.fail_after(30):
+            await runs.start("a", count, 3)
+            await watch(runs, "a")
+            assert await stream(runs, "a") == []
+        assert await status_of(runs.response("a")) == 404
+
+
+async def test_a_task_that_watches_before_the_start():
+    """A task that watches a key that is not known yet gets the run that begins under it."""
+    async with open_process() as runs, runs.watch("a") as early:
+        await runs.start("a", count, 2)
+        with anyio.fail_after(30):
+            assert plain([event async for event in early]) == ["0", "1", "completed"]
+
+
+async def test_a_watcher_that_comes_before_the_first_event():
+    """It waits for it, and the store is not asked whether the run is still there."""
+    asked = []
+
+    class Store(MemoryStore):
+        async def held(self, topic):
+            asked.append(topic)
+            return await super().held(topic)
+
+    async def late(send_channel):
+        await anyio.sleep(1)
+        await send_channel.send("late")
+
+    async with open_process(Store()) as runs:
+        await runs.start("a", late)
+        del asked[:]
+        assert plain(await stream(runs, "a")) == ["late", "completed"]
+        assert asked == []
+
+
 async def test_the_start_and_the_watching_are_one_request():
     """A POST may start a run and be answered with its stream."""
 
@@ -224,6 +299,26 @@ async def test_the_start_and_the_watching_are_one_request():
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.text.endswith(':end completed\nevent: end\ndata: {"state":"completed"}\n\n')
+
+
+async def test_options_of_a_response():
+    """A run's stream takes every option of a response, except those of a producer's channel and of a status."""
+    options = {*inspect.signature(EventSourceResponse).parameters}
+    of_a_producer = {"source", "args", "content", "producers", "grace", "on_error", "errors", "overflow", "conflate"}
+    assert {*RunResponseOptions.__annotations__} == options - of_a_producer - {
+        *("status_code", "max_buffer_size", "max_buffer_bytes")
+    }
+
+
+async def test_a_stream_of_a_run_expires():
+    """`expires_at=` ends the stream when the client's token does; the run goes on."""
+    async with open_process() as runs:
+        await runs.start("a", count, 50)
+        async with open_test_stream(runs.response("a", expires_at=time.time())) as opened:
+            await opened.wait_closed()
+        assert opened.close_reason is CloseReason.LIFETIME
+        assert (await runs.status("a")).state == "running"
+        assert plain(await watch(runs, "a"))[-1] == "completed"
 
 
 async def test_a_producer_that_raises(caplog):
@@ -387,6 +482,22 @@ async def test_limits(caplog):
         assert plain(await watch(runs, "bytes")) == ["failed"]
         assert (await runs.status("bytes")).reason == "max_bytes"
     assert "the run 'events' failed: it has sent more events than max_events=5" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["max_events", "max_bytes", "exception"])
+async def test_what_was_sent_before_the_limit_is_kept(what):
+    """A run that fails in the middle of a burst keeps all of it that it may, however it came to the store."""
+
+    async def flood(send_channel):
+        for n in range(200):
+            has_id = what == "exception" and n == 100
+            await send_channel.send(ServerSentEvent(f"{n:03}", id="1" if has_id else None))
+
+    limits = {"max_events": {"max_events": 100}, "max_bytes": {"max_bytes": 100 * len("data: 000\n\n")}}
+    async with open_process(**limits.get(what, {})) as runs:
+        await runs.start("a", flood)
+        assert plain(await watch(runs, "a")) == [*[f"{n:03}" for n in range(100)], "failed"]
+        assert (await runs.status("a")).reason == what
 
 
 async def test_max_duration():

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from sse_trio import ServerSentEvent, open_hub, open_runs
-from sse_trio._hubs.subscription import source_of
 from sse_trio._runs.control import RunRef
 from sse_trio.testing import open_test_stream
 
@@ -221,7 +220,7 @@ async def test_a_watcher_whose_run_is_replaced():
     """A client that is sent the next run too, because it was slow, counts as its watcher until it leaves."""
     async with open_process() as runs:
         await runs.start("a", count, 1)
-        with await runs._watching.admit("a", None, source_of(runs.watch("a"))):
+        with await runs._watching.admit("a", None):
             await watch(runs, "a")
             await runs.start("a", count, 1000, replace=True, stop_when_unwatched=5)
             await anyio.sleep(20)
