@@ -27,7 +27,7 @@ class LastWrites(NamedTuple):
 
     async def write(self, outlet: Outlet, coder: Coder | None) -> None:
         """Write them."""
-        # The final frame is a separate, empty message (C6), except where Outlet.joins_final() allows one for both.
+        # The final frame is a separate, empty message (C6), except where Outlet.final_now() sends one for both.
         last = self.notices
         if coder is not None:
             last = coder.finish(last) if self.cut_after is None else coder.encode(Batch(last)).body

@@ -120,8 +120,7 @@ class Pending:
         if self.head is not None:
             if not (source.started or source.is_ready() or self.last_writes is not None):
                 return False
-            if await self._write_head(outlet, self.head):
-                return True
+            await self._write_head(outlet, self.head)
         while (batch := self.next_batch()) is not None:
             await outlet.write(batch)
         if self.last_writes is None or not source.at_end():
@@ -129,21 +128,15 @@ class Pending:
         await self.last_writes.write(outlet, self._coder)
         return True
 
-    async def _write_head(self, outlet: Outlet, head: Message) -> bool:
-        # Returns whether everything is written: nearly always what a short stream has.
+    async def _write_head(self, outlet: Outlet, head: Message) -> None:
         self.head = None  # not kept for the life of the stream
         await outlet.send(head)
         taken = self.source.take_batch()
         batch = Batch(self._notices if taken is None else self._notices + taken.body)
-        is_last = self.source.at_end()
-        outlet.head_is_sent(goes_on=not is_last, direct_writes=self.may_write_directly)
+        outlet.head_is_sent(goes_on=not self.source.at_end(), direct_writes=self.may_write_directly)
         if self._coder is not None:
             batch = self._coder.encode(batch)
-        elif is_last and self.last_writes is FINAL_FRAME and outlet.joins_final(batch):
-            await outlet.write_final(batch.body)
-            return True
         # An empty message is sent only if the server keeps the head back until the first message. A middleware or a
         # test's in-memory server would take it for the first event.
         if batch.body or outlet.head_needs_body:
             await outlet.write(batch)
-        return False

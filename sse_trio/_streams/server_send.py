@@ -130,7 +130,10 @@ class Outlet:
         return self.is_own
 
     def leads_to_joining(self) -> bool:
-        """Whether leads_to_server(), and the server joins the last body and the final frame if one message has both."""
+        """Whether the last body and the final frame may be one message, which saves a system call.
+
+        Only where the server's own `send` takes it: anybody else may tell the end by its empty message.
+        """
         return self.connection.joins_final and self.leads_to_server()
 
     def head_is_sent(self, *, goes_on: bool, direct_writes: bool) -> None:
@@ -238,24 +241,16 @@ class Outlet:
             self.first_event_at = now
         return True
 
-    def joins_final(self, batch: Batch) -> bool:
-        """Whether this batch and the final frame may be one message, which saves a system call.
-
-        Only where the server's own `send` takes it: anybody else may tell the end by its empty message.
-        """
-        return self.is_own and self.connection.joins_final and len(batch.body) <= MOST_JOINED
-
-    async def write_final(self, last: bytes = b"") -> None:
-        """Write the final frame, and before it the last body if joins_final(). Then everything has to be flushed."""
+    async def write_final(self) -> None:
+        """Write the final frame. Then everything has to be flushed."""
         self.final_began = True
         self.idle_since = None
         self.write_began = self.current_time()
-        self.written_bytes += len(last)
         await self.connection.before_final()
-        await self.send({"type": self._prefix, "body": last, "more_body": False})
+        await self.send({"type": self._prefix, "body": b"", "more_body": False})
 
     def final_now(self, last: bytes) -> bool:
-        """Do as write_final() without waiting, where joins_final() allows it; as send_now()."""
+        """Write the last body and the final frame without waiting, where leads_to_joining(); as send_now()."""
         assert self._past is not None  # leads_to_server() has found it
         self.final_began = True
         self.written_bytes += len(last)

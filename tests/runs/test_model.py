@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from contextlib import AsyncExitStack
 
 import anyio
@@ -70,10 +69,11 @@ class Trial:
                 self.number_of[key] = number
 
     async def stop(self):
-        asked_at = time.time()
-        status = await self.alive().stop(self.chance.choice(KEYS))
-        # Another task may have started the run anew since it ended.
-        assert status is None or status.state != "running" or status.started_at > asked_at
+        key, runs = self.chance.choice(KEYS), self.alive()
+        before = await runs.status(key)
+        status = await runs.stop(key)
+        # Another task may have started the run anew since it ended, and have begun to before it was to stop.
+        assert status is None or status.state != "running" or before is None or status.started_at != before.started_at
 
     async def crash(self):
         if len(self.processes) - len(self.dead) > 1:

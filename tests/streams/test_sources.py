@@ -142,6 +142,13 @@ async def test_options_of_the_channel_need_a_channel_of_the_response(option: dic
             EventSourceResponse(hub.subscribe("topic"), **option)
 
 
+def test_a_size_is_no_option_of_a_source_with_a_queue() -> None:
+    """A source that has a queue of its own may be given sizes, as code does that gives every response the same."""
+    send_channel, receive_channel = open_event_channel()
+    with send_channel, receive_channel:
+        EventSourceResponse(receive_channel, max_buffer_size=7, max_buffer_bytes=70_000)
+
+
 # --- what is taken
 
 
