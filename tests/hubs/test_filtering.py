@@ -117,14 +117,24 @@ async def test_after_a_failure_a_stream_sends_nothing_more(make_remote_store):
         assert hub.statistics().subscribers == 0
 
 
+def publish_at_once(hub):
+    """Publish outside of any task."""
+    publishing = hub.publish("a", "later")
+    try:
+        publishing.send(None)
+    except StopIteration:
+        return
+    publishing.close()  # on a slow machine the slice was used up; now a new one has begun
+    publish_at_once(hub)
+
+
 async def test_after_a_failure_nothing_live_is_sent():
     """An event published while a filter fails is neither filtered nor sent with the closing notices."""
     asked = []
 
     def fails(topic, event):
         asked.append(event.data)
-        with pytest.raises(StopIteration):
-            hub.publish("a", "later").send(None)
+        publish_at_once(hub)
         raise LookupError(event.data)
 
     async with open_hub() as hub:

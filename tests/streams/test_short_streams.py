@@ -528,6 +528,10 @@ async def test_a_disconnect_that_meets_an_unfinished_send(at):
     assert seen == [(CloseReason.DISCONNECTED, True)]
 
 
+class Interrupt(BaseException):
+    """What is no Exception. Not KeyboardInterrupt, which ends the loop wherever a task raises it."""
+
+
 class Failing(Server):
     """A server whose `send` raises in one of its calls."""
 
@@ -548,14 +552,15 @@ class Failing(Server):
     [
         (OSError(), CloseReason.DISCONNECTED),
         (ValueError("the server's"), CloseReason.FAILED),
-        (KeyboardInterrupt(), CloseReason.CANCELLED),
+        (Interrupt(), CloseReason.CANCELLED),
     ],
     ids=["gone", "failed", "interrupted"],
 )
 async def test_a_send_that_fails(error, reason, at, anyio_backend_name):
     """A client that is gone is no error, and whatever else the server raises is the response's, at once."""
-    if isinstance(error, KeyboardInterrupt) and (anyio_backend_name == "trio" or not Server.joins_final):
-        pytest.skip("not applicable: it is raised in the writer's task, and ends the loop")
+    has_task = anyio_backend_name == "trio" or not Server.joins_final or sys.version_info < (3, 11)
+    if isinstance(error, Interrupt) and has_task:
+        pytest.skip("not applicable: it is raised in the writer's task, which nobody waits for")
     server = Failing(error, at)
     response, reasons = response_of(short)
     began = anyio.current_time()
