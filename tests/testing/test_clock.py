@@ -133,7 +133,7 @@ def test_thread_of_ones_own_is_detected(name: str) -> None:
         done = anyio.Event()
         portal_token = anyio.lowlevel.current_token()
         report = partial(anyio.from_thread.run_sync, done.set, token=portal_token)
-        threading.Timer(0.3, report).start()  # by then the loop is idle, on a busy machine too
+        threading.Timer(1.0, report).start()  # by then the loop is idle, on a busy machine too
         await done.wait()
 
     with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
