@@ -156,13 +156,16 @@ class TrioWatch:
         self._idle = False
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
-        self._check_posted()
+        import trio  # noqa: PLC0415 -- only where trio runs
+
+        self._check_posted(trio.lowlevel.current_statistics().run_sync_soon_queue_size)
 
     def after_io_wait(self, timeout: float) -> None:
         import trio  # noqa: PLC0415 -- only where trio runs
 
-        self._check_posted()
+        # One snapshot for both questions: a thread may call run_sync_soon between two, and would never be noticed.
         statistics = trio.lowlevel.current_statistics()
+        self._check_posted(statistics.run_sync_soon_queue_size)
         self._idle = not (timeout or statistics.tasks_runnable or statistics.run_sync_soon_queue_size)
         if self._idle:
             self._check_threads()
@@ -171,11 +174,9 @@ class TrioWatch:
     def before_task_step(self, task: object) -> None:  # noqa: ARG002 -- trio's signature
         self._idle = False
 
-    def _check_posted(self) -> None:
-        import trio  # noqa: PLC0415 -- only where trio runs
-
+    def _check_posted(self, posted: int) -> None:
         # No task ran since the loop was idle, so a thread must have called run_sync_soon.
-        if self._idle and trio.lowlevel.current_statistics().run_sync_soon_queue_size:
+        if self._idle and posted:
             self.watch.complain(_A_THREAD)
 
     def _check_threads(self) -> None:

@@ -6,16 +6,18 @@ import socket
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+import trio
 from anyio.pytest_plugin import get_runner
 
 from sse_trio.testing import VirtualTimeError, virtual_backend, wait_all_tasks_blocked
-from sse_trio.testing._clock import VirtualTimeLoop, Watch, is_virtual, watch_of
+from sse_trio.testing._clock import TrioWatch, VirtualTimeLoop, Watch, is_virtual, watch_of
 
 BOTH = pytest.mark.parametrize("name", ["asyncio", "trio"])
 
@@ -133,11 +135,37 @@ def test_thread_of_ones_own_is_detected(name: str) -> None:
         done = anyio.Event()
         portal_token = anyio.lowlevel.current_token()
         report = partial(anyio.from_thread.run_sync, done.set, token=portal_token)
-        threading.Timer(1.0, report).start()  # by then the loop is idle, on a busy machine too
+        threading.Timer(0.3, report).start()  # by then the loop is idle, on a busy machine too
         await done.wait()
 
     with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
         run(name, main)
+
+
+@pytest.mark.usefixtures("real_clock")
+def test_thread_that_reports_while_trio_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread is noticed also if it reports between two looks at one idle moment."""
+    watch = Watch()
+    looks = iter([0, 0, 1, 1])
+
+    async def main() -> None:
+        found = trio.lowlevel.current_statistics()
+
+        def look() -> Any:
+            return SimpleNamespace(
+                tasks_runnable=0, run_sync_soon_queue_size=next(looks), io_statistics=found.io_statistics
+            )
+
+        monkeypatch.setattr(trio.lowlevel, "current_statistics", look)
+        instrument = TrioWatch(watch)
+        instrument.after_io_wait(0)
+        instrument.after_io_wait(0)
+        instrument.before_io_wait(0)
+        monkeypatch.undo()
+
+    trio.run(main)
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
+        watch.check()
 
 
 def test_executor_is_refused_at_once() -> None:
