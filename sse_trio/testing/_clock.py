@@ -158,7 +158,8 @@ class TrioWatch:
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
         import trio  # noqa: PLC0415 -- only where trio runs
 
-        self._check_posted(trio.lowlevel.current_statistics().run_sync_soon_queue_size)
+        if self._idle:
+            self._check_posted(trio.lowlevel.current_statistics().run_sync_soon_queue_size)
 
     def after_io_wait(self, timeout: float) -> None:
         import trio  # noqa: PLC0415 -- only where trio runs
