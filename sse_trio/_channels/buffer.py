@@ -108,9 +108,8 @@ class FifoBuffer:
 
     def drain(self, sep: str) -> bytes:
         """Remove all events and return their bytes."""
-        events = self.events
-        batch = _encode_all(events, sep) if len(events) > 1 else encode_queued(events[0], sep)
-        events.clear()
+        batch = _encode_all(self.events, sep)
+        self.events.clear()
         self.size = 0
         return batch
 

@@ -72,27 +72,33 @@ class Keeper:
         """Return whether the run is ours now, and not one that runs already. RunExistsError if it has ended."""
         self._beginning.add(log)
         try:
-            expected: str | None = None
-            while True:
-                try:
-                    await log.begin(record, expected)
-                except HoldLostError:
-                    held = await self._store.held(log.topic)
-                else:
-                    return True
-                if held is not None and log.hold_if_tried(held.token):
-                    return True  # it was kept, and its answer was lost
-                if held is not None and self._runs_already(key, held):
-                    return False
-                expected = await self._make_way(key, held, replace=replace)
+            return await self._claim(key, log, record, replace=replace)
         finally:
             self._beginning.discard(log)
 
-    def _runs_already(self, key: str, held: Held) -> bool:
-        record = RunRecord.load(held)
-        if not record.is_running or self._was_never_begun(key, held, record):
+    async def _claim(self, key: str, log: RunLog, record: RunRecord, *, replace: bool) -> bool:
+        expected: str | None = None
+        while True:
+            try:
+                await log.begin(record, expected)
+            except HoldLostError:
+                held = await self._store.held(log.topic)
+            else:
+                return True
+            if held is None:
+                expected = None
+                continue
+            if log.hold_if_tried(held.token):
+                return True  # it was kept, and its answer was lost
+            there = RunRecord.load(held)
+            if self._runs_already(key, held, there):
+                return False
+            expected = await self._make_way(key, held, there, replace=replace)
+
+    def _runs_already(self, key: str, held: Held, there: RunRecord) -> bool:
+        if not there.is_running or self._was_never_begun(key, held, there):
             return False
-        return held.due_in > 0 or record.owner == self._owner
+        return held.due_in > 0 or there.owner == self._owner
 
     def _was_never_begun(self, key: str, held: Held, record: RunRecord) -> bool:
         # Whether it is what is left of a start() here that has failed, or was cancelled, after the store had kept it.
@@ -106,15 +112,12 @@ class Keeper:
         task = self._tasks.get(key)
         return task is not None and task.run == record.run
 
-    async def _make_way(self, key: str, held: Held | None, *, replace: bool) -> str | None:
+    async def _make_way(self, key: str, held: Held, there: RunRecord, *, replace: bool) -> str | None:
         # Return the token to take the topic from. RunExistsError if there is a run that must not be replaced.
-        if held is None:
-            return None
-        record = RunRecord.load(held)
-        if not record.is_running:
+        if not there.is_running:
             if not replace and held.due_in > 0:
-                raise RunExistsError(key, record.state)
-        elif not self._was_never_begun(key, held, record):
+                raise RunExistsError(key, there.state)
+        elif not self._was_never_begun(key, held, there):
             await self.settle(held)
             return None
         return held.token

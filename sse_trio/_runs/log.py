@@ -89,10 +89,11 @@ class RunLog:
         return token in self._tried
 
     def hold_if_tried(self, token: str) -> bool:
-        """Return whether the topic is this log's: it has this token now, which a begin() has given it."""
-        if token in self._tried:
+        """Return whether the topic is this log's: it has this token now, which this log has tried to give it."""
+        is_ours = self.has_tried(token)
+        if is_ours:
             self._hold(token)
-        return token in self._tried
+        return is_ours
 
     async def renew(self) -> None:
         """Renew the lease. HoldLostError if it was lost; StoreUnavailableError."""
@@ -153,10 +154,10 @@ class RunLog:
             await self._publisher.publish_held([], Claim(self.topic, self._token, token, seconds=self._lease))
         except HoldLostError:
             held = await self._holding.held(self.topic)
-            if held is None or held.token not in self._tried:
-                raise
-            token = held.token  # an earlier try was kept, and its answer was lost
-        self._hold(token)
+            if held is None or not self.hold_if_tried(held.token):
+                raise  # otherwise an earlier try was kept, and its answer was lost
+        else:
+            self._hold(token)
 
     def _hold(self, token: str) -> None:
         self._token = token

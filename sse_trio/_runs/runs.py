@@ -66,7 +66,7 @@ class Runs:
         self._watchers = Watchers(self._control)
         self._lookup = RunLookup(self._keys, self._store, self._tasks)
         self._stopping = Stopping(self._lookup, self._tasks, self._control, self._live)
-        self._watching = Watching(self._lookup, self._local.tasks, self._watchers)
+        self._watching = Watching(self._lookup, self._tasks, self._watchers)
         self._keeper = Keeper(
             self._publisher, self._store, self._keys, options.lease, options.on_end, self._owner, self._tasks
         )
