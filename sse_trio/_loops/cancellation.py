@@ -81,9 +81,8 @@ class CancelRequests:
 
     def __init__(self, loop: Loop) -> None:
         self._can_tell = loop.tells_cancellations
-        self._task: CountingTask | None
-        self._task = task = loop.counting_task()
-        self._before = 0 if task is None else task.cancelling()
+        self._task: CountingTask | None = loop.counting_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
         self._at_own: int | None = None
 
     def note_own(self) -> None:

@@ -16,8 +16,7 @@ from weakref import ref
 from .closures import MOST_WRAPPERS
 from .discovery import find_connection
 from .nobody_between import sees_only_the_head
-from .transports import owner_of
-from .uvicorn import Uvicorn, kind_of
+from .uvicorn import Uvicorn
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -45,13 +44,13 @@ class KnownServers:
         if scope.get("extensions"):  # ServerBridge may have placed it there
             return find_connection(scope, receive, send)
         cycle: object = getattr(receive, "__self__", None)
-        cls = type(cycle)
-        kind = self._kinds.get(cls)
-        if kind is None:
-            if owner_of(receive, "uvicorn") is None:
-                return find_connection(scope, receive, send)
-            kind = self._kinds[cls] = kind_of(cycle)
-        return kind(cycle)
+        kind = self._kinds.get(type(cycle))
+        if kind is not None:
+            return kind(cycle)
+        connection = find_connection(scope, receive, send)
+        if isinstance(connection, Uvicorn) and connection.is_of(cycle):
+            self._kinds[type(cycle)] = type(connection)
+        return connection
 
     def shutdown_of(self, connection: Connection) -> ServerShutdown | None:
         """Return the server's own notice of its shutdown (``Connection.shutdown_event``)."""

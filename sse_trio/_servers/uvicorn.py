@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._reasons import CloseReason
     from .connection import ServerShutdown
 
-__all__ = ("Uvicorn", "kind_of", "uvicorn_connection")
+__all__ = ("Uvicorn", "uvicorn_connection")
 
 
 class Uvicorn(Connection):
@@ -40,6 +40,10 @@ class Uvicorn(Connection):
         super().__init__()
         self._cycle = cycle
         self._fd = -1  # the socket's number, while it is watched
+
+    def is_of(self, cycle: object) -> bool:
+        """Whether it is what this object of uvicorn's leads to."""
+        return self._cycle is cycle
 
     @property
     def is_lost(self) -> bool | None:
@@ -169,14 +173,9 @@ class UvicornDirectWriter(DirectWriter):
 
 def uvicorn_connection(cycle: Any) -> Uvicorn:
     """Return the connection of this ``RequestResponseCycle``, or of a WebSocket's protocol."""
-    return kind_of(cycle)(cycle)
-
-
-def kind_of(cycle: Any) -> type[Uvicorn]:
-    """Return what the connections of all objects of this one's class are."""
     is_known = hasattr(cycle, "transport") and hasattr(cycle, "response_complete") and hasattr(cycle, "disconnected")
     is_framed = _frames_chunks(cycle) or hasattr(getattr(cycle, "conn", None), "our_state")
-    return UvicornHttp if is_known and is_framed else Uvicorn
+    return UvicornHttp(cycle) if is_known and is_framed else Uvicorn(cycle)
 
 
 def _frames_chunks(cycle: Any) -> bool:

@@ -33,9 +33,10 @@ class Pending:
         self,
         source: StreamSource,
         head: Message,
+        *,
         opening: bytes = b"",
         coder: Coder | None = None,
-        may_write_directly: bool = False,  # noqa: FBT001, FBT002 -- made for every stream
+        may_write_directly: bool = False,
     ) -> None:
         self.source = source
         self.head: Message | None = head

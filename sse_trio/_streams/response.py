@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import is_
@@ -285,11 +285,8 @@ class EventSourceResponse(Response):
                 await close_source(self._source)
 
     def _new_head(self, scope: Scope) -> tuple[Message, Coding | None]:
-        compress = self._options.compress
-        headers = self._raw_headers
-        if headers is None:
-            headers = [*(COMPRESSED_RAW_HEADERS if compress else RAW_HEADERS)]
-        head = new_head(scope, self.status_code, headers)
+        headers = [*self._default_headers()] if self._raw_headers is None else self._raw_headers
+        head, compress = new_head(scope, self.status_code, headers), self._options.compress
         return head, negotiate(scope, head, compress) if compress else None
 
     def _coder(self, coding: Coding, end: EventReceiveChannel | ChannelState | LiveSource) -> Coder:
@@ -323,14 +320,15 @@ class EventSourceResponse(Response):
                 await self._options.call_on_close(reason)
 
 
-def _default_values() -> dict[str, Any]:
+def _defaults_of(names: Iterable[str]) -> tuple[Any, ...]:
     # As the signature has them, and nowhere else.
-    return {**(EventSourceResponse.__init__.__kwdefaults__ or {}), "labels": NO_LABELS, "compress": ()}
+    defaults = {**(EventSourceResponse.__init__.__kwdefaults__ or {}), "labels": NO_LABELS, "compress": ()}
+    return tuple([defaults[name] for name in names])
 
 
-DEFAULT_VALUES = tuple(_default_values()[name] for name in StreamOptions.__slots__)
+DEFAULT_VALUES = _defaults_of(StreamOptions.__slots__)
 DEFAULTS = StreamOptions(*DEFAULT_VALUES)
-CHANNEL_DEFAULTS = ChannelOptions(*[_default_values()[name] for name in ChannelOptions._fields])
+CHANNEL_DEFAULTS = _defaults_of(ChannelOptions._fields)
 
 
 def _request_of(scope: Scope) -> Request:

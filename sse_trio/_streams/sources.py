@@ -15,6 +15,7 @@ import inspect
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import repeat
 from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -164,10 +165,11 @@ def open_source(
     options: ChannelOptions,
 ) -> OpenSource:
     """Return the source in the one form that a stream knows."""
+    running = zip(producers, repeat(None))
     if isinstance(source, Subscription):
-        return source_of(source), []
+        return source_of(source), [*running]
     if isinstance(source, EventReceiveChannel):
-        return source, [(producer, None) for producer in producers]
+        return source, [*running]
     channel = new_channel_state(*options)  # they are checked
     channel.open_for_stream()
     send_channel = EventSendChannel(channel)
@@ -180,10 +182,7 @@ def open_source(
         feed = partial(iterate_in_thread, source, send_channel)
     else:
         feed = partial(source, send_channel, *args)
-    running: list[tuple[Producer, EventSendChannel | None]] = [(feed, send_channel)]
-    if producers:
-        running += [(producer, None) for producer in producers]
-    return channel, running
+    return channel, [(feed, send_channel), *running]
 
 
 async def iterate(

@@ -89,8 +89,13 @@ class Stream:
         self._connection = connection = run.servers.connection_of(scope, receive, send)
         self._source = source
         self._head: Message | None = None if type(source) is ChannelState else head  # isinstance() asks an ABC
-        may_write_directly = scope["type"] == "http" and scope.get("http_version") == "1.1"
-        pending = Pending(source, head, opening_notices(options, run.state), coder, may_write_directly)
+        pending = Pending(
+            source,
+            head,
+            opening=opening_notices(options, run.state),
+            coder=coder,
+            may_write_directly=scope["type"] == "http" and scope.get("http_version") == "1.1",
+        )
         self._writer = Writer(pending, Outlet(send, head, source, connection, run), run.loop)
         self._teardown = teardown = Teardown(options, run, source, receive_end, self._writer)
         self._writer.own_by(teardown)

@@ -209,8 +209,7 @@ class Teardown:
             self.end(CloseReason.FAILED)
         elif self.reason is None:
             self.end(CloseReason.CANCELLED)  # the writer's task was cancelled, but not by the stream
-        if self.parking is not None:
-            self.parking.unpark()
+        self.wake()
 
     def wake(self) -> None:
         """Wake the stream if it waits for its writer."""
