@@ -288,7 +288,7 @@ async def test_a_flood_is_still_joined():
     await connection.serve(EventSourceResponse(produce))
     assert connection.body() == (b"".join(b"data: %d\n\n" % n for n in range(10_000)), True)
     assert connection.direct_writes
-    assert connection.direct_writes + connection.sends < 150
+    assert connection.direct_writes + connection.sends < 1000, "some 45 without a pause of the machine"
 
 
 @pytest.mark.usefixtures("real_clock")

@@ -173,7 +173,7 @@ async def test_a_flood_is_joined(server):
 
     await server.serve(response_of(produce))
     assert b"".join(server.written[2:]) == b"".join(events(*range(10_000)))
-    assert len(server.written) < 150
+    assert len(server.written) < 1000, "some 45 without a pause of the machine"
 
 
 async def test_what_is_counted(server):

@@ -176,7 +176,8 @@ async def test_overflow_and_conflate() -> None:
             return [event.data async for event in stream]
 
     assert (await kept(max_buffer_size=2, overflow="drop_oldest"))[-2:] == ["8", "9"]
-    assert (await kept(conflate=lambda event: event.event))[-2:] == ["8", "9"]
+    # Their order depends on how many the writer took before the client stalled, by the real clock (pacer.py).
+    assert sorted((await kept(conflate=lambda event: event.event))[-2:]) == ["8", "9"]
 
 
 async def test_producer_with_arguments() -> None:
