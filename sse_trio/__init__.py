@@ -28,9 +28,9 @@ that it runs in: whatever ends the stream, the producer is cancelled and has cle
 import typing
 
 from ._channels.ends import EventChannelStatistics as EventChannelStatistics
-from ._channels.ends import EventReceiveChannel as EventReceiveChannel
-from ._channels.ends import EventSendChannel as EventSendChannel
-from ._channels.ends import open_event_channel as open_event_channel
+from ._channels.opening import open_event_channel as open_event_channel
+from ._channels.receive_channel import EventReceiveChannel as EventReceiveChannel
+from ._channels.send_channel import EventSendChannel as EventSendChannel
 from ._errors import EventSourceError as EventSourceError
 from ._errors import EventTooLargeError as EventTooLargeError
 from ._errors import HoldLostError as HoldLostError

@@ -1,4 +1,5 @@
-# The state that the ends of one channel share, and every decision about it. The ends are in ends.py.
+# The state that the ends of one channel share, and every decision about it. The ends are in send_channel.py and
+# receive_channel.py.
 #
 # Rule 1: an event is accepted, refused with an error, or counted as dropped (drop_*): exactly one of these. Accepted
 #         means that it is in the buffer.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from .._channels.ends import EventReceiveChannel, state_of
+from .._channels.ends import state_of
+from .._channels.receive_channel import EventReceiveChannel
 from .._channels.waiters import WaitingReceive
 from .._errors import StoreUnavailableError
 from ..stores._protocol import EventId, pack_event

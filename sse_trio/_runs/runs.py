@@ -11,7 +11,7 @@ from anyio import ClosedResourceError
 from anyio.abc import TaskGroup
 
 from .._arguments.checks import check_coroutine_function, check_flag, check_function, wrong
-from .._channels.ends import EventSendChannel
+from .._channels.send_channel import EventSendChannel
 from .._errors import HoldLostError
 from .._hubs.history import EndsWith
 from .._hubs.hub import Hub, publisher_of_hub, state_of_hub

@@ -28,7 +28,9 @@ from anyio import (
 )
 from anyio.abc import TaskGroup
 
-from .._channels.ends import EventSendChannel, open_event_channel, state_of
+from .._channels.ends import state_of
+from .._channels.opening import open_event_channel
+from .._channels.send_channel import EventSendChannel
 from .._errors import HoldLostError
 from .._failures import is_failure, lone, without_own
 from .._loops.cancellation import guarded, is_cancellation

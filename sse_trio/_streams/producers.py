@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import create_task_group
 
-from .._channels.ends import EventSendChannel
+from .._channels.send_channel import EventSendChannel
 from .._failures import cancellation_behind, collapse, is_client_disconnect, raise_again, without_own
 from .._loops.cancellation import CancelRequests, is_asked_for, is_cancellation, stray_cancellation
 from .._reasons import CloseReason

@@ -19,8 +19,10 @@ from starlette.responses import Response
 from .._arguments.checks import innermost
 from .._arguments.http import check_background, check_headers, check_status_code
 from .._arguments.moments import seconds_since_1970
-from .._channels.ends import EventReceiveChannel, EventSendChannel, state_of
+from .._channels.ends import state_of
 from .._channels.overflow import Overflow
+from .._channels.receive_channel import EventReceiveChannel
+from .._channels.send_channel import EventSendChannel
 from .._channels.source import LiveSource
 from .._channels.state import ChannelState
 from .._compression.coder import Coder, ConnectionCoder

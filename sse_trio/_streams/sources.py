@@ -22,8 +22,11 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from anyio import move_on_after
 
 from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
-from .._channels.ends import EventReceiveChannel, EventSendChannel, check_limits, new_channel_state
+from .._channels.limits import check_limits
+from .._channels.opening import new_channel_state
 from .._channels.overflow import Overflow
+from .._channels.receive_channel import EventReceiveChannel
+from .._channels.send_channel import EventSendChannel
 from .._channels.source import LiveSource
 from .._channels.state import ChannelState
 from .._hubs.subscription import Subscription, source_of

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-    from .._channels.ends import EventReceiveChannel
+    from .._channels.receive_channel import EventReceiveChannel
     from .._compression.coder import Coder
     from .._groups.statistics import StreamStatistics, StreamTotals
     from .options import StreamOptions

@@ -22,7 +22,7 @@ from .writer import Writer
 if TYPE_CHECKING:
     from anyio import CancelScope
 
-    from .._channels.ends import EventReceiveChannel
+    from .._channels.receive_channel import EventReceiveChannel
     from .._channels.source import LiveSource, StreamSource
     from .._channels.state import ChannelState
     from .._groups.run import GroupRun

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope, to_thread
 
 if TYPE_CHECKING:
-    from .._channels.ends import EventSendChannel
+    from .._channels.send_channel import EventSendChannel
 
 __all__ = ("close_in_thread", "iterate_in_thread")
 

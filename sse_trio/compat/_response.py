@@ -17,7 +17,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response
 
 from .._arguments.checks import check_grace, check_interval, check_seconds, shown
-from .._channels.ends import EventSendChannel
+from .._channels.send_channel import EventSendChannel
 from .._errors import SendTimeoutError
 from .._failures import collapse, raise_again
 from .._groups.group import StreamGroup

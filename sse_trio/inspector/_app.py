@@ -29,7 +29,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from .._arguments.checks import check_any_function, check_function, check_instance
-from .._channels.ends import EventSendChannel
+from .._channels.send_channel import EventSendChannel
 from .._groups.group import StreamGroup
 from .._hubs.hub import Hub
 from .._requests.authorize import Authorize, check_same_origin

@@ -22,8 +22,9 @@ from sse_trio import (
     ServerSentEvent,
     open_event_channel,
 )
-from sse_trio._channels import ends as channel
 from sse_trio._channels import pacer
+from sse_trio._channels import receive_channel as receive_end
+from sse_trio._channels import send_channel as send_end
 from sse_trio._channels.ends import state_of
 from sse_trio._channels.waiters import NO_RECEIVERS, NO_SENDS
 from sse_trio._loops.current import current_loop
@@ -371,7 +372,8 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         done.append(None)
         await anyio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(channel, "checkpoint", checkpoint)
+    for end in (send_end, receive_end):
+        monkeypatch.setattr(end, "checkpoint", checkpoint)
     return done
 
 
@@ -441,7 +443,7 @@ async def test_slice_of_time(open_pair: OpenPair, checkpoints: list[None], monke
     """A send is a checkpoint when a millisecond of sending is over."""
     send_channel, _ = open_pair(math.inf)
     now = 1.0
-    for module in (pacer, channel):
+    for module in (pacer, send_end):
         monkeypatch.setattr(module, "perf_counter", lambda: now)
     await send_channel.send("begins a slice")
     for _ in range(20):
@@ -670,7 +672,7 @@ async def test_closing_while_checkpointing(open_pair: OpenPair, monkeypatch: pyt
     async def checkpoint() -> None:
         receive_channel.close()
 
-    monkeypatch.setattr(channel, "checkpoint", checkpoint)
+    monkeypatch.setattr(send_end, "checkpoint", checkpoint)
     state_of(send_channel).begin_ending(CloseReason.SHUTDOWN)
     with pytest.raises(BrokenResourceError, match=r"is gone \(shutdown\)"):
         await send_channel.send("late")

@@ -12,8 +12,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup
-from sse_trio._channels import ends, pacer
+from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGroup, open_event_channel
+from sse_trio._channels import pacer
+from sse_trio._channels import send_channel as send_end
 from sse_trio._groups.group import run_of
 from sse_trio._servers.connection import Connection
 from sse_trio._streams.server_send import MOST_JOINED
@@ -173,9 +174,9 @@ async def test_its_first_event_needs_no_slice(monkeypatch):
             now += passes
             await send_channel.send("event")
 
-    for module in (pacer, ends):
+    for module in (pacer, send_end):
         monkeypatch.setattr(module, "perf_counter", lambda: now)
-    monkeypatch.setattr(ends, "checkpoint", note_checkpoint)
+    monkeypatch.setattr(send_end, "checkpoint", note_checkpoint)
     server = Server()
     await server.serve(response_of(produce)[0])
     assert checkpoints == [now]
@@ -345,7 +346,7 @@ async def test_a_channel_without_a_buffer(overflow, produce):
 async def test_a_channel_without_a_buffer_whose_producer_is_one_of_several(overflow):
     """Whichever task runs first, the writer or a producer, the first event is taken."""
     server = Server()
-    send_channel, receive_channel = ends.open_event_channel(0, overflow=overflow)
+    send_channel, receive_channel = open_event_channel(0, overflow=overflow)
     response, reasons = response_of(receive_channel, producers=[partial(sending, send_channel), checkpoint])
     await server.serve(response)
     assert server.has_all()
