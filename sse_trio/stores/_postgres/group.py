@@ -1,13 +1,13 @@
 # One transaction that writes to a hub: its state in memory, from what is read first to what is written last. Blocks.
 #
-# Rule 1: a query for many names is one query. A group of a thousand appends costs about as many as one append.
+# Rule 1: here is what is decided; the statements are in tables.py.
 # Rule 2: sequences are counted up from the hub's row.
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast, final
+from typing import final
 
 from .._append import LOST, Append
 from .._cuts import Cuts
@@ -16,33 +16,15 @@ from .._retention import Retention
 from .._sweeps import SWEPT_AT_ONCE, Step, look_at
 from .._topic_limits import TopicLimits
 from .connection import PostgresConnection
-from .expiry import DUE, IS_MARKED
 from .figures import Figures
 from .holds import HoldsWriter
 from .names import digest_of, from_text, to_text
 from .outbox import OutboxAppend
+from .tables import HubRow, Key, Result, Row, Tables
 
-__all__ = ("Group", "HubRow")
+__all__ = ("Group",)
 
 _TRIMMED_AT_ONCE = 500  # events that are looked at by one query
-
-_Key = tuple[bytes, int]
-
-
-class HubRow(NamedTuple):
-    """The row of a hub, and the server's clock."""
-
-    id: int
-    epoch: str
-    sequence: int
-    latest: float
-    events: int
-    size: int
-    trimmed_to: int
-    floor: int
-    cut_upto: list[int]
-    cut_time: list[float]
-    now: float
 
 
 @final
@@ -65,8 +47,7 @@ class Group:
         ages: tuple[float | None, float | None],
         remember_keys: float,
     ) -> None:
-        self._connection = connection
-        self._id = row.id
+        self._tables = Tables(connection, row.id)
         self.epoch = row.epoch
         self.sequence = row.sequence
         self._now = now
@@ -77,30 +58,23 @@ class Group:
         self._cuts = Cuts(zip(row.cut_upto, row.cut_time, strict=True), ages, remember_keys)
         self._holds = HoldsWriter(connection, row.id)
         self._topics: dict[str, Figures] = {}
-        self._keys: dict[_Key, tuple[int, int]] = {}
+        self._keys: dict[Key, Result] = {}
         self._new_keys: list[tuple[bytes, int, int, int]] = []
         self._rows: list[tuple[int, str, bytes]] = []
 
     # --- what came of a group
 
-    def results_of(self, writer: bytes, number: int) -> list[tuple[int, int]] | None:
+    def results_of(self, writer: bytes, number: int) -> list[Result] | None:
         """Return what came of a group, if it was committed."""
-        query = "SELECT firsts, counts FROM writers WHERE hub = %s AND writer = %s AND number = %s"
-        found = self._connection.run(query, (self._id, writer, number)).fetchone()
-        return None if found is None else [*zip(found[0], found[1], strict=True)]
+        return self._tables.results_of(writer, number)
 
-    def note_results(self, writer: bytes, number: int, results: Sequence[tuple[int, int]]) -> None:
+    def note_results(self, writer: bytes, number: int, results: Sequence[Result]) -> None:
         """Note what came of a group."""
-        self._connection.run(
-            "INSERT INTO writers (hub, writer, number, firsts, counts, time) VALUES (%s, %s, %s, %s, %s, %s) "
-            "ON CONFLICT (hub, writer) DO UPDATE SET number = excluded.number, firsts = excluded.firsts, "
-            "counts = excluded.counts, time = excluded.time",
-            (self._id, writer, number, [first for first, _ in results], [count for _, count in results], self._now),
-        )
+        self._tables.write_results(writer, number, results, self._now)
 
     # --- appending
 
-    def append(self, group: Sequence[Append], topic_limits: TopicLimits) -> list[tuple[int, int]]:
+    def append(self, group: Sequence[Append], topic_limits: TopicLimits) -> list[Result]:
         """Add the events of a group, and trim the topics that have grown."""
         if not group:
             return []
@@ -112,7 +86,7 @@ class Group:
             self._trim_topic(name, topic_limits.of(from_text(name)))
         return results
 
-    def _append_one(self, append: Append) -> tuple[int, int]:
+    def _append_one(self, append: Append) -> Result:
         key = _key_of(append)
         if key is not None and key in self._keys:
             return self._keys[key]
@@ -145,45 +119,20 @@ class Group:
 
     def _insert(self) -> None:
         if self._rows:
-            self._connection.run(
-                "INSERT INTO events (hub, id, topic, time, payload) SELECT %s, id, topic, %s, payload "
-                "FROM unnest(%s::bigint[], %s::text[], %b::bytea[]) AS new (id, topic, payload)",
-                (self._id, self._stamp, *([*column] for column in zip(*self._rows, strict=True))),
-            )
+            self._tables.insert_events(self._rows, self._stamp)
             self._rows.clear()
 
     def _load_topics(self, names: Iterable[str]) -> None:
         new = [name for name in names if name not in self._topics]
-        found = self._connection.run(
-            "SELECT t.name, t.events, t.bytes, t.trimmed_to, t.id FROM unnest(%s::text[]) AS asked (name) "
-            'JOIN topics t ON t.hub = %s AND left(t.name, 600) = left(asked.name COLLATE "C", 600) '
-            'AND t.name = asked.name COLLATE "C"',
-            (new, self._id),
-        )
-        self._topics |= {name: Figures(0, 0, self._floor) for name in new}
-        self._topics |= {name: Figures(*figures) for name, *figures in found}
+        found = self._tables.topics(new)
+        self._topics |= {name: found.get(name) or Figures(0, 0, self._floor) for name in new}
 
-    def _load_keys(self, keys: Sequence[_Key]) -> None:
+    def _load_keys(self, keys: Sequence[Key]) -> None:
         if keys:
-            found = self._connection.run(
-                "SELECT k.producer, k.number, k.first, k.count "
-                "FROM unnest(%b::bytea[], %s::bigint[]) AS asked (producer, number) "
-                "JOIN keys k ON k.hub = %s AND k.producer = asked.producer AND k.number = asked.number",
-                (*([*column] for column in zip(*keys, strict=True)), self._id),
-            )
-            self._keys |= {(producer, number): (first, count) for producer, number, first, count in found}
+            self._keys |= self._tables.keys(keys)
 
     def _clear(self, name: str) -> None:
-        gone = cast(
-            "tuple[int, int, int]",
-            self._connection.run(
-                "WITH gone AS (DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s "
-                "RETURNING id, length(payload) AS size) "
-                "SELECT count(*), coalesce(sum(size), 0)::bigint, coalesce(max(id), 0) FROM gone",
-                (self._id, name, name),
-            ).fetchone(),
-        )
-        events, size, last = gone
+        events, size, last = self._tables.clear(name)
         last = max(last, self._holds.clear(name))
         self._load_topics([name])
         self._figures.drop(events, size, last)
@@ -194,10 +143,7 @@ class Group:
 
     def expire(self) -> None:
         """Delete what has expired; first, because it counts no more against any limit."""
-        gone = self._connection.run(
-            f"DELETE FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s RETURNING topic, length(payload)",
-            (self._id, self._now),
-        ).fetchall()
+        gone = self._tables.delete_expired(self._now)
         if gone:
             self._load_topics({topic for topic, _ in gone})
         for topic, size in gone:
@@ -212,7 +158,7 @@ class Group:
             return
         last, most, oldest = 0, 1, self._oldest_time(limits.max_age)
         while limits.max_age is not None or limits.exceeded_by(topic.events, topic.size):
-            rows = self._oldest_of_topic(name, last, most)
+            rows = self._tables.oldest_of(name, last, most)
             for n, (sequence, size, stamp) in enumerate(rows):
                 if not (limits.exceeded_by(topic.events, topic.size) or self._is_older(sequence, stamp, oldest)):
                     rows = rows[:n]
@@ -224,18 +170,7 @@ class Group:
                 break
             most = _TRIMMED_AT_ONCE  # mostly a topic loses an event for each that it gets
         if last:
-            self._connection.run(
-                "DELETE FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s AND id <= %s",
-                (self._id, name, name, last),
-            )
-
-    def _oldest_of_topic(self, name: str, after: int, most: int) -> list[tuple[int, int, float]]:
-        query = (
-            "SELECT id, length(payload), time FROM events WHERE hub = %s AND left(topic, 600) = left(%s, 600) "
-            "AND topic = %s AND id > %s ORDER BY id LIMIT %s"
-        )
-        rows = self._connection.run(query, (self._id, name, name, after, most)).fetchall()
-        return cast("list[tuple[int, int, float]]", rows)
+            self._tables.delete_of(name, last)
 
     def _oldest_time(self, max_age: float | None) -> float:
         return -math.inf if max_age is None else self._now - max_age
@@ -245,7 +180,7 @@ class Group:
 
     def sweep(self, limits: TopicLimits, age: float, after: int) -> Step:
         """Look at events after this id, and delete what is too old of the topics that have this age."""
-        rows = self._oldest_after(after, SWEPT_AT_ONCE)
+        rows = self._tables.oldest(after, SWEPT_AT_ONCE)
         tokens = {row[1]: row[4] for row in rows}
         oldest = self._oldest_time(age)
 
@@ -257,8 +192,7 @@ class Group:
         )
         if step.gone:
             self._load_topics({topic for _, topic, _ in step.gone})
-            gone = [sequence for sequence, _, _ in step.gone]
-            self._connection.run("DELETE FROM events WHERE hub = %s AND id = ANY(%s)", (self._id, gone))
+            self._tables.delete_events([sequence for sequence, _, _ in step.gone])
         for sequence, topic, size in step.gone:
             self._topics[topic].trim(sequence, size)
             self._figures.trim(sequence, size)
@@ -270,7 +204,7 @@ class Group:
         oldest = self._oldest_time(max_age)
         last, moves = 0, False
         while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
-            rows = self._oldest_after(last, _TRIMMED_AT_ONCE)
+            rows = self._tables.oldest(last, _TRIMMED_AT_ONCE)
             self._load_topics({row[1] for row in rows})
             gone = self._count_trimmed(rows, limits, oldest)
             moves = moves or any(row[4] is not None for row in rows[:gone])
@@ -280,20 +214,9 @@ class Group:
         if moves:
             self._holds.keep(last)
         if last:
-            self._connection.run("DELETE FROM events WHERE hub = %s AND id <= %s", (self._id, last))
+            self._tables.delete_up_to(last)
 
-    def _oldest_after(self, last: int, most: int) -> list[tuple[int, str, int, float, str | None]]:
-        rows = self._connection.run(
-            "SELECT e.id, e.topic, length(e.payload), e.time, h.token FROM events e LEFT JOIN holds h ON h.hub = e.hub "
-            "AND left(h.topic, 600) = left(e.topic, 600) AND h.topic = e.topic "
-            "WHERE e.hub = %s AND e.id > %s ORDER BY e.id LIMIT %s",
-            (self._id, last, most),
-        ).fetchall()
-        return cast("list[tuple[int, str, int, float, str | None]]", rows)
-
-    def _count_trimmed(
-        self, rows: Sequence[tuple[int, str, int, float, str | None]], limits: Retention, oldest: float
-    ) -> int:
+    def _count_trimmed(self, rows: Sequence[Row], limits: Retention, oldest: float) -> int:
         """Take out of the figures what has to go, and return how many of these rows that is."""
         for n, (sequence, topic, size, stamp, token) in enumerate(rows):
             too_old = self._is_older(sequence, stamp, oldest)
@@ -307,21 +230,9 @@ class Group:
     def forget(self, remember_keys: float, most_topics: int) -> None:
         """Drop old keys, the ends of topics beyond the number remembered, and the writers that are gone."""
         self._write_topics()
-        old, cut = self._now - remember_keys, self._cuts.older_than(self._now - remember_keys)
-        self._connection.run(
-            "DELETE FROM keys WHERE hub = %s AND (time < %s OR (time > %s AND first <= %s))",
-            (self._id, old, self._now, cut),
-        )
-        self._connection.run("DELETE FROM writers WHERE hub = %s AND time < %s", (self._id, old))
-        found = self._connection.run(
-            "SELECT trimmed_to FROM topics WHERE hub = %s AND events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET %s",
-            (self._id, most_topics),
-        ).fetchone()
-        if found is not None:
-            self._floor = max(self._floor, found[0])
-            self._connection.run(
-                "DELETE FROM topics WHERE hub = %s AND events = 0 AND trimmed_to <= %s", (self._id, found[0])
-            )
+        old = self._now - remember_keys
+        self._tables.forget_keys(old, self._now, self._cuts.older_than(old))
+        self._floor = max(self._floor, self._tables.forget_topics(most_topics))
 
     # --- writing
 
@@ -329,55 +240,17 @@ class Group:
         """Write the figures."""
         self._cuts.forget(self._now)
         self._write_topics()
-        self._write_keys()
-        pairs = self._cuts.pairs
-        figures = self._figures
-        self._connection.run(
-            "UPDATE hubs SET epoch = %s, sequence = %s, latest = %s, events = %s, bytes = %s, trimmed_to = %s, "
-            "floor = %s, cut_upto = %s::bigint[], cut_time = %s::float8[] WHERE id = %s",
-            (
-                *(
-                    self.epoch,
-                    self.sequence,
-                    self._latest,
-                    figures.events,
-                    figures.size,
-                    figures.trimmed_to,
-                    self._floor,
-                ),
-                *([upto for upto, _ in pairs], [time for _, time in pairs], self._id),
-            ),
-        )
+        if self._new_keys:
+            self._tables.insert_keys(self._new_keys, self._stamp)
+        self._tables.write_hub(self.epoch, self.sequence, self._latest, self._figures, self._floor, self._cuts.pairs)
 
     def _write_topics(self) -> None:
         """Write the figures of the topics, whose rows are not in memory after that."""
-        new = [(name, t.events, t.size, t.trimmed_to) for name, t in self._topics.items() if t.row is None]
-        old = [(t.row, t.events, t.size, t.trimmed_to) for t in self._topics.values() if t.row is not None]
-        if new:
-            self._connection.run(
-                "INSERT INTO topics (hub, name, events, bytes, trimmed_to) SELECT %s, * "
-                "FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])",
-                (self._id, *([*column] for column in zip(*new, strict=True))),
-            )
-        if old:
-            self._connection.run(
-                "UPDATE topics SET events = new.events, bytes = new.bytes, trimmed_to = new.trimmed_to FROM "
-                "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS new (id, events, bytes, trimmed_to) "
-                "WHERE topics.id = new.id",
-                [[*column] for column in zip(*old, strict=True)],
-            )
+        self._tables.write_topics(self._topics)
         self._topics.clear()
 
-    def _write_keys(self) -> None:
-        if self._new_keys:
-            self._connection.run(
-                "INSERT INTO keys (hub, producer, number, first, count, time) SELECT %s, *, %s "
-                "FROM unnest(%b::bytea[], %s::bigint[], %s::bigint[], %s::bigint[])",
-                (self._id, self._stamp, *([*column] for column in zip(*self._new_keys, strict=True))),
-            )
 
-
-def _key_of(append: Append) -> _Key | None:
+def _key_of(append: Append) -> Key | None:
     if append.key is None:
         return None
     producer, number = append.key

@@ -22,9 +22,10 @@ from .._sweeps import Sweeps
 from .._topic_limits import TopicLimits
 from .connection import PostgresConnection, PostgresServer, pipeline, transaction
 from .failover import Failovers
-from .group import Group, HubRow
+from .group import Group
 from .names import channel_of
 from .outbox import take_waiting
+from .tables import HubRow
 
 __all__ = ("Committed", "PostgresWriter")
 
