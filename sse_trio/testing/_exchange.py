@@ -10,20 +10,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._arguments.checks import wrong
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
+    from collections.abc import AsyncIterator, MutableMapping
     from typing import Protocol
 
-    from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Scope
 
     class RequestBody(Protocol):
@@ -32,77 +27,7 @@ if TYPE_CHECKING:
         def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-__all__ = ("Exchange", "check_state", "http_scope", "open_task_group")
-
-OTHER_TASK = (
-    "open_test_stream() and StreamingASGITransport must be left in the task that entered them, which holds the "
-    "application's tasks; pytest-asyncio leaves an async fixture in another one. Write `async with` in the test, or "
-    "have anyio's pytest plugin run test and fixture: `@pytest.mark.anyio`, and asyncio_mode=strict"
-)
-
-
-@asynccontextmanager
-async def open_task_group() -> AsyncGenerator[TaskGroup, None]:
-    """Open a task group for exchanges; leaving it cancels them.
-
-    Exchanges raise nothing, so the group is closed as if the block had not raised either. An exception of the block
-    goes on unchanged, not in a group of one.
-    """
-    task_group = anyio.create_task_group()
-    await task_group.__aenter__()
-    holder = anyio.get_current_task()
-    try:
-        yield task_group
-    finally:
-        task_group.cancel_scope.cancel()
-        if anyio.get_current_task() != holder:
-            raise RuntimeError(OTHER_TASK)
-        await task_group.__aexit__(None, None, None)
-
-
-def http_scope(
-    method: str,
-    path: str,
-    *,
-    raw_path: bytes,
-    query_string: bytes,
-    headers: list[tuple[bytes, bytes]],
-    scheme: str = "http",
-    server: tuple[str, int | None] = ("testserver", 80),
-    client: tuple[str, int] = ("127.0.0.1", 50_000),
-    root_path: str = "",
-    state: Mapping[str, object] | None = None,
-) -> Scope:
-    """Return the scope of an HTTP request, as uvicorn and hypercorn make it, with a copy of the lifespan's state."""
-    return {
-        "type": "http",
-        # 2.3: a send after a disconnect is ignored. From 2.4 on it raises OSError, which no server does yet.
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": scheme,
-        "path": path,
-        "raw_path": raw_path,
-        "query_string": query_string,
-        "root_path": root_path,
-        "headers": [(name.lower(), value) for name, value in headers],
-        "client": client,
-        "server": server,
-        "extensions": {},
-        "state": dict(state or {}),
-    }
-
-
-def check_state(state: object) -> None:
-    """Check the state of a lifespan. Its keys become attributes of request.state."""
-    wanted = 'a mapping with str as keys, such as {"hub": hub}, or None'
-    if state is None:
-        return
-    if not isinstance(state, Mapping):
-        raise wrong(TypeError, "state", wanted, state)
-    for key in cast("Mapping[object, object]", state):
-        if not isinstance(key, str):
-            raise wrong(TypeError, "state", wanted, key)
+__all__ = ("Exchange",)
 
 
 class Exchange:

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import json as json_module
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast, final
-from urllib.parse import unquote, urlencode
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 from starlette.datastructures import Headers
@@ -26,22 +25,22 @@ from .._arguments.checks import (
     check_instance,
     check_seconds,
     check_text,
-    is_series,
-    members_of,
     shown,
-    wrong,
 )
 from .._failures import append_context
 from .._wire.decoder import EventDecoder
-from ._exchange import Exchange, check_state, http_scope, open_task_group
+from ._exchange import Exchange
 from ._lifespan import open_lifespan
+from ._request import MISSING, body_of, scope_of
+from ._scope import check_state
 from ._server import BridgedServer, PlainServer
+from ._task_group import open_task_group
 
 if TYPE_CHECKING:
     import sys
     from collections.abc import AsyncGenerator
 
-    from starlette.types import ASGIApp, Message, Scope
+    from starlette.types import ASGIApp, Message
 
     from .._reasons import CloseReason
     from .._wire.received import ReceivedEvent
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = ("TestStream", "open_test_stream")
 
-_MISSING = object()
 COMPRESSED = (
     "the body is compressed, because the request has an Accept-Encoding; leave that header out to receive events, or "
     "read `body`, or use httpx with StreamingASGITransport, which decodes it"
@@ -68,7 +66,7 @@ async def open_test_stream(
     method: str = "GET",
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
     params: Mapping[str, object] | Sequence[tuple[str, object]] | None = None,
-    json: object = _MISSING,
+    json: object = MISSING,
     content: bytes | str = b"",
     state: Mapping[str, object] | None = None,
     lifespan: bool = False,
@@ -121,17 +119,10 @@ async def open_test_stream(
         check_flag(name, flag)
     check_seconds("close_within", close_within, zero=True, none="")
     check_state(state)
-    if not isinstance(content, bytes):
-        check_text("content", content, "bytes or a str")
-    body = _dump(json) if json is not _MISSING else content
-    given = _header_pairs(headers)
-    own_headers = [("host", "testserver"), ("accept", "text/event-stream")]
-    if json is not _MISSING:
-        own_headers.append(("content-type", "application/json"))
-    names = {name.lower() for name, _ in given}
-    all_headers = [*(own for own in own_headers if own[0] not in names), *given]
-    scope = _scope(method, path, all_headers, _pairs("params", params), state)
-    exchange = Exchange(app, scope, _Chunks(body.encode() if isinstance(body, str) else body))
+    body = body_of(json, content)
+    own_headers = () if json is MISSING else (("content-type", "application/json"),)
+    scope = scope_of(method, path, headers, params, state, own_headers)
+    exchange = Exchange(app, scope, body)
     stream = TestStream(exchange, BridgedServer(exchange) if bridge else PlainServer(exchange))
     if not lifespan:
         async with _serve(exchange, stream, wait_head=wait_head, close_within=close_within):
@@ -392,80 +383,3 @@ def _check(exchange: Exchange) -> None:
         raise AssertionError("; ".join(exchange.faults)) from exchange.exception
     if exchange.unreported is not None:
         raise exchange.unreported
-
-
-def _dump(value: object) -> str:
-    try:
-        return json_module.dumps(value)
-    except (TypeError, ValueError) as exc:
-        raise type(exc)(f"json must be a value that has a JSON form; {exc}") from exc
-
-
-class _Chunks:
-    """The body of a request, available at once."""
-
-    def __init__(self, content: bytes) -> None:
-        self._chunks = [content] if content else []
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._chunks:
-            raise StopAsyncIteration
-        return self._chunks.pop()
-
-
-_PAIRS = "a mapping, or a sequence of (name, value) pairs"
-
-
-def _header_pairs(headers: object) -> list[tuple[str, str]]:
-    # Any text that a hostile client can send is allowed.
-    pairs = _pairs("headers", headers)
-    for name, value in pairs:
-        if not isinstance(value, str) or not f"{name}{value}".isascii():
-            _check_latin1(name, value)
-    return pairs
-
-
-def _check_latin1(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise wrong(TypeError, "headers", f"{_PAIRS}, both str", (name, value))
-    try:
-        f"{name}{value}".encode("latin-1")
-    except UnicodeEncodeError:
-        raise wrong(ValueError, "headers", "bytes of HTTP as text, in latin-1", (name, value)) from None
-
-
-def _pairs(parameter: str, given: object) -> list[tuple[str, Any]]:
-    items: object = [*cast("Mapping[object, object]", given).items()] if isinstance(given, Mapping) else given
-    if items is None:
-        return []
-    if not is_series(items):
-        raise wrong(TypeError, parameter, _PAIRS, items)
-    return [_pair(parameter, item) for item in cast("Iterable[object]", items)]
-
-
-def _pair(parameter: str, item: object) -> tuple[str, Any]:
-    pair = members_of(item)
-    if len(pair) != 2 or not isinstance(pair[0], str):
-        raise wrong(TypeError, parameter, _PAIRS, item)
-    return pair[0], pair[1]
-
-
-def _scope(
-    method: str,
-    path: str,
-    headers: list[tuple[str, str]],
-    params: list[tuple[str, object]],
-    state: Mapping[str, object] | None,
-) -> Scope:
-    raw_path, _, query = path.partition("?")
-    return http_scope(
-        method,
-        unquote(raw_path),
-        raw_path=raw_path.encode(),
-        query_string="&".join(filter(None, [query, urlencode(params, doseq=True)])).encode(),
-        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-        state=state,
-    )

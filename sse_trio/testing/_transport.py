@@ -16,7 +16,9 @@ import anyio
 import httpx
 
 from .._arguments.checks import check_coroutine_function, check_count, check_seconds, check_text, wrong
-from ._exchange import Exchange, check_state, http_scope, open_task_group
+from ._exchange import Exchange
+from ._scope import check_state, http_scope
+from ._task_group import open_task_group
 
 if TYPE_CHECKING:
     import sys
