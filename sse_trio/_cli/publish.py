@@ -16,11 +16,10 @@ from .._errors import StoreUnavailableError
 from .._wire.event import ServerSentEvent
 from ..publisher import Publisher, PublisherOptions
 from ..publisher._places import sqlite_path
+from .exits import EXTRA_MISSING, FAILED, INTERRUPTED
 from .output import Screen, as_json
 
 __all__ = ("publish",)
-
-FAILED, EXTRA_MISSING, INTERRUPTED = 1, 3, 130
 
 
 def publish(

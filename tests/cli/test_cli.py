@@ -452,9 +452,9 @@ def _read(terminal):
 @pytest.fixture
 def not_imported(monkeypatch):
     """As if the command line's modules had never been imported."""
-    for name in ("_cli", "_output", "client", "_event_source", "_request"):
-        monkeypatch.delitem(sys.modules, f"sse_trio.{name}", raising=False)
-        monkeypatch.delattr(f"sse_trio.{name}", raising=False)
+    for name in [name for name in sys.modules if name.startswith("sse_trio._cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("sse_trio._cli", raising=False)
 
 
 @pytest.mark.parametrize("missing", ["typer", "httpx"])
