@@ -170,15 +170,15 @@ async def test_a_wrapper_that_isnt_known() -> None:
     assert without_wrapper("text") == "text"
 
 
-@pytest.mark.parametrize("kind", ["list", "dict"])
-async def test_a_path_operation_that_returns_its_items(app: fastapi.FastAPI, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "advice"), [("list", "`yield` its items"), ("dict", "`yield` it, ")])
+async def test_a_path_operation_that_returns_its_items(app: fastapi.FastAPI, kind: str, advice: str) -> None:
     """A path operation that returns items instead of yielding them fails, and the error says to yield."""
 
     @app.get("/", response_class=EventSourceResponse)
     async def items() -> Any:
         return [Item(name="one")] if kind == "list" else {"name": "one"}
 
-    with pytest.raises(TypeError, match=f"the source is a {kind}, which is not a stream; `yield` its items"):
+    with pytest.raises(TypeError, match=f"the source is a {kind}, which is not a stream; {advice}"):
         async with open_test_stream(app):
             pass
 
