@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncContextDecorator
 from types import FunctionType
 
+from starlette.responses import Response
+
 from .._arguments.checks import check_coroutine_function, innermost, shown
+from .._hubs.hub import Hub
 from .._wire.json import is_model
 
 __all__ = ("check_producer", "check_source_function", "check_takes_channel")
@@ -45,9 +48,16 @@ def check_source_function(source: object) -> None:
         source.close()
         msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
         raise TypeError(msg)
-    if isinstance(source, AsyncContextDecorator) or not callable(source):
+    if isinstance(source, Response):
+        msg = "the source is a response; return it as it is"
+        raise TypeError(msg)
+    if isinstance(source, AsyncContextDecorator) or not callable(source) or _is_of_hub(source):
         raise TypeError(_what_it_is(source))
     check_coroutine_function("the source", source, _WANTED)
+
+
+def _is_of_hub(source: object) -> bool:
+    return isinstance(source, Hub) or isinstance(getattr(source, "__self__", None), Hub)
 
 
 def _what_it_is(source: object) -> str:
@@ -68,6 +78,8 @@ def _what_to_write(source: object) -> str:
             "a function that makes the source must return it; in FastAPI, a path operation with "
             "response_class=EventSourceResponse must `yield`"
         )
+    if _is_of_hub(source):
+        return "write EventSourceResponse(hub.subscribe(topic))"
     if hasattr(source, "send_nowait"):
         return "give the receive end of the pair"
     if hasattr(source, "get_nowait"):

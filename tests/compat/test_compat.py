@@ -817,6 +817,7 @@ IMPORTS = """
 from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
 from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
 from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
+from sse_starlette.sse import AsyncContentStream, Content, ContentStream, SyncContentStream
 import importlib.util, sse_starlette, sse_starlette.event, sse_starlette.sse
 assert importlib.util.find_spec("sse_starlette") and importlib.util.find_spec("sse_starlette.sse")
 assert sse_starlette.__version__.startswith("3.")

@@ -64,6 +64,22 @@ async def test_each_has_its_advice(make: Any, advice: str) -> None:
         EventSourceResponse(make())
 
 
+async def test_a_response_is_no_source() -> None:
+    """A response in place of its source is refused when the second one is made: also that of a run."""
+    async with open_hub() as hub, open_runs(hub) as runs:
+        for response in (EventSourceResponse(add, 1), runs.response("key")):
+            with pytest.raises(TypeError, match="the source is a response; return it as it is"):
+                EventSourceResponse(response)  # type: ignore[arg-type]
+
+
+async def test_a_hub_is_no_source() -> None:
+    """A hub, or its method, in place of a subscription is refused with the call to write."""
+    async with open_hub() as hub:
+        for source in (hub, hub.subscribe):
+            with pytest.raises(TypeError, match=r"write EventSourceResponse\(hub\.subscribe\(topic\)\)"):
+                EventSourceResponse(source)  # type: ignore[arg-type]
+
+
 def test_the_wrong_end_of_a_pair() -> None:
     """The send end of a pair of channels is refused, and the error names the other end."""
     send_channel, receive_channel = open_event_channel()
