@@ -267,3 +267,20 @@ async def test_a_path_operation_that_returns_the_source(
     with pytest.raises(ValueError, match=words):
         async with open_test_stream(app):
             pass
+
+
+async def test_the_response_parameter(app: fastapi.FastAPI) -> None:
+    """What a dependency sets on FastAPI's response arrives; what a path operation with `yield` sets comes too late."""
+
+    async def renew(response: fastapi.Response) -> None:
+        response.set_cookie("session", "new")
+
+    @app.get("/", response_class=EventSourceResponse, dependencies=[fastapi.Depends(renew)])
+    async def items(response: fastapi.Response) -> AsyncIterable[str]:
+        response.headers["late"] = "1"
+        yield "one"
+
+    async with open_test_stream(app) as stream:
+        assert stream.headers["set-cookie"].startswith("session=new")
+        assert "late" not in stream.headers
+        assert (await stream.receive()).data == "one"
