@@ -2,8 +2,9 @@
 #
 # `from_thread.run(send_channel.send, line)` sends in the event loop and waits for it in the thread, so a slow client
 # slows the thread down. A thread can't be cancelled, it has to ask: `from_thread.check_cancelled()` raises when the
-# stream has ended, which is how the loop in it ends: no flag, no queue. A sync generator given to EventSourceResponse
-# itself is a TypeError: it would block every other client.
+# stream has ended, which is how the loop in it ends: no flag, no queue. EventSourceResponse(read_lines()) would do,
+# too: it iterates a sync generator in a worker thread. A thread that anyio has not started (of `threading`, or of
+# asyncio.to_thread()) has to be told of the event loop: `from_thread.run(..., token=current_token())`.
 #
 #     python examples/threads.py
 #     curl -N http://127.0.0.1:8000/lines

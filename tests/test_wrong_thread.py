@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from anyio import to_thread
+from anyio import from_thread, to_thread
+from anyio.lowlevel import current_token
 
 from sse_trio import (
     CloseReason,
     EventReceiveChannel,
     EventSendChannel,
     EventSourceResponse,
+    Hub,
     StreamGroup,
     open_event_channel,
     open_hub,
@@ -38,7 +41,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 async def raises_in_thread(function: Callable[..., Any], *args: object) -> None:
     """Call it in a worker thread: it raises, and says what to write."""
-    with pytest.raises(RuntimeError, match=r"called from outside it, so nothing was done.*from_thread"):
+    with pytest.raises(RuntimeError, match=r"called from outside it, so nothing was done.*from_thread.*token=token"):
         await to_thread.run_sync(function, *args)
 
 
@@ -54,6 +57,24 @@ def run_elsewhere(function: Callable[..., Any], *args: object) -> None:
 async def wait(send_channel: EventSendChannel) -> None:
     await send_channel.send("open")
     await anyio.sleep_forever()
+
+
+async def test_what_the_error_says_to_write() -> None:
+    """With the token that the error names, any thread can call a channel and a hub."""
+    token = current_token()
+
+    def work(send_channel: EventSendChannel, hub: Hub) -> None:
+        from_thread.run(send_channel.send, "sent", token=token)
+        from_thread.run(hub.publish, "news", "published", token=token)
+
+    async with open_hub() as hub, hub.subscribe("news") as subscription:
+        send_channel, receive_channel = open_event_channel()
+        with send_channel, receive_channel, anyio.fail_after(60):
+            thread = threading.Thread(target=work, args=(send_channel, hub))
+            thread.start()
+            assert (await receive_channel.receive()).data == "sent"
+            assert (await subscription.receive()).data == "published"
+            await to_thread.run_sync(thread.join)
 
 
 SENDER_CALLS: dict[str, Callable[[EventSendChannel], object]] = {

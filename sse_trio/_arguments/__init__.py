@@ -2,6 +2,7 @@
 #
 #   checks.py       numbers, texts, functions, labels
 #   http.py         headers, status codes, background tasks
+#   opening.py      what is used before it was entered
 
 from __future__ import annotations
 

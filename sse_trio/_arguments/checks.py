@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, cast
@@ -188,17 +188,23 @@ def check_any_function(name: str, value: object, wanted: str) -> None:
         raise wrong(TypeError, name, wanted, value)
 
 
-def check_coroutine_function(name: str, value: object, wanted: str = "a function that is awaited") -> None:
+def check_coroutine_function(
+    name: str, value: object, wanted: str = "a function that is awaited", *, instead_of_yield: str = ""
+) -> None:
     """Raise TypeError unless calling the value may return an awaitable.
 
-    That holds for a coroutine function, and may hold for a lambda, a wrapper and an object with ``__call__``.
+    That holds for a coroutine function, and may hold for a lambda, a wrapper and an object with ``__call__``. If it is
+    a generator function, the message ends with ``instead_of_yield``.
     """
+    if callable(value) and not _is_synchronous(value):
+        return
+    _close_coroutine(value)
+    if _yields(value):
+        raise TypeError(f"{name} must be {wanted}, without `yield`; got {shown(value)}{instead_of_yield}")
     if not callable(value):
-        _close_coroutine(value)
         msg = f"{name} must be {wanted}; got {shown(value)}; give the function itself, not its result"
         raise TypeError(msg)
-    if _is_synchronous(value):
-        raise wrong(TypeError, name, f"{wanted}; write `async def`", value)
+    raise wrong(TypeError, name, f"{wanted}; write `async def`", value)
 
 
 def innermost(function: object) -> Any:
@@ -227,6 +233,15 @@ def _is_synchronous(function: object) -> bool:
     if not isinstance(function, (FunctionType, MethodType)) or function.__name__ == "<lambda>":
         return False
     return not (_has_flags(function, _ASYNCHRONOUS) or inspect.iscoroutinefunction(inspect.unwrap(function)))
+
+
+def _yields(value: object) -> bool:
+    # A generator function, or what one returned.
+    return (
+        isinstance(value, (Generator, AsyncGenerator))
+        or inspect.isgeneratorfunction(value)
+        or inspect.isasyncgenfunction(value)
+    )
 
 
 def _close_coroutine(value: object) -> None:

@@ -98,7 +98,8 @@ class EventSendChannel(End):
             WouldBlock: there is no room, and ``overflow`` is ``"wait"``. The event was not sent.
             BrokenResourceError, ClosedResourceError, ValueError, TypeError: as :meth:`send`.
             RuntimeError: you called it outside the channel's event loop, for example from a worker thread. The event
-                was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)`` sends it.
+                was not sent; ``anyio.from_thread.run_sync(send_channel.send_nowait, event)`` sends it. In a thread that
+                anyio has not started, add ``token=``, the ``anyio.lowlevel.current_token()`` of the event loop.
         """
         state = self._state
         held: Queued = event if type(event) is str and is_plain(event) else as_event(event, state.errors)

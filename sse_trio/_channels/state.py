@@ -119,7 +119,10 @@ class ChannelState(StreamSource):
     def check_sendable(self, *, closed: bool) -> None:
         """Raise the error of a send on this channel now, if there is one. `closed`: whether its end is closed."""
         if closed:
-            msg = "this send channel is closed, so you can't send on it; send before closing it, or keep a clone() open"
+            msg = (
+                "this send channel is closed, by you or because its producer has returned, so you can't send on it; "
+                "send before that, or keep a clone() open"
+            )
             raise ClosedResourceError(msg)
         if not self.open_receivers or self.refusing:
             raise self.broken()

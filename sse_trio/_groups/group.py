@@ -226,7 +226,7 @@ class StreamGroup:
             return await self._kick_labelled(predicate, everywhere)
         chosen = [*self._state.bound_run().streams]
         if predicate is not None:
-            check_function("predicate", predicate, "a function of a stream's labels")
+            check_function("predicate", predicate, 'labels, such as {"user": "7"}, or a function of labels')
             chosen = [stream for stream in chosen if returned_bool("predicate", predicate(stream.labels))]
         return await _kick(chosen)
 

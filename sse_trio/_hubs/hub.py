@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, final
@@ -15,6 +14,7 @@ from typing import Literal, final
 from anyio import create_task_group
 
 from .._arguments.checks import check_count, check_flag, check_function, check_text, wrong
+from .._arguments.opening import opening
 from .._failures import collapse, raise_again
 from .._wire.event import Sendable, ServerSentEvent
 from ..stores._holds import ANYONE, DELETED, Claim
@@ -304,7 +304,7 @@ def _check_store(store: object) -> None:
         raise wrong(TypeError, "store", wanted, store)
 
 
-@asynccontextmanager
+@opening
 async def open_hub(
     store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
 ) -> AsyncGenerator[Hub]:

@@ -177,7 +177,9 @@ def check_here(loop: Loop, what: str) -> None:
     """
     if not loop.is_here():
         msg = (
-            f"{what} belongs to an event loop and was called from outside it, so nothing was done; from a worker "
-            "thread, write anyio.from_thread.run_sync(function, *args), or from_thread.run for a coroutine function"
+            f"{what} belongs to an event loop and was called from outside it, so nothing was done; from another "
+            "thread, write anyio.from_thread.run_sync(function, *args, token=token), or from_thread.run for a "
+            "coroutine function, with the token = anyio.lowlevel.current_token() of the event loop; threads of "
+            "anyio.to_thread need no token"
         )
         raise RuntimeError(msg)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import cast
 
 from anyio import CancelScope, create_task_group
 
 from .._arguments.checks import wrong
+from .._arguments.opening import opening
 from .._failures import collapse, raise_again
 from .._hubs.hub import Hub
 from ..stores._items import RESERVED
@@ -20,7 +20,7 @@ from .runs import Runs
 __all__ = ("open_runs",)
 
 
-@asynccontextmanager
+@opening
 async def open_runs(
     hub: Hub,
     *,

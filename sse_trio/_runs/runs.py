@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, cast, final
 
 from anyio import ClosedResourceError
 from anyio.abc import TaskGroup
 
-from .._arguments.checks import check_coroutine_function, check_flag, check_function, wrong
+from .._arguments.checks import check_flag, check_function, wrong
 from .._channels.send_channel import EventSendChannel
 from .._errors import HoldLostError
 from .._hubs.history import EndsWith
@@ -18,6 +19,7 @@ from .._hubs.hub import Hub, publisher_of_hub, state_of_hub
 from .._hubs.publisher import holding_store
 from .._hubs.source import SubscriptionSource
 from .._hubs.subscription import Subscription
+from .._streams.wrong_source import check_producer, check_takes_channel
 from ..stores._holds import Claim
 from ..stores._protocol import Page
 from ..stores._topics import TopicFilter
@@ -114,7 +116,9 @@ class Runs:
             TypeError, ValueError: an argument that makes no sense.
         """
         topic = self._keys.topic_of(key)
-        check_coroutine_function("produce", produce, "a coroutine function, called as produce(send_channel, *args)")
+        check_producer("produce", produce, "a coroutine function, called as produce(send_channel, *args)")
+        if isinstance(produce, FunctionType):
+            check_takes_channel(produce)
         check_flag("replace", replace)
         options = RunOptions(
             max_duration=self._options.max_duration if max_duration is None else max_duration,

@@ -35,6 +35,7 @@ from .._errors import HoldLostError
 from .._failures import is_failure, lone, without_own
 from .._loops.cancellation import guarded, is_cancellation
 from .._reasons import CloseReason
+from .._streams.hints import add_hints
 from .ending import OnEnd, RunEnd, RunReason, RunState, end_mark
 from .limits import Attendance, RunSize, RunTooLargeError
 from .log import RunLog
@@ -199,6 +200,7 @@ class RunTask:
         if others is None and self._channel.refusing:
             return  # a send after the end of the run is not a failure
         error = lone(exc if others is None else others)
+        add_hints(error, guarded.__module__)  # which calls the producer
         _logger.error("the producer of the run %r failed", self.key, exc_info=error)
         if self._ending is None:
             self._ending = ("failed", "exception")

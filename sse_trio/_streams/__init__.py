@@ -3,6 +3,7 @@
 #   response.py          EventSourceResponse: what it is made of and served with
 #   options.py           the options, checked when the response is made
 #   sources.py           what a response can be made of, brought to one form
+#   wrong_source.py      what is no source, or no producer, and what to write instead
 #   threads.py           iterators that aren't async, in worker threads
 #   wrapped.py           the generator inside of the one that FastAPI makes of it
 #   hints.py             notes on errors that come from a common mistake; wrong_loop.py and wrong_call.py know which

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from anyio import move_on_after
 
-from .._arguments.checks import check_coroutine_function, check_function, innermost, is_series, wrong
+from .._arguments.checks import check_function, is_series, wrong
 from .._channels.limits import check_limits
 from .._channels.opening import new_channel_state
 from .._channels.overflow import Overflow
@@ -33,6 +33,7 @@ from .._hubs.subscription import Subscription, source_of
 from .._wire.event import Sendable, ServerSentEvent, TextErrors, check_errors
 from .threads import close_in_thread, iterate_in_thread
 from .wrapped import without_wrapper
+from .wrong_source import check_producer, check_source_function, check_takes_channel
 
 __all__ = (
     "NO_SOURCE",
@@ -120,31 +121,15 @@ def check_source(source: object, args: tuple[object, ...]) -> None:
     """Raise TypeError for an invalid source, with what to write instead."""
     if isinstance(source, FunctionType) and source.__code__.co_flags & inspect.CO_COROUTINE:
         # Nearly every source is a coroutine function, and these are the cheapest checks.
-        if not source.__code__.co_argcount and not source.__code__.co_flags & inspect.CO_VARARGS:
-            name = source.__name__
-            msg = f"{name}() must have a parameter for the send channel; write `async def {name}(send_channel)`"
-            raise TypeError(msg)
+        check_takes_channel(source)
         return
     if isinstance(source, (AsyncIterable, Iterator)):
         if args:
             name = type(cast("object", source)).__name__
             msg = f"arguments after the source are for a coroutine function, but the source is a {name}; got {args!r}"
             raise TypeError(msg)
-    elif inspect.isasyncgenfunction(innermost(source)) or inspect.isgeneratorfunction(innermost(source)):
-        msg = "the source is a generator function; call it: EventSourceResponse(generate(...))"
-        raise TypeError(msg)
-    elif not callable(source) and isinstance(source, Iterable):
-        msg = (
-            f"the source is a {type(cast('object', source)).__name__}, which is not a stream; `yield` its items, or "
-            "write EventSourceResponse(iter(items)) to send them from a worker thread"
-        )
-        raise TypeError(msg)
-    elif inspect.iscoroutine(source):
-        source.close()
-        msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
-        raise TypeError(msg)
     else:
-        check_coroutine_function("the source", source, "a coroutine function, a receive channel or an iterable")
+        check_source_function(source)
 
 
 def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
@@ -157,7 +142,7 @@ def check_producers(producers: object, source: object) -> tuple[Producer, ...]:
         msg = "producers must be empty when the source is a subscription; publish to its hub from your own tasks"
         raise TypeError(msg)
     for producer in checked:
-        check_coroutine_function("producers", producer, wanted)
+        check_producer("producers", producer, wanted)
     return checked
 
 

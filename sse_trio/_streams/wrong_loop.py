@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .._loops.current import runs_on_trio
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from .traceback_end import raised_in
 
 __all__ = ("hint_of_wrong_loop",)
 
@@ -42,13 +38,5 @@ def _is_from(exc: BaseException, package: str, texts: tuple[str, ...]) -> bool:
     text = str(exc)
     # asyncio.get_running_loop() is written in C and has no frame; whoever calls it wants an asyncio loop.
     return text.startswith(texts) and (
-        text.startswith("no ") or _raised_in(exc.__traceback__).startswith(package + ".")
+        text.startswith("no ") or f"{raised_in(exc.__traceback__)}.".startswith(f"{package}.")
     )
-
-
-def _raised_in(traceback: TracebackType | None) -> str:
-    name = ""
-    while traceback is not None:
-        name = traceback.tb_frame.f_globals.get("__name__", "")
-        traceback = traceback.tb_next
-    return f"{name}."

@@ -2,6 +2,7 @@
 #
 #   event.py        ServerSentEvent: a legal event, encoded when it is made
 #   json.py         the data of ServerSentEvent.json()
+#   wrong_value.py  what was given in place of an event, and what to write
 #   decoder.py      EventDecoder: bytes back to events, linear and bounded
 #   line_ends.py    CR, LF and CRLF, also when a chunk ends between the two
 #   batch.py        the bytes of one message to the server

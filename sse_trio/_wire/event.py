@@ -15,13 +15,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from .._arguments.checks import check_function, shown, wrong
-from .json import Model, dumps_compact, is_model
+from .json import Model, dumps_compact
+from .wrong_value import instead_of_event, instead_of_text, is_json
 
 __all__ = (
     "LINE_ENDS",
@@ -138,6 +138,9 @@ class ServerSentEvent:
             TypeError: a value's type is not supported.
             ValueError: a value is NaN or an infinity, which JSON doesn't have.
         """
+        if isinstance(value, ServerSentEvent):
+            msg = "the value is an event already; send it as it is, or write ServerSentEvent.json(event.data)"
+            raise TypeError(msg)
         text = dumps_compact(value) if dumps is None else _dump(dumps, value)
         return cls(text, event=event, id=id, retry=retry, comment=comment, errors=errors)
 
@@ -181,43 +184,15 @@ def as_event(event: Sendable, errors: TextErrors = "strict") -> ServerSentEvent:
         return _event_of_mapping(event, errors)
     if isinstance(event, (str, int, float)) and not isinstance(event, bool):
         return ServerSentEvent(event, errors=errors)
-    if _is_json(event):
+    if is_json(event):
         return ServerSentEvent.json(event, errors=errors)
-    raise TypeError(f"an event must be {_SENDABLE}; got {_instead_of(event)}")
+    raise TypeError(f"an event must be {_SENDABLE}; got {instead_of_event(event)}")
 
 
 _SENDABLE = (
     "a ServerSentEvent, a str, an int, a float, a mapping of ServerSentEvent's fields, a pydantic model, a dataclass "
     "or a list of JSON values"
 )
-
-
-def _is_json(value: object) -> bool:
-    # What can be meant as JSON only. A list of events is meant as several events.
-    if isinstance(value, (list, tuple)):
-        return not any(_is_event(member) for member in cast("list[object]", value))
-    return is_model(value) and not _is_event(value)
-
-
-def _is_event(value: object) -> bool:
-    # Also one of another library's, which may be a pydantic model (FastAPI's) or a dataclass.
-    return type(value).__name__.endswith("ServerSentEvent")
-
-
-def _instead_of(event: object) -> str:
-    # What was given in place of an event, and what to write.
-    kind = type(event)
-    if inspect.iscoroutine(event):
-        event.close()
-        return "a coroutine; write `await` before the call that made it"
-    if issubclass(kind, (list, tuple)) and not _is_json(event):
-        return f"a {kind.__name__} of events; send each of them: for event in events: await send_channel.send(event)"
-    if _is_event(event):
-        return (
-            f"the {kind.__name__} of {kind.__module__}; write `from sse_trio import ServerSentEvent`, then "
-            "ServerSentEvent(text), or ServerSentEvent.json(value) where the data is JSON"
-        )
-    return f"{kind.__name__}; to send an object as JSON write ServerSentEvent.json(value)"
 
 
 def _dump(dumps: Callable[[object], str | bytes], value: object) -> str | bytes:
@@ -278,7 +253,7 @@ def _data_as_text(data: object) -> str:
         return float.__repr__(data)
     if isinstance(data, int) and not isinstance(data, bool):
         return _digits_of("data", data)
-    raise TypeError(f"data must be a str, an int, a float or UTF-8 bytes; got {_instead_of(data)}")
+    raise TypeError(f"data must be a str, an int, a float or UTF-8 bytes; got {instead_of_event(data)}")
 
 
 def _id_as_text(value: object) -> str:
@@ -286,7 +261,7 @@ def _id_as_text(value: object) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return _digits_of("id", value)
-    raise TypeError(f"id must be a str or an int; got {type(value).__name__}; write id=str(...)")
+    raise TypeError(f"id must be a str or an int; got {instead_of_text('id', value)}")
 
 
 def _digits_of(name: str, number: int) -> str:
@@ -344,7 +319,7 @@ def _one_line(name: str, text: str) -> str:
 
 
 def _not_text(name: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be a str; got {type(value).__name__}; write {name}=str(...)")
+    return TypeError(f"{name} must be a str; got {instead_of_text(name, value)}")
 
 
 def _milliseconds(retry: int) -> int:

@@ -14,6 +14,8 @@ import json
 import uuid
 from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
+from .._arguments.type_name import type_name
+
 __all__ = ("Model", "dumps_compact", "is_model")
 
 
@@ -54,7 +56,7 @@ def _to_jsonable(value: Any) -> object:  # Any: its attributes are unknown  # no
     if hasattr(value, "__pydantic_serializer__"):
         return _to_jsonable_by_pydantic(value)  # before dataclasses: pydantic's have their own serializers
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _fields_of(value)
     if isinstance(value, (datetime.datetime, datetime.time)):
         text = value.isoformat()
         return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
@@ -69,19 +71,26 @@ def _to_jsonable(value: Any) -> object:  # Any: its attributes are unknown  # no
     return _to_jsonable_by_pydantic(value)
 
 
+def _fields_of(value: Any) -> dict[str, object]:
+    try:
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    except AttributeError as exc:  # a field that was never set
+        raise _unknown_type(value) from exc
+
+
 def _to_jsonable_by_pydantic(value: object) -> object:
     try:
         from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415 -- an extra
     except ImportError:
-        raise _unknown_type(value) from None
+        raise _unknown_type(value, ", or install sse-trio[json], which knows more types") from None
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError as exc:
         raise _unknown_type(value) from exc  # `exc` may come from a model's own serializer
 
 
-def _unknown_type(value: object) -> TypeError:
+def _unknown_type(value: object, otherwise: str = "") -> TypeError:
+    how = "write value.tolist()" if hasattr(value, "tolist") else "convert it first"  # numpy's scalars and arrays
     return TypeError(
-        f"an object of type {type(value).__name__} can't be converted to JSON; convert it first, pass dumps=, "
-        "or install sse-trio[json], which knows more types"
+        f"an object of type {type_name(value)} can't be converted to JSON; {how}, or pass dumps={otherwise}"
     )

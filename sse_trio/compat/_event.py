@@ -97,7 +97,7 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
 
     ``bytes`` and a ``memoryview`` are sent unchanged. An event encodes itself. A ``dict`` holds the fields of an event;
     for any other item, ``str(item)`` is the data; both with ``sep`` as line end. An :class:`sse_trio.ServerSentEvent`
-    is encoded with ``sep``, too.
+    is encoded with ``sep``, too. An event of sse-starlette itself, from a module that still imports it, encodes itself.
 
     Raises:
         TypeError: a ``dict`` has a key that is not a field; what :meth:`ServerSentEvent.encode` raises.
@@ -111,7 +111,15 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
     if isinstance(data, dict):
         fields: dict[str, Any] = {**data, "sep": sep}
         return ServerSentEvent(**fields).encode()
+    if not isinstance(data, str) and _is_original(data):
+        return cast("bytes", data.encode())
     return ServerSentEvent(str(data), sep=sep).encode()
+
+
+def _is_original(data: Any) -> bool:
+    # By name, because sse-starlette need not be there, and replaces a method of uvicorn when it is imported.
+    names = [(kind.__module__, kind.__name__) for kind in type(data).__mro__]
+    return ("sse_starlette.event", "ServerSentEvent") in names
 
 
 class Chunk(_event.ServerSentEvent):

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterable, Iterator
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Final
+from types import MappingProxyType, ModuleType
+from typing import Any, Final
 
 from ._app_status import AppStatus
 from ._event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
@@ -20,6 +21,15 @@ __all__ = ("VERSION", "install")
 VERSION: Final = "3.7.0"
 """The version of sse-starlette whose names and bytes these are."""
 
+CONTENT_TYPES: Final = MappingProxyType(
+    {
+        "Content": Any,
+        "SyncContentStream": Iterator[Any],
+        "AsyncContentStream": AsyncIterable[Any],
+        "ContentStream": AsyncIterable[Any] | Iterator[Any],
+    }
+)
+"""sse-starlette's names for what is streamed, which applications annotate with."""
 NAME = "sse_starlette"
 TOO_LATE = (
     "sse_starlette was imported before sse_trio.compat.install() could take its place; call install() first, at the "
@@ -36,6 +46,7 @@ def install() -> None:
         from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
         from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
         from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
+        from sse_starlette.sse import AsyncContentStream, Content, ContentStream, SyncContentStream
 
     ``__version__`` is the version of sse-starlette that the adapter follows, ``"3.7.0"``.
 
@@ -61,6 +72,7 @@ def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
         SendTimeoutError=SendTimeoutError,
         ServerSentEvent=ServerSentEvent,
         ensure_bytes=ensure_bytes,
+        **CONTENT_TYPES,
     )
     package = _module(NAME, EventSourceResponse=EventSourceResponse, **events)
     exported = ["EventSourceResponse", "ServerSentEvent", "JSONServerSentEvent"]  # sse-starlette's

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from .._arguments.checks import check_grace, check_interval, check_seconds, shown
 from .._channels.send_channel import EventSendChannel
 from .._errors import SendTimeoutError
-from .._failures import collapse, raise_again
+from .._failures import collapse, lone, raise_again
 from .._groups.group import StreamGroup
 from .._loops.cancellation import guarded
 from .._reasons import CloseReason
@@ -166,7 +166,8 @@ class EventSourceResponse(Response):
 
         Raises:
             SendTimeoutError: the client took nothing for ``send_timeout`` seconds.
-            Exception: ``content``, the data sender or one of your functions raised. One error is raised as it is.
+            Exception: ``content``, the data sender or one of your functions raised. One error is raised as it is, also
+                out of the groups of nurseries.
         """
         response = StreamResponse(
             self._produce,
@@ -182,10 +183,13 @@ class EventSourceResponse(Response):
         response.raw_headers = legal_headers(self.raw_headers, scope)
         if self._group is None:
             note_default_group()
-        if scope.get("method", "").upper() == "HEAD":
-            await self._answer_head(response, {**scope, "method": "HEAD"}, receive, send)
-        else:
-            await response(scope, receive, send)
+        try:
+            if scope.get("method", "").upper() == "HEAD":
+                await self._answer_head(response, {**scope, "method": "HEAD"}, receive, send)
+            else:
+                await response(scope, receive, send)
+        except BaseException as exc:  # noqa: BLE001 -- raised again, without groups of one, also of the content's own
+            raise_again(lone(exc))
         if self._close_reason is CloseReason.SEND_TIMEOUT and self.send_timeout is not None:
             raise SendTimeoutError(self.send_timeout)
         if self.background is not None:

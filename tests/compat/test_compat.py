@@ -455,6 +455,30 @@ async def test_a_data_sender_that_fails(library):
     assert log == ["cleaned up"]
 
 
+def in_a_nursery(error):
+    """A coroutine function that raises the error in a nursery of its own, which makes a group of it."""
+
+    async def fail():
+        async with anyio.create_task_group(), anyio.create_task_group():
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("where", ["content", "data sender"])
+async def test_an_error_in_a_nursery(library, where):
+    """One error is raised bare, out of whichever nurseries of the application it comes."""
+    fail = in_a_nursery(ValueError("broken"))
+
+    async def content():
+        yield "a"
+        await fail()
+
+    options = {} if where == "content" else {"data_sender_callable": fail}
+    with pytest.raises(ValueError, match="broken"):
+        await body_of(library.EventSourceResponse(content() if where == "content" else idle(), **options))
+
+
 @pytest.fixture
 def shut_down(library, anyio_backend_name, monkeypatch):
     """Say that the server goes, as applications do."""
@@ -656,6 +680,21 @@ async def test_events_of_this_library():
         stream.disconnect()
 
 
+async def test_events_of_sse_starlette(original):
+    """Content may yield events of sse-starlette itself, so the modules of an application can be moved one by one."""
+
+    class Price(original.ServerSentEvent):
+        """An event of an application's own."""
+
+    events = [
+        original.ServerSentEvent("a", event="tick"),
+        original.JSONServerSentEvent({"a": 1}, sep="\n"),
+        Price("9.5"),
+    ]
+    response = compat.EventSourceResponse(generate(*events), ping=1, ping_message_factory=lambda: events[0])
+    assert await body_of(response) == b"".join(event.encode() for event in events)
+
+
 async def test_a_group():
     """A stream with its own group is not one of AppStatus's, and ends with its group, in its own line ends."""
     group = StreamGroup(farewell=sse_trio.ServerSentEvent("goodbye"))
@@ -778,6 +817,7 @@ IMPORTS = """
 from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent, __version__, event, sse
 from sse_starlette.event import JSONServerSentEvent, ServerSentEvent, ensure_bytes
 from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError, ServerSentEvent, ensure_bytes
+from sse_starlette.sse import AsyncContentStream, Content, ContentStream, SyncContentStream
 import importlib.util, sse_starlette, sse_starlette.event, sse_starlette.sse
 assert importlib.util.find_spec("sse_starlette") and importlib.util.find_spec("sse_starlette.sse")
 assert sse_starlette.__version__.startswith("3.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -12,7 +13,16 @@ import fastapi.routing
 import pytest
 from pydantic import BaseModel
 
-from sse_trio import CloseReason, EventSourceResponse, ServerBridge, ServerSentEvent, StreamGroup
+from sse_trio import (
+    CloseReason,
+    EventSourceResponse,
+    Hub,
+    ServerBridge,
+    ServerSentEvent,
+    StreamGroup,
+    open_event_channel,
+    open_hub,
+)
 from sse_trio._streams.wrapped import without_wrapper
 from sse_trio.testing import open_test_stream
 
@@ -170,15 +180,15 @@ async def test_a_wrapper_that_isnt_known() -> None:
     assert without_wrapper("text") == "text"
 
 
-@pytest.mark.parametrize("kind", ["list", "dict"])
-async def test_a_path_operation_that_returns_its_items(app: fastapi.FastAPI, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "advice"), [("list", "`yield` its items"), ("dict", "`yield` it, ")])
+async def test_a_path_operation_that_returns_its_items(app: fastapi.FastAPI, kind: str, advice: str) -> None:
     """A path operation that returns items instead of yielding them fails, and the error says to yield."""
 
     @app.get("/", response_class=EventSourceResponse)
     async def items() -> Any:
         return [Item(name="one")] if kind == "list" else {"name": "one"}
 
-    with pytest.raises(TypeError, match=f"the source is a {kind}, which is not a stream; `yield` its items"):
+    with pytest.raises(TypeError, match=f"the source is a {kind}, which is not a stream; {advice}"):
         async with open_test_stream(app):
             pass
 
@@ -213,3 +223,64 @@ async def test_dependency_overrides(app: fastapi.FastAPI) -> None:
 
     app.dependency_overrides[user] = lambda: "Ann"
     assert await data_of(app) == ["Ann"]
+
+
+async def test_a_mounted_application_has_the_state_of_the_outermost() -> None:
+    """The hub of the outermost lifespan is in the state of a mounted application, whose own lifespan does not run."""
+
+    @asynccontextmanager
+    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[dict[str, Hub]]:
+        async with open_hub() as hub:
+            yield {"hub": hub}
+
+    outer, mounted = fastapi.FastAPI(lifespan=lifespan), fastapi.FastAPI(lifespan=lifespan)
+    outer.mount("/mounted", mounted)
+
+    @mounted.get("/news")
+    async def news(request: fastapi.Request) -> EventSourceResponse:
+        return EventSourceResponse(request.state.hub.subscribe("news"))
+
+    async with open_test_stream(outer, "/mounted/news", lifespan=True) as stream:
+        await stream.state["hub"].publish("news", "hello")
+        assert (await stream.receive()).data == "hello"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, r"Unable to serialize unknown type: <class '.*EventReceiveChannel'>"),
+        ({"response_model": None}, r"TypeError\(\"'EventReceiveChannel' object is not iterable\"\)"),
+    ],
+)
+async def test_a_path_operation_that_returns_the_source(
+    app: fastapi.FastAPI, options: dict[str, Any], words: str
+) -> None:
+    """FastAPI can't make JSON of a source that is returned by itself, and says so in the words of our documentation."""
+
+    @app.get("/", **options)
+    async def source() -> Any:
+        send_channel, receive_channel = open_event_channel()
+        send_channel.close()
+        receive_channel.close()
+        return receive_channel
+
+    with pytest.raises(ValueError, match=words):
+        async with open_test_stream(app):
+            pass
+
+
+async def test_the_response_parameter(app: fastapi.FastAPI) -> None:
+    """What a dependency sets on FastAPI's response arrives; what a path operation with `yield` sets comes too late."""
+
+    async def renew(response: fastapi.Response) -> None:
+        response.set_cookie("session", "new")
+
+    @app.get("/", response_class=EventSourceResponse, dependencies=[fastapi.Depends(renew)])
+    async def items(response: fastapi.Response) -> AsyncIterable[str]:
+        response.headers["late"] = "1"
+        yield "one"
+
+    async with open_test_stream(app) as stream:
+        assert stream.headers["set-cookie"].startswith("session=new")
+        assert "late" not in stream.headers
+        assert (await stream.receive()).data == "one"

@@ -246,6 +246,12 @@ async def test_kick_some() -> None:
         assert (first.ended, second.ended) == ([], [CloseReason.KICKED])
 
 
+async def test_kick_of_a_name() -> None:
+    """A text in place of labels is refused, and the error shows labels."""
+    with pytest.raises(TypeError, match=r'predicate must be labels, such as \{"user": "7"\}, or a function of labels'):
+        await StreamGroup().kick("7")  # type: ignore[arg-type]
+
+
 async def test_kick_when_cancelled() -> None:
     """The streams are ended even if kick() is cancelled."""
     group = StreamGroup()

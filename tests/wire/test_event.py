@@ -325,11 +325,65 @@ def test_an_event_stands_for_itself() -> None:
     assert as_event(event) is event
 
 
-@pytest.mark.parametrize("value", [None, True, b"bytes", {"set"}, object(), Model])
+@pytest.mark.parametrize("value", [True, {"set"}, object(), Model])
 def test_what_cant_be_sent(value: Any) -> None:
     """Anything else is refused, and the error names ServerSentEvent.json()."""
     with pytest.raises(TypeError, match=rf"got {type(value).__name__};.*ServerSentEvent\.json\(value\)"):
         as_event(value)
+
+
+class Paint(enum.Enum):
+    """An enum whose values are texts."""
+
+    RED = "red"
+
+
+class Scalar:
+    """What numpy's scalars and arrays have, under the name of a built-in type."""
+
+    def tolist(self) -> float:
+        """Python's own number."""
+        return 1.5
+
+
+Scalar.__name__ = "bool"
+
+
+@pytest.mark.parametrize(
+    ("value", "advice", "works"),
+    [
+        (
+            None,
+            r"NoneType; leave the event out, or write ServerSentEvent\.json\(None\)",
+            ServerSentEvent.json(None),
+        ),
+        (b"bytes", r"got bytes; to send UTF-8 text write ServerSentEvent\(value\)", ServerSentEvent(b"bytes")),
+        (bytearray(b"x"), r"write ServerSentEvent\(bytes\(value\)\)", ServerSentEvent(bytes(bytearray(b"x")))),
+        (memoryview(b"x"), r"write ServerSentEvent\(bytes\(value\)\)", ServerSentEvent(bytes(memoryview(b"x")))),
+        (Paint.RED, r"got Paint; write Paint\.RED\.value", Paint.RED.value),
+        (Scalar(), rf"got {__name__}\.bool; write value\.tolist\(\)", Scalar().tolist()),
+    ],
+)
+def test_advice_for_what_cant_be_sent(value: Any, advice: str, works: Any) -> None:
+    """The error of a value that can't be sent names it unmistakably, and what it says to write can be sent."""
+    with pytest.raises(TypeError, match=advice):
+        as_event(value)
+    as_event(works)
+
+
+@pytest.mark.parametrize("name", ["event", "id", "comment"])
+def test_advice_for_an_enum_in_a_field(name: str) -> None:
+    """A member of an enum in place of a text is told to give its value: its str() would be `Paint.RED`."""
+    with pytest.raises(TypeError, match=rf"{name} must be a str.*; got Paint; write {name}=Paint\.RED\.value"):
+        ServerSentEvent(**{name: Paint.RED})  # type: ignore[arg-type]
+
+
+def test_an_event_is_no_json() -> None:
+    """An event given to json() is refused: as an event it can be sent, and its data can be encoded."""
+    with pytest.raises(TypeError, match="the value is an event already; send it as it is"):
+        ServerSentEvent.json(ServerSentEvent("x"))
+    with pytest.raises(TypeError, match="an object of type ServerSentEvent can't be converted to JSON"):
+        ServerSentEvent.json([ServerSentEvent("x")])
 
 
 @pytest.mark.parametrize("fields", [{"Data": 1}, {"data": 1, "typ": 2, "name": 3}, {1: 2}])

@@ -123,6 +123,18 @@ def test_unknown_type(extra: bool, value: object) -> None:
         dumps(value)
 
 
+def test_arrays() -> None:
+    """What numpy has in place of numbers and lists is told to become them; the extra, which can't help, isn't named."""
+
+    class Array:
+        def tolist(self) -> list[int]:
+            """Python's own list."""
+            return [1]
+
+    with pytest.raises(TypeError, match=r"Array can't be converted to JSON; write value\.tolist\(\), or pass dumps=$"):
+        dumps({"a": Array()})
+
+
 def test_what_only_the_extra_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, the error names it."""
     monkeypatch.setitem(sys.modules, "pydantic_core", None)
