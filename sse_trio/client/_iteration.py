@@ -115,6 +115,5 @@ class Iteration:
 
     async def _finish(self) -> NoReturn:
         await self._connector.drop()
-        failure = self.state.take_failure()
-        await checkpoint()
-        raise failure or StopAsyncIteration
+        await checkpoint()  # before the failure is taken: a call that is cancelled here leaves it for the next one
+        raise self.state.take_failure() or StopAsyncIteration
