@@ -82,9 +82,11 @@ class Iteration:
             self.close()
         finally:  # whatever on_state_change raises
             self.state.on_change = None  # which refers to the event source, and that to this
-            await self._lasting.aclose()
-            if not self._waits.is_waiting:
-                await self._connector.drop()
+            try:
+                await self._lasting.aclose()
+            finally:
+                if not self._waits.is_waiting:
+                    await self._connector.drop()
 
     def _check_here(self) -> None:
         if self._waits.is_waiting:

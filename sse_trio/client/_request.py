@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from ._arguments import InvalidURLError
-from ._body import close
+from ._body import ClosingStream, close
 from ._caller_headers import CallerHeaders
 from ._http2 import Http2Watch
 from ._network_errors import as_httpx
@@ -108,7 +108,7 @@ class StreamRequest:
     async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         request = self.build(last_event_id, headers)
         redirects = Redirects(request, self.trusted_origins)
-        response = await self.client.send(request, stream=True, follow_redirects=False)
+        response = _closing(await self.client.send(request, stream=True, follow_redirects=False))
         for _ in range(self.client.max_redirects):
             # An empty Location would lead to the same URL again, until the redirects are used up.
             if response.next_request is None or not response.headers["location"].strip():
@@ -119,8 +119,14 @@ class StreamRequest:
                 place = request.url.netloc.decode("ascii")  # without the user and the password
                 raise httpx.RemoteProtocolError(f"Invalid host or port in Location: {place!r}", request=request)
             # Without the client's auth, which is for the first origin. The headers that it made are there already.
-            response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+            response = _closing(await self.client.send(request, stream=True, auth=None, follow_redirects=False))
         return response
+
+
+def _closing(response: httpx.Response) -> httpx.Response:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = ClosingStream(response.stream)
+    return response
 
 
 def _can_be_reached(url: httpx.URL) -> bool:
