@@ -60,6 +60,7 @@ OUTSIDE: dict[str, frozenset[str]] = {
     ),
     "exceptiongroup": frozenset({"_failures", "_loops", "stores"}),
     "httpx": frozenset({"client", "testing", "_cli"}),
+    "idna": frozenset({"client"}),  # of httpx, which raises its errors
     "pytest": frozenset({"testing"}),
     "coredis": frozenset({"stores"}),
     "psycopg": frozenset({"stores"}),

@@ -13,6 +13,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from typing import cast
 
 import httpx
+from idna import IDNAError
 
 from .._arguments import checks
 from .._arguments.checks import check_flag, wrong
@@ -86,12 +87,21 @@ def checked_url(url: object) -> httpx.URL:
     if not isinstance(url, (str, httpx.URL)):
         raise _wrong_type("url", "a str or an httpx.URL", url)
     try:
-        return httpx.URL(url)
+        return _with_host(httpx.URL(url))
     except UnicodeEncodeError:
         raise InvalidURLError("Lone surrogates") from None
     except httpx.InvalidURL as exc:
         # httpx's message first says what is wrong, and then quotes the URL.
         raise InvalidURLError(re.split("[:,]", str(exc))[0]) from None
+
+
+def _with_host(url: httpx.URL) -> httpx.URL:
+    """Return the URL, or raise if httpx can't read its host later: "xn--" begins Punycode, and is none."""
+    try:
+        _ = url.host
+    except IDNAError:
+        raise InvalidURLError("Invalid host or port") from None
+    return url
 
 
 def checked_params(params: object) -> httpx.QueryParams:

@@ -3,24 +3,28 @@
 # Rule 1: the work between two checkpoints is bounded, whatever the server sends: many tiny chunks, or a few that
 #         decompress to gigabytes. A piece that is there without waiting counts as work.
 # Rule 2: if the body ends before its compressed data does, it was cut off, whichever coding it has.
-# Rule 3: a cancellation doesn't interrupt closing, and closing is bounded in time.
+# Rule 3: a cancellation doesn't interrupt closing, and closing is bounded in time. httpx closes a response itself at
+#         the end of its body, so the stream in the response is wrapped: httpcore forgets a connection whose closing was
+#         interrupted, and its place in the pool stays taken.
 # Rule 4: no async generator of httpx or httpcore is left to the garbage collector, because trio would warn of it.
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
+from .._loops.uninterrupted import uninterrupted
 from .._wire.decoder import EventDecoder
 from .._wire.received import ReceivedEvent
 from ._decompression import LIMIT, DecompressionError, Decompressor, codings_of, open_decompressor
 from ._http2 import close_unknown
 
-__all__ = ("Body", "OpenStream", "close", "codings_of_response", "why_undecodable")
+__all__ = ("Body", "ClosingStream", "OpenStream", "close", "codings_of_response", "why_undecodable")
 
 # Bytes between two checkpoints. Each piece counts as this many bytes more, because going through httpx's layers takes
 # about as long as decoding them.
@@ -108,6 +112,20 @@ class Body:
         )
 
 
+class ClosingStream(httpx.AsyncByteStream):
+    """The stream of a response, closed without interruption, whoever closes it."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.__aiter__()
+
+    async def aclose(self) -> None:
+        """Close it; see uninterrupted()."""
+        await uninterrupted(self._stream.aclose)
+
+
 class OpenStream:
     """A response that is an event stream, being decoded."""
 
@@ -143,7 +161,11 @@ async def close(response: httpx.Response, chunks: AsyncIterator[bytes] | None = 
 
     ``chunks`` is the iterator over its body, if there is one.
     """
-    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+    await uninterrupted(partial(_close, response, chunks))
+
+
+async def _close(response: httpx.Response, chunks: AsyncIterator[bytes] | None) -> None:
+    with anyio.move_on_after(_CLOSE_SECONDS):
         was_open = not response.is_closed
         await response.aclose()
         if was_open:

@@ -82,9 +82,11 @@ class Iteration:
             self.close()
         finally:  # whatever on_state_change raises
             self.state.on_change = None  # which refers to the event source, and that to this
-            await self._lasting.aclose()
-            if not self._waits.is_waiting:
-                await self._connector.drop()
+            try:
+                await self._lasting.aclose()
+            finally:
+                if not self._waits.is_waiting:
+                    await self._connector.drop()
 
     def _check_here(self) -> None:
         if self._waits.is_waiting:
@@ -115,6 +117,5 @@ class Iteration:
 
     async def _finish(self) -> NoReturn:
         await self._connector.drop()
-        failure = self.state.take_failure()
-        await checkpoint()
-        raise failure or StopAsyncIteration
+        await checkpoint()  # before the failure is taken: a call that is cancelled here leaves it for the next one
+        raise self.state.take_failure() or StopAsyncIteration

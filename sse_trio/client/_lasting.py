@@ -13,6 +13,7 @@ import anyio
 
 from .._loops.current import current_loop
 from .._loops.loop import DetachedTask
+from .._loops.uninterrupted import wait_uninterrupted
 
 __all__ = ("LastingStep",)
 
@@ -49,9 +50,10 @@ class LastingStep:
         """Cancel the pending step, if there is one, and wait for its end. Not interrupted by a cancellation."""
         if self._done is not None:
             self._scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await self._done.wait()
-            self._error = self._done = self._task = None
+            try:
+                await wait_uninterrupted(self._done)
+            finally:
+                self._error = self._done = self._task = None
 
     async def _run(self, step: Callable[[], Awaitable[None]], done: anyio.Event) -> None:
         try:

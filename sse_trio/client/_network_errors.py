@@ -2,7 +2,8 @@
 #
 # Rule 1: every error says its cause. Some of httpx's have no message ("ConnectError('')" on trio), because it is in the
 #         exception that caused them, or nowhere. No message quotes a URL: a Location may have a password in it.
-# Rule 2: every error is httpx's. On asyncio, httpx doesn't convert a TLS alert that comes after the handshake.
+# Rule 2: every error is httpx's. On asyncio, httpx doesn't convert a TLS alert that comes after the handshake; and it
+#         reads a Location with tools that raise errors of their own.
 # Rule 3: a refused certificate is final: trying again doesn't help, a person has to change the configuration.
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import httpx
+from idna import IDNAError
 
-__all__ = ("explain", "is_certificate_error", "tls_as_httpx")
+__all__ = ("as_httpx", "explain", "is_certificate_error")
 
 # OpenSSL's names for an alert about a certificate: the peer refuses ours, or we refuse the peer's.
 _OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA")
@@ -31,12 +33,14 @@ _TIMEOUTS: Final[Mapping[type[httpx.HTTPError], str]] = {
 
 
 @contextmanager
-def tls_as_httpx() -> Generator[None, None, None]:
-    """Raise an error of TLS as one of httpx, with the same message."""
+def as_httpx() -> Generator[None, None, None]:
+    """Raise an error of TLS as one of httpx, with the same message; and one of a Location, without quoting it."""
     try:
         yield
     except ssl.SSLError as exc:
         raise httpx.ReadError(str(exc)) from exc
+    except (httpx.InvalidURL, IDNAError) as exc:  # the request's own URL has been checked
+        raise httpx.RemoteProtocolError("Invalid URL in Location") from exc
 
 
 def explain(error: httpx.HTTPError) -> None:

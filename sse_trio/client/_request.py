@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import httpx
 
 from ._arguments import InvalidURLError
-from ._body import close
+from ._body import ClosingStream, close
 from ._caller_headers import CallerHeaders
 from ._http2 import Http2Watch
-from ._network_errors import tls_as_httpx
+from ._network_errors import as_httpx
 from ._query import merged_query
 from ._redirects import Origin, Redirects
 
@@ -25,6 +25,7 @@ __all__ = ("StreamRequest",)
 
 # WHATWG URL 3.1, "forbidden domain code point": those that httpx doesn't percent-encode.
 _FORBIDDEN_IN_HOST = frozenset("%<>^|\\ ")
+_LAST_PORT = 65_535
 # Control characters: an id may have them, a header's value must not (WHATWG HTML 9.2.6; RFC 9110, 5.5). Browsers send
 # all but NUL, as Fetch's "header value" allows. Software between us and the application doesn't: h11 refuses to send VT
 # and FF, llhttp answers any of them with 400. Sending such an id would end the stream for good, so it isn't sent: the
@@ -58,12 +59,11 @@ class StreamRequest:
 
         Raises:
             InvalidURLError: the URL is not valid. httpx itself accepts hosts that WHATWG URL forbids, such as "a b",
-                and hosts that no name server can know, such as "a..b".
+                hosts that no name server can know, such as "a..b", and ports that there are not, such as 65536.
             TypeError, ValueError: the body can't be written as JSON.
         """
-        url = self.build("", httpx.Headers()).url
-        if not _FORBIDDEN_IN_HOST.isdisjoint(url.host) or not _can_be_resolved(url):
-            raise InvalidURLError("Invalid host")
+        if not _can_be_reached(self.build("", httpx.Headers()).url):
+            raise InvalidURLError("Invalid host or port")
 
     def build(self, last_event_id: str, given: httpx.Headers) -> httpx.Request:
         """Return the request of a connection that goes on after ``last_event_id``, with the caller's headers."""
@@ -99,7 +99,7 @@ class StreamRequest:
             RedirectRefusedError: a redirect would send the body to another origin.
         """
         try:
-            with tls_as_httpx():
+            with as_httpx():
                 return await self._send(last_event_id, headers)
         except BaseException:
             await self.http2.send_failed()
@@ -108,24 +108,36 @@ class StreamRequest:
     async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         request = self.build(last_event_id, headers)
         redirects = Redirects(request, self.trusted_origins)
-        response = await self.client.send(request, stream=True, follow_redirects=False)
+        response = _closing(await self.client.send(request, stream=True, follow_redirects=False))
         for _ in range(self.client.max_redirects):
             # An empty Location would lead to the same URL again, until the redirects are used up.
             if response.next_request is None or not response.headers["location"].strip():
                 break
             await close(response)
             request = redirects.follow(response, response.next_request)
-            if not _can_be_resolved(request.url):  # httpx would raise UnicodeError
-                raise httpx.RemoteProtocolError(f"Invalid host in Location: {request.url.host!r}", request=request)
+            if not _can_be_reached(request.url):  # httpx would raise errors that are not its own
+                place = request.url.netloc.decode("ascii")  # without the user and the password
+                raise httpx.RemoteProtocolError(f"Invalid host or port in Location: {place!r}", request=request)
             # Without the client's auth, which is for the first origin. The headers that it made are there already.
-            response = await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+            response = _closing(await self.client.send(request, stream=True, auth=None, follow_redirects=False))
         return response
 
 
-def _can_be_resolved(url: httpx.URL) -> bool:
-    """Whether socket.getaddrinfo() takes its host: it raises UnicodeError for a label that is empty or too long."""
+def _closing(response: httpx.Response) -> httpx.Response:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = ClosingStream(response.stream)
+    return response
+
+
+def _can_be_reached(url: httpx.URL) -> bool:
+    """Whether the standard allows its host, socket.getaddrinfo() takes host and port, and httpx can read the host.
+
+    getaddrinfo() raises UnicodeError for a label that is empty or too long, and OverflowError for a port above 65535;
+    httpx's ``host`` raises UnicodeError for a label that is no Punycode, such as "xn--".
+    """
     try:
         url.raw_host.decode("ascii").encode("idna")
+        is_allowed = _FORBIDDEN_IN_HOST.isdisjoint(url.host)
     except UnicodeError:
         return False
-    return True
+    return is_allowed and (url.port or 0) <= _LAST_PORT

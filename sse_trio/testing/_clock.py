@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import threading
 from typing import TYPE_CHECKING, Any, cast
@@ -82,12 +83,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             # There is no timer to move to: only a thread or a signal handler can continue.
             return super().select(None)
-        self.loop.now += timeout
+        self.loop.jump(timeout)
         return []
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop whose time is a number that moves when nothing else can happen. It starts at 0."""
+
+    _clock_resolution: float  # asyncio's own
 
     def __init__(self, watch: Watch | None = None) -> None:
         self.now = 0.0
@@ -102,6 +105,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def jump(self, seconds: float) -> None:
+        self.now += seconds
+        # asyncio runs the timers before time() plus this. After half a year, a nanosecond more is the same float, and
+        # a timer that is due would never run.
+        self._clock_resolution = max(self._clock_resolution, math.ulp(self.now))
 
     def run_forever(self) -> None:
         self._home_thread = threading.get_ident()

@@ -40,6 +40,7 @@ class FakeServer(httpx.AsyncBaseTransport):
         self.times = []
         self.open_bodies = 0
         self.closes_slowly = True
+        self.close_seconds = 0
         self.read_timeouts = set()
 
     async def handle_async_request(self, request):
@@ -98,7 +99,7 @@ class Body(httpx.AsyncByteStream):
         if not self.is_closed:
             self.is_closed = True
             if self.server.closes_slowly:
-                await anyio.lowlevel.checkpoint()
+                await anyio.sleep(self.server.close_seconds)
             self.server.open_bodies -= 1
 
 

@@ -204,6 +204,8 @@ async def test_a_url_of_another_type(url):
     [
         "https://user:SECRET@a b/?SECRET",
         "https://user:SECRET@a..b/",
+        "https://user:SECRET@xn--SECRET/",
+        "https://user:SECRET@host:99999/",
         "https://user:SEC/RET@host/",
         "https://user:SECRET@host:x/",
         "https://user:SECRET@host:SECRET/",

@@ -543,6 +543,23 @@ async def test_a_cancelled_call_loses_no_event(serve, stream):
         assert (await anext(source)).data == "y"
 
 
+async def test_a_cancelled_call_loses_no_failure(serve, stream):
+    """A call that is cancelled when the stream has failed leaves the failure for the next call."""
+    server = serve(stream("data: x\n\n"), stream(status=404))
+    with anyio.CancelScope() as scope:
+        async with (
+            server.client() as client,
+            open_event_source(
+                "/", client=client, on_state_change=lambda source: source.state is CLOSED and scope.cancel()
+            ) as source,
+        ):
+            await anext(source)
+            with pytest.raises(anyio.get_cancelled_exc_class()):
+                await anext(source)
+            with anyio.CancelScope(shield=True), pytest.raises(EventSourceError, match="404"):
+                await anext(source)
+
+
 @pytest.mark.untraced
 async def test_a_thousand_reconnections_leak_nothing(serve, stream):
     """After a thousand connections there are no more objects than after a hundred, and one body open at a time."""

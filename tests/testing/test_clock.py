@@ -44,6 +44,15 @@ async def test_an_hour_of_sleeps_takes_no_time() -> None:
 
 
 @pytest.mark.anyio
+async def test_years_pass() -> None:
+    """A timer runs at its time after years too, where a nanosecond is too little to tell two times apart."""
+    for year in (1, 2, 30):
+        await anyio.sleep_until(year * 365 * 86_400)
+        assert anyio.current_time() == year * 365 * 86_400
+        await anyio.sleep(1e-9)
+
+
+@pytest.mark.anyio
 async def test_timers_fire_in_order() -> None:
     """Tasks wake in the order of their deadlines, each at its own time."""
     woken: list[tuple[int, float]] = []
