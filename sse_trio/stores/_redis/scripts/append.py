@@ -114,8 +114,13 @@ local function note_prefixes(topic, sequence)
   end
 end
 
+local function forget_expiry(topic, sequence)
+  if expiring > 0 then expiring = expiring - redis.call('ZREM', key('expires'), whole(sequence) .. ' ' .. topic) end
+end
+
 local function drop(id, topic, size)
   local index, sequence = key('topic:' .. topic), tonumber(string.match(id, '^%d+'))
+  forget_expiry(topic, sequence)
   redis.call('XDEL', log, id)
   redis.call('XDEL', index, id)
   redis.call('HINCRBY', sizes, topic, 0 - size)
@@ -131,6 +136,7 @@ local function move(id, topic, payload)
   local sequence = tonumber(string.match(id, '^%d+'))
   redis.call('XDEL', log, id)
   redis.call('HSET', kept, whole(sequence), payload)
+  forget_expiry(topic, sequence)
   note_prefixes(topic, sequence)
   count, bytes, trimmed = count - 1, bytes - #payload, math.max(trimmed, sequence)
 end
