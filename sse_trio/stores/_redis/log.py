@@ -64,11 +64,9 @@ class RedisLog:
         """The epoch of the newest answer."""
         return self._calls.seen.epoch
 
-    async def adopt(self, client: Redis[bytes]) -> None:
-        """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
-        replication = await client.info("replication")
-        args = self._calls.adopt(str(replication["master_replid"]))
-        self._calls.adopted(await self._run(client, ADOPT, args))
+    async def adopt(self, client: Redis[bytes], replication_id: str) -> None:
+        """Tell the hub which server it is on: on another one it begins a new epoch, and keeps what it has."""
+        self._calls.adopted(await self._run(client, ADOPT, self._calls.adopt(replication_id)))
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""
