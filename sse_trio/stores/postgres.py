@@ -215,6 +215,7 @@ class PostgresStore(OpenedOnce):
         check_read_last(topics, count)
 
         async def read(asked: int) -> Page:
+            self._check_open()  # also before it reads again
             return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, asked))
 
         return await read_last(read, count, self.expiry_clock)
@@ -321,6 +322,7 @@ class PostgresStore(OpenedOnce):
                     raise
                 self._outage.note(exc, "trying again")
             await sleep(pause)
+            self._check_open()  # or a new connection would outlive the store
 
     async def _in_thread(self, work: Callable[[], _T], limiter: CapacityLimiter) -> _T:
         """Run ``work`` to its end, even if the caller is cancelled."""

@@ -223,6 +223,7 @@ class RedisStore(OpenedOnce):
         check_read_last(topics, count)
 
         async def read(asked: int) -> Page:
+            self._check_open()  # also before it reads again
             return await self._reader.call(lambda client: self._log.read_last(client, topics, asked))
 
         return await read_last(read, count, self._clock)
