@@ -80,7 +80,7 @@ def new_redis(
     _check_credentials("sentinel_credentials", sentinel_credentials)
     new_clients, where = _clients(store, reply_within, credentials, sentinel_credentials)
     check_remember_keys(remember_keys)
-    new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys)
+    new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys, retry_for)
 
     def connect() -> RedisConnection:
         calls = new_calls()

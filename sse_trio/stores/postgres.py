@@ -162,7 +162,13 @@ class PostgresStore(OpenedOnce):
 
     def _new_writer(self) -> PostgresWriter:
         return PostgresWriter(
-            self._server, self._hub, self._limits, self._topic_limits, self._clock, self._remember_keys
+            self._server,
+            self._hub,
+            self._limits,
+            self._topic_limits,
+            self._clock,
+            self._remember_keys,
+            self._retry_for,
         )
 
     def _open_appender(self) -> PostgresAppender:
@@ -303,7 +309,8 @@ class PostgresStore(OpenedOnce):
         seconds = maintenance_interval(self._topic_limits.span[0])
         while True:
             try:
-                await self._try(self._appender.maintain, self._write_limiter)
+                while await self._try(self._appender.maintain, self._write_limiter):
+                    pass
                 while await self._try(self._appender.sweep, self._write_limiter):
                     pass
             except StoreUnavailableError as exc:

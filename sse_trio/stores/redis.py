@@ -120,7 +120,7 @@ class RedisStore(OpenedOnce):
         self._clock = clock
         self._name = check_hub_name(name)
         self._wait_replicas = wait_replicas
-        self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys))
+        self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys), retry_for)
         self._server = RedisServer(
             url,
             key=self._log.key,

@@ -250,3 +250,15 @@ async def test_a_group_that_arrives_late_is_refused(shared_redis):
         assert again == [[EventId(store.epoch, 2)]]
         assert late is store._commits
         assert len((await store.read(ALL, None)).events) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({}, 600), ({"remember_keys": 5.0}, 600), ({"retry_for": 3600.0}, 7200)]
+)
+async def test_a_group_is_known_for_as_long_as_it_is_sent_again(shared_redis, options, seconds):
+    """However short keys are remembered, and however long a group is tried, the server knows that it has had it."""
+    name = secrets.token_hex(4)
+    async with RedisStore(shared_redis.url, name=name, **options) as store:
+        await store.append([("a", b"1")])
+        writer = f"{{{name}}}:writer:{store._log._calls._writer}"
+        assert seconds - 100 < int(shared_redis.command("TTL", writer).strip(b":\r\n")) <= seconds

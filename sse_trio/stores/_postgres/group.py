@@ -2,6 +2,9 @@
 #
 # Rule 1: a query for many names is one query. A group of a thousand appends costs about as many as one append.
 # Rule 2: sequences are counted up from the hub's row.
+# Rule 3: a transaction takes a bounded number of events out of the log, besides as many as it adds. So publishers don't
+#         wait for long, and no statement takes longer than is waited for its answer, in whatever try. The next
+#         transaction goes on.
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from .outbox import OutboxAppend
 __all__ = ("Group", "HubRow")
 
 _TRIMMED_AT_ONCE = 500  # events that are looked at by one query
+_TAKEN_OUT = 10_000  # events of one transaction, besides as many as it adds
 
 _Key = tuple[bytes, int]
 
@@ -80,6 +84,9 @@ class Group:
         self._keys: dict[_Key, tuple[int, int]] = {}
         self._new_keys: list[tuple[bytes, int, int, int]] = []
         self._rows: list[tuple[int, str, bytes]] = []
+        self._may_take = _TAKEN_OUT
+        self.has_more: bool = False
+        """Whether there may be more to trim than one transaction takes out."""
 
     # --- what came of a group
 
@@ -89,13 +96,20 @@ class Group:
         found = self._connection.run(query, (self._id, writer, number)).fetchone()
         return None if found is None else [*zip(found[0], found[1], strict=True)]
 
-    def note_results(self, writer: bytes, number: int, results: Sequence[tuple[int, int]]) -> None:
-        """Note what came of a group."""
+    def note_results(self, writer: bytes, number: int, results: Sequence[tuple[int, int]], comes_back: float) -> None:
+        """Note what came of a group, and for how many seconds longer than usual its writer may come back."""
         self._connection.run(
             "INSERT INTO writers (hub, writer, number, firsts, counts, time) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (hub, writer) DO UPDATE SET number = excluded.number, firsts = excluded.firsts, "
             "counts = excluded.counts, time = excluded.time",
-            (self._id, writer, number, [first for first, _ in results], [count for _, count in results], self._now),
+            (
+                self._id,
+                writer,
+                number,
+                [first for first, _ in results],
+                [count for _, count in results],
+                self._now + comes_back,
+            ),
         )
 
     # --- appending
@@ -138,6 +152,7 @@ class Group:
 
     def _add(self, topic: str, payload: bytes) -> None:
         self.sequence += 1
+        self._may_take += 1
         self._latest = self._stamp
         self._rows.append((self.sequence, topic, payload))
         self._topics[topic].add(len(payload))
@@ -194,10 +209,12 @@ class Group:
 
     def expire(self) -> None:
         """Delete what has expired; first, because it counts no more against any limit."""
+        expired = f"SELECT id FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s LIMIT %s"
         gone = self._connection.run(
-            f"DELETE FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s RETURNING topic, length(payload)",
-            (self._id, self._now),
+            f"DELETE FROM events WHERE hub = %s AND id = ANY(ARRAY({expired})) RETURNING topic, length(payload)",
+            (self._id, self._id, self._now, _TAKEN_OUT),
         ).fetchall()
+        self.has_more = len(gone) == _TAKEN_OUT
         if gone:
             self._load_topics({topic for topic, _ in gone})
         for topic, size in gone:
@@ -212,6 +229,7 @@ class Group:
             return
         last, most, oldest = 0, 1, self._oldest_time(limits.max_age)
         while limits.max_age is not None or limits.exceeded_by(topic.events, topic.size):
+            most = min(most, self._may_take)
             rows = self._oldest_of_topic(name, last, most)
             for n, (sequence, size, stamp) in enumerate(rows):
                 if not (limits.exceeded_by(topic.events, topic.size) or self._is_older(sequence, stamp, oldest)):
@@ -220,7 +238,8 @@ class Group:
                 topic.trim(sequence, size)
                 self._figures.trim(sequence, size)
                 last = sequence
-            if len(rows) < most:
+            self._may_take -= len(rows)
+            if len(rows) < most or not self._may_take:
                 break
             most = _TRIMMED_AT_ONCE  # mostly a topic loses an event for each that it gets
         if last:
@@ -270,12 +289,15 @@ class Group:
         oldest = self._oldest_time(max_age)
         last, moves = 0, False
         while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
-            rows = self._oldest_after(last, _TRIMMED_AT_ONCE)
+            most = min(_TRIMMED_AT_ONCE, self._may_take)
+            rows = self._oldest_after(last, most)
             self._load_topics({row[1] for row in rows})
             gone = self._count_trimmed(rows, limits, oldest)
             moves = moves or any(row[4] is not None for row in rows[:gone])
             last = rows[gone - 1][0] if gone else last
-            if gone < _TRIMMED_AT_ONCE:
+            self._may_take -= gone
+            if gone < most or not self._may_take:
+                self.has_more = self.has_more or not self._may_take
                 break
         if moves:
             self._holds.keep(last)
@@ -304,7 +326,7 @@ class Group:
             self._figures.trim(sequence, size)
         return len(rows)
 
-    def forget(self, remember_keys: float, most_topics: int) -> None:
+    def forget(self, remember_writers: float, remember_keys: float, most_topics: int) -> None:
         """Drop old keys, the ends of topics beyond the number remembered, and the writers that are gone."""
         self._write_topics()
         old, cut = self._now - remember_keys, self._cuts.older_than(self._now - remember_keys)
@@ -312,7 +334,9 @@ class Group:
             "DELETE FROM keys WHERE hub = %s AND (time < %s OR (time > %s AND first <= %s))",
             (self._id, old, self._now, cut),
         )
-        self._connection.run("DELETE FROM writers WHERE hub = %s AND time < %s", (self._id, old))
+        # Longer than a group is sent again, however short keys last.
+        gone = self._now - remember_writers
+        self._connection.run("DELETE FROM writers WHERE hub = %s AND time < %s", (self._id, gone))
         found = self._connection.run(
             "SELECT trimmed_to FROM topics WHERE hub = %s AND events = 0 ORDER BY trimmed_to DESC LIMIT 1 OFFSET %s",
             (self._id, most_topics),

@@ -40,6 +40,7 @@ class RedisLog:
         topic: limits of each topic.
         clock: seconds since 1970.
         remember_keys: seconds for which keys are remembered.
+        retry_for: seconds for which a group is sent again.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class RedisLog:
         topic: TopicLimits,
         clock: Callable[[], float],
         remember_keys: float = KEY_SECONDS,
+        retry_for: float = 0.0,
     ) -> None:
-        self._calls = RedisCalls(name, hub, topic, clock, remember_keys)
+        self._calls = RedisCalls(name, hub, topic, clock, remember_keys, retry_for)
         self._root = self._calls.root
         self._generation = ""
 
