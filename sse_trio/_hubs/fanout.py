@@ -125,6 +125,10 @@ class Fanout:
             for ring in self._index.rings_of(topic):
                 ring.drop(place)
 
+    def holds(self, expiry: Expiry) -> bool:
+        """Whether a ring holds this event."""
+        return any(expiry.place > ring.floor for ring in self._index.rings_of(expiry.topic))
+
     def reset(self, floor: EventId) -> None:
         """Empty every ring: events up to ``floor`` are gone. The store knows what each subscriber has missed."""
         place = self.timeline.restart(floor)

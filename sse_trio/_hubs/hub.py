@@ -108,7 +108,7 @@ class Hub:
             ValueError, TypeError: the event is not legal, or has an id; the topic or the ttl is not legal; or the store
                 can't delete events that expire. The caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
-            ClosedResourceError: the hub was left. The caller's fault.
+            ClosedResourceError: the hub was left; during this call, the outcome is unknown. The caller's fault.
             RuntimeError: it was called outside the hub's event loop. The caller's fault.
         """
         items = [pack_item(topic, event)]

@@ -93,7 +93,9 @@ class HubState:
         self.expiries: Expiries | None = None
         """Those of its events, in a store that has them."""
         if isinstance(store, ExpiringStore):
-            self.expiries = fanout.expiries = Expiries(store.expiry_clock, nursery.start_soon, fanout.drop)
+            self.expiries = fanout.expiries = Expiries(
+                store.expiry_clock, nursery.start_soon, fanout.drop, fanout.holds
+            )
 
     def check_here(self) -> None:
         """Raise RuntimeError when called from outside the hub's event loop."""

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from .._arguments.checks import shown
 from .._wire.event import ServerSentEvent
 from ..stores._expiry import check_ttl
+from ..stores._topics import check_topic
 
 __all__ = ("FORM", "JSON", "Body", "parse_body")
 
@@ -53,9 +54,13 @@ def _read_json(text: str) -> object:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("the body must not be nested as deeply") from None
+        raise _too_deep() from None
     except ValueError as exc:
         raise ValueError(f"the body must be JSON: {exc}") from None
+
+
+def _too_deep() -> ValueError:
+    return ValueError("the body must not be nested as deeply")
 
 
 def _refuse_constant(name: str) -> None:
@@ -112,7 +117,13 @@ def _ttl(fields: Mapping[str, object]) -> float | None:
 
 
 def _event(fields: Mapping[str, object]) -> tuple[str, ServerSentEvent]:
-    return cast("str", fields["topic"]), _server_sent_event(fields)
+    try:
+        topic = check_topic(cast("str", fields["topic"]))  # before a user's function is asked about it
+        return topic, _server_sent_event(fields)
+    except TypeError as exc:
+        raise ValueError(str(exc)) from None
+    except RecursionError:  # data that could just be read may be too deep to be written
+        raise _too_deep() from None
 
 
 def _server_sent_event(fields: Mapping[str, object]) -> ServerSentEvent:
@@ -121,9 +132,6 @@ def _server_sent_event(fields: Mapping[str, object]) -> ServerSentEvent:
         cast("int | None", fields.get("retry")),
         fields["data"],
     )
-    try:
-        if isinstance(data, str):
-            return ServerSentEvent(data, event=event, retry=retry)
-        return ServerSentEvent.json(data, event=event, retry=retry)
-    except TypeError as exc:
-        raise ValueError(str(exc)) from None
+    if isinstance(data, str):
+        return ServerSentEvent(data, event=event, retry=retry)
+    return ServerSentEvent.json(data, event=event, retry=retry)

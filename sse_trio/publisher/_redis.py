@@ -30,7 +30,7 @@ from ..stores._redis.scripts import APPEND
 from ..stores._redis.url import RedisAddress, check_sentinel_credentials, parse_redis_url
 from ..stores._retention import KEY_SECONDS, Retention, check_remember_keys
 from ..stores._topic_limits import PerTopic, TopicLimits
-from ._redis_clients import Clients, FixedClient, PrimaryClient, Provider
+from ._redis_clients import Clients, FixedClient, OwnClient, PrimaryClient, Provider, ask_on, tell_hub
 
 __all__ = ("check_redis", "new_redis")
 
@@ -80,7 +80,7 @@ def new_redis(
     _check_credentials("sentinel_credentials", sentinel_credentials)
     new_clients, where = _clients(store, reply_within, credentials, sentinel_credentials)
     check_remember_keys(remember_keys)
-    new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys)
+    new_calls = partial(RedisCalls, check_hub_name(name), limits, topic_limits, clock, remember_keys, retry_for)
 
     def connect() -> RedisConnection:
         calls = new_calls()
@@ -99,19 +99,29 @@ def _clients(
 ) -> tuple[Callable[[RedisCalls], Clients], str]:
     address = parse_redis_url(store) if isinstance(store, str) else None
     check_sentinel_credentials(address, sentinel_credentials)
+    check_after = min(CHECK_AFTER, reply_within)
     if address is None:
-        return lambda _: FixedClient(cast("Redis", store)), "Redis"
+        return lambda calls: OwnClient(cast("Redis", store), calls, check_after), "Redis"
     options, name = _options(address, reply_within, _log_in(address, credentials)), f"Redis at {address.name}"
     options |= {"db": address.db}
     if address.kind == "server":
-        return lambda _: FixedClient(Redis(**_location(address), **options)), name
+        return lambda calls: FixedClient(_new_client(address, options, calls)), name
     is_cluster = address.kind == "cluster"  # a sentinel has no databases, and users of its own
     to_ask = (
         options
         if is_cluster
         else _options(address, reply_within, _provider("sentinel_credentials", sentinel_credentials))
     )
-    return lambda calls: PrimaryClient(address, options, to_ask, calls, min(CHECK_AFTER, reply_within)), name
+    return lambda calls: PrimaryClient(address, options, to_ask, calls, check_after), name
+
+
+def _new_client(address: RedisAddress, options: dict[str, Any], calls: RedisCalls) -> Redis:
+    def begin(connection: Any) -> None:
+        connection.on_connect()
+        tell_hub(calls, partial(ask_on, connection))
+
+    # redis-py's annotation leaves out the connection.
+    return Redis(**_location(address), redis_connect_func=cast("Callable[[], None]", begin), **options)
 
 
 def _provider(name: str, credentials: _Credentials | None) -> dict[str, Any]:

@@ -3,26 +3,30 @@
 # Rule 1: the primary is looked for again after an error, and by a publish that comes a second after the last look, as a
 #         store does (stores/_redis/primary.py).
 # Rule 2: redis-py connects anew by itself, also without an error: when the server has closed an idle connection. So it
-#         is the connection that tells the hub which server it is on, before anything else is sent on it. And then the
-#         primary is looked for: who was it may be back with what it had long ago, and believe that it is the primary.
+#         is the connection that tells the hub which server it is on, before anything else is sent on it, also where
+#         there is one server: it may be back with less than it had. And then the primary is looked for: who was it may
+#         be back with what it had long ago, and believe that it is the primary.
+# Rule 3: the connections of a client of the user's own are not ours. The hub is told by the client, before the first
+#         publish, after an error, and by a publish that comes a second after the last time.
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, cast, final
 
 from redis import ConnectionError as RedisConnectionError
 from redis import CredentialProvider, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..stores._redis.calls import RedisCalls
 from ..stores._redis.credentials import LogIn, has_raised, has_returned, is_log_in
 from ..stores._redis.scripts import ADOPT
 from ..stores._redis.url import RedisAddress
 
-__all__ = ("Clients", "FixedClient", "PrimaryClient", "Provider")
+__all__ = ("Clients", "FixedClient", "OwnClient", "PrimaryClient", "Provider", "ask_on", "tell_hub")
 
 
 class Clients(Protocol):
@@ -41,7 +45,7 @@ class Clients(Protocol):
 
 @final
 class FixedClient:
-    """One client for good."""
+    """One client for good, whose connections tell the hub themselves."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -51,11 +55,66 @@ class FixedClient:
         return self._client
 
     def note_failure(self) -> None:
-        """Do nothing: redis-py has closed the connection that failed, and the user's threads may use others."""
+        """Do nothing: redis-py has closed the connection that failed."""
 
     def close(self) -> None:
         """Close its connections, which are opened again when they are used."""
         self._client.close()
+
+
+@final
+class OwnClient:
+    """A client of the user's.
+
+    Args:
+        client: the client.
+        calls: of the hub.
+        check_after: seconds after which the hub is told again.
+    """
+
+    def __init__(self, client: Redis, calls: RedisCalls, check_after: float) -> None:
+        self._client = client
+        self._calls = calls
+        self._check_after = check_after
+        self._told_at: float | None = None
+
+    def get(self) -> Redis:
+        """Return it, after telling the hub, if that is due."""
+        if self._told_at is None or time.monotonic() - self._told_at > self._check_after:
+            tell_hub(self._calls, lambda *words: _execute(self._client, *words))
+            self._told_at = time.monotonic()
+        return self._client
+
+    def note_failure(self) -> None:
+        """Tell the hub again. The client has closed the connection that failed, and others are not ours to close."""
+        self._told_at = None
+
+    def close(self) -> None:
+        """Close its connections, which are opened again when they are used."""
+        self._client.close()
+        self._told_at = None
+
+
+def tell_hub(calls: RedisCalls, ask: Callable[..., Any]) -> None:
+    """Tell the hub which server this is, unless the user may not know it. ``ask`` sends a command."""
+    try:
+        replication_id = _replication(ask).get("master_replid")
+    except ResponseError:
+        return  # a single server that may not be asked is believed to keep what it has
+    if replication_id is not None:
+        _adopt(calls, replication_id, ask)
+
+
+def _replication(ask: Callable[..., Any]) -> dict[str, str]:
+    answer: dict[str, str] | bytes = ask("INFO", "replication")
+    if isinstance(answer, dict):  # a client has read it, a connection has not
+        return answer
+    return dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+
+
+def _adopt(calls: RedisCalls, replication_id: str, ask: Callable[..., Any]) -> None:
+    keys, values = calls.keys, calls.values(calls.adopt(replication_id))
+    calls.adopted(ask("EVAL", ADOPT, len(keys), *keys, *values))
 
 
 @final
@@ -149,12 +208,10 @@ class PrimaryClient:
             raise RedisConnectionError(f"another server is the primary now: {found}")
         self._is_connected = True
         connection.on_connect()
-        replication = _ask(connection, "INFO", "replication")
-        fields = dict(line.split(":", 1) for line in replication.decode().splitlines() if ":" in line)
+        fields = _replication(ask := partial(ask_on, connection))
         if fields.get("role") != "master":
             raise RedisConnectionError(f"the server is a {fields.get('role')}, and not a primary")
-        keys, values = self._calls.keys, self._calls.values(self._calls.adopt(fields["master_replid"]))
-        self._calls.adopted(_ask(connection, "EVAL", ADOPT, len(keys), *keys, *values))
+        _adopt(self._calls, fields["master_replid"], ask)
 
     def _find(self) -> tuple[str, int]:
         error: Exception = RedisConnectionError("there is no node to ask")
@@ -184,12 +241,13 @@ class PrimaryClient:
         raise RedisConnectionError(f"no node of the cluster has the slot {slot}")
 
 
-def _execute(client: Redis, *words: str) -> Any:
+def _execute(client: Redis, *words: object) -> Any:
     # In separate words redis-py doesn't know the command, and returns the answer as it is. Its own readings of answers
     # differ between its versions.
     return cast("Any", client).execute_command(*words)
 
 
-def _ask(connection: Any, *words: object) -> Any:
+def ask_on(connection: Any, *words: object) -> Any:
+    """Send a command on a connection that is being made, and return the answer."""
     connection.send_command(*words)
     return connection.read_response()

@@ -93,7 +93,7 @@ def _own(error: StoreUnavailableError) -> StoreUnavailableError:
 
 
 def _closed() -> ClosedResourceError:
-    return ClosedResourceError("the store was closed before this was appended")
+    return ClosedResourceError("the store was closed before this was acknowledged; it may have been appended")
 
 
 @final
@@ -136,6 +136,8 @@ class GroupCommit:
         return await append.wait_result()
 
     def _add(self, append: Waiting) -> None:
+        if self._is_closed:
+            raise _closed()  # nobody would commit it
         self._waiting.append(append)
         if len(self._waiting) == 1:
             self._arrived.set()

@@ -136,7 +136,8 @@ class EventStore(Protocol):
     one. A key is remembered for at least ten minutes, or until the store's history ends.
 
     *unknown outcome*: an ``append`` that was cancelled, or that raised ``StoreUnavailableError``, may or may not have
-    happened; only a ``key`` makes it safe to try again. Cancelling one call never disturbs another.
+    happened, and so may one that was under way when the store was closed; only a ``key`` makes it safe to try again.
+    Cancelling one call never disturbs another.
 
     *gap*: ``read`` reports exactly whether the reader missed events: there is a gap if and only if an event of these
     topics, newer than ``after``, is no longer kept, or ``after`` is of another epoch, or is newer than

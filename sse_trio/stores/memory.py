@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from heapq import heappop, heappush, merge
+from heapq import merge
 from itertools import islice
 from typing import final
 
@@ -23,12 +23,13 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if
 from ._aged import AgedLogs
 from ._arguments import check_follow, check_items, check_key, check_read, check_read_last
 from ._ends import Ends, noted_prefix, prefixes_of, size_of_name
-from ._expiry import EXPIRES, due_of
+from ._expiry import EXPIRES
 from ._follower import ALL_TOPICS, FOLLOWED_AT_ONCE, Follower
 from ._gaps import make_page, start_reading
 from ._holds import Claim, Held, check_claim, check_held_due
 from ._lifetime import OpenedOnce
 from ._log import Entry, Log
+from ._memory_expiries import Expiries
 from ._memory_holds import Holds
 from ._protocol import EventId, Page, StoredEvent, new_epoch
 from ._retention import KEY_SECONDS, Retention, check_remember_keys
@@ -87,7 +88,7 @@ class MemoryStore(OpenedOnce):
         self._ends = Ends(self._max_name_bytes)  # of those without
         self._prefix_ends = Ends(self._max_name_bytes)
         self._keys: OrderedDict[tuple[str, int], tuple[float, list[EventId]]] = OrderedDict()
-        self._expiries: list[tuple[float, int, str]] = []  # a heap: when, sequence, topic
+        self._expiries = Expiries()
         self._holds = Holds()
         self._appended: Event | None = None
 
@@ -192,9 +193,7 @@ class MemoryStore(OpenedOnce):
         self._live += 1
         self._live_size += len(entry.event.payload)
         if entry.event.payload[:9] == EXPIRES:  # not startswith(): this is done for every event
-            due = due_of(entry.event.payload)
-            if due is not None:
-                heappush(self._expiries, (due, entry.sequence, name))
+            self._expiries.add(entry)
 
     async def read(self, topics: TopicFilter, after: EventId | Page | None, *, limit: int = 256) -> Page:
         """See :class:`EventStore`."""
@@ -316,12 +315,16 @@ class MemoryStore(OpenedOnce):
         return current_time()
 
     def _expire(self, now: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            _, sequence, name = heappop(self._expiries)
+        for sequence, name in self._expiries.take_over(now):
             log = self._topics.get(name)
             entry = None if log is None else log.remove(sequence)
             if log is not None and entry is not None:  # otherwise it was trimmed
                 self._forget(entry, log)
+        self._expiries.compact(self._is_kept)
+
+    def _is_kept(self, sequence: int, name: str) -> bool:
+        topic = self._topics.get(name)
+        return topic is not None and sequence > topic.trimmed_to
 
     def _forget(self, entry: Entry, log: Log) -> None:
         if self._hub.remove(entry.sequence) is not None:  # otherwise it stayed in its topic alone, which is held

@@ -162,7 +162,13 @@ class PostgresStore(OpenedOnce):
 
     def _new_writer(self) -> PostgresWriter:
         return PostgresWriter(
-            self._server, self._hub, self._limits, self._topic_limits, self._clock, self._remember_keys
+            self._server,
+            self._hub,
+            self._limits,
+            self._topic_limits,
+            self._clock,
+            self._remember_keys,
+            self._retry_for,
         )
 
     def _open_appender(self) -> PostgresAppender:
@@ -215,6 +221,7 @@ class PostgresStore(OpenedOnce):
         check_read_last(topics, count)
 
         async def read(asked: int) -> Page:
+            self._check_open()  # also before it reads again
             return await self._read(lambda: self._reader.read_last(self._reading.get(), topics, asked))
 
         return await read_last(read, count, self.expiry_clock)
@@ -302,7 +309,8 @@ class PostgresStore(OpenedOnce):
         seconds = maintenance_interval(self._topic_limits.span[0])
         while True:
             try:
-                await self._try(self._appender.maintain, self._write_limiter)
+                while await self._try(self._appender.maintain, self._write_limiter):
+                    pass
                 while await self._try(self._appender.sweep, self._write_limiter):
                     pass
             except StoreUnavailableError as exc:
@@ -321,6 +329,7 @@ class PostgresStore(OpenedOnce):
                     raise
                 self._outage.note(exc, "trying again")
             await sleep(pause)
+            self._check_open()  # or a new connection would outlive the store
 
     async def _in_thread(self, work: Callable[[], _T], limiter: CapacityLimiter) -> _T:
         """Run ``work`` to its end, even if the caller is cancelled."""

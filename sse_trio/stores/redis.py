@@ -4,9 +4,9 @@
 #         follows. If one of them blocks or fails, the others don't wait.
 # Rule 2: a group of appends is sent until it is answered, and appended once: see _redis/scripts/. So a lost
 #         connection only costs publishers time; after `retry_for` seconds they get the error.
-# Rule 3: where the primary can change (Sentinel, Cluster), each connection finds it anew, and tells the hub (ADOPT in
-#         _redis/scripts/) before it does anything else. A follower that hears nothing, and a client that was idle,
-#         look whether it is still the same.
+# Rule 3: each connection tells the hub which server it is on (ADOPT in _redis/scripts/) before it does anything else.
+#         Where the primary can change (Sentinel, Cluster), it finds it anew, and a follower that hears nothing, and a
+#         client that was idle, look whether it is still the same.
 # Rule 4: a follower reads the hub's log, where only a hole in the numbers can mean a loss, and runs a script to learn
 #         what the hole means. It also runs the script after a time without events, since a deleted history is silent.
 
@@ -120,7 +120,7 @@ class RedisStore(OpenedOnce):
         self._clock = clock
         self._name = check_hub_name(name)
         self._wait_replicas = wait_replicas
-        self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys))
+        self._log = RedisLog(name, limits, topic_limits, clock, check_remember_keys(remember_keys), retry_for)
         self._server = RedisServer(
             url,
             key=self._log.key,
@@ -223,6 +223,7 @@ class RedisStore(OpenedOnce):
         check_read_last(topics, count)
 
         async def read(asked: int) -> Page:
+            self._check_open()  # also before it reads again
             return await self._reader.call(lambda client: self._log.read_last(client, topics, asked))
 
         return await read_last(read, count, self._clock)

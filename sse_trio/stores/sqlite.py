@@ -217,6 +217,7 @@ class SQLiteStore(OpenedOnce):
         check_read_last(topics, count)
 
         async def read(asked: int) -> Page:
+            self._check_open()  # also before it reads again
             return await self._in_thread(lambda: self._reader.read_last(topics, asked), self._read_limiter)
 
         return await read_last(read, count, self._clock)

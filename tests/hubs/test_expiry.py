@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from sse_trio import EventSourceResponse, ServerSentEvent, open_hub
-from sse_trio._hubs.expiries import AT_ONCE
+from sse_trio._hubs.expiries import AT_ONCE, LOOKED_FROM, Expiries, Expiry
 from sse_trio._hubs.ring import Ring, RingLimits
 from sse_trio._hubs.subscription import source_of
 from sse_trio.stores import EventId, MemoryStore, Retention, StoredEvent
@@ -112,6 +112,35 @@ async def test_many_with_one_moment_do_not_stop_the_loop():
 
 async def position_of(hub):
     return (await hub.position()).encode()
+
+
+async def test_a_hub_remembers_no_more_than_its_rings_hold():
+    """However long events have, a hub's list of them is no longer than its rings, and its rings hold none beyond it."""
+    async with open_hub(max_ring_events=10) as hub, hub.subscribe("a") as one, hub.subscribe("b/*") as other:
+        expiries = hub._state.expiries
+        for n in range(5000):
+            await hub.publish("a", str(n), ttl=100 + n % 7)
+            await hub.publish(f"b/{n}", "x", ttl=200)
+            assert len(expiries) <= 2 * LOOKED_FROM
+        await wait_all_tasks_blocked()
+        assert len(expiries) <= LOOKED_FROM
+        other.close()
+        await anyio.sleep(110)
+        assert [feed.ring_events for feed in hub.feeds()] == [0]
+        assert await received(one) == []
+        await anyio.sleep(100)
+        assert len(expiries) == 0
+
+
+async def test_events_expire_while_the_list_is_gone_through():
+    """What expires before its turn comes in the list is dropped when its moment comes."""
+    held, dropped, now = {1, 2, 3}, [], [0.0]
+    expiries = Expiries(lambda: now[0], lambda run: None, dropped.extend, lambda expiry: expiry.place in held)
+    expiries._old = [Expiry(due, place, "a") for due, place in ((1.0, 1), (2.0, 2), (3.0, 4), (4.0, 3))]
+    assert expiries._take_over(1.5) == [Expiry(1.0, 1, "a")]
+    expiries._look_at_some()
+    assert [expiry.place for expiry in expiries._heap] == [2, 3]
+    assert [expiry.place for expiry in expiries._take_over(9.0)] == [2, 3]
 
 
 async def test_a_page_of_history_does_not_outlive_it():

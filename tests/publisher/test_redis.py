@@ -15,6 +15,7 @@ from sse_trio.testing._store_locations import ALL, read_all
 
 redis = pytest.importorskip("redis", reason="redis-py is not installed")
 stores_redis = pytest.importorskip("sse_trio.stores.redis", reason="coredis is not installed")
+tell_hub = pytest.importorskip("sse_trio.publisher._redis_clients").tell_hub
 
 pytestmark = pytest.mark.usefixtures("forgive_coredis")
 
@@ -95,6 +96,39 @@ def test_a_client_of_the_user_s_own(shared_redis, name):
     assert data_of(shared_redis.url, name) == ["x"]
     with pytest.raises(ValueError, match="without decode_responses"):
         Publisher(redis.Redis.from_url(shared_redis.url, decode_responses=True))
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_server_that_comes_back_with_less_gives_no_id_twice(make_redis, name, is_own):
+    """A publisher whose server has lost events, by a restart or a failover behind its name, gives none of their ids."""
+    server = make_redis("--appendonly", "no")
+    client = redis.Redis.from_url(server.url) if is_own else server.url
+    with Publisher(client, name=name, reply_within=0.001 if is_own else 5.0) as publisher:  # looks again after that
+        kept = publisher.publish("a", "kept")
+        server.command("SAVE")
+        with Publisher(server.url, name=name) as other:
+            lost = [other.publish("a", "lost") for _ in range(2)]
+        server.restart()
+        new = [publisher.publish("a", "new") for _ in range(3)]
+    assert [id_.sequence for id_ in (kept, *lost, *new)] == [1, 2, 3, 2, 3, 4]
+    assert len({kept, *lost, *new}) == 6
+    assert data_of(server.url, name) == ["kept", "new", "new", "new"]
+
+
+def test_a_user_without_info_publishes(make_redis, name):
+    """A server that may not be asked which one it is, is believed to keep what it has, also by one's own client."""
+    server = make_redis()
+    assert server.command("ACL SETUSER app on >x ~* &* +@all -info").startswith(b"+OK")
+    url = server.url.replace("//", "//app:x@")
+    for store in (url, redis.Redis.from_url(url)):
+        with Publisher(store, name=name) as publisher:
+            publisher.publish("a", "x")
+    assert data_of(server.url, name) == ["x", "x"]
+
+
+def test_a_server_that_shows_no_replication_id():
+    """A server that only resembles Redis, and has no replication id, is believed to keep what it has."""
+    tell_hub(None, lambda *words: {"role": "master"})
 
 
 def test_a_unix_socket(make_redis, tmp_path_factory, name):

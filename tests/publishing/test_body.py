@@ -79,6 +79,8 @@ def test_each_event_has_its_ttl(media_type, body, ttls):
         (JSON, b'{"topic":"a","data":"x","event":"a\\nb"}', "event must"),
         (JSON, b'{"topic":"a","data":"x","event":7}', "event must"),
         (JSON, b'{"topic":"a","data":"\\ud800"}', "surrogate"),
+        *[(JSON, b'{"topic":%s,"data":"x"}' % topic, "topic must be a str") for topic in (b"7", b"null", b"[]", b"{}")],
+        (JSON, b'{"topic":"","data":"x"}', "a topic to publish to must be"),
         *[
             (
                 JSON,
@@ -107,3 +109,15 @@ def test_what_makes_no_sense(media_type, body, message):
     """Whatever else comes is a ValueError that says what is wrong."""
     with pytest.raises(ValueError, match=message):
         parse_body(media_type, body)
+
+
+def test_data_of_any_depth_is_read_or_refused():
+    """Data that is just too deep to be written as JSON again is refused as what is too deep to be read."""
+    refused = set()
+    for depth in range(800, 1000):  # somewhere in it, reading ends, and writing before it
+        body = b'{"topic":"a","data":' + b"[" * depth + b"]" * depth + b"}"
+        try:
+            parse_body(JSON, body)
+        except ValueError as exc:
+            refused.add(str(exc))
+    assert refused <= {"the body must not be nested as deeply"}

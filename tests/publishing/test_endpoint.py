@@ -154,6 +154,15 @@ async def test_who_may_publish_to_what(is_async):
     assert asked == ["public/a", "public/a", "private"]
 
 
+@pytest.mark.parametrize("topic", [7, None, [], {}, "", "*"])
+async def test_authorize_topic_is_asked_about_topics_alone(topic):
+    """What is no topic is the client's error, and the user's function never sees it."""
+    asked = []
+    async with hub_and_client(authorize_topic=lambda _, topic: asked.append(topic)) as (_, client):
+        answer = await client.post("/publish", json={"topic": topic, "data": "x"})
+    assert (answer.status_code, asked) == (400, [])
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -16,6 +16,7 @@ from sse_trio.stores._sqlite.commits import CommitThread
 from sse_trio.testing import wait_all_tasks_blocked
 from sse_trio.testing._store_locations import ALL
 
+CLOSED = "the store was closed before this was acknowledged; it may have been appended"
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_clock")]
 
 PATIENCE = 60
@@ -153,7 +154,7 @@ async def test_what_waits_when_the_store_is_closed_is_told():
             disk.commits.close()
             tasks.cancel_scope.cancel()
             disk.go_on.set()
-    assert outcomes == {"a": [EventId("e", 1)], "b": "the store was closed before this was appended"}
+    assert outcomes == {"a": [EventId("e", 1)], "b": CLOSED}
 
 
 async def test_a_flood_does_not_keep_a_store_open(tmp_path):

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from sse_trio import open_hub
-from sse_trio.stores import Claim, EventId, MemoryStore, SQLiteStore, TopicFilter
+from sse_trio.stores import Claim, EventId, MemoryStore, Retention, SQLiteStore, TopicFilter
 from sse_trio.stores._expiry import ExpiringStore, expiring
 from sse_trio.testing._store_locations import ALL
 
@@ -126,6 +126,21 @@ async def test_one_that_was_trimmed_before_is_a_gap(place):
         assert (await figures_of(place))[0] == 2
 
 
+async def test_what_the_limits_took_is_forgotten(place):
+    """However long events have until they expire, a store remembers no more of them than it keeps."""
+    async with place.open({"b": Retention(max_events=1)}, max_events=10) as store:
+        for _ in range(6):
+            await store.append(short(place, *[("a", b"x")] * 200, *[("b", b"y")] * 2, ttl=1e6))
+        await store.append_held(short(place, ("a", b"z"), ttl=1e6), Claim("a", "*", "t", b"v", 1e6, clear=True))
+        await store.append(short(place, *[("c", b"w")] * 20, ttl=1e6))
+        await place.maintain()
+        assert (await figures_of(place))[0] == 10
+        assert (await figures_of(place))[2] <= 10
+        place.clock.now += 1e6
+        await place.maintain()
+        assert await figures_of(place) == (0, 0, 0)
+
+
 async def test_many_expire_at_once(place):
     """Thousands that expire together are deleted, and a read of the latest finds what is left."""
     async with place.open({}) as store:
@@ -224,3 +239,16 @@ async def test_memory_forgets_them():
         assert await data_of(store, "r") == ["1"]
         assert await last_of(store, 5) == ["6"]
         assert "1 events" in repr(store)
+
+
+async def test_memory_remembers_no_more_than_it_keeps():
+    """MemoryStore: what the limits took before its moment takes no memory until then, and what is left expires."""
+    async with MemoryStore(10) as store:
+        due = store.expiry_clock() + 1e6
+        for n in range(3000):
+            await store.append(expiring(plain((f"t/{n % 3}", b"%d" % n)), due))
+        assert len(store._expiries) < 1100
+        await store.append(plain(("a", b"kept")))
+        await anyio.sleep(1e6)
+        assert await data_of(store) == ["kept"]
+        assert len(store._expiries) == 0

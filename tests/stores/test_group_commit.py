@@ -110,6 +110,28 @@ async def test_who_waits_when_the_store_closes_is_told():
     assert disk.groups == []
 
 
+async def test_nobody_waits_for_a_store_that_is_closed():
+    """An append, and a claim that is to be made again, raise at once when nothing is committed any more."""
+    commits = GroupCommit()
+    caught = []
+
+    async def clear():
+        try:
+            await commits.claim([], Claim("a", "*", "*", clear=True))
+        except anyio.ClosedResourceError as exc:
+            caught.append(str(exc))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(clear)
+            await wait_all_tasks_blocked()
+            commits.answer(commits.take_group(), [AGAIN])
+            commits.abandon()
+        with pytest.raises(anyio.ClosedResourceError):
+            await commits.append([("a", b"")], None)
+    assert caught == ["the store was closed before this was acknowledged; it may have been appended"]
+
+
 async def test_a_claim_that_has_more_to_clear_is_made_again():
     """A store may clear a long topic in parts: the claim is made until all of it is gone, and answered once."""
     claim = Claim("a", None, "t", b"v", 60.0, clear=True)

@@ -206,6 +206,10 @@ async def test_the_least_privileges(shared_postgres, name):
         ({"conninfo": 5}, TypeError, "conninfo must be a str such as"),
         ({"listen_conninfo": 5}, TypeError, "listen_conninfo must be a str such as"),
         ({"conninfo": "postgresql://u:secret@[h"}, ValueError, "conninfo must be .* this one can't be read"),
+        ({"conninfo": "postgresql://u:se/cret@h/shop"}, ValueError, "user and password percent-encoded"),
+        ({"conninfo": "postgres://u:secret@secret@h/shop"}, ValueError, "user and password percent-encoded"),
+        ({"conninfo": "postgresql://u:secret/"}, ValueError, "user and password percent-encoded"),
+        ({"listen_conninfo": "postgresql://u:5/secret@h"}, ValueError, "^listen_conninfo .* percent-encoded"),
         ({"name": ""}, ValueError, "name must be a str of 1 to 200"),
         ({"name": "a\0"}, ValueError, "name must be"),
         ({"schema": "No"}, ValueError, "schema must be a str of a-z"),
@@ -225,6 +229,21 @@ def test_bad_arguments(options, error, message):
     with pytest.raises(error, match=message) as caught:
         PostgresStore(**{"conninfo": "postgresql://localhost", **options})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        "postgresql://u:se%2Fcre%40t@one:5432,two:5433/shop?application_name=a@b",
+        "postgresql:///shop?host=/run/postgresql&user=a@b",
+        "postgresql://[::1]/shop",
+        "host=one,two port=5432, dbname=a@b",
+        "",
+    ],
+)
+def test_every_conninfo_that_can_be_meant_is_taken(conninfo):
+    """An @ where libpq takes it for no part of an address is nobody's mistake."""
+    assert "not open yet" in repr(PostgresStore(conninfo))
 
 
 def test_the_repr_has_no_password():

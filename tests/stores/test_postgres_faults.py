@@ -215,6 +215,30 @@ async def test_a_connection_without_an_answer_is_closed(make_proxy, shared_postg
     assert connection.closed
 
 
+async def test_a_read_that_is_tried_again_does_not_outlive_its_store(make_proxy, shared_postgres, name):
+    """A read that waits for its next try when the store closes raises, and makes no connection that nobody closes."""
+    proxy = make_proxy(shared_postgres)
+    url = f"postgresql://postgres@{proxy.url.removeprefix('redis://')}/postgres"
+    store = PostgresStore(url, name=name, retry_for=60)
+
+    async def read():
+        with pytest.raises(anyio.ClosedResourceError):
+            await store.read(ALL, None)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            async with store:
+                proxy.mode = "refuse"
+                proxy.cut()
+                group.start_soon(read)
+                until = proxy.connections + 4
+                while proxy.connections < until:
+                    await anyio.sleep(0.01)
+            connections = proxy.connections
+            proxy.mode = "pass"
+    assert proxy.connections == connections
+
+
 async def test_a_lock_that_is_held_too_long_is_an_outage(shared_postgres, name):
     """An append waits for the lock of its hub for `reply_within`, and then its caller hears of it."""
     async with PostgresStore(shared_postgres.url, name=name, reply_within=0.1 * patience(), retry_for=0) as store:

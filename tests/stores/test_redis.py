@@ -328,6 +328,14 @@ async def fail_with(*errors):
             group.start_soon(fail, error)
 
 
+async def test_nobody_waits_for_a_store_that_is_closed(make_redis, name):
+    """A call that is made when the connections are gone raises ClosedResourceError instead of waiting for ever."""
+    async with RedisStore(make_redis().url, name=name) as store:
+        reader = store._reader
+    with anyio.fail_after(60), pytest.raises(anyio.ClosedResourceError):
+        await reader.call(lambda client: client.ping())
+
+
 async def test_who_waits_when_the_store_closes_is_told(make_redis, make_proxy, name):
     """A call that the server has not answered raises ClosedResourceError when the store closes."""
     proxy = make_proxy(make_redis())

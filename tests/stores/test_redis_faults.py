@@ -81,7 +81,7 @@ async def test_500_cancelled_followers_leave_the_store_working(shared_redis):
 
 @pytest.mark.slow
 async def test_a_killed_server_has_kept_all_that_was_acknowledged(make_redis):
-    """With appendfsync always nothing acknowledged is lost by kill -9 in mid-write, and the epoch stays."""
+    """With appendfsync always nothing acknowledged is lost by kill -9 in mid-write, and nobody gets a gap."""
     server = make_redis()
     enough = anyio.Event()
     acknowledged = []
@@ -98,8 +98,7 @@ async def test_a_killed_server_has_kept_all_that_was_acknowledged(make_redis):
                 return
 
     async with RedisStore(server.url, retry_for=0) as store:
-        await store.append([("warm", b"")])
-        epoch = store.epoch
+        (first,) = await store.append([("warm", b"")])
         async with anyio.create_task_group() as group:
             for n in range(20):
                 group.start_soon(publish, f"t/{n}")
@@ -107,9 +106,11 @@ async def test_a_killed_server_has_kept_all_that_was_acknowledged(make_redis):
             server.kill()
     server.start()
     async with RedisStore(server.url) as store:
-        page = await store.read(ALL, None, limit=10_000)
-        assert store.epoch == epoch
-        assert set(acknowledged) <= {event.id for event in page.events}
+        page = await store.read(ALL, first, limit=10_000)
+        assert page.gap is None
+        assert {id_.sequence for id_ in acknowledged} <= {event.id.sequence for event in page.events}
+        last = max(acknowledged)
+        assert (await store.read(ALL, last)).gap is None
 
 
 async def test_a_server_that_is_down_at_start_fails_the_start(make_redis):
@@ -193,6 +194,36 @@ async def test_a_server_that_went_back_in_time_is_found_out(make_redis):
         assert [event.payload for event in page.events] == [b"0", b"1"]
 
 
+async def test_a_server_that_went_back_in_time_gives_no_id_twice(make_redis):
+    """Also a process that has seen none of what is gone gives new ids: whoever has seen it gets a gap, nobody else."""
+    server = make_redis("--appendonly", "no")
+    async with RedisStore(server.url, name="h") as store:
+        kept = await store.append([("a", b"kept")])
+        server.command("SAVE")
+        lost = await store.append([("a", b"lost"), ("a", b"lost too")])
+    server.restart()
+    async with RedisStore(server.url, name="h") as store:
+        news = await store.append([("a", b"%d" % n) for n in range(3)])
+        assert not {*kept, *lost} & {*news}
+        page = await store.read(ALL, kept[0])
+        assert (page.gap, [event.payload for event in page.events]) == (None, [b"0", b"1", b"2"])
+        assert [(await store.read(ALL, id_)).gap for id_ in lost] == [
+            (id_, kept[0]._replace(epoch=news[0].epoch)) for id_ in lost
+        ]
+
+
+async def test_a_user_without_info_publishes(make_redis):
+    """A server that does not say which one it is, or may not be asked, is believed to keep what it has."""
+    server = make_redis()
+    assert server.command("ACL SETUSER app on >x ~* &* +@all -info").startswith(b"+OK")
+    async with RedisStore(server.url.replace("//", "//app:x@"), name="h") as store:
+        (first,) = await store.append([("a", b"1")])
+    server.restart()
+    assert server.command("ACL SETUSER app on >x ~* &* +@all -info").startswith(b"+OK")
+    async with RedisStore(server.url.replace("//", "//app:x@"), name="h") as store:
+        assert await store.append([("a", b"2")]) == [first._replace(sequence=2)]
+
+
 async def test_a_key_evicted_by_hand_is_found_out(make_redis):
     """A log that has another number of events than expected is a lost history."""
     server = make_redis()
@@ -219,3 +250,15 @@ async def test_a_group_that_arrives_late_is_refused(shared_redis):
         assert again == [[EventId(store.epoch, 2)]]
         assert late is store._commits
         assert len((await store.read(ALL, None)).events) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({}, 600), ({"remember_keys": 5.0}, 600), ({"retry_for": 3600.0}, 7200)]
+)
+async def test_a_group_is_known_for_as_long_as_it_is_sent_again(shared_redis, options, seconds):
+    """However short keys are remembered, and however long a group is tried, the server knows that it has had it."""
+    name = secrets.token_hex(4)
+    async with RedisStore(shared_redis.url, name=name, **options) as store:
+        await store.append([("a", b"1")])
+        writer = f"{{{name}}}:writer:{store._log._calls._writer}"
+        assert seconds - 100 < int(shared_redis.command("TTL", writer).strip(b":\r\n")) <= seconds

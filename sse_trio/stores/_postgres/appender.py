@@ -80,9 +80,9 @@ class PostgresAppender:
         epoch, results = self._writer.commit(connection, group.appends, group.number, again=again)
         return [LOST if n == LOST else [EventId(epoch, first + i) for i in range(n)] for first, n in results]
 
-    def maintain(self) -> None:
-        """Trim what is too old."""
-        self._writer.maintain(self._prepared())
+    def maintain(self) -> bool:
+        """Trim what is too old. Return whether there is more."""
+        return self._writer.maintain(self._prepared())
 
     def sweep(self) -> bool:
         """Trim by the ages that some topics have and others have not. Return whether there is more to look at."""

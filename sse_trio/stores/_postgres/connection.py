@@ -13,7 +13,7 @@
 # Rule 6: behind a pooler each transaction looks whether it is still on the server that the connection looked at when
 #         it was made, by its timeline. So a connection belongs to one server, however the pooler is pointed elsewhere.
 # Rule 7: which server of several is the primary is asked in SQL (hosts.py).
-# Rule 8: no message quotes the conninfo, which may have a password in it.
+# Rule 8: no message quotes the conninfo, which may have a password in it (conninfo.py).
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from typing import Any, TypeVar, cast, final
 import psycopg
 from psycopg import Connection, Cursor, InterfaceError, OperationalError, Pipeline
 from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import FeatureNotSupported, IdleInTransactionSessionTimeout
 from psycopg.rows import TupleRow
 
+from .conninfo import name_of, parse_conninfo
 from .hosts import each_host, first_of
 from .names import check_schema
 
@@ -122,10 +122,10 @@ class PostgresServer:
     """
 
     def __init__(self, conninfo: str, *, schema: str, reply_within: float, argument: str = "conninfo") -> None:
-        self._conninfo = _parse(conninfo, argument)
+        self._conninfo = parse_conninfo(conninfo, argument)
         self.schema = check_schema(schema)
         self.reply_within = reply_within
-        self.name = _name_of(self._conninfo)
+        self.name = name_of(self._conninfo)
         path = f"SET LOCAL search_path = {self.schema}, pg_temp"
         wait = f"{max(1, round(reply_within * 1000))}"
         self.begin_read = f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {path}"
@@ -157,21 +157,6 @@ class PostgresServer:
             connection.close()
             raise
         return connection
-
-
-def _parse(conninfo: str, argument: str) -> dict[str, Any]:
-    wanted = 'a str such as "postgresql://user:password@host/database" or "host=... dbname=..."'
-    if not isinstance(cast("object", conninfo), str):
-        raise TypeError(f"{argument} must be {wanted}; got an object of type {type(conninfo).__name__}")
-    try:
-        return conninfo_to_dict(conninfo)
-    except psycopg.Error:
-        raise ValueError(f"{argument} must be {wanted}; this one can't be read") from None
-
-
-def _name_of(conninfo: dict[str, Any]) -> str:
-    host, port = conninfo.get("host") or "localhost", conninfo.get("port") or 5432
-    return f"PostgreSQL at {host}:{port}/{conninfo.get('dbname') or ''}"
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 #
 # Rule 1: here is what is decided; the statements are in tables.py.
 # Rule 2: sequences are counted up from the hub's row.
+# Rule 3: a transaction takes a bounded number of events out of the log, besides as many as it adds. So publishers don't
+#         wait for long, and no statement takes longer than is waited for its answer, in whatever try. The next
+#         transaction goes on.
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from .tables import HubRow, Key, Result, Row, Tables
 __all__ = ("Group",)
 
 _TRIMMED_AT_ONCE = 500  # events that are looked at by one query
+_TAKEN_OUT = 10_000  # events of one transaction, besides as many as it adds
 
 
 @final
@@ -61,6 +65,9 @@ class Group:
         self._keys: dict[Key, Result] = {}
         self._new_keys: list[tuple[bytes, int, int, int]] = []
         self._rows: list[tuple[int, str, bytes]] = []
+        self._may_take = _TAKEN_OUT
+        self.has_more: bool = False
+        """Whether there may be more to trim than one transaction takes out."""
 
     # --- what came of a group
 
@@ -68,9 +75,9 @@ class Group:
         """Return what came of a group, if it was committed."""
         return self._tables.results_of(writer, number)
 
-    def note_results(self, writer: bytes, number: int, results: Sequence[Result]) -> None:
-        """Note what came of a group."""
-        self._tables.write_results(writer, number, results, self._now)
+    def note_results(self, writer: bytes, number: int, results: Sequence[Result], comes_back: float) -> None:
+        """Note what came of a group, and for how many seconds longer than usual its writer may come back."""
+        self._tables.write_results(writer, number, results, self._now + comes_back)
 
     # --- appending
 
@@ -112,6 +119,7 @@ class Group:
 
     def _add(self, topic: str, payload: bytes) -> None:
         self.sequence += 1
+        self._may_take += 1
         self._latest = self._stamp
         self._rows.append((self.sequence, topic, payload))
         self._topics[topic].add(len(payload))
@@ -143,7 +151,8 @@ class Group:
 
     def expire(self) -> None:
         """Delete what has expired; first, because it counts no more against any limit."""
-        gone = self._tables.delete_expired(self._now)
+        gone = self._tables.delete_expired(self._now, _TAKEN_OUT)
+        self.has_more = len(gone) == _TAKEN_OUT
         if gone:
             self._load_topics({topic for topic, _ in gone})
         for topic, size in gone:
@@ -158,6 +167,7 @@ class Group:
             return
         last, most, oldest = 0, 1, self._oldest_time(limits.max_age)
         while limits.max_age is not None or limits.exceeded_by(topic.events, topic.size):
+            most = min(most, self._may_take)
             rows = self._tables.oldest_of(name, last, most)
             for n, (sequence, size, stamp) in enumerate(rows):
                 if not (limits.exceeded_by(topic.events, topic.size) or self._is_older(sequence, stamp, oldest)):
@@ -166,7 +176,8 @@ class Group:
                 topic.trim(sequence, size)
                 self._figures.trim(sequence, size)
                 last = sequence
-            if len(rows) < most:
+            self._may_take -= len(rows)
+            if len(rows) < most or not self._may_take:
                 break
             most = _TRIMMED_AT_ONCE  # mostly a topic loses an event for each that it gets
         if last:
@@ -204,12 +215,15 @@ class Group:
         oldest = self._oldest_time(max_age)
         last, moves = 0, False
         while max_age is not None or limits.exceeded_by(self._figures.events, self._figures.size):
-            rows = self._tables.oldest(last, _TRIMMED_AT_ONCE)
+            most = min(_TRIMMED_AT_ONCE, self._may_take)
+            rows = self._tables.oldest(last, most)
             self._load_topics({row[1] for row in rows})
             gone = self._count_trimmed(rows, limits, oldest)
             moves = moves or any(row[4] is not None for row in rows[:gone])
             last = rows[gone - 1][0] if gone else last
-            if gone < _TRIMMED_AT_ONCE:
+            self._may_take -= gone
+            if gone < most or not self._may_take:
+                self.has_more = self.has_more or not self._may_take
                 break
         if moves:
             self._holds.keep(last)
@@ -227,11 +241,12 @@ class Group:
             self._figures.trim(sequence, size)
         return len(rows)
 
-    def forget(self, remember_keys: float, most_topics: int) -> None:
+    def forget(self, remember_writers: float, remember_keys: float, most_topics: int) -> None:
         """Drop old keys, the ends of topics beyond the number remembered, and the writers that are gone."""
         self._write_topics()
         old = self._now - remember_keys
         self._tables.forget_keys(old, self._now, self._cuts.older_than(old))
+        self._tables.forget_writers(self._now - remember_writers)  # longer than a group is sent again
         self._floor = max(self._floor, self._tables.forget_topics(most_topics))
 
     # --- writing

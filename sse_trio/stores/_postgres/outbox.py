@@ -2,7 +2,10 @@
 #
 # Rule 1: whoever moves has locked the hub before it looks. What is committed is then moved once, and what is not
 #         committed yet is not seen, and moved by a later look.
-# Rule 2: events come in the order in which their transactions committed, and those of one transaction stay together.
+# Rule 2: events come in the order in which their transactions committed, and those of one transaction stay together:
+#         nothing else is appended while something waits.
+# Rule 3: a transaction of ours moves a bounded number of them. One statement for a million would get no answer in time,
+#         in any try, and the hub would stand still.
 
 from __future__ import annotations
 
@@ -14,10 +17,19 @@ from .names import from_text
 
 __all__ = ("OutboxAppend", "take_waiting")
 
+_AT_ONCE = 10_000  # events
+_BYTES_AT_ONCE = 16 * 1024 * 1024
+
+_RANKED = (
+    "SELECT id, octet_length(payload) AS size, row_number() OVER places AS n, "
+    "sum(octet_length(payload)) OVER places AS upto, count(*) OVER () AS total FROM "
+    "(SELECT id, payload, max(place) OVER (PARTITION BY transaction) AS newest FROM outbox WHERE hub = %s) AS waiting "
+    "WINDOW places AS (ORDER BY newest, id)"
+)
 _TAKE = (
-    "WITH taken AS (DELETE FROM outbox WHERE hub = %s "
-    "RETURNING id, topic, payload, producer, number, transaction, place) "
-    "SELECT topic, payload, producer, number FROM taken ORDER BY max(place) OVER (PARTITION BY transaction), id"
+    f"WITH ranked AS ({_RANKED}), taken AS (DELETE FROM outbox o USING ranked r WHERE o.id = r.id AND n <= %s "
+    "AND upto - size < %s RETURNING n, topic, payload, producer, number, total) "
+    "SELECT topic, payload, producer, number, total FROM taken ORDER BY n"
 )
 
 
@@ -31,7 +43,10 @@ class OutboxAppend(Append):
         self.digest = digest
 
 
-def take_waiting(connection: PostgresConnection, hub: str) -> list[Append]:
-    """Take what waits out of the outbox. The hub is locked."""
-    rows: list[Any] = connection.run(_TAKE, (hub,)).fetchall()
-    return [OutboxAppend(from_text(topic), payload, digest, number) for topic, payload, digest, number in rows]
+def take_waiting(connection: PostgresConnection, hub: str) -> tuple[list[Append], bool]:
+    """Take out what waits, or as much as one transaction moves; and say whether that is all. The hub is locked."""
+    rows: list[Any] = connection.run(_TAKE, (hub, _AT_ONCE, _BYTES_AT_ONCE)).fetchall()
+    taken: list[Append] = [
+        OutboxAppend(from_text(topic), payload, digest, number) for topic, payload, digest, number, _ in rows
+    ]
+    return taken, not rows or rows[0][-1] == len(rows)

@@ -97,11 +97,12 @@ class Tables:
         ).fetchone()
         return cast("tuple[int, int, int]", found)
 
-    def delete_expired(self, now: float) -> list[tuple[str, int]]:
-        """Delete what has expired, and return the topic and the size of each event."""
+    def delete_expired(self, now: float, most: int) -> list[tuple[str, int]]:
+        """Delete at most this many of the events that have expired, and return the topic and the size of each."""
+        expired = f"SELECT id FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s LIMIT %s"
         rows = self._run(
-            f"DELETE FROM events WHERE hub = %s AND {IS_MARKED} AND {DUE} <= %s RETURNING topic, length(payload)",
-            (self._hub, now),
+            f"DELETE FROM events WHERE hub = %s AND id = ANY(ARRAY({expired})) RETURNING topic, length(payload)",
+            (self._hub, self._hub, now, most),
         ).fetchall()
         return cast("list[tuple[str, int]]", rows)
 
@@ -168,11 +169,14 @@ class Tables:
         )
 
     def forget_keys(self, old: float, now: float, cut: int) -> None:
-        """Drop the keys and the writers of before ``old``. Of keys from a later time than now, those up to ``cut``."""
+        """Drop the keys of before ``old``. Of those from a later time than now, the ones up to ``cut``."""
         self._run(
             "DELETE FROM keys WHERE hub = %s AND (time < %s OR (time > %s AND first <= %s))",
             (self._hub, old, now, cut),
         )
+
+    def forget_writers(self, old: float) -> None:
+        """Drop the writers of before ``old``."""
         self._run("DELETE FROM writers WHERE hub = %s AND time < %s", (self._hub, old))
 
     def results_of(self, writer: bytes, number: int) -> list[Result] | None:
@@ -181,13 +185,13 @@ class Tables:
         found = self._run(query, (self._hub, writer, number)).fetchone()
         return None if found is None else [*zip(found[0], found[1], strict=True)]
 
-    def write_results(self, writer: bytes, number: int, results: Sequence[Result], now: float) -> None:
+    def write_results(self, writer: bytes, number: int, results: Sequence[Result], time: float) -> None:
         """Write what came of a group."""
         self._run(
             "INSERT INTO writers (hub, writer, number, firsts, counts, time) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (hub, writer) DO UPDATE SET number = excluded.number, firsts = excluded.firsts, "
             "counts = excluded.counts, time = excluded.time",
-            (self._hub, writer, number, [first for first, _ in results], [count for _, count in results], now),
+            (self._hub, writer, number, [first for first, _ in results], [count for _, count in results], time),
         )
 
     def write_hub(

@@ -53,6 +53,7 @@ class PostgresWriter:
         topic: limits of each topic.
         clock: seconds since 1970; ``None``: the server's.
         remember_keys: seconds for which keys are remembered.
+        retry_for: seconds for which a group is sent again.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class PostgresWriter:
         topic: TopicLimits,
         clock: Callable[[], float] | None,
         remember_keys: float = KEY_SECONDS,
+        retry_for: float = 0.0,
     ) -> None:
         self._begin = server.begin_write
         self._hub = hub
@@ -73,6 +75,8 @@ class PostgresWriter:
         self._sweeps = Sweeps(topic)
         self._clock = clock
         self._remember_keys = remember_keys
+        # Others forget a writer after KEY_SECONDS, so one that may come back later notes a later time.
+        self._comes_back = max(0.0, 2 * retry_for - KEY_SECONDS)
         self._writer = secrets.token_bytes(16)
         self.failovers = Failovers(hub, (server.begin_read, server.begin_write), self._notify)
 
@@ -85,37 +89,52 @@ class PostgresWriter:
             number: of the group; it grows with every group.
             again: whether this group may have been committed already.
         """
-        with transaction(connection, self._begin):
-            work = self._start(connection)
-            known = work.results_of(self._writer, number) if again else None
-            if known is None:
-                work.append(take_waiting(connection, self._hub), self._topic_limits)
-                known = work.append(group, self._topic_limits)
-                work.trim(self._limits, self._max_age)
-                self._finish(connection, work)
-                work.note_results(self._writer, number, known)
-        self.failovers.note(EventId(work.epoch, work.sequence))
-        return Committed(work.epoch, known)
+        while True:
+            with transaction(connection, self._begin):
+                work = self._start(connection)
+                known = work.results_of(self._writer, number) if again else None
+                if known is None:
+                    known = self._append(connection, work, group, number)
+            self.failovers.note(EventId(work.epoch, work.sequence))
+            if known is not None:
+                return Committed(work.epoch, known)
+
+    def _append(
+        self, connection: PostgresConnection, work: Group, group: Sequence[Append], number: int
+    ) -> list[tuple[int, int]] | None:
+        # None if so much waits in the outbox that this transaction has moved a part of it, and nothing else.
+        waiting, is_all = take_waiting(connection, self._hub)
+        work.append(waiting, self._topic_limits)
+        results = work.append(group, self._topic_limits) if is_all else None
+        work.trim(self._limits, self._max_age)
+        self._finish(connection, work)
+        if results is not None:
+            work.note_results(self._writer, number, results, self._comes_back)
+        return results
 
     def move(self, connection: PostgresConnection) -> None:
         """Move what users have published in their transactions to the log, unless another process is at it."""
         with transaction(connection, self._begin):
             row = connection.run(f"{_HUB} SKIP LOCKED", (self._hub,)).fetchone()
-            waiting = [] if row is None else take_waiting(connection, self._hub)
+            waiting, _ = ([], True) if row is None else take_waiting(connection, self._hub)
             if row is not None and waiting:
                 work = self._group(connection, HubRow(*row))
                 work.append(waiting, self._topic_limits)
                 work.trim(self._limits, self._max_age)
                 self._finish(connection, work)
 
-    def maintain(self, connection: PostgresConnection) -> None:
-        """Trim what is too old: events, keys, ends of topics beyond the number remembered, writers that are gone."""
+    def maintain(self, connection: PostgresConnection) -> bool:
+        """Trim what is too old: events, keys, ends of topics beyond the number remembered, writers that are gone.
+
+        Returns whether there is more to trim.
+        """
         with transaction(connection, self._begin):
             work = self._start(connection)
             work.expire()
             work.trim(self._limits, self._max_age)
-            work.forget(self._remember_keys, MAX_FORGOTTEN)
+            work.forget(KEY_SECONDS, self._remember_keys, MAX_FORGOTTEN)
             self._finish(connection, work)
+        return work.has_more
 
     def sweep(self, connection: PostgresConnection) -> bool:
         """Trim by the ages that some topics have and others have not. Return whether there is more to look at."""

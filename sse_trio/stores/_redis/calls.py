@@ -38,6 +38,7 @@ class RedisCalls:
         topic: limits of each topic.
         clock: seconds since 1970.
         remember_keys: seconds for which keys are remembered.
+        retry_for: seconds for which a group is sent again.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RedisCalls:
         topic: TopicLimits,
         clock: Callable[[], float],
         remember_keys: float = KEY_SECONDS,
+        retry_for: float = 0.0,
     ) -> None:
         self.root: str = f"{{{name}}}:"
         self.keys: list[str] = [f"{self.root}meta", f"{self.root}never"]
@@ -56,10 +58,13 @@ class RedisCalls:
         self._clock = clock
         self._remember_keys = math.ceil(remember_keys)
         self._writer = secrets.token_hex(8)
+        # Longer than a group is sent again, however short keys last.
+        self._remember_groups = math.ceil(max(KEY_SECONDS, remember_keys, 2 * retry_for))
         self._limits: list[Value] = [
             *_limits_of(hub, topic.hub_age),
             *map(_number, topic.span),
             MAX_FORGOTTEN,
+            self._remember_groups,
             len(topic.patterns),
         ]
         for pattern, limits in topic.patterns.items():

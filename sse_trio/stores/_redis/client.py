@@ -5,9 +5,10 @@
 #         a new client replaces it.
 # Rule 2: coredis must not retry, because it can't know what may be sent twice.
 # Rule 3: every wait has a limit. coredis waits for ever by default, and a connection can die without notice.
-# Rule 4: where the primary can change (primary.py), each connection begins with `adopt`, before anything is sent on it.
-#         So a client has one connection, and ends with it: coredis would open another by itself, perhaps to a server
-#         that was the primary, was killed, and is a replica now with what it had long ago.
+# Rule 4: each connection begins with `adopt`, before anything is sent on it. At any address there may be another server
+#         than before, or the same one with less than it had: a restart, a failover behind a name. So a client has one
+#         connection, and ends with it: coredis would open another by itself, perhaps to a server that was the primary,
+#         was killed, and is a replica now with what it had long ago (primary.py).
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from typing import Any, TypeAlias, TypedDict, cast, final
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from coredis import Redis
 from coredis.connection import BaseConnection, TCPLocation
+from coredis.exceptions import AuthorizationError, RedisError, ResponseError
 from coredis.exceptions import ConnectionError as CoredisConnectionError
-from coredis.exceptions import RedisError
 from coredis.pool import ConnectionPool
 from coredis.retry import NoRetryPolicy
 
@@ -50,8 +51,8 @@ def is_unavailable(exc: BaseException) -> bool:
 Credentials: TypeAlias = "Callable[[], LogIn | Awaitable[LogIn]]"
 """Returns a user, or None for the default one, and a password. Asked at each connection."""
 
-Adopt: TypeAlias = "Callable[[Redis[bytes]], Awaitable[None]]"
-"""Tells the hub on which server it is."""
+Adopt: TypeAlias = "Callable[[Redis[bytes], str], Awaitable[None]]"
+"""Tells the hub on which server it is, by its replication id."""
 
 
 @final
@@ -111,7 +112,7 @@ class RedisServer:
     Args:
         url: see :func:`parse_redis_url`.
         key: one of the hub's, by which a cluster finds its node.
-        adopt: called with each new client where the primary can change, before anything else is.
+        adopt: called with each new client before anything else is.
         reply_within: seconds to wait for a connection, and for an answer.
         ssl_context: for TLS; the default one verifies the server's certificate and name.
         credentials: returns who logs in; None for who is in the URL.
@@ -163,8 +164,19 @@ class RedisServer:
         async with self._open(node, await self._user(), self._address.db, block) as client:
             if self.can_change:
                 await check_role(client)
-                await self._adopt(client)
+            replication_id = await self._replication_id(client)
+            if replication_id is not None:
+                await self._adopt(client, replication_id)
             yield client
+
+    async def _replication_id(self, client: Redis[bytes]) -> str | None:
+        try:
+            found = (await client.info("replication")).get("master_replid")
+        except (AuthorizationError, ResponseError):
+            if self.can_change:
+                raise
+            return None  # a single server that may not be asked is believed to keep what it has
+        return None if found is None else str(found)
 
     async def check(self, client: Redis[bytes]) -> None:
         """Raise NotPrimaryError if another server has become the primary. It asks nobody where that can't be."""

@@ -40,6 +40,7 @@ class RedisLog:
         topic: limits of each topic.
         clock: seconds since 1970.
         remember_keys: seconds for which keys are remembered.
+        retry_for: seconds for which a group is sent again.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class RedisLog:
         topic: TopicLimits,
         clock: Callable[[], float],
         remember_keys: float = KEY_SECONDS,
+        retry_for: float = 0.0,
     ) -> None:
-        self._calls = RedisCalls(name, hub, topic, clock, remember_keys)
+        self._calls = RedisCalls(name, hub, topic, clock, remember_keys, retry_for)
         self._root = self._calls.root
         self._generation = ""
 
@@ -64,11 +66,9 @@ class RedisLog:
         """The epoch of the newest answer."""
         return self._calls.seen.epoch
 
-    async def adopt(self, client: Redis[bytes]) -> None:
-        """Tell the hub which server it is on: after a failover it begins a new epoch, and keeps what it has."""
-        replication = await client.info("replication")
-        args = self._calls.adopt(str(replication["master_replid"]))
-        self._calls.adopted(await self._run(client, ADOPT, args))
+    async def adopt(self, client: Redis[bytes], replication_id: str) -> None:
+        """Tell the hub which server it is on: on another one it begins a new epoch, and keeps what it has."""
+        self._calls.adopted(await self._run(client, ADOPT, self._calls.adopt(replication_id)))
 
     async def append(self, client: Redis[bytes], group: Sequence[Append], number: int) -> list[Result]:
         """Append a group. Sent again with the same number, which grows with every group, it is appended once."""

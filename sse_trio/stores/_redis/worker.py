@@ -51,6 +51,7 @@ class RedisWorker:
         self._requests: deque[_Request] = deque()
         self._arrived = Event()
         self._backoff = Backoff()
+        self._is_closed = False
 
     async def call(self, send: Callable[[Redis[bytes]], Awaitable[_T]], *, retry_for: float | None = None) -> _T:
         """Return what ``send(client)`` returns. It may be run several times.
@@ -61,6 +62,8 @@ class RedisWorker:
 
         Cancellation: a request that was sent is finished all the same.
         """
+        if self._is_closed:
+            raise _closed()
         answers: list[_T] = []
 
         async def serve(client: Redis[bytes]) -> None:
@@ -91,8 +94,9 @@ class RedisWorker:
                     self._expire(exc)
                     await sleep(self._backoff.next_pause())
         finally:
+            self._is_closed = True
             for request in self._requests:
-                request.fail(ClosedResourceError("the store was closed"))
+                request.fail(_closed())
 
     async def _serve(self, client: Redis[bytes]) -> None:
         checked_at, check_after = current_time(), min(CHECK_AFTER, self._server.reply_within)
@@ -129,3 +133,7 @@ class RedisWorker:
             request.fail(error)
         if not self._requests:
             self._arrived = Event()
+
+
+def _closed() -> ClosedResourceError:
+    return ClosedResourceError("the store was closed")

@@ -25,6 +25,7 @@ _REPLACE_FIGURES = """ON CONFLICT (name) DO UPDATE
 SET events = excluded.events, bytes = excluded.bytes, trimmed_to = excluded.trimmed_to"""
 _EXPIRIES = "CREATE TABLE IF NOT EXISTS expiries (due REAL, id INTEGER, PRIMARY KEY (due, id)) WITHOUT ROWID"
 _KNOWN_TOPICS = 10_000  # about 3 MB
+_FORGOTTEN_FROM = 1000  # expiries of events that are gone; fewer are not worth looking for
 
 
 @final
@@ -173,6 +174,13 @@ class Figures:
             self._execute("DELETE FROM expiries WHERE due = ? AND id = ?", pair)
         self._read_next_due()
         return [id_ for _, id_ in found]
+
+    def forget_expiries(self) -> None:
+        """Forget when events expire that the limits have taken, where that may be most of them."""
+        (count,) = self._execute("SELECT count(*) FROM expiries").fetchone()
+        if count > 2 * self.hub.events + _FORGOTTEN_FROM:
+            self._execute("DELETE FROM expiries WHERE id NOT IN (SELECT id FROM events)")
+            self._read_next_due()
 
     def _read_next_due(self) -> None:
         (due,) = self._execute("SELECT min(due) FROM expiries").fetchone()

@@ -79,13 +79,14 @@ class SQLiteWriter:
         return results
 
     def maintain(self) -> None:
-        """Trim events and keys that are too old, and the ends of topics beyond the number remembered."""
+        """Trim what is too old: events, keys, the ends of topics beyond the number remembered, moments of expiry."""
         self._files.check()
         with transaction(self.connection, "IMMEDIATE"):
             self._figures.begin()
             work = Group(self.connection, self._clock(), self._figures)
             work.finish(self._limits, self._max_age)
             work.forget_keys(self._remember_keys)
+            self._figures.forget_expiries()
             self._forget_topics()
 
     def sweep(self) -> bool:

@@ -7,7 +7,7 @@
 #                                    expiring (the number of events that expire),
 #                                    format (1, or missing; the format's page is docs/store-format.md),
 #                                    past ("epoch sequence ...": earlier epochs, and up to where their ids are good),
-#                                    primary (the replication id of the server, where a replica may take its place)
+#                                    primary (the replication id of the server: another one after a restart or failover)
 #           {name}:G:log             stream: every event of the hub, with the id <sequence>-0
 #           {name}:G:topic:T         stream: the same ids, nothing else: the index of topic T
 #           {name}:G:live            sorted set: topics that have events, by the newest event that is gone
@@ -27,8 +27,8 @@
 # Rule 3: the next script notices a lost history. If meta is missing, or the log has another number of events than meta
 #         says (evicted, deleted by hand), there is a new generation and a new epoch. If the sequence is below one that
 #         a process has seen (a restart from an old snapshot, a failover to a replica that lagged), a new epoch; also
-#         at each failover, before anything is appended, or a number could be given twice. Then ids of earlier epochs
-#         are good up to where their history goes on.
+#         at each restart and failover, before anything is appended, or a number could be given twice by a process that
+#         has seen nothing. Then ids of earlier epochs are good up to where their history goes on.
 # Rule 4: a group that arrives again is not appended again. A group that arrives late, after its writer gave up and sent
 #         another, is refused.
 # Rule 5: the cost of a script depends on what it looks at, never on the number of topics that there are or were.

@@ -1,5 +1,5 @@
-# The script that looks at a primary before it is used, and begins an epoch where it is a new one. The rules and the
-# keys are in __init__.py.
+# The script that looks at a server before it is used, and begins an epoch where it is another one, or was restarted.
+# The rules and the keys are in __init__.py.
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from .state import STATE
 
 __all__ = ("ADOPT",)
 
-# ARGV: 4 the replication id of the server, which is another one after a failover; 5 and 6 the newest id that the caller
-# was given for an event of its own.
+# ARGV: 4 the replication id of the server, another one after a restart or a failover; 5 and 6 the newest id that
+# the caller was given for an event of its own.
 # Answer: epoch, sequence, and 1 if that event is gone.
 ADOPT = (
     STATE

@@ -10,10 +10,10 @@ __all__ = ("APPEND",)
 
 # ARGV: 4 now in seconds, 5 writer, 6 number of the group, 7 seconds to remember keys; limits (-1 for none): 8-10 of the
 # hub (events, bytes, age in seconds), 11 the shortest and 12 the longest age of any event;
-# 13 how many ended topics, and prefixes, to remember; 14 the number of patterns with limits of their own, then each of
-# them and its events, bytes and age. Then for each append: the name of its key or '', '' or '1' for a claim, the number
-# of its events; of a claim its topic, the token expected ('' for none), the new one ('' for none), value and seconds
-# ('' for as it was), and '1' to clear; a topic and a payload for each event.
+# 13 how many ended topics, and prefixes, to remember; 14 seconds to remember a group; 15 the number of patterns with
+# limits of their own, then each of them and its events, bytes and age. Then for each append: the name of its key or '',
+# '' or '1' for a claim, the number of its events; of a claim its topic, the token expected ('' for none), the new one
+# ('' for none), value and seconds ('' for as it was), and '1' to clear; a topic and a payload for each event.
 # Without a writer there are no appends: the script only trims what is too old. Then follows each of the ages that
 # only some topics have, and the sequence up to which it was looked at for that age.
 # Answer: epoch, sequence, then for each append the sequence of its first event and the number of its events; -1 as the
@@ -26,11 +26,11 @@ local now, remember = tonumber(ARGV[4]), ARGV[7]
 local writer_key, group = root .. 'writer:' .. ARGV[5], tonumber(ARGV[6])
 local hub_events, hub_bytes, hub_age = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local shortest_age, longest_age = tonumber(ARGV[11]), tonumber(ARGV[12])
-local cuts_stay, at = longest_age, 15
+local cuts_stay, at, again = longest_age, 16, ARGV[14]
 
 local no_limits = {events = -1, bytes = -1, age = -1}
 local by_name, by_prefix, lengths = {}, {}, {}
-for _ = 1, tonumber(ARGV[14]) do
+for _ = 1, tonumber(ARGV[15]) do
   local pattern = ARGV[at]
   local limits = {events = tonumber(ARGV[at + 1]), bytes = tonumber(ARGV[at + 2]), age = tonumber(ARGV[at + 3])}
   if string.sub(pattern, -1) == '*' then
@@ -52,8 +52,6 @@ local function limits_of(topic)
   end
   return no_limits
 end
-
-local again = whole(math.max(600, tonumber(remember)))  -- longer than a group is sent again, however short keys last
 
 local function last_of(results)
   local newest = 0
@@ -114,8 +112,13 @@ local function note_prefixes(topic, sequence)
   end
 end
 
+local function forget_expiry(topic, sequence)
+  if expiring > 0 then expiring = expiring - redis.call('ZREM', key('expires'), whole(sequence) .. ' ' .. topic) end
+end
+
 local function drop(id, topic, size)
   local index, sequence = key('topic:' .. topic), tonumber(string.match(id, '^%d+'))
+  forget_expiry(topic, sequence)
   redis.call('XDEL', log, id)
   redis.call('XDEL', index, id)
   redis.call('HINCRBY', sizes, topic, 0 - size)
@@ -131,6 +134,7 @@ local function move(id, topic, payload)
   local sequence = tonumber(string.match(id, '^%d+'))
   redis.call('XDEL', log, id)
   redis.call('HSET', kept, whole(sequence), payload)
+  forget_expiry(topic, sequence)
   note_prefixes(topic, sequence)
   count, bytes, trimmed = count - 1, bytes - #payload, math.max(trimmed, sequence)
 end

@@ -29,7 +29,7 @@ local function begin_epoch()
   -- What came after `seq` is gone. Ids of the epoch that ends are good up to there.
   local kept = {epoch .. ' ' .. whole(seq)}
   for name, upto in string.gmatch(past, '(%S+) (%d+)') do
-    if #kept < 20 then kept[#kept + 1] = name .. ' ' .. upto end
+    if #kept < 100 then kept[#kept + 1] = name .. ' ' .. upto end
   end
   past, epoch = table.concat(kept, ' '), ARGV[1]
   redis.call('HSET', meta_key, 'epoch', epoch, 'past', past)
