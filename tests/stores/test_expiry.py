@@ -247,8 +247,8 @@ async def test_memory_remembers_no_more_than_it_keeps():
         due = store.expiry_clock() + 1e6
         for n in range(3000):
             await store.append(expiring(plain((f"t/{n % 3}", b"%d" % n)), due))
-        assert len(store._expiries) < 1100
+        assert len(store._log._expiries) < 1100
         await store.append(plain(("a", b"kept")))
         await anyio.sleep(1e6)
         assert await data_of(store) == ["kept"]
-        assert len(store._expiries) == 0
+        assert len(store._log._expiries) == 0

@@ -8,7 +8,8 @@ import sys
 import anyio
 import pytest
 
-from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, _ends, memory
+from sse_trio.stores import EventId, MemoryStore, Retention, TopicFilter, _ends
+from sse_trio.stores._memory import hub_log
 from sse_trio.testing._check_store import check_event_store
 from sse_trio.testing._store_locations import ALL, plain, read_all
 
@@ -57,7 +58,7 @@ async def test_what_topics_have_lost_takes_no_memory():
         await store.append([("quiet", b"")])
         for n in range(5000):
             await store.append([("busy", b"%d" % n)])
-        assert len(store._hub) <= memory._COMPACT_FROM + 10
+        assert len(store._log._hub) <= hub_log._COMPACT_FROM + 10
         events, _ = await read_all(store, ALL, None)
         assert plain(events) == [(1, "quiet", b""), (5000, "busy", b"4998"), (5001, "busy", b"4999")]
 
@@ -86,7 +87,7 @@ async def test_the_ends_of_many_topics_are_forgotten(monkeypatch):
     monkeypatch.setattr(_ends, "MAX_FORGOTTEN", 10)
     async with MemoryStore(max_events=1) as store:
         ids = [(await store.append([(f"t/{n}", b"")]))[0] for n in range(30)]
-        assert len(store._ends) == 10
+        assert len(store._log._ends) == 10
         assert (await store.read(TopicFilter("t/1"), ids[1])).gap is not None
         assert (await store.read(TopicFilter("never"), ids[1])).gap is not None
         assert (await store.read(TopicFilter("t/25"), ids[24])).gap is not None
@@ -158,7 +159,7 @@ async def test_joining_a_prefix_looks_at_no_topic(prefix):
 @pytest.mark.parametrize("prefixes", [1, 100])
 async def test_a_long_search_leaves_the_loop_to_others(prefixes):
     """Each turn of the loop looks at a bounded number of events, fewer if there are more prefixes."""
-    most = memory._SCAN // (1 + prefixes // 16)
+    most = hub_log._SCAN // (1 + prefixes // 16)
     topics = TopicFilter(*(f"{n}/*" for n in range(prefixes)))
     turns = []
 
@@ -260,7 +261,7 @@ async def test_memory_for_an_event_is_as_documented():
     """An event of 100 bytes takes about 450 bytes in all."""
     async with MemoryStore(max_events=None) as store:
         await store.append([("a", b"x" * 100)])
-        (entry,) = store._hub._entries
+        (entry,) = store._log._hub._entries
         event = entry.event
         parts = (entry, entry.sequence, entry.time, event, event.id, event.id.sequence, event.payload)
     assert sum(map(sys.getsizeof, parts)) + 2 * 8 < 500
@@ -277,7 +278,7 @@ async def test_a_key_is_a_name_and_a_number(key):
 
 def held_names(store):
     """The bytes of the names that a store holds: of topics with events, of those that have ended, and of prefixes."""
-    names = [*store._topics], [*store._ends._ends], [*store._prefix_ends._ends]
+    names = [*store._log._topics], [*store._log._ends._ends], [*store._log._prefix_ends._ends]
     return [sum(map(_ends.size_of_name, each)) for each in names]
 
 
@@ -288,7 +289,7 @@ async def test_names_of_topics_are_counted(name):
     async with MemoryStore(max_bytes=limit) as store:
         for n in range(500):
             await store.append([(name.format(n), b"x")])
-            counted = [store._name_bytes, store._ends._size, store._prefix_ends._size]
+            counted = [store._log._name_bytes, store._log._ends._size, store._log._prefix_ends._size]
             assert counted == held_names(store)
             assert max(counted) <= limit
         page = await store.read(TopicFilter("*"), None, limit=1000)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sse_trio.stores import EventId, Retention, StoredEvent
-from sse_trio.stores._aged import _COMPACT_FROM, AgedLogs
-from sse_trio.stores._log import Entry
+from sse_trio.stores._memory.aged import _COMPACT_FROM, AgedLogs
+from sse_trio.stores._memory.log import Entry
 from sse_trio.stores._sweeps import SWEPT_AT_ONCE, Step, Sweeps, look_at
 from sse_trio.stores._topic_limits import TopicLimits
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
-from ._protocol import StoredEvent
+from .._protocol import StoredEvent
 
 __all__ = ("Entry", "Log")
 

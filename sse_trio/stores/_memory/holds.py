@@ -6,9 +6,9 @@ from collections.abc import Container
 from heapq import nsmallest
 from typing import final
 
-from .._errors import HoldLostError
-from ._holds import ANYONE, Claim, Held
-from ._protocol import EventId
+from ..._errors import HoldLostError
+from .._holds import ANYONE, Claim, Held
+from .._protocol import EventId
 
 __all__ = ("Holds",)
 

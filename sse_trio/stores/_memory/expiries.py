@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, final
 
-from ._expiry import due_of
-from ._log import Entry
+from .._expiry import due_of
+from .log import Entry
 
 __all__ = ("Expiries",)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import final
 
-from ._log import Entry, Log
-from ._topic_limits import TopicLimits
+from .._topic_limits import TopicLimits
+from .log import Entry, Log
 
 __all__ = ("AgedLogs",)
 
