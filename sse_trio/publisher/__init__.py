@@ -133,6 +133,7 @@ class Publisher:
                 caller's fault.
             StoreUnavailableError: the store is down; the outcome is unknown.
             ClosedResourceError: the publisher was closed. The caller's fault.
+            RuntimeError: a signal handler called it that has interrupted it in the same thread. The caller's fault.
         """
         return self._append([pack_item(topic, event)], key, ttl)[0]
 

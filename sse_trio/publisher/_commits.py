@@ -3,11 +3,13 @@
 # Rule 1: a thread that waits for the connection has put its append on the list before, so it is in the next group. With
 #         a commit that waits for a disk, several threads get their events in about the time of one.
 # Rule 2: every append of a group gets an outcome, whatever ends its commit, because its thread looks for nothing else.
+# Rule 3: a signal handler runs in the midst of whatever its thread does, also of a commit. What it publishes then can't
+#         wait for that commit, which waits for the handler. So it is refused.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import Protocol, final
 
 from .._errors import StoreUnavailableError
@@ -57,12 +59,17 @@ class Commits:
 
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
-        self._lock = Lock()
+        self._lock = RLock()  # which tells a thread that has it already
         self._committing: int | None = None  # the thread
         self._waiting: list[_Waiting] = []
 
     def append(self, items: Sequence[tuple[str, bytes]], key: tuple[str, int] | None) -> list[EventId]:
-        """Return the ids once the items are committed."""
+        """Return the ids once the items are committed. RuntimeError in a handler that has interrupted this."""
+        if self._committing == get_ident():
+            raise RuntimeError(
+                "publish() was called by a signal handler that has interrupted publish() in the same thread; set a "
+                "flag in the handler, and publish when publish() has returned"
+            )
         append = _Waiting(check_items(items), key)
         self._waiting.append(append)
         while append.result is None and append.error is None:
@@ -77,12 +84,12 @@ class Commits:
         return append.result
 
     def _commit_next(self) -> None:
-        count = group_length(self._waiting)
-        group = self._waiting[:count]
-        del self._waiting[:count]  # threads add at the other end
-        self._committing = get_ident()
         error = StoreUnavailableError(self._appender.name, "the thread that was committing was interrupted")
+        group: list[_Waiting] = []
+        self._committing = get_ident()  # from here on, no handler takes from the list
         try:
+            group = self._waiting[: group_length(self._waiting)]
+            del self._waiting[: len(group)]  # threads add at the other end
             for append, result in zip(group, self._appender.append(group), strict=True):
                 append.result = result
         except StoreUnavailableError as exc:

@@ -130,7 +130,7 @@ class RedisStore(OpenedOnce):
             credentials=credentials,
             sentinel_credentials=sentinel_credentials,
         )
-        self._writer = RedisWorker(self._server, retry_for=retry_for)
+        self._writer = RedisWorker(self._server, retry_for=retry_for, appends=True)
         self._reader = RedisWorker(self._server, retry_for=retry_for)
         self._commits = GroupCommit()
         self._group_numbers = count(1)

@@ -104,6 +104,34 @@ def test_an_interrupted_thread_leaves_no_other_waiting():
     ] * 2
 
 
+def test_a_signal_handler_does_not_wait_for_what_it_has_interrupted():
+    """A publish from a handler that has interrupted a publish is refused, and the one that goes on is answered."""
+    refused = []
+
+    class Interrupted(Appender):
+        def append(self, group):
+            with pytest.raises(RuntimeError, match="flag in the handler") as caught:
+                commits.append([("t", b"from the handler")], None)
+            refused.append(caught)
+            return super().append(group)
+
+    appender = Interrupted()
+    appender.may_go_on.set()
+    commits = Commits(appender)
+    assert commits.append([("t", b"1")], None) == commits.append([("t", b"2")], None) == [EventId("e", 1)]
+    assert (len(refused), len(appender.groups)) == (2, 2)
+
+
+def test_a_handler_that_comes_before_the_commit_commits():
+    """A handler that runs when its thread has the connection, and has not begun yet, commits what both have."""
+    appender = Appender()
+    appender.may_go_on.set()
+    commits = Commits(appender)
+    with commits._lock:
+        assert commits.append([("t", b"from the handler")], None) == [EventId("e", 1)]
+    assert commits.append([("t", b"1")], None) == [EventId("e", 1)]
+
+
 def test_a_fork_waits_for_a_commit(monkeypatch):
     """A fork waits for a commit that is under way, but not for ever; after the fork threads publish again."""
     monkeypatch.setattr("sse_trio.publisher._commits._FORK_WAITS", 0.01)

@@ -402,6 +402,21 @@ def test_no_connection_goes_across_a_fork(tmp_path):
         assert is_open(path)
 
 
+def is_locked(publisher):
+    """Whether another thread would have to wait for the connection."""
+    lock, taken = publisher._processes.commits()._lock, []
+
+    def take():
+        taken.append(lock.acquire(blocking=False))
+        if taken[0]:
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return not taken[0]
+
+
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
@@ -409,7 +424,7 @@ def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
     watched, seen = [], []
 
     def look():  # registered before the publisher's, so it runs after it, right before the fork
-        seen.extend(each._processes.commits()._lock.locked() for each in watched)
+        seen.extend(is_locked(each) for each in watched)
 
     os.register_at_fork(before=look)
     with Publisher(tmp_path / "hub.sqlite", create=True) as publisher:
@@ -419,7 +434,7 @@ def test_no_thread_opens_the_file_while_the_process_forks(tmp_path):
         assert in_child(lambda: None)
         watched.clear()
         assert seen == [True, True]
-        assert not publisher._processes.commits()._lock.locked()
+        assert not is_locked(publisher)
 
 
 @forks

@@ -92,8 +92,9 @@ def test_a_client_of_the_user_s_own(shared_redis, name):
     client = redis.Redis.from_url(shared_redis.url)
     with Publisher(client, name=name) as publisher:
         publisher.publish("a", "x")
+        publisher.publish("a", "y")
         assert repr(publisher) == "<Publisher to Redis: open>"
-    assert data_of(shared_redis.url, name) == ["x"]
+    assert data_of(shared_redis.url, name) == ["x", "y"]
     with pytest.raises(ValueError, match="without decode_responses"):
         Publisher(redis.Redis.from_url(shared_redis.url, decode_responses=True))
 

@@ -197,6 +197,35 @@ async def test_the_least_privileges(shared_postgres, name):
                 assert (await anext(pages)).events[0].event.data == "from SQL"
 
 
+async def test_nobody_gets_the_rights_of_the_owner(shared_postgres, name):
+    """A table of another role's, whose type has a cast to JSON, publishes nothing, and the cast does not run."""
+    schema, role = f"p{name}", f"other_{name}"
+    shared_postgres.sql(postgres.migration(schema))
+    shared_postgres.sql(f"CREATE ROLE {role} LOGIN")
+    shared_postgres.sql(f"CREATE SCHEMA {role} AUTHORIZATION {role}")
+    shared_postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    shared_postgres.sql(f"GRANT EXECUTE ON FUNCTION {schema}.publish_row TO {role}")
+    for statement in (
+        f"CREATE TYPE {role}.t AS ENUM ('a')",
+        f"CREATE FUNCTION {role}.f({role}.t) RETURNS json LANGUAGE sql AS $$ SELECT to_json(current_user::text) $$",
+        f"CREATE CAST ({role}.t AS json) WITH FUNCTION {role}.f({role}.t)",
+        f"CREATE TABLE {role}.x (v {role}.t)",
+        f"CREATE TRIGGER p AFTER INSERT ON {role}.x FOR EACH ROW EXECUTE FUNCTION {schema}.publish_row('h', 'x', 'v')",
+    ):
+        shared_postgres.sql(statement, user=role)
+    insert = f"INSERT INTO {role}.x VALUES ('a')"
+    import psycopg
+
+    for user in (role, "postgres"):
+        with pytest.raises(psycopg.errors.RaiseException, match=f"this table, {role}, does not have them") as caught:
+            shared_postgres.sql(insert, user=user)
+    for statement in caught.value.diag.message_hint.split(";"):
+        shared_postgres.sql(statement)
+    shared_postgres.sql(insert)  # with the rights of the table's owner
+    ((payload,),) = shared_postgres.sql(f"SELECT payload FROM {schema}.outbox")
+    assert payload == f'event: insert\ndata: {{"v": "{role}"}}\n\n'.encode()
+
+
 # --- what it says at the start
 
 

@@ -292,7 +292,7 @@ async def test_an_error_of_our_own_is_not_taken_for_the_servers(shared_redis, na
 
     store = RedisStore(shared_redis.url, name=name)
     if where == "connecting":
-        monkeypatch.setattr(type(store._server), "connect", lambda _self: 1 / 0)
+        monkeypatch.setattr(type(store._server), "connect", lambda _self, **_options: 1 / 0)
         expected = pytest.RaisesGroup(ZeroDivisionError, anyio.ClosedResourceError)
     else:
         expected = pytest.raises(ZeroDivisionError)

@@ -147,6 +147,16 @@ async def test_a_primary_that_was_replaced_is_left_though_it_answers(make_pair):
         assert b"$1\r\n1\r\n" in pair.primary.command("HGET", "{h}:meta", "seq")
 
 
+async def test_a_primary_that_may_not_be_asked_which_it_is_is_not_used(make_pair):
+    """Where the primary can change, a user without INFO is told so: a loss would go unnoticed."""
+    pair = make_pair()
+    for server in (pair.primary, pair.replica):
+        assert server.command("ACL SETUSER default -info").startswith(b"+OK")
+    with pytest.raises(StoreUnavailableError, match="info"):
+        async with open_store(pair.url):
+            raise AssertionError("it was opened")
+
+
 async def test_a_former_primary_that_is_back_is_not_used(make_pair):
     """An idle connection to a primary that was killed and is back, empty or old, is not replaced by one to the same."""
     pair = make_pair()

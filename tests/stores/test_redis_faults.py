@@ -212,6 +212,22 @@ async def test_a_server_that_went_back_in_time_gives_no_id_twice(make_redis):
         ]
 
 
+async def test_a_server_that_is_full_is_read(make_redis):
+    """A server that was restarted and has no memory left takes no event, and gives those that it has."""
+    server = make_redis()
+    async with RedisStore(server.url, name="h", retry_for=0.3) as store:
+        ids = await store.append([("a", b"1"), ("a", b"2")])
+        server.restart()
+        server.command("CONFIG SET maxmemory 1")
+        assert [event.id for event in (await store.read(ALL, ids[0])).events] == ids[1:]
+        async with store.follow(ids[0]) as pages:
+            assert [event.id for event in (await anext(pages)).events] == ids[1:]
+        with pytest.raises(StoreUnavailableError, match="OOM"):
+            await store.append([("a", b"3")])
+        server.command("CONFIG SET maxmemory 0")
+        assert [id_.sequence for id_ in await store.append([("a", b"3")])] == [3]
+
+
 async def test_a_user_without_info_publishes(make_redis):
     """A server that does not say which one it is, or may not be asked, is believed to keep what it has."""
     server = make_redis()

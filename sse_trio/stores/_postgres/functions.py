@@ -5,6 +5,9 @@
 #         GRANT ... ON FUNCTION publish would not know which.
 # Rule 2: a function that is replaced keeps its owner, with whose rights it runs, and what was granted on it.
 # Rule 3: there is no word after a colon, which SQLAlchemy would take for a parameter.
+# Rule 4: they run with their owner's rights, and nothing that others have written may run inside of them. A type can
+#         have a cast to JSON, a function of whoever owns the type. So rows are made JSON only for tables whose owner
+#         has these rights already, because the owner of a table chooses its types.
 
 from __future__ import annotations
 
@@ -51,7 +54,15 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
     changed jsonb;
     named text;
+    owner name;
 BEGIN
+    SELECT pg_get_userbyid(relowner) INTO owner FROM pg_class WHERE oid = TG_RELID;
+    IF NOT pg_has_role(owner, current_user, 'USAGE') THEN
+        RAISE 'publish_row() runs with the rights of %, and the owner of this table, %, does not have them',
+            current_user, owner
+            USING HINT = format('ALTER FUNCTION %1$I.publish_row() OWNER TO %2$I; '
+                'GRANT EXECUTE ON FUNCTION %1$I.publish TO %2$I', current_schema(), owner);
+    END IF;
     IF TG_OP = 'DELETE' THEN changed = to_jsonb(OLD); ELSE changed = to_jsonb(NEW); END IF;
     named = replace(replace(changed ->> TG_ARGV[2], '%', '%25'), '*', '%2A');
     PERFORM publish(TG_ARGV[0], TG_ARGV[1] || coalesce('/' || named, ''), changed::text, lower(TG_OP),

@@ -158,16 +158,29 @@ class RedisServer:
         return {"username": self._address.username, "password": self._address.password}
 
     @asynccontextmanager
-    async def connect(self, *, block: float = 0.0) -> AsyncGenerator[Redis[bytes]]:
-        """Open a client with one connection. A command may block in the server for ``block`` seconds."""
+    async def connect(self, *, block: float = 0.0, appends: bool = False) -> AsyncGenerator[Redis[bytes]]:
+        """Open a client with one connection.
+
+        Args:
+            block: seconds for which a command may block in the server.
+            appends: whether events are appended on it, before which the hub must be told.
+        """
         node = await self._find_node()
         async with self._open(node, await self._user(), self._address.db, block) as client:
             if self.can_change:
                 await check_role(client)
             replication_id = await self._replication_id(client)
             if replication_id is not None:
-                await self._adopt(client, replication_id)
+                await self._tell(client, replication_id, must=self.can_change or appends)
             yield client
+
+    async def _tell(self, client: Redis[bytes], replication_id: str, *, must: bool) -> None:
+        try:
+            await self._adopt(client, replication_id)
+        except ResponseError:
+            if must:
+                raise
+            # A server whose memory is full takes nothing in, and is read all the same.
 
     async def _replication_id(self, client: Redis[bytes]) -> str | None:
         try:

@@ -45,8 +45,9 @@ class _Request:
 class RedisWorker:
     """Sends the requests of many tasks, one after another, over its own client."""
 
-    def __init__(self, server: RedisServer, *, retry_for: float) -> None:
+    def __init__(self, server: RedisServer, *, retry_for: float, appends: bool = False) -> None:
         self._server = server
+        self._appends = appends
         self._retry_for = retry_for
         self._requests: deque[_Request] = deque()
         self._arrived = Event()
@@ -86,7 +87,7 @@ class RedisWorker:
             while True:
                 await self._arrived.wait()
                 try:
-                    async with self._server.connect() as client:
+                    async with self._server.connect(appends=self._appends) as client:
                         await self._serve(client)
                 except Exception as exc:
                     if not is_unavailable(exc):
