@@ -90,7 +90,7 @@ def test_a_producer_takes_the_send_channel() -> None:
 def test_coroutine_is_no_source() -> None:
     """A coroutine is refused and closed, so Python does not warn that it "was never awaited"."""
     source: Any = produce(None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"EventSourceResponse\(produce, arg\)"):
+    with pytest.raises(TypeError, match=r"the source is a coroutine; await it, .*EventSourceResponse\(produce, arg\)"):
         EventSourceResponse(source)
 
 

@@ -36,4 +36,6 @@ async def test_a_stream(autojump_clock):
 def test_streams_in_tests_and_fixtures(pytester: pytest.Pytester) -> None:
     """Streams are opened in pytest-trio's tests and in its async fixtures, and its clock makes their time virtual."""
     pytester.makepyfile(PROJECT)
-    pytester.runpytest_inprocess("-o", "trio_mode=true", "-p", "no:cacheprovider").assert_outcomes(passed=2)
+    pytester.runpytest_inprocess("-o", "trio_mode=true", "-p", "no:cacheprovider", "-p", "no:asyncio").assert_outcomes(
+        passed=2
+    )
