@@ -46,7 +46,10 @@ def check_source_function(source: object) -> None:
         raise TypeError(msg)
     if inspect.iscoroutine(source):
         source.close()
-        msg = "the source is a coroutine; give the function and its arguments: EventSourceResponse(produce, arg)"
+        msg = (
+            "the source is a coroutine; await it, if it returns an async iterable; of a producer give the function and "
+            "its arguments: EventSourceResponse(produce, arg)"
+        )
         raise TypeError(msg)
     if isinstance(source, Response):
         msg = "the source is a response; return it as it is"

@@ -15,9 +15,11 @@ __all__ = ("check_content", "check_functions", "check_http", "check_shutdown")
 def check_content(content: object) -> None:
     """Raise TypeError for what can't be iterated."""
     if not isinstance(content, (AsyncIterable, Iterable)):
+        what_to_do = "call the generator function"
         if iscoroutine(content):
             content.close()
-        raise wrong(TypeError, "content", "an async iterable or an iterable: call the generator function", content)
+            what_to_do = "await the coroutine, if it returns one"
+        raise wrong(TypeError, "content", f"an async iterable or an iterable: {what_to_do}", content)
 
 
 def check_http(status_code: object, headers: object, media_type: object, background: object) -> None:

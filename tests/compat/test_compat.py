@@ -144,6 +144,14 @@ def test_options_that_make_no_sense(library, options, error):
         library.EventSourceResponse(generate(), **options)
 
 
+def test_a_coroutine_is_no_content():
+    """A coroutine in place of content, such as a call of an SDK that was not awaited, is refused with that advice."""
+    with pytest.raises(TypeError, match="content must be an async iterable or an iterable: await the coroutine"):
+        compat.EventSourceResponse(anyio.sleep(0))
+    with pytest.raises(TypeError, match="an iterable: call the generator function"):
+        compat.EventSourceResponse(generate)
+
+
 def test_compression(library):
     """There is none, and asking for it says so."""
     with pytest.raises(NotImplementedError):

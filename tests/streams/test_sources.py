@@ -90,7 +90,7 @@ def test_a_producer_takes_the_send_channel() -> None:
 def test_coroutine_is_no_source() -> None:
     """A coroutine is refused and closed, so Python does not warn that it "was never awaited"."""
     source: Any = produce(None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"EventSourceResponse\(produce, arg\)"):
+    with pytest.raises(TypeError, match=r"the source is a coroutine; await it, .*EventSourceResponse\(produce, arg\)"):
         EventSourceResponse(source)
 
 
@@ -176,8 +176,11 @@ async def test_overflow_and_conflate() -> None:
             return [event.data async for event in stream]
 
     assert (await kept(max_buffer_size=2, overflow="drop_oldest"))[-2:] == ["8", "9"]
-    # Their order depends on how many the writer took before the client stalled, by the real clock (pacer.py).
-    assert sorted((await kept(conflate=lambda event: event.event))[-2:]) == ["8", "9"]
+    # What is between depends on how many the writer took before the client stalled, by the real clock (pacer.py).
+    conflated = [int(data) for data in await kept(conflate=lambda event: event.event)]
+    assert [n for n in conflated if n % 2 == 0][-1] == 8
+    assert [n for n in conflated if n % 2 == 1][-1] == 9
+    assert len(conflated) < 10
 
 
 async def test_producer_with_arguments() -> None:
