@@ -167,6 +167,8 @@ class TrioWatch:
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
         import trio  # noqa: PLC0415 -- only where trio runs
 
+        # Here, because a quick thread has reported back when the wait is over, and whether it has must not matter.
+        self._check_threads()
         if self._idle:
             self._check_posted(trio.lowlevel.current_statistics().run_sync_soon_queue_size)
 
@@ -178,7 +180,6 @@ class TrioWatch:
         self._check_posted(statistics.run_sync_soon_queue_size)
         self._idle = not (timeout or statistics.tasks_runnable or statistics.run_sync_soon_queue_size)
         if self._idle:
-            self._check_threads()
             self._check_sockets(statistics.io_statistics)
 
     def before_task_step(self, task: object) -> None:  # noqa: ARG002 -- trio's signature
