@@ -167,8 +167,6 @@ class TrioWatch:
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 -- trio's signature
         import trio  # noqa: PLC0415 -- only where trio runs
 
-        # Here, because a quick thread has reported back when the wait is over, and whether it has must not matter.
-        self._check_threads()
         if self._idle:
             self._check_posted(trio.lowlevel.current_statistics().run_sync_soon_queue_size)
 
@@ -179,6 +177,9 @@ class TrioWatch:
         statistics = trio.lowlevel.current_statistics()
         self._check_posted(statistics.run_sync_soon_queue_size)
         self._idle = not (timeout or statistics.tasks_runnable or statistics.run_sync_soon_queue_size)
+        # A thread that was quick has reported back, and still has its place in the limiter.
+        if self._idle or statistics.run_sync_soon_queue_size:
+            self._check_threads()
         if self._idle:
             self._check_sockets(statistics.io_statistics)
 

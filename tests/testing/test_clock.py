@@ -178,15 +178,14 @@ def test_thread_that_reports_while_trio_is_looked_at(monkeypatch: pytest.MonkeyP
 
 
 def test_a_quick_thread_is_noticed() -> None:
-    """A thread that has reported back by the end of trio's wait is noticed as one that takes longer is."""
+    """A thread that has reported back by the end of trio's wait is noticed, as one that takes longer is."""
     watch = Watch()
 
     async def main() -> None:
         instrument = TrioWatch(watch)
         limiter = trio.to_thread.current_default_thread_limiter()
         limiter.acquire_on_behalf_of_nowait(main)
-        instrument.before_io_wait(0)
-        limiter.release_on_behalf_of(main)
+        trio.lowlevel.current_trio_token().run_sync_soon(limiter.release_on_behalf_of, main)
         instrument.after_io_wait(0)
 
     trio.run(main)
