@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from typing import final
 
-from anyio import sleep
+from anyio import ClosedResourceError, sleep
 
 from .._errors import HoldLostError, StoreUnavailableError
 from .._hubs.publisher import Publisher, holding_store
@@ -173,7 +173,8 @@ class RunLog:
     async def end(self, mark: bytes, record: RunRecord) -> RunRecord | None:
         """Append the mark of the end, however long the store is down.
 
-        Return how the run has ended: so, or as another process has said before. None if that can't be told any more.
+        Return how the run has ended: so, or as another process has said before. None if that can't be told any more, or
+        if the store was closed: a cancellation may be of both.
         """
         self.is_renewable = False
         claim = Claim(self.topic, self._token, new_token(), record.dump(), record.ttl)
@@ -182,6 +183,8 @@ class RunLog:
                 return await self._try_end(mark, claim, record)
             except StoreUnavailableError:
                 await sleep(RETRY_SECONDS)
+            except ClosedResourceError:
+                return None
 
     async def _try_end(self, mark: bytes, claim: Claim, record: RunRecord) -> RunRecord | None:
         try:

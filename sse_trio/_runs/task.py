@@ -20,6 +20,7 @@ from typing import Any, final
 
 from anyio import (
     CancelScope,
+    ClosedResourceError,
     Event,
     create_task_group,
     current_time,
@@ -241,6 +242,8 @@ class RunTask:
             except (ValueError, TypeError) as exc:  # an event with an id
                 self._note_failure(exc)
                 self._scope.cancel()
+            except ClosedResourceError:
+                return  # the store was cancelled together with the run, so some of it is missing
             finally:
                 self._receive_channel.close()
             self._is_cut = False

@@ -10,6 +10,7 @@
 #   _request.py          the request and its redirects (_redirects.py), headers (_caller_headers.py), query (_query.py)
 #   _body.py             the body, decompressed (_decompression.py, _codecs.py); _answer.py: one that is not a stream
 #   _http2.py            what leaving an HTTP/2 connection takes; _httpcore.py: what httpcore keeps private
+#   _opening.py          what a cancelled request leaves over HTTP/1.1
 #   _interruptible.py    a wait that another task can end; _lasting.py: one that outlives a timeout
 
 from __future__ import annotations

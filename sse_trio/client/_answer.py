@@ -3,6 +3,7 @@
 #
 # Rule 1: the server may be hostile, so the size of a body and the time to read it are bounded.
 # Rule 2: the error says whether the body is complete, because an answer that was cut short looks like a whole one.
+# Rule 3: a hook of the client may have read the answer or closed it. Nothing more is read of it then.
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import anyio
 import httpx
 
 from .._arguments.checks import shown
-from ._body import Body, close, codings_of_response, why_undecodable
+from ._body import Body, close, codings_of_response, was_read, why_undecodable
 
 __all__ = ("is_accepted", "is_final_for_proxy", "read_answer", "refuse_unread")
 
@@ -55,7 +56,9 @@ async def read_answer(response: httpx.Response, limit: int) -> bool:
     The body is decompressed, and ``content-encoding`` removed from the response. A body that can't be decompressed
     stays as it came, with its header. If it was compressed more than once, nothing is read.
     """
-    if len(codings_of_response(response)) > 1:
+    if was_read(response):
+        return True
+    if response.is_closed or len(codings_of_response(response)) > 1:
         return await refuse_unread(response)
     is_raw = bool(why_undecodable(response))
     body, head, is_whole = _body_of(response, raw=is_raw), bytearray(), False
@@ -74,7 +77,7 @@ async def read_answer(response: httpx.Response, limit: int) -> bool:
 
 
 async def refuse_unread(response: httpx.Response) -> bool:
-    """Close an answer whose body is a stream that can't be decoded, and return that its body isn't whole."""
+    """Close an answer whose body is lost or can't be decoded, and return that its body isn't whole."""
     await _body_of(response, raw=True).aclose()
     await _set_content(response, b"", is_raw=True)
     return False
@@ -95,6 +98,7 @@ def _body_of(response: httpx.Response, *, raw: bool) -> Body:
 async def _set_content(response: httpx.Response, content: bytes, *, is_raw: bool) -> None:
     coding = response.headers.pop("content-encoding", "")
     response.stream = httpx.ByteStream(content)
+    response.is_closed = False
     await response.aread()  # after removing content-encoding, or httpx would decode it
     if is_raw and coding:
         response.headers["content-encoding"] = coding

@@ -24,7 +24,7 @@ from .._wire.received import ReceivedEvent
 from ._decompression import LIMIT, DecompressionError, Decompressor, codings_of, open_decompressor
 from ._http2 import close_unknown
 
-__all__ = ("Body", "ClosingStream", "OpenStream", "close", "codings_of_response", "why_undecodable")
+__all__ = ("Body", "ClosingStream", "OpenStream", "close", "codings_of_response", "was_read", "why_undecodable")
 
 # Bytes between two checkpoints. Each piece counts as this many bytes more, because going through httpx's layers takes
 # about as long as decoding them.
@@ -43,8 +43,9 @@ class Body:
 
     def __init__(self, response: httpx.Response, *, raw: bool = False) -> None:
         self._response = response
-        self._chunks = response.aiter_raw()
-        self._coding = "" if raw else "".join(codings_of_response(response))
+        is_plain = was_read(response)
+        self._chunks = response.aiter_bytes() if is_plain else response.aiter_raw()
+        self._coding = "" if raw or is_plain else "".join(codings_of_response(response))
         self._decompressor: Decompressor | None = open_decompressor(self._coding) if self._coding else None
         self._text = memoryview(b"")
         self._work = 0
@@ -206,6 +207,18 @@ def why_undecodable(response: httpx.Response) -> str:
     except ImportError as exc:
         return f"whose content-encoding {codings[0]!r} needs {exc.name}; install sse-trio[compress]"
     return ""
+
+
+def was_read(response: httpx.Response) -> bool:
+    """Whether a hook of the client has read the body. The response has all of it then, decompressed.
+
+    The connection may serve another request by now, so nothing must be read from it again.
+    """
+    try:
+        _ = response.content
+    except httpx.ResponseNotRead:
+        return False
+    return True
 
 
 def codings_of_response(response: httpx.Response) -> list[str]:

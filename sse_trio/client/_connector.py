@@ -72,7 +72,7 @@ class Connector:
         """Make one attempt to connect."""
         try:
             response = await self._send()
-        except httpx.HTTPError as exc:
+        except httpx.RequestError as exc:  # no HTTPStatusError: that is of the caller's functions
             await self._lose(exc, final=self._is_final(exc))
             return
         if response is None:

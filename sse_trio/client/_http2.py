@@ -23,6 +23,7 @@ import anyio
 import httpx
 
 from ._httpcore import HttpcoreConnection, find_connection
+from ._opening import OpeningWatch
 
 __all__ = ("Http2Watch", "close_unknown")
 
@@ -36,6 +37,7 @@ class Http2Watch:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
+        self._opening = OpeningWatch(client)
         self._connection: HttpcoreConnection | None = None
         self._set_up: HttpcoreConnection | None = None  # a connection that httpcore has not set up yet
         self._request: Any = None
@@ -44,6 +46,7 @@ class Http2Watch:
 
     async def trace(self, name: str, info: Mapping[str, Any]) -> None:
         """Follow a request. httpcore calls this: it is the request's extension `trace`."""
+        self._opening.note(name, self.trace)
         if name == "http2.send_connection_init.started":
             self._set_up = find_connection(self._client, info["request"])
         elif name == "http2.send_request_headers.started":
@@ -68,7 +71,8 @@ class Http2Watch:
         return self._connection is not None and self._connection.is_retired
 
     async def send_failed(self) -> None:
-        """Retire the connection if httpcore was cancelled while it set it up. Call this where a request has failed."""
+        """Close or retire the connection if httpcore was cancelled in setting it up. Call this when a request fails."""
+        await self._opening.send_failed()
         if self._set_up is not None:
             self._connection, self._set_up = self._set_up, None
             await self.retire()

@@ -1,17 +1,19 @@
-# HttpcoreConnection: what httpcore keeps private about an HTTP/2 connection, under names that say what it is for.
+# HttpcoreConnection: what httpcore keeps private about an HTTP/2 connection, under names that say what it is for. And
+# the connections in its pool that no request has used.
 #
 # Rule 1: every private name of httpx and httpcore that the client uses is in this file. find_connection() returns None
 #         where one of them is missing: another transport, another httpcore.
-# Rule 2: nothing here decides anything. client/_http2.py says when a stream is reset and a connection retired.
+# Rule 2: nothing here decides anything. client/_http2.py says when a stream is reset and a connection retired,
+#         client/_opening.py when a connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 
-__all__ = ("HttpcoreConnection", "find_connection")
+__all__ = ("HttpcoreConnection", "find_connection", "find_opened", "is_unused")
 
 # RFC 9113, 7.
 _CANCEL = 8
@@ -61,11 +63,29 @@ class HttpcoreConnection:
 
 def find_connection(client: httpx.AsyncClient, request: Any) -> HttpcoreConnection | None:
     """Return the HTTP/2 connection over which a request of the client is being sent, if it can be found."""
-    for transport in _transports_in(client):
-        for waiting in getattr(getattr(transport, "_pool", None), "_requests", ()):
-            if getattr(waiting, "request", None) is request:
-                return _http2_connection_in(getattr(waiting, "connection", None))
+    for waiting in _requests_of(client):
+        if getattr(waiting, "request", None) is request:
+            return _http2_connection_in(getattr(waiting, "connection", None))
     return None
+
+
+def find_opened(client: httpx.AsyncClient, trace: Callable[..., object]) -> Any:
+    """Return the connection in the pool that a request of the client was given, or None. ``trace`` is its extension."""
+    for waiting in _requests_of(client):
+        extensions = getattr(getattr(waiting, "request", None), "extensions", None)
+        if extensions and extensions.get("trace") == trace:
+            return getattr(waiting, "connection", None)
+    return None
+
+
+def is_unused(connection: Any) -> bool:
+    """Whether it is an open connection of HTTP/1.1 that no request has begun on, and none can."""
+    return not connection.is_closed() and not connection.is_idle() and _http2_connection_in(connection) is None
+
+
+def _requests_of(client: httpx.AsyncClient) -> Iterator[Any]:
+    for transport in _transports_in(client):
+        yield from getattr(getattr(transport, "_pool", None), "_requests", ())
 
 
 def _transports_in(holder: object) -> Iterator[object]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 
 import httpx
@@ -108,7 +108,7 @@ class StreamRequest:
     async def _send(self, last_event_id: str, headers: httpx.Headers) -> httpx.Response:
         request = self.build(last_event_id, headers)
         redirects = Redirects(request, self.trusted_origins)
-        response = _closing(await self.client.send(request, stream=True, follow_redirects=False))
+        response = await _answer_to(request, self.client.send(request, stream=True, follow_redirects=False))
         for _ in range(self.client.max_redirects):
             # An empty Location would lead to the same URL again, until the redirects are used up.
             if response.next_request is None or not response.headers["location"].strip():
@@ -119,11 +119,18 @@ class StreamRequest:
                 place = request.url.netloc.decode("ascii")  # without the user and the password
                 raise httpx.RemoteProtocolError(f"Invalid host or port in Location: {place!r}", request=request)
             # Without the client's auth, which is for the first origin. The headers that it made are there already.
-            response = _closing(await self.client.send(request, stream=True, auth=None, follow_redirects=False))
+            sent = self.client.send(request, stream=True, auth=None, follow_redirects=False)
+            response = await _answer_to(request, sent)
         return response
 
 
-def _closing(response: httpx.Response) -> httpx.Response:
+async def _answer_to(request: httpx.Request, sent: Awaitable[httpx.Response]) -> httpx.Response:
+    try:
+        response = await sent
+    except httpx.HTTPStatusError as exc:
+        if exc.response.request is not request:
+            raise
+        return exc.response  # a hook of the client calls raise_for_status(); we judge the status ourselves
     assert isinstance(response.stream, httpx.AsyncByteStream)
     response.stream = ClosingStream(response.stream)
     return response

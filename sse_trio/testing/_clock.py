@@ -177,8 +177,10 @@ class TrioWatch:
         statistics = trio.lowlevel.current_statistics()
         self._check_posted(statistics.run_sync_soon_queue_size)
         self._idle = not (timeout or statistics.tasks_runnable or statistics.run_sync_soon_queue_size)
-        if self._idle:
+        # A thread that was quick has reported back, and still has its place in the limiter.
+        if self._idle or statistics.run_sync_soon_queue_size:
             self._check_threads()
+        if self._idle:
             self._check_sockets(statistics.io_statistics)
 
     def before_task_step(self, task: object) -> None:  # noqa: ARG002 -- trio's signature

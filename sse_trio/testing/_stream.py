@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ("TestStream", "open_test_stream")
 
+_NO_LIMIT = 1 << 62  # the application under test is the test's own
 COMPRESSED = (
     "the body is compressed, because the request has an Accept-Encoding; leave that header out to receive events, or "
     "read `body`, or use httpx with StreamingASGITransport, which decodes it"
@@ -146,17 +147,26 @@ async def _serve(
                 if wait_head:
                     await stream.wait_head()
                 yield
-            except Exception:
-                await exchange.close(close_within)  # not cancelled: the application may be about to raise
+            except BaseException as error:
+                if _is_failure(error):
+                    await exchange.close(close_within)  # not cancelled: the application may be about to raise
                 raise
             await exchange.close(close_within)
-    except Exception as error:
+    except BaseException as error:
         cause = exchange.unreported
-        if cause is None or cause is error:
+        if cause is None or cause is error or not _is_failure(error):
             raise
         append_context(error, cause.__context__)  # Python would replace it by the test's exception
         raise cause  # noqa: B904 -- the cause is raised itself, because it made the test fail
     _check(exchange)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether the test has failed, in a pytest.fail() or a pytest.raises() too, whose exception is not an Exception.
+
+    pytest.skip() and pytest.xfail() are no failures. pytest itself need not be installed, so the name must do.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "Failed"
 
 
 @final
@@ -168,7 +178,7 @@ class TestStream:
     def __init__(self, exchange: Exchange, server: PlainServer) -> None:
         self._exchange = exchange
         self._server = server
-        self._decoder = EventDecoder()
+        self._decoder = EventDecoder(max_event_size=_NO_LIMIT)
         self._events: deque[ReceivedEvent] = deque()
 
     def __repr__(self) -> str:

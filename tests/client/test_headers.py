@@ -35,6 +35,7 @@ def as_lambda(function):
     return lambda: [ask()][0]
 
 
+TOKENS = httpx.Request("GET", "http://tokens/")
 KINDS = pytest.mark.parametrize("kind", [lambda function: function, as_async, as_lambda])
 
 
@@ -123,7 +124,15 @@ async def test_the_clients_auth_refreshes(serve, stream):
 
 
 @KINDS
-@pytest.mark.parametrize("error", [LookupError("no such user"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        LookupError("no such user"),
+        KeyboardInterrupt(),
+        httpx.HTTPStatusError("503", request=TOKENS, response=httpx.Response(503, request=TOKENS)),
+    ],
+    ids=repr,
+)
 async def test_what_the_function_raises_comes_out(serve, stream, kind, error):
     """An exception of the headers function is raised, and nothing is sent."""
 

@@ -81,6 +81,14 @@ async def test_an_error_of_certificates_is_final(serve, stream, answer, cause, i
         assert len(server.requests) == 3
 
 
+async def test_an_error_of_tls_before_the_head(serve, stream, answer):
+    """A TLS alert that httpx doesn't convert is a broken connection, and the source tries again."""
+    server = serve(answer(error=of_reason("DECRYPTION_FAILED_OR_BAD_RECORD_MAC")), stream("data: x\n\n"))
+    async with server.client() as client, open_event_source("/", client=client) as source:
+        assert isinstance(source.error, httpx.ReadError)
+        assert (await anext(source)).data == "x"
+
+
 @pytest.mark.parametrize("status", [200, 404])
 async def test_an_error_of_tls_in_the_middle(serve, stream, status):
     """A TLS error while the body is read, which bypasses httpx on asyncio, is a lost connection like any other."""

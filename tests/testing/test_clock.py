@@ -177,6 +177,22 @@ def test_thread_that_reports_while_trio_is_looked_at(monkeypatch: pytest.MonkeyP
         watch.check()
 
 
+def test_a_quick_thread_is_noticed() -> None:
+    """A thread that has reported back by the end of trio's wait is noticed, as one that takes longer is."""
+    watch = Watch()
+
+    async def main() -> None:
+        instrument = TrioWatch(watch)
+        limiter = trio.to_thread.current_default_thread_limiter()
+        limiter.acquire_on_behalf_of_nowait(main)
+        trio.lowlevel.current_trio_token().run_sync_soon(limiter.release_on_behalf_of, main)
+        instrument.after_io_wait(0)
+
+    trio.run(main)
+    with pytest.raises(VirtualTimeError, match=r"a thread .* was in use"):
+        watch.check()
+
+
 def test_executor_is_refused_at_once() -> None:
     """run_in_executor raises where it is called."""
     watch = Watch()

@@ -117,6 +117,18 @@ async def test_messages_and_body_are_there() -> None:
     assert stream.body.startswith(b"id: 0\ndata: event 0\n\nid: 1")
 
 
+async def test_a_large_event_is_an_event() -> None:
+    """An event of any size arrives: the decoder's limit is for servers that the program doesn't know."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(HEAD)
+        await send(chunk(b"data: %s\n\n" % (b"x" * 2_000_000)))
+        await send(FINAL)
+
+    async with open_test_stream(app) as stream:
+        assert len((await stream.receive()).data) == 2_000_000
+
+
 async def test_several_events_in_a_message() -> None:
     """Events that were joined come one by one."""
 
@@ -424,6 +436,32 @@ async def wait(stream: TestStream) -> None:
 
 
 async def nothing(stream: TestStream) -> None: ...
+
+
+async def fail(stream: TestStream) -> None:
+    pytest.fail("the test's own")
+
+
+async def expect(stream: TestStream) -> None:
+    with pytest.raises(KeyError):
+        pass
+
+
+@pytest.mark.parametrize("test", [fail, expect])
+async def test_exception_behind_a_failure_of_pytest(test: Any) -> None:
+    """The application's exception is what the test sees also where the block failed in pytest.fail() or raises()."""
+    with pytest.raises(LookupError, match="gone") as caught:
+        async with open_test_stream(fails_later) as stream:
+            await test(stream)
+    assert isinstance(caught.value.__context__, pytest.fail.Exception)
+
+
+@pytest.mark.parametrize("test", [pytest.skip, pytest.xfail])
+async def test_a_test_that_is_not_to_go_on(test: Any) -> None:
+    """A block that ends in pytest.skip() or xfail() has not failed, whatever the application raises."""
+    with pytest.raises(pytest.skip.Exception if test is pytest.skip else pytest.xfail.Exception):
+        async with open_test_stream(fails_later):
+            test("not today")
 
 
 @pytest.mark.parametrize("middleware", [[], [Middleware(BaseHTTPMiddleware, dispatch=through)]])
