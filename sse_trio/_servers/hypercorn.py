@@ -18,6 +18,7 @@ from .transports import (
     abort_transport,
     close_transport,
     flush_transport,
+    hold_back,
     is_flushed,
     reset_on_close,
     wait_acknowledged,
@@ -182,6 +183,7 @@ class HypercornTrio(Hypercorn):
     __slots__ = ()
 
     send_yields = True
+    can_hold_back = True
 
     @property
     def is_flushed(self) -> bool:
@@ -195,6 +197,12 @@ class HypercornTrio(Hypercorn):
         # All who send hold `send_lock`. So a busy socket is one that hypercorn is closing: it does so without that lock
         # when the request's body was cut short.
         return type(error).__name__ == "BusyResourceError" and type(error).__module__.partition(".")[0] == "trio"
+
+    def hold_back(self) -> None:
+        hold_back(self._socket(), on=True)
+
+    def let_go(self) -> None:
+        hold_back(self._socket(), on=False)
 
     def open_fileno(self) -> int:
         fileno = getattr(self._socket(), "fileno", None)

@@ -159,6 +159,8 @@ class Writer:
             if head is not None:
                 self._finish_now(head)
                 return
+        if self.outlet.connection.can_hold_back and self.pending.is_whole():
+            self.outlet.hold_back()
         if self._task is None and (self._phase is NEW or self._phase is IDLE):
             self._leaves_flush = True
             try:
