@@ -143,8 +143,8 @@ class Outlet:
     def hold_back(self) -> None:
         """Have what is written until the end leave as one packet, where nobody is between this and the server.
 
-        Three small packets cost more than the rest of what a short stream does on trio. Anybody in between may wait
-        between two messages.
+        Two packets less are half of what a short stream costs beyond the server's own work. Anybody in between may wait
+        between two messages, and so may a stream that goes on: there the head leaves at once.
         """
         if self.leads_to_server():
             self._holds_back = True
