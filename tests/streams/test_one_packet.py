@@ -10,7 +10,8 @@ from sse_trio import CloseReason, EventSourceResponse, StreamGroup
 from sse_trio._servers.connection import Connection
 from sse_trio._streams.server_send import MOST_JOINED
 
-pytestmark = pytest.mark.anyio
+# On trio, as the server that has it.
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)]
 
 EVENT = b"data: event\n\n"
 HOLD, LET_GO = "hold back", "let go"
@@ -143,7 +144,6 @@ async def test_a_client_that_is_gone():
     assert server.seen == [HOLD, LET_GO]
 
 
-@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 @pytest.mark.parametrize("stuck_at", [0, 1, 2], ids=["head", "event", "final frame"])
 async def test_a_client_that_takes_nothing(stuck_at):
     """It is dropped within `send_timeout`, whatever the server shields (C11), and nothing is kept after it."""
@@ -154,7 +154,6 @@ async def test_a_client_that_takes_nothing(stuck_at):
     assert server.seen == [HOLD, *[b"head", EVENT][:stuck_at], LET_GO]
 
 
-@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 @pytest.mark.parametrize("stuck_at", [0, 1, 2], ids=["head", "event", "final frame"])
 async def test_a_cancellation_while_a_client_takes_nothing(stuck_at):
     """A stream that is cancelled then returns within two seconds, though the server shields its write (C11)."""
