@@ -20,6 +20,7 @@ from .transports import (
     flush_transport,
     hold_back,
     is_flushed,
+    is_in_chunks,
     reset_on_close,
     wait_acknowledged,
 )
@@ -127,7 +128,11 @@ class Hypercorn(Connection):
                 # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
                 # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request;
                 # it has no public way to.
+                # Or hypercorn was stopped while it wrote the head, and refuses a body. It is not complete then, and h11
+                # would have the reading task wait for that.
                 if self._is_current():
+                    if is_in_chunks(self._protocol.connection):
+                        self._protocol.connection.send_failed()
                     await self._protocol._maybe_recycle()
 
     def drop(self) -> bool:

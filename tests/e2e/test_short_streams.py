@@ -14,6 +14,7 @@ from ._servers import Server, patience, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
@@ -54,16 +55,20 @@ def test_a_middleware_in_between(server: Server) -> None:
         assert received_packets(client) >= 2
 
 
-def test_a_client_that_reads_none(server: Server) -> None:
-    """Wherever in a short stream its connection is full, it is dropped within `send_timeout` (C11)."""
-    clients = {f"full-{number}": Client(server.port, receive_buffer=SMALL) for number in range(CLIENTS)}
-    for name, client in clients.items():
-        request = f"GET /count?name={name}&send_timeout=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
-        client.socket.sendall(request.encode() * 300)  # for many more streams than its connection holds
-    for name, client in clients.items():
-        wait_reason(server, name, "send_timeout")
-        client.wait_reset(10 * patience())
-        client.close()
+@pytest.mark.parametrize("setup", ["hypercorn-trio", "hypercorn-serve"])
+def test_clients_that_read_none(setup: str, tmp_path: Path) -> None:
+    """Wherever in a short stream a connection is full, it is dropped in time and leaves nothing (C11)."""
+    with serve(setup, tmp_path) as server:
+        clients = {f"full-{number}": Client(server.port, receive_buffer=SMALL) for number in range(CLIENTS)}
+        for name, client in clients.items():
+            request = f"GET /count?name={name}&send_timeout=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            client.socket.sendall(request.encode() * 300)  # for many more streams than its connection holds
+        for name, client in clients.items():
+            wait_reason(server, name, "send_timeout")
+            client.wait_reset(10 * patience())
+            client.close()
+        asked = server.terminate()
+        assert server.wait_gone(10) - asked < 2 * patience(), "a task of hypercorn's waits for its graceful timeout"
 
 
 def wait_reason(server: Server, name: str, reason: str) -> None:
