@@ -39,13 +39,14 @@ _CLIENT_LOST = frozenset((CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT))
 class Hypercorn(Connection):
     """hypercorn: ``send`` is a method of ``HTTPStream`` or ``WSStream``, which lead to protocol and ``TCPServer``."""
 
-    __slots__ = ("_protocol", "_server", "_stream", "_watched_fd")
+    __slots__ = ("_is_aborted", "_protocol", "_server", "_stream", "_watched_fd")
 
     def __init__(self, stream: Any, protocol: Any, server: Any) -> None:
         super().__init__()
         self._stream = stream
         self._protocol = protocol
         self._server = server
+        self._is_aborted = False
         self._watched_fd = -1
 
     @property
@@ -65,7 +66,8 @@ class Hypercorn(Connection):
         return is_own_method(send, self._stream, "hypercorn")
 
     def abort(self) -> bool:
-        return self._is_current() and self.drop()
+        self._is_aborted = self._is_current() and self.drop()
+        return self._is_aborted
 
     def cut_off(self) -> None:
         if self._is_current():
@@ -104,7 +106,7 @@ class Hypercorn(Connection):
     def stream_closed(self, reason: CloseReason, /) -> None:
         if self._watched_fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._watched_fd, self)
-        if reason in _CLIENT_LOST and self._has_request_waiting():
+        if (self._is_aborted or reason in _CLIENT_LOST) and self._has_request_waiting():
             self._protocol.task_group.spawn(self._complete)
 
     def _has_request_waiting(self) -> bool:

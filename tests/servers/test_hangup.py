@@ -274,6 +274,9 @@ class Stream:
     def is_closing(self) -> bool:
         return self.closing
 
+    def abort(self) -> None:
+        """Drop the connection."""
+
 
 class Chain(Stream):
     """The same, each of whose parts leads to the next by a method."""
@@ -312,6 +315,17 @@ async def test_hypercorn_is_told(*, on_trio: bool) -> None:
         complete = chain.spawned[1][0]
         await complete()
         assert chain.sent == [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+
+@pytest.mark.parametrize("on_trio", [True, False])
+async def test_hypercorn_whose_connection_was_dropped(*, on_trio: bool) -> None:
+    """Its request is completed whatever the stream's reason is, such as its lifetime."""
+    with connections() as [(ours, _)]:
+        chain = Chain(ours, on_trio=on_trio)
+        connection = on_hypercorn(chain)
+        assert connection.abort()
+        connection.stream_closed(CloseReason.LIFETIME)
+        assert len(chain.spawned) == 1
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
