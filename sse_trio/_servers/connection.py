@@ -55,6 +55,9 @@ class Connection:
     """Whether the server's ``send`` writes the last body and the end of the response together if both come in one
     message."""
 
+    can_hold_back = False
+    """Whether :meth:`hold_back` does anything: whether each call of the server's ``send`` is a packet, or more."""
+
     head_needs_body = False
     """Whether the server keeps the head back until it gets a body message, even an empty one."""
 
@@ -144,6 +147,15 @@ class Connection:
         it would wait for those forever. Returns at once where the server has no such buffer.
         A checkpoint only if it has to wait; cancelling leaves nothing behind.
         """
+
+    def hold_back(self) -> None:
+        """Have the kernel keep what is written from now on, so that it leaves as one packet, until let_go().
+
+        It keeps less than a packet, and for a fifth of a second at most.
+        """
+
+    def let_go(self) -> None:
+        """Have the kernel send what it keeps, and keep nothing more."""
 
     async def before_final(self) -> None:
         """Do what has to be done before the final message is given to ``send``. The writer calls it once.

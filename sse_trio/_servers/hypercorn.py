@@ -18,7 +18,9 @@ from .transports import (
     abort_transport,
     close_transport,
     flush_transport,
+    hold_back,
     is_flushed,
+    is_in_chunks,
     reset_on_close,
     wait_acknowledged,
 )
@@ -37,13 +39,14 @@ _CLIENT_LOST = frozenset((CloseReason.DISCONNECTED, CloseReason.SEND_TIMEOUT))
 class Hypercorn(Connection):
     """hypercorn: ``send`` is a method of ``HTTPStream`` or ``WSStream``, which lead to protocol and ``TCPServer``."""
 
-    __slots__ = ("_protocol", "_server", "_stream", "_watched_fd")
+    __slots__ = ("_is_aborted", "_protocol", "_server", "_stream", "_watched_fd")
 
     def __init__(self, stream: Any, protocol: Any, server: Any) -> None:
         super().__init__()
         self._stream = stream
         self._protocol = protocol
         self._server = server
+        self._is_aborted = False
         self._watched_fd = -1
 
     @property
@@ -63,7 +66,8 @@ class Hypercorn(Connection):
         return is_own_method(send, self._stream, "hypercorn")
 
     def abort(self) -> bool:
-        return self._is_current() and self.drop()
+        self._is_aborted = self._is_current() and self.drop()
+        return self._is_aborted
 
     def cut_off(self) -> None:
         if self._is_current():
@@ -102,7 +106,7 @@ class Hypercorn(Connection):
     def stream_closed(self, reason: CloseReason, /) -> None:
         if self._watched_fd != -1 and (hangups := current_hangups()) is not None:
             hangups.forget(self._watched_fd, self)
-        if reason in _CLIENT_LOST and self._has_request_waiting():
+        if (self._is_aborted or reason in _CLIENT_LOST) and self._has_request_waiting():
             self._protocol.task_group.spawn(self._complete)
 
     def _has_request_waiting(self) -> bool:
@@ -126,7 +130,11 @@ class Hypercorn(Connection):
                 # On trio hypercorn may be closing the socket, which it does without its lock, and the write is refused
                 # as busy. The response is complete for h11 by then, but hypercorn hasn't gone on to the next request;
                 # it has no public way to.
+                # Or hypercorn was stopped while it wrote the head, and refuses a body. It is not complete then, and h11
+                # would have the reading task wait for that.
                 if self._is_current():
+                    if is_in_chunks(self._protocol.connection):
+                        self._protocol.connection.send_failed()
                     await self._protocol._maybe_recycle()
 
     def drop(self) -> bool:
@@ -182,6 +190,7 @@ class HypercornTrio(Hypercorn):
     __slots__ = ()
 
     send_yields = True
+    can_hold_back = True
 
     @property
     def is_flushed(self) -> bool:
@@ -195,6 +204,12 @@ class HypercornTrio(Hypercorn):
         # All who send hold `send_lock`. So a busy socket is one that hypercorn is closing: it does so without that lock
         # when the request's body was cut short.
         return type(error).__name__ == "BusyResourceError" and type(error).__module__.partition(".")[0] == "trio"
+
+    def hold_back(self) -> None:
+        hold_back(self._socket(), on=True)
+
+    def let_go(self) -> None:
+        hold_back(self._socket(), on=False)
 
     def open_fileno(self) -> int:
         fileno = getattr(self._socket(), "fileno", None)

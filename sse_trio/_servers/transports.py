@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from array import array
 from contextlib import suppress
-from socket import SO_LINGER, SOL_SOCKET
+from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import anyio
 
 if sys.platform == "linux":  # pragma: no branch -- the tests of servers run on Linux
     from fcntl import ioctl
+    from socket import TCP_CORK
     from termios import TIOCOUTQ
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = (
     "abort_transport",
     "close_transport",
     "flush_transport",
+    "hold_back",
     "is_flushed",
     "is_in_chunks",
     "owner_of",
@@ -62,6 +64,13 @@ def reset_on_close(socket: Any) -> None:
     # know that its stream was cut off.
     with suppress(AttributeError, OSError):  # not a TCP socket, or closed already
         socket.setsockopt(SOL_SOCKET, SO_LINGER, _LINGER_NONE)
+
+
+def hold_back(socket: Any, *, on: bool) -> None:
+    """Have the kernel keep what is less than a packet, for 200 ms at most, or send it and keep nothing more."""
+    with suppress(AttributeError, OSError):  # see above
+        if sys.platform == "linux":  # pragma: no branch -- see above
+            socket.setsockopt(IPPROTO_TCP, TCP_CORK, int(on))
 
 
 def close_transport(transport: Any) -> None:

@@ -55,6 +55,10 @@ class Pending:
         """Whether events may be written one by one, as they come: the head is sent, nothing is compressed or ends."""
         return self.head is None and self._coder is None and self.last_writes is None
 
+    def is_whole(self) -> bool:
+        """Return whether all of it is still to be written, the head included, and is little."""
+        return self.head is not None and self.source.backlog().bytes <= MOST_JOINED
+
     def take_head(self) -> Message | None:
         """Return the head, if it wasn't sent and nothing is compressed, and what is written with it is next."""
         head = self.head

@@ -15,7 +15,8 @@
 #         by a step of the server's own `send`, or by an eager task, whichever is the first that can be had. The task is
 #         for what has to wait. An event that comes within a millisecond of the last write waits, too, so that a flood
 #         is joined. A stream that completes writes the remainder in its own task in the same ways (finish_at_once());
-#         if it has written nothing yet, in two steps of the server's own `send`, without a coroutine of ours.
+#         if it has written nothing yet, in two steps of the server's own `send`, without a coroutine of ours. Where
+#         each write is a packet, all of them leave as one (Outlet.hold_back()).
 # Rule 5: whatever else wakes an idle writer (a publish, a ping) has it write directly, or starts its task. It never
 #         runs the server's code: whoever is the caller of unpark(), it is not a producer's own send().
 #
@@ -159,6 +160,8 @@ class Writer:
             if head is not None:
                 self._finish_now(head)
                 return
+        if self.outlet.connection.can_hold_back and self.pending.is_whole():
+            self.outlet.hold_back()
         if self._task is None and (self._phase is NEW or self._phase is IDLE):
             self._leaves_flush = True
             try:

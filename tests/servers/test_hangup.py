@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import h11
 import pytest
 
 from sse_trio import CloseReason
@@ -273,6 +274,9 @@ class Stream:
     def is_closing(self) -> bool:
         return self.closing
 
+    def abort(self) -> None:
+        """Drop the connection."""
+
 
 class Chain(Stream):
     """The same, each of whose parts leads to the next by a method."""
@@ -311,6 +315,42 @@ async def test_hypercorn_is_told(*, on_trio: bool) -> None:
         complete = chain.spawned[1][0]
         await complete()
         assert chain.sent == [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+
+@pytest.mark.parametrize("on_trio", [True, False])
+async def test_hypercorn_whose_connection_was_dropped(*, on_trio: bool) -> None:
+    """Its request is completed whatever the stream's reason is, such as its lifetime."""
+    with connections() as [(ours, _)]:
+        chain = Chain(ours, on_trio=on_trio)
+        connection = on_hypercorn(chain)
+        assert connection.abort()
+        connection.stream_closed(CloseReason.LIFETIME)
+        assert len(chain.spawned) == 1
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+async def test_hypercorn_reads_on_after_a_head_that_was_stuck(*, is_complete: bool) -> None:
+    """h11 does not have hypercorn wait for the end of a response that hypercorn refuses, and that h11 has begun."""
+    h11_connection = h11.Connection(h11.SERVER)
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    h11_connection.receive_data(2 * request)
+    while h11_connection.next_event() is not h11.PAUSED:
+        pass
+    h11_connection.send(h11.Response(status_code=200, headers=[]))
+    if is_complete:
+        h11_connection.send(h11.EndOfMessage())
+
+    async def recycle() -> None:
+        """Do nothing."""
+
+    protocol = Stream(None, stream=None, _maybe_recycle=recycle, connection=h11_connection)
+    Hypercorn(Stream(None), protocol, None).stream_closed(CloseReason.SEND_TIMEOUT)
+    [(complete,)] = protocol.spawned
+    await complete()
+    assert h11_connection.our_state is (h11.DONE if is_complete else h11.ERROR)
+    if not is_complete:
+        with pytest.raises(h11.RemoteProtocolError):
+            h11_connection.next_event()
 
 
 @pytest.mark.parametrize(("is_current", "recycled"), [(True, 1), (False, 0)])

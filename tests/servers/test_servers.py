@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as sockets
 from functools import partial
 from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socketpair
 from types import SimpleNamespace
@@ -447,6 +448,30 @@ class TestHypercorn:
         assert (socket.shut, socket.closed) == ([SHUT_WR], False)
         socket.is_gone = True
         connection.cut_off()
+
+    @pytest.mark.parametrize("tls", [False, True])
+    async def test_holding_back_on_trio(self, *, tls: bool) -> None:
+        """The kernel keeps what is less than a packet until it is let go, also from under TLS."""
+        with sockets.socket() as tcp:
+            stream = SimpleNamespace(socket=tcp)
+            connection = on_hypercorn(OfHypercorn(stream=SimpleNamespace(transport_stream=stream) if tls else stream))
+            assert connection.can_hold_back
+            seen = []
+            for step in (connection.hold_back, connection.let_go):
+                step()
+                seen.append(bool(tcp.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_CORK)))
+            assert seen == [True, False]
+        connection.let_go()  # it is closed
+
+    async def test_holding_back_without_tcp(self) -> None:
+        """Nothing happens if the connection can't be reached, is a unix socket, or isn't known."""
+        Connection().hold_back()
+        Connection().let_go()
+        with sockets.socket(sockets.AF_UNIX) as unix:
+            for stream in (SimpleNamespace(), SimpleNamespace(socket=unix)):
+                connection = on_hypercorn(OfHypercorn(stream=stream))
+                connection.hold_back()
+                connection.let_go()
 
     async def test_cut_off_without_a_connection(self) -> None:
         """If the connection can't be reached, nothing is cut."""
