@@ -230,6 +230,24 @@ async def test_an_end_whose_answer_was_lost(store, error):
         assert task.status().state == "completed"
 
 
+@pytest.mark.parametrize(("step", "state"), [("other", "interrupted"), ("end", "completed")])
+async def test_a_cancellation_of_everything(store, step, state):
+    """Where a store is cancelled together with its runs, its error does not take the place of the cancellation."""
+    with anyio.CancelScope() as scope:
+
+        async def close():
+            scope.cancel()
+            raise anyio.ClosedResourceError
+
+        store.before = only(step, close)
+        async with open_process(store, lease=9000) as runs:
+            await runs.start("a", count, 2)
+            (task,) = runs._tasks.values()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert (task.record.state, task.ended.is_set()) == (state, True)
+
+
 async def test_an_end_of_which_nothing_is_left(store, caplog):
     """If a run was deleted before its end was known to be stored, its log says that it can't be told."""
     store.after = only("end", once(StoreUnavailableError("the store", "no answer")))
