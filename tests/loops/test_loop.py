@@ -446,15 +446,15 @@ def test_a_function_that_is_started_at_once(backend: tuple[str, dict[str, Any]],
         loop, at_once = current_loop(), AtOnce()
         task = loop.start_at_once(at_once.ends, context=contextvars.copy_context(), by_hand=by_hand)
         assert (task is None) == bool(at_once.log) == loop.starts_at_once(by_hand=by_hand)
-        await anyio.sleep(0.01)
+        await wait_all_tasks_blocked()
         assert at_once.log == ["ran"]
         at_once = AtOnce()
         task = loop.start_at_once(at_once.waits, context=contextvars.copy_context(), by_hand=by_hand)
         assert task is not None
         assert at_once.log == (["began"] if loop.starts_at_once(by_hand=by_hand) else [])
-        await anyio.sleep(0.01)
+        await wait_all_tasks_blocked()
         at_once.event.set()
-        await anyio.sleep(0.01)
+        await wait_all_tasks_blocked()
         assert at_once.log == ["began", "went on", "ended"]
 
     anyio.run(use, backend=backend[0], backend_options=backend[1])
@@ -473,9 +473,9 @@ def test_a_function_that_is_started_at_once_and_cancelled(
         task = loop.start_at_once(at_once.waits, context=contextvars.copy_context(), by_hand=by_hand)
         assert task is not None
         if late:
-            await anyio.sleep(0.01)
+            await wait_all_tasks_blocked()
         loop.cancel_detached(task)
-        await anyio.sleep(0.01)
+        await wait_all_tasks_blocked()
         if late or loop.starts_at_once(by_hand=by_hand):
             assert at_once.log == ["began", "ended"]
 
