@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = ("opening",)
+
+_MakesManager = TypeVar("_MakesManager", bound=Callable[..., AbstractAsyncContextManager[Any]])
 
 
 class _Opening(AbstractAsyncContextManager[Any]):
@@ -46,17 +48,10 @@ class _Opening(AbstractAsyncContextManager[Any]):
         raise AttributeError(msg)
 
 
-def _opening(function: Callable[..., Any]) -> Callable[..., AbstractAsyncContextManager[Any]]:
-    make = asynccontextmanager(function)
+def opening(make: _MakesManager) -> _MakesManager:
+    """Decorate what ``asynccontextmanager`` has made. What it returns says how it is entered."""
 
     def open_it(*args: Any, **kwargs: Any) -> _Opening:
-        return _Opening(make(*args, **kwargs), function.__name__)
+        return _Opening(make(*args, **kwargs), make.__name__)
 
-    return update_wrapper(open_it, function)
-
-
-if TYPE_CHECKING:
-    opening = asynccontextmanager
-else:
-    opening = _opening
-    """Decorate as ``asynccontextmanager`` does. What the function returns says how it is entered."""
+    return cast("_MakesManager", update_wrapper(open_it, make))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, final
@@ -305,6 +306,7 @@ def _check_store(store: object) -> None:
 
 
 @opening
+@asynccontextmanager
 async def open_hub(
     store: EventStore | None = None, *, name: str = "hub", max_ring_events: int = 1024, max_ring_bytes: int = 1 << 20
 ) -> AsyncGenerator[Hub]:

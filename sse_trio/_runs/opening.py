@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import cast
 
 from anyio import CancelScope, create_task_group
@@ -21,6 +22,7 @@ __all__ = ("open_runs",)
 
 
 @opening
+@asynccontextmanager
 async def open_runs(
     hub: Hub,
     *,
