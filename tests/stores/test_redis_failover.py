@@ -320,7 +320,7 @@ async def test_a_cluster_without_an_owner_of_the_slot(make_redis):
 async def test_a_follower_that_waits_for_long_asks_again(make_redis):
     """Where nothing is published, a follower asks the server itself now and then, and goes on."""
     server = make_redis()
-    async with open_store(server.url, reply_within=0.1) as store, store.follow(EventId(store.epoch, 0)) as pages:
+    async with open_store(server.url, reply_within=0.5) as store, store.follow(EventId(store.epoch, 0)) as pages:
         while int(re.search(rb"cmdstat_xread:calls=(\d+)|$", server.command("INFO", "commandstats"))[1] or 0) < 3:
             await anyio.sleep(0.02)
         await fill(store, b"0")
