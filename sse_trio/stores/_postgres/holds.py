@@ -11,7 +11,7 @@ from typing import cast, final
 
 from .._holds import ANYONE, Claim
 from .connection import PostgresConnection
-from .names import from_text, to_text
+from .names import OF_TOPIC, from_text, to_text
 
 __all__ = ("HoldsWriter", "Record", "read_due", "read_held")
 
@@ -22,7 +22,6 @@ _NOW = "extract(epoch FROM clock_timestamp())::float8"
 _RECORD = (
     f"SELECT topic, token, value, due - {_NOW}, upto FROM holds WHERE hub = (SELECT id FROM hubs WHERE name = %s) AND"
 )
-_ONE = "hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s"
 
 
 @final
@@ -39,7 +38,9 @@ class HoldsWriter:
     def token_of(self, topic: str) -> str | None:
         """Return the token of a topic, if it is held."""
         if topic not in self._known:
-            found = self._connection.run(f"SELECT token FROM holds WHERE {_ONE}", (self._hub, topic, topic)).fetchone()
+            found = self._connection.run(
+                f"SELECT token FROM holds WHERE {OF_TOPIC}", (self._hub, topic, topic)
+            ).fetchone()
             self._known[topic] = None if found is None else from_text(found[0])
         return self._known[topic]
 
@@ -54,7 +55,7 @@ class HoldsWriter:
             return
         one = (self._hub, topic, topic)
         if token is None:
-            self._connection.run(f"DELETE FROM holds WHERE {_ONE}", one)
+            self._connection.run(f"DELETE FROM holds WHERE {OF_TOPIC}", one)
         elif self.token_of(topic) is None:
             self._connection.run(
                 f"INSERT INTO holds (hub, topic, token, value, due, upto) VALUES (%s, %s, %s, %s, {_NOW} + %s, %s)",
@@ -63,7 +64,7 @@ class HoldsWriter:
         else:
             self._connection.run(
                 f"UPDATE holds SET token = %s, value = coalesce(%s, value), due = coalesce({_NOW} + %s::float8, due), "
-                f"upto = coalesce(%s, upto) WHERE {_ONE}",
+                f"upto = coalesce(%s, upto) WHERE {OF_TOPIC}",
                 (to_text(token), claim.value, claim.seconds, None if claim.value is None else end, *one),
             )
         self._known[topic] = token
@@ -84,7 +85,7 @@ class HoldsWriter:
         (last,) = cast(
             "tuple[int]",
             self._connection.run(
-                f"WITH gone AS (DELETE FROM kept_events WHERE {_ONE} RETURNING id) "
+                f"WITH gone AS (DELETE FROM kept_events WHERE {OF_TOPIC} RETURNING id) "
                 "SELECT coalesce(max(id), 0) FROM gone",
                 (self._hub, topic, topic),
             ).fetchone(),

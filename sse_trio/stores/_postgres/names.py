@@ -12,8 +12,10 @@ from typing import cast
 
 from ..._arguments.checks import check_text, wrong
 
-__all__ = ("channel_of", "check_hub_name", "check_schema", "digest_of", "from_text", "to_text")
+__all__ = ("OF_TOPIC", "channel_of", "check_hub_name", "check_schema", "digest_of", "from_text", "to_text")
 
+OF_TOPIC = "hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s"
+"""The rows of one topic of a hub, whose values are the hub and twice the topic: an index has its first characters."""
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LONGEST_HUB = 200  # characters: the name is in an index
 

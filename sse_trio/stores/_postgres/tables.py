@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias, cast, final
 from .connection import PostgresConnection
 from .expiry import DUE, IS_MARKED
 from .figures import Figures
+from .names import OF_TOPIC
 
 __all__ = ("HubRow", "Key", "Result", "Row", "Tables")
 
@@ -20,8 +21,6 @@ Result: TypeAlias = tuple[int, int]
 """What came of an append: the first of its sequences, and how many there are."""
 Row: TypeAlias = tuple[int, str, int, float, str | None]
 """An event: its sequence, its topic, its size, its time, and the token of its topic, if that is held."""
-
-_OF_TOPIC = "hub = %s AND left(topic, 600) = left(%s, 600) AND topic = %s"
 
 
 class HubRow(NamedTuple):
@@ -72,7 +71,7 @@ class Tables:
 
     def oldest_of(self, topic: str, after: int, most: int) -> list[tuple[int, int, float]]:
         """Return sequence, size and time of the oldest events of a topic."""
-        query = f"SELECT id, length(payload), time FROM events WHERE {_OF_TOPIC} AND id > %s ORDER BY id LIMIT %s"
+        query = f"SELECT id, length(payload), time FROM events WHERE {OF_TOPIC} AND id > %s ORDER BY id LIMIT %s"
         rows = self._run(query, (self._hub, topic, topic, after, most)).fetchall()
         return cast("list[tuple[int, int, float]]", rows)
 
@@ -86,12 +85,12 @@ class Tables:
 
     def delete_of(self, topic: str, last: int) -> None:
         """Delete the events of a topic up to this one."""
-        self._run(f"DELETE FROM events WHERE {_OF_TOPIC} AND id <= %s", (self._hub, topic, topic, last))
+        self._run(f"DELETE FROM events WHERE {OF_TOPIC} AND id <= %s", (self._hub, topic, topic, last))
 
     def clear(self, topic: str) -> tuple[int, int, int]:
         """Delete the events of a topic, and return how many they were, their size, and the last of them."""
         found = self._run(
-            f"WITH gone AS (DELETE FROM events WHERE {_OF_TOPIC} RETURNING id, length(payload) AS size) "
+            f"WITH gone AS (DELETE FROM events WHERE {OF_TOPIC} RETURNING id, length(payload) AS size) "
             "SELECT count(*), coalesce(sum(size), 0)::bigint, coalesce(max(id), 0) FROM gone",
             (self._hub, topic, topic),
         ).fetchone()
