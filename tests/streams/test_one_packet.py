@@ -6,9 +6,10 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from sse_trio import CloseReason, EventSourceResponse, StreamGroup
-from sse_trio._servers.connection import Connection
+from sse_trio import CloseReason
 from sse_trio._streams.server_send import MOST_JOINED
+
+from ._known_server import KnownServer, response_of
 
 # On trio, as the server that has it.
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)]
@@ -17,29 +18,17 @@ EVENT = b"data: event\n\n"
 HOLD, LET_GO = "hold back", "let go"
 
 
-class Server(Connection):
+class Server(KnownServer):
     """A known server whose every `send` is a packet; at one of its messages it may be stuck until it is aborted."""
 
     can_hold_back = True
 
     def __init__(self, *, is_own=True, stuck_at=None, error=None):
-        super().__init__()
-        self.is_own = is_own
+        super().__init__(is_own=is_own)
         self.stuck_at = stuck_at
         self.error = error
         self.seen = []
         self.aborted = anyio.Event()
-
-    def is_own_send(self, send, /):
-        return self.is_own
-
-    @property
-    def is_lost(self):
-        return False
-
-    @property
-    def is_flushed(self):
-        return True
 
     def hold_back(self):
         self.seen.append(HOLD)
@@ -51,9 +40,6 @@ class Server(Connection):
         self.aborted.set()
         return True
 
-    async def receive(self):
-        await anyio.sleep_forever()
-
     async def send(self, message):
         if len([each for each in self.seen if type(each) is bytes]) == self.stuck_at:
             with anyio.CancelScope(shield=True):  # as hypercorn on trio
@@ -63,16 +49,10 @@ class Server(Connection):
             raise self.error
         self.seen.append(message.get("body", b"head"))
 
-    async def serve(self, produce, **options):
-        reasons = []
-
-        async def on_close(reason):
-            reasons.append(reason)
-
-        response = EventSourceResponse(produce, on_close=on_close, group=StreamGroup(signals=False), **options)
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
-        with anyio.fail_after(300):
-            await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
+    async def serve_short(self, produce, **options):
+        """Serve the producer's response, and return its close reasons."""
+        response, reasons = response_of(produce, **options)
+        await self.serve(response)
         return reasons
 
 
@@ -92,14 +72,14 @@ async def begun(send_channel):
 async def test_all_of_it_is_kept_until_the_end():
     """Head, events and final frame are written one after the other, and then the kernel sends them."""
     server = Server()
-    assert await server.serve(short) == [CloseReason.COMPLETED]
+    assert await server.serve_short(short) == [CloseReason.COMPLETED]
     assert server.seen == [HOLD, b"head", EVENT, b"", LET_GO]
 
 
 async def test_nothing_to_send_is_kept_too():
     """A stream without an event is a head and a final frame."""
     server = Server()
-    await server.serve(checkpoint_only, commit_within=None)
+    await server.serve_short(checkpoint_only, commit_within=None)
     assert server.seen == [HOLD, b"head", b"", LET_GO]
 
 
@@ -113,7 +93,7 @@ async def checkpoint_only(send_channel):
 async def test_nothing_is_kept(produce, is_own):
     """A middleware may wait between two messages, much is several packets anyway, and a head that is sent has left."""
     server = Server(is_own=is_own)
-    assert await server.serve(produce) == [CloseReason.COMPLETED]
+    assert await server.serve_short(produce) == [CloseReason.COMPLETED]
     assert server.seen[-1] == b""
     assert not {HOLD, LET_GO}.intersection(server.seen)
 
@@ -133,14 +113,14 @@ async def test_a_stream_that_goes_on():
 
     server = Server()
     async with anyio.create_task_group() as nursery:
-        assert await server.serve(produce) == [CloseReason.COMPLETED]
+        assert await server.serve_short(produce) == [CloseReason.COMPLETED]
     assert server.seen == [HOLD, b"head", LET_GO, EVENT, EVENT, b""]
 
 
 async def test_a_client_that_is_gone():
     """Nothing is kept after a `send` that fails: the connection may go on."""
     server = Server(error=OSError())
-    assert await server.serve(short) == [CloseReason.DISCONNECTED]
+    assert await server.serve_short(short) == [CloseReason.DISCONNECTED]
     assert server.seen == [HOLD, LET_GO]
 
 
@@ -149,7 +129,7 @@ async def test_a_client_that_takes_nothing(stuck_at):
     """It is dropped within `send_timeout`, whatever the server shields (C11), and nothing is kept after it."""
     server = Server(stuck_at=stuck_at)
     began = anyio.current_time()
-    assert await server.serve(short, send_timeout=3) == [CloseReason.SEND_TIMEOUT]
+    assert await server.serve_short(short, send_timeout=3) == [CloseReason.SEND_TIMEOUT]
     assert anyio.current_time() - began == pytest.approx(3, abs=0.3)
     assert server.seen == [HOLD, *[b"head", EVENT][:stuck_at], LET_GO]
 
@@ -160,7 +140,7 @@ async def test_a_cancellation_while_a_client_takes_nothing(stuck_at):
     server = Server(stuck_at=stuck_at)
     began = anyio.current_time()
     with anyio.move_on_after(5) as scope:
-        await server.serve(short, send_timeout=None)
+        await server.serve_short(short, send_timeout=None)
     assert scope.cancelled_caught
     assert server.aborted.is_set()
     assert anyio.current_time() - began < 7

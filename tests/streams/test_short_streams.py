@@ -16,36 +16,29 @@ from sse_trio import CloseReason, EventSourceResponse, ServerSentEvent, StreamGr
 from sse_trio._channels import pacer
 from sse_trio._channels import send_channel as send_end
 from sse_trio._groups.group import run_of
-from sse_trio._servers.connection import Connection
 from sse_trio._streams.server_send import MOST_JOINED
 from sse_trio.testing import virtual_backend
+
+from ._known_server import KnownServer, response_of
 
 pytestmark = pytest.mark.anyio
 
 EVENT = b"data: event\n\n"
 
 
-class Server(Connection):
+class Server(KnownServer):
     """A known server that may still hold what it was given when the final frame was sent."""
 
     joins_final = False
 
     def __init__(self, *, holds=False, at_final=None, is_own=True):
-        super().__init__()
-        self.is_own = is_own
+        super().__init__(is_own=is_own)
         self.holds = holds
         self.at_final = at_final
         self.sent, self.tasks = [], []
         self.flushed = anyio.Event()
         self.waits = 0
         self.is_aborted = self.notes_tasks = self.has_ended = False
-
-    def is_own_send(self, send, /):
-        return self.is_own
-
-    @property
-    def is_lost(self):
-        return False
 
     @property
     def is_flushed(self):
@@ -60,9 +53,6 @@ class Server(Connection):
         self.is_aborted = True
         return True
 
-    async def receive(self):
-        await anyio.sleep_forever()
-
     def has_all(self):
         """Whether it has the event and the end, in whatever messages."""
         return b"".join(self.sent) == b"head" + EVENT and self.has_ended
@@ -76,11 +66,6 @@ class Server(Connection):
         if self.has_ended and self.at_final is not None:
             self.at_final()
 
-    async def serve(self, response, headers=()):
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": [*headers]}
-        with anyio.fail_after(300):
-            await response({**scope, "extensions": {"sse_trio": {"connection": self}}}, self.receive, self.send)
-
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["apart", "joined"])
 def joins_final(request, monkeypatch):
@@ -91,17 +76,6 @@ def joins_final(request, monkeypatch):
 
 async def short(send_channel):
     await send_channel.send("event")
-
-
-def response_of(produce, **options):
-    """Return a response, and the list of its close reasons."""
-    reasons = []
-
-    async def on_close(reason):
-        reasons.append(reason)
-
-    options.setdefault("group", StreamGroup(signals=False))
-    return EventSourceResponse(produce, on_close=on_close, **options), reasons
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="not applicable: a producer has a task of its own")
